@@ -1,0 +1,166 @@
+/**
+ * The seams of the backup engine: what the target, the repository and the bulk pipeline expect of each other.
+ * Shapes only; the parts are in `targets/`, `repository.ts`, `pipeline/` and the sources.
+ */
+
+export type {
+  ChunkingParameters,
+  ObjectSignature,
+  RepositoryGeneration,
+  RepositoryReadKeys,
+  RepositoryWriteKeys,
+  SignedStatement,
+} from '../keys/index.ts';
+
+/** How to reach a target. Serialisable, so that a worker thread can open its own connection. */
+export interface TargetConfig {
+  kind: 'directory';
+  /** Absolute path of the repository's top directory. */
+  path: string;
+}
+
+export interface TargetObject {
+  name: string;
+  sizeBytes: number;
+}
+
+/**
+ * A place that holds repository objects. Objects are write-once: a name is written whole or not at all, is durable when
+ * `write` returns, and is never overwritten.
+ */
+export interface Target {
+  readonly config: TargetConfig;
+  /** Objects whose name starts with `prefix` (which ends in `/`, or is empty), in any order. Temporaries are not listed. */
+  list(prefix: string): AsyncIterable<TargetObject>;
+  /** @returns size, or undefined when there is no such object. */
+  find(name: string): Promise<TargetObject | undefined>;
+  /** Whole object, or the given bytes of it. @throws not_found; integrity_failure when shorter than asked. */
+  read(name: string, range?: { offset: number; length: number }): Promise<Buffer>;
+  /** Durable, write-once. Writing an existing name again with the same size is a no-op. @throws no_space, unavailable, conflict. */
+  write(name: string, data: Uint8Array | readonly Uint8Array[]): Promise<void>;
+  /** As `write`, but `conflict` whenever the name exists. */
+  create(name: string, data: Uint8Array): Promise<void>;
+  /** Absent is fine. */
+  delete(name: string): Promise<void>;
+  /** Drops what the operating system may have cached of the object, so that a following read comes from the medium where it can. */
+  readBack(name: string): Promise<Buffer>;
+  freeBytes(): Promise<number | undefined>;
+  close(): Promise<void>;
+}
+
+/** One chunk as it lies in a pack. Offsets count bytes of the decrypted payload. */
+export interface PackChunk {
+  /** Hex, 32 bytes. */
+  id: string;
+  offset: number;
+  storedLength: number;
+  originalLength: number;
+}
+
+/** A pack that lies on the target, durable and read back. */
+export interface WrittenPack {
+  /** Hex SHA-256 of the stored bytes; also its name. */
+  id: string;
+  kind: 'data' | 'tree';
+  sizeBytes: number;
+  headerLength: number;
+  generation: number;
+  chunks: PackChunk[];
+}
+
+/** Where a chunk is. */
+export interface ChunkLocation {
+  packId: string;
+  packSizeBytes: number;
+  headerLength: number;
+  generation: number;
+  offset: number;
+  storedLength: number;
+  originalLength: number;
+}
+
+/** The catalogue as the pipeline sees it. */
+export interface ChunkCatalogue {
+  /** One answer per id, in order. */
+  locate(ids: readonly string[]): (ChunkLocation | undefined)[];
+  /** Every known chunk id of this repository, for a shared look-up table. */
+  ids(): Iterable<Uint8Array>;
+  count(): number;
+}
+
+/** One line of a file list. Keys as in FORMAT.md; absent means default or not recorded. */
+export interface FileEntry {
+  /** Relative, `/` between parts, no leading slash; '' is the root itself. */
+  path?: string;
+  pathB64?: string;
+  type: 'file' | 'directory' | 'symlink' | 'fifo' | 'socket' | 'char-device' | 'block-device';
+  mode?: number;
+  uid?: number;
+  gid?: number;
+  user?: string;
+  group?: string;
+  /** Nanoseconds since the epoch, decimal. */
+  mtime?: string;
+  ctime?: string;
+  inode?: string;
+  device?: string;
+  /** Hard links: same device and inode, more than one link; the first by path carries the content. */
+  linkGroup?: string;
+  size?: number;
+  target?: string;
+  targetB64?: string;
+  rdev?: string;
+  xattrs?: Record<string, string>;
+  acl?: string;
+  /** `[offset, length]` of holes. */
+  holes?: [number, number][];
+  /** Hex ids; over 1,000 they are themselves stored as chunks, listed here as `chunkLists`. */
+  chunks?: string[];
+  chunkLists?: string[];
+  /** Hex file hash. */
+  hash?: string;
+}
+
+/** One segment of a section's file list. */
+export interface SegmentReference {
+  /** First path in it, base64 of its bytes. */
+  first: string;
+  chunk: string;
+  /** Hex SHA-256 of the segment's bytes. */
+  sha256: string;
+  lines: number;
+  bytes: number;
+}
+
+/** What a snapshot says of one source. */
+export interface SourceSection {
+  name: string;
+  kind: 'directory' | 'postgres';
+  /** Kind-specific facts; for postgres: system id, timeline, LSNs, restore point, counts. */
+  facts: Record<string, unknown>;
+  segments: SegmentReference[];
+  fileCount: number;
+  directoryCount: number;
+  sizeBytes: number;
+  /** What was left out or changed while read. */
+  problems: SourceProblem[];
+  problemCount: number;
+}
+
+export interface SourceProblem {
+  path: string;
+  reason: string;
+}
+
+/** Live numbers of a run, sent at most a few times a second. */
+export interface EngineProgress {
+  step: string;
+  filesDone: number;
+  filesTotal: number | undefined;
+  bytesDone: number;
+  bytesTotal: number | undefined;
+  bytesAdded: number;
+  bytesStored: number;
+}
+
+export type ReportProgress = (progress: EngineProgress) => void;
