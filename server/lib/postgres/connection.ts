@@ -1,0 +1,85 @@
+import pg from 'pg';
+import { messageOf, HoldfastError } from '../errors.ts';
+import { ADMIN_ROLE, APP_ROLE } from './settings.ts';
+import { SOCKET_PORT } from './server.ts';
+
+/** A connection as one role to one database of a server of ours; what `pg.Client` and `pg.Pool` take. */
+export interface SocketConnection {
+  host: string;
+  port: number;
+  user: string;
+  database: string;
+}
+
+/**
+ * @param socketDir - Folder of the socket. Over about 90 bytes it must be shortened by the caller: a socket's path may have no
+ * more than 107 bytes.
+ */
+export function socketConnection(socketDir: string, user: string, database: string): SocketConnection {
+  return { host: socketDir, port: SOCKET_PORT, user, database };
+}
+
+/** Runs `work` with a connection of its own, which is closed whatever happens. */
+export async function withClient<T>(
+  config: pg.ClientConfig,
+  work: (client: pg.Client) => Promise<T>,
+): Promise<T> {
+  const client = new pg.Client(config);
+  client.on('error', () => undefined); // a lost connection fails the query that runs, which tells more
+  try {
+    await client.connect();
+  } catch (error) {
+    throw new HoldfastError('unavailable', 'The database cannot be reached', {
+      detail: messageOf(error),
+      cause: error,
+    });
+  }
+  try {
+    return await work(client);
+  } finally {
+    await client.end().catch(() => undefined);
+  }
+}
+
+/** Creates a database unless it is there. `client` must be connected to another one, as the owner of the cluster. */
+export async function ensureDatabase(client: pg.ClientBase, name: string): Promise<void> {
+  const found = await client.query('select 1 from pg_database where datname = $1', [name]);
+  if (found.rowCount === 0)
+    await client.query(`create database ${pg.escapeIdentifier(name)} owner ${ADMIN_ROLE}`);
+}
+
+/** Creates the role the server works as. Safe to call at each start and by several processes at once. */
+export async function ensureRoles(client: pg.ClientBase): Promise<void> {
+  await client.query(`
+    do $$ begin
+      create role ${APP_ROLE} login nosuperuser nocreatedb nocreaterole noreplication;
+    exception when duplicate_object or unique_violation then null;
+    end $$`);
+  await client.query(`alter role ${APP_ROLE} set idle_in_transaction_session_timeout = '60s'`);
+}
+
+/**
+ * Gives the server's role its rights on what the migrations made: rows may be read and written, the audit log only be read and
+ * added to, and nothing may be created, altered or truncated. Called after each migration.
+ */
+export async function grantAppRights(client: pg.ClientBase): Promise<void> {
+  await client.query('begin');
+  try {
+    await client.query(`
+      revoke create on schema public from public;
+      grant usage on schema public to ${APP_ROLE};
+      revoke all on all tables in schema public from ${APP_ROLE};
+      grant select, insert, update, delete on all tables in schema public to ${APP_ROLE};
+      grant usage, select on all sequences in schema public to ${APP_ROLE};
+      revoke update, delete on audit_entries from ${APP_ROLE};
+      do $$ declare name text; begin
+        for name in select tablename from pg_tables where schemaname = 'public' and tablename like 'kysely\\_%' loop
+          execute format('revoke insert, update, delete on %I from ${APP_ROLE}', name);
+        end loop;
+      end $$`);
+    await client.query('commit');
+  } catch (error) {
+    await client.query('rollback');
+    throw error;
+  }
+}

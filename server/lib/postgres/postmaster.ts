@@ -1,0 +1,135 @@
+/**
+ * Who, if anyone, runs on a cluster folder. `postmaster.pid` alone does not tell: after a crash or a reboot its number may
+ * belong to another program, or to nobody. A live postmaster has the cluster folder as its working directory.
+ */
+import { readFileSync, readdirSync, readlinkSync, realpathSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { HoldfastError, isSystemError } from '../errors.ts';
+
+interface PostmasterFile {
+  pid: number;
+  /** `starting`, `ready`, `standby`, `stopping`; empty before the first. */
+  status: string;
+}
+
+/** What postmaster.pid says; undefined when there is none or it is not written yet. */
+export function readPostmasterFile(clusterDir: string): PostmasterFile | undefined {
+  let text: string;
+  try {
+    text = readFileSync(join(clusterDir, 'postmaster.pid'), 'utf8');
+  } catch (error) {
+    if (isSystemError(error, 'ENOENT')) return undefined;
+    throw error;
+  }
+  const lines = text.split('\n');
+  const pid = Math.abs(Number.parseInt(lines[0] ?? '', 10));
+  return Number.isInteger(pid) && pid > 0 ? { pid, status: (lines[7] ?? '').trim() } : undefined;
+}
+
+/** The process id of a postmaster that runs on this cluster now. */
+export function runningPostmaster(clusterDir: string): number | undefined {
+  const pid = readPostmasterFile(clusterDir)?.pid;
+  if (pid === undefined || !isAlive(pid)) return undefined;
+  if (process.platform !== 'linux') return pid;
+  try {
+    return readlinkSync(`/proc/${pid}/cwd`) === realpathSync(clusterDir) ? pid : undefined;
+  } catch (error) {
+    if (isSystemError(error, 'ENOENT', 'ESRCH')) return undefined;
+    if (isSystemError(error, 'EACCES')) return undefined; // another user's process cannot be the one we started
+    throw error;
+  }
+}
+
+/**
+ * Removes a postmaster.pid whose number now belongs to another program: PostgreSQL would take that for a live server. Where
+ * the number belongs to nobody the file stays, since PostgreSQL finds orphaned backends by it.
+ *
+ * @throws HoldfastError `locked` when processes of a dead postmaster are still at work in the folder.
+ */
+export async function removeStalePostmasterFile(clusterDir: string): Promise<void> {
+  const file = readPostmasterFile(clusterDir);
+  if (file === undefined || !isAlive(file.pid) || runningPostmaster(clusterDir) !== undefined) return;
+  const others = processesIn(clusterDir);
+  if (others.length > 0) {
+    throw new HoldfastError(
+      'locked',
+      `Processes of an earlier PostgreSQL still work in ${clusterDir}: ${others.join(', ')}`,
+      {
+        hint: 'Wait a moment and start again; if they stay, end them.',
+      },
+    );
+  }
+  await rm(join(clusterDir, 'postmaster.pid'), { force: true });
+}
+
+/** Processes whose working directory is `folder`. */
+function processesIn(folder: string): number[] {
+  if (process.platform !== 'linux') return [];
+  const real = realpathSync(folder);
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter((pid) => {
+      try {
+        return readlinkSync(`/proc/${pid}/cwd`) === real;
+      } catch {
+        return false; // ended, or another user's
+      }
+    });
+}
+
+/**
+ * Ends a postmaster that a killed Holdfast left behind. Only for a caller that holds the folder's lock.
+ *
+ * @throws HoldfastError `locked` when it does not end.
+ */
+export async function stopOrphan(clusterDir: string, timeoutMs = 30_000): Promise<void> {
+  const pid = runningPostmaster(clusterDir);
+  if (pid === undefined) return;
+  for (const signal of ['SIGINT', 'SIGQUIT', 'SIGKILL'] as const) {
+    sendSignal(pid, signal);
+    if (await hasEnded(pid, timeoutMs / 3)) return;
+  }
+  throw new HoldfastError(
+    'locked',
+    `PostgreSQL (process ${pid}) still runs on ${clusterDir} and does not stop`,
+  );
+}
+
+async function hasEnded(pid: number, timeoutMs: number): Promise<boolean> {
+  for (let waited = 0; waited < timeoutMs; waited += 20) {
+    if (!isAlive(pid)) return true;
+    await delay(20);
+  }
+  return false;
+}
+
+function sendSignal(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch (error) {
+    if (!isSystemError(error, 'ESRCH')) throw error;
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return !isZombie(pid);
+  } catch (error) {
+    if (isSystemError(error, 'ESRCH')) return false;
+    if (isSystemError(error, 'EPERM')) return true;
+    throw error;
+  }
+}
+
+function isZombie(pid: number): boolean {
+  if (process.platform !== 'linux') return false;
+  try {
+    return / Z /.test(readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\)/s, ''));
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,88 @@
+import { realpathSync } from 'node:fs';
+import { relative } from 'node:path';
+import { join } from 'node:path';
+import { writeFileDurably } from '../files.ts';
+import { HoldfastError } from '../errors.ts';
+
+/** The role that owns the cluster: migrations, base backups, tests. */
+export const ADMIN_ROLE = 'holdfast';
+
+/** The role the server works as: no ownership, and only select and insert on the audit log. */
+export const APP_ROLE = 'holdfast_app';
+
+/** Values as in postgresql.conf. */
+export type PostgresSettings = Readonly<Record<string, string | number>>;
+
+/**
+ * Errors of statements are logged without the statement and its parameters: both may hold personal data.
+ */
+const SETTINGS: PostgresSettings = {
+  listen_addresses: '',
+  unix_socket_permissions: '0700',
+  max_connections: 60,
+  shared_buffers: '128MB',
+  dynamic_shared_memory_type: 'posix',
+  huge_pages: 'off',
+  jit: 'off',
+  fsync: 'on',
+  full_page_writes: 'on',
+  synchronous_commit: 'on',
+  wal_level: 'replica',
+  max_wal_senders: 5,
+  max_replication_slots: 5,
+  summarize_wal: 'on',
+  max_wal_size: '1GB',
+  min_wal_size: '80MB',
+  checkpoint_timeout: '5min',
+  log_destination: 'stderr',
+  logging_collector: 'off',
+  log_line_prefix: '%m [%p] %q%u@%d ',
+  log_min_messages: 'warning',
+  log_min_error_statement: 'panic',
+  log_parameter_max_length_on_error: 0,
+  log_error_verbosity: 'terse',
+  log_checkpoints: 'off',
+  timezone: 'UTC',
+  log_timezone: 'UTC',
+  datestyle: 'iso, ymd',
+  lc_messages: 'C',
+  default_text_search_config: 'pg_catalog.simple',
+};
+
+interface ConfigurationParts {
+  clusterDir: string;
+  socketDir: string;
+  /** Our user's name as PostgreSQL sees it. */
+  peerName: string;
+  /** Replace or add to the settings above. */
+  settings?: PostgresSettings | undefined;
+}
+
+/**
+ * Writes postgresql.conf, pg_hba.conf and pg_ident.conf whole. They are ours: what a person changed in them does not stay.
+ * Only the user that runs Holdfast may connect, over the socket, and as any role.
+ */
+export async function writeConfiguration(parts: ConfigurationParts): Promise<void> {
+  // Relative to the cluster, where PostgreSQL runs: a socket's absolute path may not be longer than 107 bytes.
+  const socketDir = relative(realpathSync(parts.clusterDir), realpathSync(parts.socketDir)) || '.';
+  if (Buffer.byteLength(socketDir) > 80 || socketDir.includes(',')) {
+    throw new HoldfastError(
+      'invalid_input',
+      `The folder of PostgreSQL's socket is too far from its data: ${socketDir}`,
+      {
+        hint: 'Keep both in one data folder.',
+      },
+    );
+  }
+  const settings = { ...SETTINGS, unix_socket_directories: socketDir, ...parts.settings };
+  const lines = Object.entries(settings).map(([name, value]) => `${name} = ${quoteSetting(value)}`);
+  const hba = `local all all peer map=${ADMIN_ROLE}\nlocal replication all peer map=${ADMIN_ROLE}\n`;
+  const ident = `${ADMIN_ROLE} "${parts.peerName.replaceAll('"', '""')}" all\n`;
+  await writeFileDurably(join(parts.clusterDir, 'postgresql.conf'), `${lines.join('\n')}\n`);
+  await writeFileDurably(join(parts.clusterDir, 'pg_hba.conf'), hba);
+  await writeFileDurably(join(parts.clusterDir, 'pg_ident.conf'), ident);
+}
+
+function quoteSetting(value: string | number): string {
+  return `'${String(value).replaceAll("'", "''")}'`;
+}
