@@ -24,9 +24,19 @@ export interface TargetObject {
   sizeBytes: number;
 }
 
+/** What a read-back found. */
+export interface ReadBack {
+  sizeBytes: number;
+  /** Hex SHA-256 of the stored bytes. */
+  sha256: string;
+}
+
 /**
  * A place that holds repository objects. Objects are write-once: a name is written whole or not at all, is durable when
  * `write` returns, and is never overwritten.
+ *
+ * A target that holds nothing yet takes only `HOLDFAST` and `keys/…`; everything else is refused as `unavailable` until one
+ * of them is there, so that the empty mount point of a lost disk is never filled.
  */
 export interface Target {
   readonly config: TargetConfig;
@@ -42,8 +52,12 @@ export interface Target {
   create(name: string, data: Uint8Array): Promise<void>;
   /** Absent is fine. */
   delete(name: string): Promise<void>;
-  /** Drops what the operating system may have cached of the object, so that a following read comes from the medium where it can. */
-  readBack(name: string): Promise<Buffer>;
+  /** Hashes the stored object, past the operating system's cache where that is possible. @throws not_found, unavailable. */
+  readBack(name: string): Promise<ReadBack>;
+  /** Removes what interrupted writes left behind; only for the one writer, before it writes. @returns how many. */
+  sweep(): Promise<number>;
+  /** The target's own clock, for the clock guard; undefined when it has none. */
+  now(): Promise<Date | undefined>;
   freeBytes(): Promise<number | undefined>;
   close(): Promise<void>;
 }

@@ -1,0 +1,147 @@
+/** Shapes of targets, snapshots and their content, and what is allowed in which state. */
+import { Type, type Static } from 'typebox';
+import { Cursor, Id, Instant, Problem } from '../lib/shapes.ts';
+
+export const TargetProbe = Type.Object({
+  ok: Type.Boolean(),
+  at: Instant,
+  sameDisk: Type.Boolean(),
+  freeBytes: Type.Union([Type.Number(), Type.Null()]),
+  existingRepository: Type.Union([Type.String(), Type.Null()]),
+  checks: Type.Array(
+    Type.Object({
+      name: Type.String(),
+      state: Type.Union([Type.Literal('ok'), Type.Literal('warn'), Type.Literal('bad')]),
+      message: Type.String(),
+    }),
+  ),
+});
+export type TargetProbe = Static<typeof TargetProbe>;
+
+export const TargetRequest = Type.Object({
+  name: Type.String({ minLength: 1, maxLength: 60, pattern: '^[A-Za-z0-9][A-Za-z0-9 ._-]*$' }),
+  kind: Type.Literal('directory'),
+  /** Absolute path on the appliance. */
+  path: Type.String({ minLength: 2, maxLength: 1024, pattern: '^/' }),
+  region: Type.String({ minLength: 2, maxLength: 64 }),
+});
+export type TargetRequest = Static<typeof TargetRequest>;
+
+export const TargetReply = Type.Object({
+  id: Id,
+  name: Type.String(),
+  kind: Type.Literal('directory'),
+  location: Type.String(),
+  region: Type.String(),
+  regionKnownBy: Type.String(),
+  sameDisk: Type.Boolean(),
+  /** "local copy, not offsite" and the like. */
+  label: Type.Union([Type.String(), Type.Null()]),
+  probe: Type.Union([TargetProbe, Type.Null()]),
+  state: Type.Union([Type.Literal('active'), Type.Literal('retired')]),
+  lastOkAt: Type.Union([Instant, Type.Null()]),
+  lastError: Type.Union([Problem, Type.Null()]),
+  createdAt: Instant,
+});
+export type TargetReply = Static<typeof TargetReply>;
+
+export const SnapshotState = Type.Union([
+  Type.Literal('stored'),
+  Type.Literal('partial'),
+  Type.Literal('forgotten'),
+]);
+export type SnapshotState = Static<typeof SnapshotState>;
+
+export const Snapshot = Type.Object({
+  /** The hash in its object name, hex. */
+  id: Type.String(),
+  number: Type.String(),
+  state: SnapshotState,
+  takenAt: Instant,
+  storedAt: Type.Union([Instant, Type.Null()]),
+  fileCount: Type.Number(),
+  sizeBytes: Type.Number(),
+  addedBytes: Type.Number(),
+  storedBytes: Type.Number(),
+  durationMs: Type.Number(),
+  keyringEpoch: Type.String(),
+  restorePoint: Type.Union([Type.String(), Type.Null()]),
+  targets: Type.Array(Type.Object({ id: Id, name: Type.String(), state: Type.String() })),
+  problems: Type.Array(Type.Object({ path: Type.String(), reason: Type.String() })),
+  /** The best proof there is of it. */
+  proof: Type.Union([
+    Type.Object({
+      restoreTestId: Id,
+      grade: Type.Union([Type.Literal('data-proven'), Type.Literal('kit-proven')]),
+      at: Instant,
+    }),
+    Type.Null(),
+  ]),
+  runId: Type.Union([Id, Type.Null()]),
+});
+export type Snapshot = Static<typeof Snapshot>;
+
+export const SnapshotPage = Type.Object({
+  items: Type.Array(Snapshot),
+  total: Type.Integer(),
+  nextCursor: Type.Union([Cursor, Type.Null()]),
+});
+export const SnapshotQuery = Type.Object({
+  cursor: Type.Optional(Cursor),
+  limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 200, default: 50 })),
+  state: Type.Optional(SnapshotState),
+  order: Type.Optional(Type.Union([Type.Literal('asc'), Type.Literal('desc')], { default: 'desc' })),
+});
+
+/**
+ * The content of a snapshot, as people know it: the workspace's own folders and files at that instant, names opened with
+ * the appliance's keys, for members of the workspace.
+ */
+export const SnapshotEntry = Type.Object({
+  nodeId: Id,
+  parentId: Type.Union([Id, Type.Null()]),
+  kind: Type.Union([Type.Literal('folder'), Type.Literal('file')]),
+  name: Type.String(),
+  sizeBytes: Type.Union([Type.Number(), Type.Null()]),
+  modifiedAt: Instant,
+  /** Whether the live workspace still has this node, and whether its content differs. */
+  live: Type.Union([Type.Literal('same'), Type.Literal('changed'), Type.Literal('deleted')]),
+});
+export type SnapshotEntry = Static<typeof SnapshotEntry>;
+export const SnapshotFolder = Type.Object({
+  folderId: Id,
+  ancestors: Type.Array(Type.Object({ id: Id, name: Type.String() })),
+  items: Type.Array(SnapshotEntry),
+  nextCursor: Type.Union([Cursor, Type.Null()]),
+});
+export type SnapshotFolder = Static<typeof SnapshotFolder>;
+export const SnapshotFolderQuery = Type.Object({
+  folderId: Type.Optional(Id),
+  cursor: Type.Optional(Cursor),
+  limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 500, default: 100 })),
+  search: Type.Optional(Type.String({ maxLength: 255 })),
+});
+
+/** Restores one file beside the present one, under a name that says so. Reply: the run. */
+export const RestoreFileRequest = Type.Object({ nodeId: Id });
+
+export const Schedule = Type.Object({
+  name: Type.Union([Type.Literal('snapshot'), Type.Literal('restore-test')]),
+  /** Five-field cron, UTC. */
+  cron: Type.String({ maxLength: 100 }),
+  enabled: Type.Boolean(),
+  nextDueAt: Type.Union([Instant, Type.Null()]),
+  lastDueAt: Type.Union([Instant, Type.Null()]),
+});
+export type Schedule = Static<typeof Schedule>;
+export const ScheduleChange = Type.Object({
+  cron: Type.String({ minLength: 9, maxLength: 100 }),
+  enabled: Type.Boolean(),
+});
+
+/** What may be done with a snapshot in which state; the server enforces it, the UI says why not. */
+export const snapshotCan: Record<SnapshotState, { browse: boolean; restore: boolean; test: boolean; forget: boolean }> = {
+  stored: { browse: true, restore: true, test: true, forget: true },
+  partial: { browse: true, restore: true, test: true, forget: true },
+  forgotten: { browse: false, restore: false, test: false, forget: false },
+};

@@ -1,0 +1,51 @@
+/** Shapes of people and sessions, and what each role may do at all. */
+import { Type, type Static } from 'typebox';
+import { Id, Instant } from '../lib/shapes.ts';
+
+export const Role = Type.Union([
+  Type.Literal('owner'),
+  Type.Literal('admin'),
+  Type.Literal('auditor'),
+  Type.Literal('member'),
+]);
+export type Role = Static<typeof Role>;
+
+export const PersonName = Type.String({ minLength: 1, maxLength: 200 });
+export const Email = Type.String({ minLength: 3, maxLength: 254, pattern: '^[^\\s@]+@[^\\s@]+$' });
+/** 8 to 128 bytes are checked exactly by the service; ASVS 5.0 6.2. */
+export const Password = Type.String({ minLength: 1, maxLength: 256 });
+
+export const SignInRequest = Type.Object({ email: Email, password: Password });
+export type SignInRequest = Static<typeof SignInRequest>;
+
+export const User = Type.Object({ id: Id, name: Type.String(), email: Type.String(), role: Role });
+export type User = Static<typeof User>;
+
+export const Session = Type.Object({
+  user: User,
+  expiresAt: Instant,
+  idleMinutes: Type.Integer(),
+  banners: Type.Array(
+    Type.Object({
+      kind: Type.Union([
+        Type.Literal('stage'),
+        Type.Literal('kit-unproven'),
+        Type.Literal('console-recovery'),
+        Type.Literal('recovered'),
+      ]),
+      message: Type.String(),
+    }),
+  ),
+});
+export type Session = Static<typeof Session>;
+
+/**
+ * Who may call a route. `public`: anyone; `setup`: anyone, only while unclaimed; otherwise a signed-in user with one of
+ * the roles. Kept in each route's `config.access`; a route without one stops the server from starting.
+ */
+export type Access = 'public' | 'setup' | { roles: readonly Role[] };
+
+export const ANY_ROLE: Access = { roles: ['owner', 'admin', 'auditor', 'member'] };
+export const ADMINISTRATORS: Access = { roles: ['owner', 'admin'] };
+export const OWNER: Access = { roles: ['owner'] };
+export const READERS_OF_OPERATIONS: Access = { roles: ['owner', 'admin', 'auditor'] };

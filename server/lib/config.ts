@@ -1,0 +1,144 @@
+/** Settings from the environment, checked once at start. The only place that reads `process.env`. */
+import { userInfo } from 'node:os';
+import { resolve } from 'node:path';
+import { HoldfastError } from './errors.ts';
+
+export interface Config {
+  /** Absolute path of the data folder. */
+  dataDir: string;
+  host: string;
+  /** HTTPS port; 0 takes a free one. */
+  port: number;
+  /** Plain HTTP port that only redirects; undefined: none. */
+  redirectPort: number | undefined;
+  /** An outside PostgreSQL; undefined: the embedded one. */
+  databaseUrl: string | undefined;
+  tlsCertificateFile: string | undefined;
+  tlsKeyFile: string | undefined;
+  logLevel: 'debug' | 'info' | 'warn' | 'error';
+  /** How people reach the appliance, where it is not simply host and port: allowed `Origin` values. */
+  origins: string[];
+}
+
+type Reader = (value: string, name: string) => unknown;
+
+const SETTINGS: Record<string, Reader> = {
+  HOLDFAST_DATA: readText,
+  HOLDFAST_HOST: readText,
+  HOLDFAST_PORT: readPort,
+  HOLDFAST_REDIRECT_PORT: readPort,
+  HOLDFAST_DATABASE_URL: readDatabaseUrl,
+  HOLDFAST_TLS_CERT: readText,
+  HOLDFAST_TLS_KEY: readText,
+  HOLDFAST_LOG: readLogLevel,
+  HOLDFAST_ORIGINS: readOrigins,
+};
+
+/** Names that belong to tests and one-off commands, not to the appliance's settings. */
+const OTHER_NAMES = /^HOLDFAST_(TEST|SETUP|OWNER|KIT)_/;
+
+/**
+ * @param env the environment; the process's own unless a test says otherwise.
+ * @throws HoldfastError `invalid_input` for an unknown or malformed `HOLDFAST_…` setting, naming it.
+ */
+export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
+  const values = new Map<string, unknown>();
+  for (const [name, value] of Object.entries(env)) {
+    if (!name.startsWith('HOLDFAST_') || value === undefined || OTHER_NAMES.test(name)) continue;
+    const read = SETTINGS[name];
+    if (read === undefined) {
+      throw new HoldfastError('invalid_input', `Unknown setting ${name}`, {
+        hint: `Known settings: ${Object.keys(SETTINGS).join(', ')}.`,
+      });
+    }
+    if (value !== '') values.set(name, read(value, name));
+  }
+  const text = (name: string) => values.get(name) as string | undefined;
+  const config: Config = {
+    dataDir: resolve(text('HOLDFAST_DATA') ?? 'data'),
+    host: text('HOLDFAST_HOST') ?? '0.0.0.0',
+    port: (values.get('HOLDFAST_PORT') as number | undefined) ?? 8443,
+    redirectPort: values.get('HOLDFAST_REDIRECT_PORT') as number | undefined,
+    databaseUrl: text('HOLDFAST_DATABASE_URL'),
+    tlsCertificateFile: text('HOLDFAST_TLS_CERT'),
+    tlsKeyFile: text('HOLDFAST_TLS_KEY'),
+    logLevel: (values.get('HOLDFAST_LOG') as Config['logLevel'] | undefined) ?? 'info',
+    origins: (values.get('HOLDFAST_ORIGINS') as string[] | undefined) ?? [],
+  };
+  if ((config.tlsCertificateFile === undefined) !== (config.tlsKeyFile === undefined)) {
+    throw new HoldfastError('invalid_input', 'HOLDFAST_TLS_CERT and HOLDFAST_TLS_KEY go together', {
+      hint: 'Set both, or neither to let the appliance make a self-signed certificate.',
+    });
+  }
+  return config;
+}
+
+/** An environment variable that a one-off command asks for by name, such as a password for set-up. */
+export function readSecretVariable(name: string): string | undefined {
+  return process.env[name];
+}
+
+/** Environment for a child of ours: the settings, and what a program needs to run; nothing else of the parent's. */
+export function childEnvironment(extra: Record<string, string> = {}): Record<string, string> {
+  const kept: Record<string, string> = {};
+  for (const [name, value] of Object.entries(process.env)) {
+    if (value === undefined) continue;
+    const wanted =
+      name.startsWith('HOLDFAST_') ||
+      ['PATH', 'HOME', 'LANG', 'LC_ALL', 'TZ', 'TMPDIR', 'LD_LIBRARY_PATH', 'LD_PRELOAD'].includes(name) ||
+      ['NODE_OPTIONS', 'NODE_EXTRA_CA_CERTS', 'NODE_COMPILE_CACHE', 'FAKETIME'].includes(name);
+    if (wanted) kept[name] = value;
+  }
+  return { ...kept, ...extra };
+}
+
+/** Name of the operating-system account this process runs under; its number where it has no name. */
+export function accountName(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    return String(process.getuid?.() ?? 'unknown');
+  }
+}
+
+function readText(value: string): string {
+  return value;
+}
+
+function readPort(value: string, name: string): number {
+  const port = Number(value);
+  if (!/^\d{1,5}$/.test(value) || port > 65_535) {
+    throw new HoldfastError('invalid_input', `${name} is no port number: ${value}`, {
+      hint: 'Use 1 to 65535; 0 takes any free port.',
+    });
+  }
+  return port;
+}
+
+function readDatabaseUrl(value: string, name: string): string {
+  if (!/^postgres(ql)?:\/\//.test(value)) {
+    throw new HoldfastError('invalid_input', `${name} is no PostgreSQL address`, {
+      hint: 'It looks like postgresql://user@host:5432/database?sslmode=verify-full.',
+    });
+  }
+  return value;
+}
+
+function readLogLevel(value: string, name: string): string {
+  if (!['debug', 'info', 'warn', 'error'].includes(value)) {
+    throw new HoldfastError('invalid_input', `${name} is not one of debug, info, warn, error: ${value}`);
+  }
+  return value;
+}
+
+function readOrigins(value: string, name: string): string[] {
+  return value.split(',').map((origin) => {
+    const trimmed = origin.trim();
+    if (!/^https:\/\/[^/\s]+$/.test(trimmed)) {
+      throw new HoldfastError('invalid_input', `${name} holds something that is no https origin: ${trimmed}`, {
+        hint: 'Use for example https://vault.example.com, several with commas.',
+      });
+    }
+    return trimmed;
+  });
+}

@@ -1,0 +1,47 @@
+/** Advisory locks that outlive a transaction: held by one connection, gone when it or its process goes. */
+import { sql } from 'kysely';
+import type { Database } from './db.ts';
+
+/** Every lock of the product, so that no two share a number. */
+export const LOCKS = {
+  migrations: 0x484f4c45,
+  /** Snapshots share it; the collector of deleted files takes it alone. */
+  fileCollection: 0x484f4c46,
+  /** One snapshot, prune or verify at a time. */
+  repositoryWork: 0x484f4c47,
+  /** One process hands out due work. */
+  scheduler: 0x484f4c48,
+} as const;
+
+export type LockName = keyof typeof LOCKS;
+
+interface LockOptions {
+  shared?: boolean;
+  /** Give up at once instead of waiting. */
+  tryOnly?: boolean;
+}
+
+/** @returns what `act` returned, or undefined when `tryOnly` and the lock is taken. */
+export async function withAdvisoryLock<T>(
+  db: Database,
+  name: LockName,
+  act: () => Promise<T>,
+  options: LockOptions = {},
+): Promise<T | undefined> {
+  const key = LOCKS[name];
+  const suffix = options.shared ? '_shared' : '';
+  return db.connection().execute(async (connection) => {
+    if (options.tryOnly) {
+      const result = await sql<{ locked: boolean }>`
+        select ${sql.raw(`pg_try_advisory_lock${suffix}`)}(${key}) as locked`.execute(connection);
+      if (result.rows[0]?.locked !== true) return undefined;
+    } else {
+      await sql`select ${sql.raw(`pg_advisory_lock${suffix}`)}(${key})`.execute(connection);
+    }
+    try {
+      return await act();
+    } finally {
+      await sql`select ${sql.raw(`pg_advisory_unlock${suffix}`)}(${key})`.execute(connection);
+    }
+  });
+}

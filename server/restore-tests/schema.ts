@@ -1,0 +1,108 @@
+/** Shapes of restore tests and their reports. */
+import { Type, type Static } from 'typebox';
+import { Cursor, Id, Instant } from '../lib/shapes.ts';
+
+export const RestoreTestMode = Type.Union([Type.Literal('quick'), Type.Literal('full')]);
+export type RestoreTestMode = Static<typeof RestoreTestMode>;
+export const KeySource = Type.Union([Type.Literal('test-identity'), Type.Literal('recovery-kit')]);
+export type KeySource = Static<typeof KeySource>;
+export const Grade = Type.Union([Type.Literal('data-proven'), Type.Literal('kit-proven')]);
+export type Grade = Static<typeof Grade>;
+export const RestoreTestState = Type.Union([
+  Type.Literal('running'),
+  Type.Literal('passed'),
+  Type.Literal('failed'),
+  Type.Literal('cancelled'),
+  Type.Literal('needs-kit'),
+]);
+export type RestoreTestState = Static<typeof RestoreTestState>;
+
+/** What a browser opens with the kit: the keys object and the age header of the newest keyring object. */
+export const KitMaterial = Type.Object({
+  repositoryId: Type.String(),
+  trustRoot: Type.String({ description: 'Base64; must equal the one in the kit' }),
+  keysObjectName: Type.String(),
+  keysObject: Type.String({ description: 'Base64 of the age file' }),
+  keyringObjectName: Type.String(),
+  keyringHeader: Type.String({ description: 'Base64 of the age header' }),
+});
+export type KitMaterial = Static<typeof KitMaterial>;
+
+export const StartRestoreTest = Type.Object({
+  snapshotId: Type.String({ pattern: '^[0-9a-f]{64}$' }),
+  targetId: Id,
+  mode: RestoreTestMode,
+  keySource: KeySource,
+  /** With `recovery-kit` only: lent for this run, kept in memory, never written. */
+  lent: Type.Optional(
+    Type.Object({
+      kitId: Id,
+      /** The repository's age identity from the keys object. */
+      repositoryIdentity: Type.String({ maxLength: 4000 }),
+      /** Base64, 16 bytes: file key of the keyring object. */
+      keyringFileKey: Type.String({ maxLength: 64 }),
+    }),
+  ),
+});
+export type StartRestoreTest = Static<typeof StartRestoreTest>;
+
+/** Before starting: what it needs and what there is. */
+export const Preflight = Type.Object({
+  ok: Type.Boolean(),
+  needsBytes: Type.Number(),
+  freeBytes: Type.Number(),
+  checks: Type.Array(
+    Type.Object({
+      name: Type.String(),
+      state: Type.Union([Type.Literal('ok'), Type.Literal('warn'), Type.Literal('bad')]),
+      message: Type.String(),
+    }),
+  ),
+});
+export type Preflight = Static<typeof Preflight>;
+
+export const CheckResult = Type.Object({
+  id: Type.String(),
+  label: Type.String(),
+  state: Type.Union([Type.Literal('passed'), Type.Literal('failed'), Type.Literal('skipped')]),
+  expected: Type.String(),
+  found: Type.String(),
+  durationMs: Type.Number(),
+});
+export type CheckResult = Static<typeof CheckResult>;
+
+export const RestoreTest = Type.Object({
+  id: Id,
+  runId: Id,
+  snapshotId: Type.String(),
+  snapshotTakenAt: Instant,
+  targetId: Id,
+  targetName: Type.String(),
+  mode: RestoreTestMode,
+  keySource: KeySource,
+  kitId: Type.Union([Id, Type.Null()]),
+  state: RestoreTestState,
+  grade: Type.Union([Grade, Type.Null()]),
+  createdAt: Instant,
+  finishedAt: Type.Union([Instant, Type.Null()]),
+  rtoMs: Type.Union([Type.Number(), Type.Null()]),
+  rpoMs: Type.Union([Type.Number(), Type.Null()]),
+  /** From the report; absent while it runs. */
+  checks: Type.Array(CheckResult),
+  reportSha256: Type.Union([Type.String(), Type.Null()]),
+});
+export type RestoreTest = Static<typeof RestoreTest>;
+
+export const RestoreTestPage = Type.Object({
+  items: Type.Array(RestoreTest),
+  total: Type.Integer(),
+  nextCursor: Type.Union([Cursor, Type.Null()]),
+  /** When one is due next, and whether the last due one did not happen. */
+  nextDueAt: Type.Union([Instant, Type.Null()]),
+  overdue: Type.Boolean(),
+});
+export type RestoreTestPage = Static<typeof RestoreTestPage>;
+export const RestoreTestQuery = Type.Object({
+  cursor: Type.Optional(Cursor),
+  limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 200, default: 50 })),
+});

@@ -1,0 +1,81 @@
+/** Shapes of workspaces, folders and files. */
+import { Type, type Static } from 'typebox';
+import { BigDecimal, Cursor, Id, Instant } from '../lib/shapes.ts';
+
+/** A name of one path part: no slash, no NUL, not `.` or `..`, at most 255 bytes of UTF-8 (checked by the service). */
+export const NodeName = Type.String({ minLength: 1, maxLength: 255 });
+
+export const WorkspaceRole = Type.Union([
+  Type.Literal('manager'),
+  Type.Literal('editor'),
+  Type.Literal('viewer'),
+]);
+export type WorkspaceRole = Static<typeof WorkspaceRole>;
+
+export const Workspace = Type.Object({
+  id: Id,
+  name: Type.String(),
+  kind: Type.String(),
+  rootFolderId: Id,
+  role: WorkspaceRole,
+});
+export type Workspace = Static<typeof Workspace>;
+
+export const Node = Type.Object({
+  id: Id,
+  workspaceId: Id,
+  parentId: Type.Union([Id, Type.Null()]),
+  kind: Type.Union([Type.Literal('folder'), Type.Literal('file')]),
+  name: Type.String(),
+  /** Files only. */
+  sizeBytes: Type.Union([Type.Number(), Type.Null()]),
+  mediaType: Type.Union([Type.String(), Type.Null()]),
+  /** What a sandboxed preview can show. */
+  preview: Type.Union([Type.Literal('image'), Type.Literal('text'), Type.Null()]),
+  modifiedAt: Instant,
+  createdAt: Instant,
+  version: BigDecimal,
+});
+export type Node = Static<typeof Node>;
+
+/** A folder with the chain above it, root first. */
+export const FolderPage = Type.Object({
+  folder: Node,
+  ancestors: Type.Array(Type.Object({ id: Id, name: Type.String() })),
+  items: Type.Array(Node),
+  total: Type.Integer(),
+  nextCursor: Type.Union([Cursor, Type.Null()]),
+});
+export type FolderPage = Static<typeof FolderPage>;
+
+export const FolderQuery = Type.Object({
+  cursor: Type.Optional(Cursor),
+  limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 500, default: 100 })),
+  sort: Type.Optional(
+    Type.Union([Type.Literal('name'), Type.Literal('size'), Type.Literal('modified')], { default: 'name' }),
+  ),
+  order: Type.Optional(Type.Union([Type.Literal('asc'), Type.Literal('desc')], { default: 'asc' })),
+  /** Part of a name, within this folder. */
+  search: Type.Optional(Type.String({ maxLength: 255 })),
+});
+export type FolderQuery = Static<typeof FolderQuery>;
+
+export const CreateFolderRequest = Type.Object({ parentId: Id, name: NodeName });
+export const ChangeNodeRequest = Type.Object({
+  name: Type.Optional(NodeName),
+  parentId: Type.Optional(Id),
+});
+/** Query of `PUT /api/v1/folders/:id/files`; the body is the bytes of the file. */
+export const UploadQuery = Type.Object({
+  name: NodeName,
+  /** Nanoseconds since the epoch; the present when absent. */
+  mtime: Type.Optional(BigDecimal),
+  mode: Type.Optional(Type.Integer({ minimum: 0, maximum: 0o7777 })),
+  /** What to do when the name is taken. */
+  onConflict: Type.Optional(
+    Type.Union([Type.Literal('refuse'), Type.Literal('replace'), Type.Literal('rename')], {
+      default: 'refuse',
+    }),
+  ),
+});
+export type UploadQuery = Static<typeof UploadQuery>;
