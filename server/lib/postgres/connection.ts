@@ -1,41 +1,32 @@
 import pg from 'pg';
-import { messageOf, HoldfastError } from '../errors.ts';
+import { clientConfig, explainDatabaseError, type DatabaseAddress } from '../db.ts';
+import { shortDirectory } from '../sockets.ts';
 import { ADMIN_ROLE, APP_ROLE } from './settings.ts';
 import { SOCKET_PORT } from './server.ts';
 
-/** A connection as one role to one database of a server of ours; what `pg.Client` and `pg.Pool` take. */
-export interface SocketConnection {
-  host: string;
-  port: number;
-  user: string;
-  database: string;
+/** How to reach a database of a server of ours as one role. Holds in this process only: the path may be a short form of it. */
+export function socketAddress(socketDir: string, role: string, database: string): DatabaseAddress {
+  return { kind: 'socket', directory: shortDirectory(socketDir), port: SOCKET_PORT, user: role, database };
 }
 
 /**
- * @param socketDir - Folder of the socket. Over about 90 bytes it must be shortened by the caller: a socket's path may have no
- * more than 107 bytes.
+ * Runs `work` with a connection of its own, which is closed whatever happens.
+ *
+ * @param name - Shown in pg_stat_activity.
+ * @throws what `work` throws; HoldfastError `unavailable` when the database cannot be reached.
  */
-export function socketConnection(socketDir: string, user: string, database: string): SocketConnection {
-  return { host: socketDir, port: SOCKET_PORT, user, database };
-}
-
-/** Runs `work` with a connection of its own, which is closed whatever happens. */
 export async function withClient<T>(
-  config: pg.ClientConfig,
+  address: DatabaseAddress,
+  name: string,
   work: (client: pg.Client) => Promise<T>,
 ): Promise<T> {
-  const client = new pg.Client(config);
+  const client = new pg.Client(clientConfig(address, name));
   client.on('error', () => undefined); // a lost connection fails the query that runs, which tells more
   try {
     await client.connect();
-  } catch (error) {
-    throw new HoldfastError('unavailable', 'The database cannot be reached', {
-      detail: messageOf(error),
-      cause: error,
-    });
-  }
-  try {
     return await work(client);
+  } catch (error) {
+    throw explainDatabaseError(error);
   } finally {
     await client.end().catch(() => undefined);
   }
@@ -72,11 +63,7 @@ export async function grantAppRights(client: pg.ClientBase): Promise<void> {
       grant select, insert, update, delete on all tables in schema public to ${APP_ROLE};
       grant usage, select on all sequences in schema public to ${APP_ROLE};
       revoke update, delete on audit_entries from ${APP_ROLE};
-      do $$ declare name text; begin
-        for name in select tablename from pg_tables where schemaname = 'public' and tablename like 'kysely\\_%' loop
-          execute format('revoke insert, update, delete on %I from ${APP_ROLE}', name);
-        end loop;
-      end $$`);
+      revoke insert, update, delete on migrations from ${APP_ROLE}`);
     await client.query('commit');
   } catch (error) {
     await client.query('rollback');

@@ -3,11 +3,4 @@ export { findPostgresBinaries, clusterMajor, POSTGRES_MAJOR, type PostgresBinari
 export { ADMIN_ROLE, APP_ROLE, type PostgresSettings } from './settings.ts';
 export { runningPostmaster, stopOrphan } from './postmaster.ts';
 export { choosePostgresAccount, closedFolder, type PostgresAccount } from './account.ts';
-export {
-  ensureDatabase,
-  ensureRoles,
-  grantAppRights,
-  socketConnection,
-  withClient,
-  type SocketConnection,
-} from './connection.ts';
+export { ensureDatabase, ensureRoles, grantAppRights, socketAddress, withClient } from './connection.ts';

@@ -34,7 +34,7 @@ export function runningPostmaster(clusterDir: string): number | undefined {
   if (pid === undefined || !isAlive(pid)) return undefined;
   if (process.platform !== 'linux') return pid;
   try {
-    return readlinkSync(`/proc/${pid}/cwd`) === realpathSync(clusterDir) ? pid : undefined;
+    return readlinkSync(`/proc/${pid}/cwd`) === realpathSync(clusterDir) && isPostgres(pid) ? pid : undefined;
   } catch (error) {
     if (isSystemError(error, 'ENOENT', 'ESRCH')) return undefined;
     if (isSystemError(error, 'EACCES')) return undefined; // another user's process cannot be the one we started
@@ -43,28 +43,32 @@ export function runningPostmaster(clusterDir: string): number | undefined {
 }
 
 /**
- * Removes a postmaster.pid whose number now belongs to another program: PostgreSQL would take that for a live server. Where
- * the number belongs to nobody the file stays, since PostgreSQL finds orphaned backends by it.
+ * Makes way after a crash: waits for the processes of a dead postmaster, which end by themselves when they notice, and removes a
+ * postmaster.pid whose number now belongs to another program, since PostgreSQL would take that for a live server.
  *
- * @throws HoldfastError `locked` when processes of a dead postmaster are still at work in the folder.
+ * @throws HoldfastError `locked` when processes of a dead postmaster stay at work in the folder.
  */
-export async function removeStalePostmasterFile(clusterDir: string): Promise<void> {
+export async function clearLeftovers(clusterDir: string, timeoutMs = 15_000): Promise<void> {
   const file = readPostmasterFile(clusterDir);
-  if (file === undefined || !isAlive(file.pid) || runningPostmaster(clusterDir) !== undefined) return;
-  const others = processesIn(clusterDir);
-  if (others.length > 0) {
+  if (file === undefined || runningPostmaster(clusterDir) !== undefined) return;
+  let left = processesIn(clusterDir);
+  for (let waited = 0; left.length > 0 && waited < timeoutMs; waited += 50) {
+    await delay(50);
+    left = processesIn(clusterDir);
+  }
+  if (left.length > 0) {
     throw new HoldfastError(
       'locked',
-      `Processes of an earlier PostgreSQL still work in ${clusterDir}: ${others.join(', ')}`,
+      `Processes of an earlier PostgreSQL still work in ${clusterDir}: ${left.join(', ')}`,
       {
-        hint: 'Wait a moment and start again; if they stay, end them.',
+        hint: 'End them, then start again.',
       },
     );
   }
-  await rm(join(clusterDir, 'postmaster.pid'), { force: true });
+  if (isAlive(file.pid)) await rm(join(clusterDir, 'postmaster.pid'), { force: true });
 }
 
-/** Processes whose working directory is `folder`. */
+/** PostgreSQL processes whose working directory is `folder`. */
 function processesIn(folder: string): number[] {
   if (process.platform !== 'linux') return [];
   const real = realpathSync(folder);
@@ -73,7 +77,7 @@ function processesIn(folder: string): number[] {
     .map(Number)
     .filter((pid) => {
       try {
-        return readlinkSync(`/proc/${pid}/cwd`) === real;
+        return readlinkSync(`/proc/${pid}/cwd`) === real && isPostgres(pid);
       } catch {
         return false; // ended, or another user's
       }
@@ -123,6 +127,10 @@ function isAlive(pid: number): boolean {
     if (isSystemError(error, 'EPERM')) return true;
     throw error;
   }
+}
+
+function isPostgres(pid: number): boolean {
+  return readFileSync(`/proc/${pid}/comm`, 'utf8').trim() === 'postgres';
 }
 
 function isZombie(pid: number): boolean {

@@ -12,12 +12,7 @@ import { choosePostgresAccount, type PostgresAccount } from './account.ts';
 import { findPostgresBinaries, type PostgresBinaries } from './binaries.ts';
 import { ensureCluster, ensureOwner } from './cluster.ts';
 import { openLogFile } from './log-file.ts';
-import {
-  readPostmasterFile,
-  removeStalePostmasterFile,
-  runningPostmaster,
-  stopOrphan,
-} from './postmaster.ts';
+import { readPostmasterFile, clearLeftovers, runningPostmaster, stopOrphan } from './postmaster.ts';
 import { writeConfiguration, type PostgresSettings } from './settings.ts';
 
 /** PostgreSQL names its socket after a port, even where there is none. */
@@ -62,7 +57,7 @@ export async function startPostgres(options: PostgresOptions): Promise<PostgresS
   if (options.takeOver) await stopOrphan(clusterDir);
   refuseSecond(clusterDir);
   await ensureCluster(clusterDir, binaries, account);
-  await removeStalePostmasterFile(clusterDir);
+  await clearLeftovers(clusterDir);
   await makeSocketDirectory(socketDir, account);
   await writeConfiguration({ clusterDir, socketDir, peerName: account.peerName, settings: options.settings });
   await options.prepare?.(clusterDir, account);
