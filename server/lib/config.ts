@@ -135,9 +135,13 @@ function readOrigins(value: string, name: string): string[] {
   return value.split(',').map((origin) => {
     const trimmed = origin.trim();
     if (!/^https:\/\/[^/\s]+$/.test(trimmed)) {
-      throw new HoldfastError('invalid_input', `${name} holds something that is no https origin: ${trimmed}`, {
-        hint: 'Use for example https://vault.example.com, several with commas.',
-      });
+      throw new HoldfastError(
+        'invalid_input',
+        `${name} holds something that is no https origin: ${trimmed}`,
+        {
+          hint: 'Use for example https://vault.example.com, several with commas.',
+        },
+      );
     }
     return trimmed;
   });

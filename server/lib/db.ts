@@ -53,7 +53,10 @@ export function openDatabase(address: DatabaseAddress, options: OpenOptions): Da
  *
  * @throws what `act` throws, after rolling back; HoldfastError `unavailable` when PostgreSQL cannot be reached.
  */
-export async function writeTransaction<T>(db: Database, act: (tx: WriteTransaction) => Promise<T>): Promise<T> {
+export async function writeTransaction<T>(
+  db: Database,
+  act: (tx: WriteTransaction) => Promise<T>,
+): Promise<T> {
   try {
     return await db.transaction().execute(async (tx) => {
       await sql`select pg_advisory_xact_lock_shared(${WRITE_GATE})`.execute(tx);
@@ -67,8 +70,19 @@ export async function writeTransaction<T>(db: Database, act: (tx: WriteTransacti
 /** Turns a lost connection into `unavailable`; leaves everything else as it is. */
 export function explainDatabaseError(error: unknown): unknown {
   const lost =
-    isSystemError(error, 'ECONNREFUSED', 'ENOENT', 'ECONNRESET', 'EPIPE', '57P01', '57P03', '08006', '08001') ||
-    (error instanceof Error && /Connection terminated|timeout exceeded when trying to connect/.test(error.message));
+    isSystemError(
+      error,
+      'ECONNREFUSED',
+      'ENOENT',
+      'ECONNRESET',
+      'EPIPE',
+      '57P01',
+      '57P03',
+      '08006',
+      '08001',
+    ) ||
+    (error instanceof Error &&
+      /Connection terminated|timeout exceeded when trying to connect/.test(error.message));
   if (!lost) return error;
   return new HoldfastError('unavailable', 'The database cannot be reached', {
     hint: 'It may be starting; try again in a few seconds. `holdfast doctor` says more.',

@@ -14,7 +14,10 @@ export const TEMPORARY_PREFIX = '.tmp-';
 
 /** Path for a new temporary file beside `path`. */
 export function temporaryBeside(path: string): string {
-  return join(dirname(path), `${TEMPORARY_PREFIX}${randomBytes(6).toString('hex')}-${basename(path).slice(0, 64)}`);
+  return join(
+    dirname(path),
+    `${TEMPORARY_PREFIX}${randomBytes(6).toString('hex')}-${basename(path).slice(0, 64)}`,
+  );
 }
 
 /** Makes the entries of a directory durable. */
@@ -41,7 +44,11 @@ interface WriteOptions {
  *
  * @throws HoldfastError `conflict` when `exclusive` and the file exists, `no_space` when the disk is full.
  */
-export async function writeFileDurably(path: string, data: Uint8Array | string, options: WriteOptions = {}): Promise<void> {
+export async function writeFileDurably(
+  path: string,
+  data: Uint8Array | string,
+  options: WriteOptions = {},
+): Promise<void> {
   const temporary = temporaryBeside(path);
   try {
     const handle = await open(temporary, 'wx', options.mode ?? 0o600);

@@ -61,7 +61,9 @@ async function applyMigration(db: Database, name: string): Promise<boolean> {
   };
   return db.transaction().execute(async (tx) => {
     await sql`select pg_advisory_xact_lock(${LOCKS.migrations})`.execute(tx);
-    const inserted = await sql`insert into migrations (name) values (${name}) on conflict do nothing`.execute(tx);
+    const inserted = await sql`insert into migrations (name) values (${name}) on conflict do nothing`.execute(
+      tx,
+    );
     if (inserted.numAffectedRows !== 1n) return false;
     await migration.up(tx as unknown as Kysely<never>);
     return true;

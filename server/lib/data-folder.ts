@@ -1,0 +1,138 @@
+/**
+ * The data folder: where each part keeps its files, its format number, and the lock that lets one Holdfast use it.
+ * The folder itself may be entered by others (PostgreSQL runs under an account of its own); everything in it is private.
+ */
+import { randomUUID } from 'node:crypto';
+import { chmod, mkdir, readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { HoldfastError, isSystemError } from './errors.ts';
+import { explainWriteError, readFileIfPresent, writeFileDurably } from './files.ts';
+import { lockProcess, type ProcessLock } from './process-lock.ts';
+
+/** Grows when an older program could no longer use the folder. */
+export const DATA_FORMAT = 1;
+
+export interface DataFolder {
+  path: string;
+  applianceId: string;
+  /** True when this call made the folder. */
+  created: boolean;
+  lock: ProcessLock;
+}
+
+/** Places below the data folder. */
+export function dataPaths(dataDir: string) {
+  return {
+    marker: join(dataDir, 'holdfast.json'),
+    lock: join(dataDir, 'lock'),
+    incomplete: join(dataDir, 'recovery-incomplete'),
+    postgres: join(dataDir, 'postgres'),
+    postgresLog: join(dataDir, 'postgres.log'),
+    files: join(dataDir, 'files'),
+    keyring: join(dataDir, 'keyring'),
+    tls: join(dataDir, 'tls'),
+    run: join(dataDir, 'run'),
+    databaseSocket: join(dataDir, 'run', 'pg'),
+    keydSocket: join(dataDir, 'run', 'keyd.sock'),
+    controlSocket: join(dataDir, 'run', 'control.sock'),
+    catalogue: join(dataDir, 'catalogue'),
+    scratch: join(dataDir, 'scratch'),
+  };
+}
+
+/**
+ * Opens the folder for one Holdfast, making it when it is missing or empty.
+ *
+ * @throws HoldfastError `locked` when another Holdfast uses it, `wrong_state` when a newer version wrote it, holds something
+ * else, or an interrupted recovery left it, `unavailable` when it cannot be written.
+ */
+export async function openDataFolder(dataDir: string, softwareVersion: string): Promise<DataFolder> {
+  const paths = dataPaths(dataDir);
+  const created = await ensureFolder(dataDir);
+  const lock = lockProcess(paths.lock, 'Holdfast on this data folder');
+  try {
+    if ((await readFileIfPresent(paths.incomplete)) !== undefined) {
+      throw new HoldfastError('wrong_state', 'A recovery into this folder was interrupted', {
+        hint: 'Run `holdfast recover` again with the same folder; it starts over.',
+      });
+    }
+    const applianceId = await readMarker(dataDir, softwareVersion);
+    await mkdir(paths.run, { recursive: true, mode: 0o711 });
+    await chmod(paths.run, 0o711);
+    for (const path of [paths.files, paths.keyring, paths.tls, paths.catalogue, paths.scratch]) {
+      await mkdir(path, { recursive: true, mode: 0o700 });
+    }
+    return { path: dataDir, applianceId, created, lock };
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+}
+
+async function ensureFolder(dataDir: string): Promise<boolean> {
+  try {
+    const made = await mkdir(dataDir, { recursive: true, mode: 0o711 });
+    await chmod(dataDir, 0o711);
+    return made !== undefined;
+  } catch (error) {
+    if (isSystemError(error, 'ENOTDIR', 'EEXIST')) {
+      throw new HoldfastError('invalid_input', `${dataDir} is not a folder`, {
+        hint: 'Set HOLDFAST_DATA to a folder that is empty or holds Holdfast data.',
+        cause: error,
+      });
+    }
+    throw explainWriteError(error, dataDir);
+  }
+}
+
+async function readMarker(dataDir: string, softwareVersion: string): Promise<string> {
+  const { marker } = dataPaths(dataDir);
+  const content = await readFileIfPresent(marker);
+  if (content === undefined) {
+    const foreign = (await readdir(dataDir)).filter((name) => !['lock', 'lock-journal', 'cache', 'postgres.log'].includes(name));
+    if (foreign.length > 0) {
+      throw new HoldfastError('wrong_state', `${dataDir} holds something that is not Holdfast data`, {
+        hint: 'Choose an empty folder. Nothing was changed.',
+        detail: foreign.slice(0, 5).join(', '),
+      });
+    }
+    const applianceId = randomUUID();
+    await writeMarker(dataDir, applianceId, softwareVersion);
+    return applianceId;
+  }
+  const parsed = parseMarker(content, marker);
+  if (parsed.format > DATA_FORMAT) {
+    throw new HoldfastError('wrong_state', 'This data folder belongs to a newer version of Holdfast', {
+      hint: `Its format is ${parsed.format}, this program knows ${DATA_FORMAT}. Start the newer version. Nothing was changed.`,
+    });
+  }
+  return parsed.applianceId;
+}
+
+/** Writes `holdfast.json`, the mark of a complete data folder. */
+export async function writeMarker(dataDir: string, applianceId: string, softwareVersion: string): Promise<void> {
+  const marker = { format: DATA_FORMAT, applianceId, createdWith: softwareVersion };
+  await writeFileDurably(dataPaths(dataDir).marker, `${JSON.stringify(marker)}\n`, { step: 'data-folder.marker' });
+}
+
+function parseMarker(content: Buffer, path: string): { format: number; applianceId: string } {
+  try {
+    const value = JSON.parse(content.toString('utf8')) as { format?: unknown; applianceId?: unknown };
+    if (typeof value.format === 'number' && typeof value.applianceId === 'string') {
+      return { format: value.format, applianceId: value.applianceId };
+    }
+  } catch {
+    // Said below.
+  }
+  throw new HoldfastError('integrity_failure', `${path} cannot be read`, {
+    hint: 'Restore that small file from a copy of the folder, or recover the appliance from a backup.',
+  });
+}
+
+/** Removes what earlier runs left in `scratch/`: nothing in it is ever the only copy. */
+export async function sweepScratch(dataDir: string): Promise<number> {
+  const { scratch } = dataPaths(dataDir);
+  const names = await readdir(scratch).catch(() => [] as string[]);
+  for (const name of names) await rm(join(scratch, name), { recursive: true, force: true });
+  return names.length;
+}

@@ -1,0 +1,112 @@
+/** What every HTTP reply of the product has in common: the error body, the request id, the limits. */
+import { randomUUID } from 'node:crypto';
+import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { ERROR_STATUS, HoldfastError, type ErrorCode } from './errors.ts';
+import { explainDatabaseError } from './db.ts';
+
+/** JSON bodies are small; file bytes travel as streams and have no such limit. */
+export const JSON_BODY_LIMIT_BYTES = 256 * 1024;
+
+export function newRequestId(): string {
+  return randomUUID();
+}
+
+interface ErrorBody {
+  error: { code: string; message: string; hint?: string; requestId: string };
+}
+
+/** The reply to any error: public text to the caller, the rest to the log. */
+export function installErrorReplies(app: FastifyInstance): void {
+  app.setErrorHandler((error: FastifyError | HoldfastError, request, reply) => {
+    const known = toHoldfastError(error);
+    const status = ERROR_STATUS[known.code];
+    const entry = { err: error, code: known.code, detail: known.detail };
+    if (status >= 500) request.log.error(entry, known.message);
+    else request.log.info({ code: known.code, detail: known.detail }, known.message);
+    return sendError(request, reply, known);
+  });
+  app.setNotFoundHandler((request, reply) =>
+    sendError(request, reply, new HoldfastError('not_found', 'There is nothing at this address')),
+  );
+}
+
+function sendError(request: FastifyRequest, reply: FastifyReply, error: HoldfastError): FastifyReply {
+  const body: ErrorBody = {
+    error: {
+      code: error.code,
+      message: error.message,
+      ...(error.hint === undefined ? {} : { hint: error.hint }),
+      requestId: request.id,
+    },
+  };
+  // A refused upload still has bytes on the way; the connection cannot be used again.
+  if (request.raw.readableEnded === false && request.method !== 'GET') reply.header('connection', 'close');
+  return reply.status(ERROR_STATUS[error.code]).type('application/json').send(JSON.stringify(body));
+}
+
+function toHoldfastError(error: FastifyError | HoldfastError): HoldfastError {
+  if (error instanceof HoldfastError) return error;
+  const explained = explainDatabaseError(error);
+  if (explained instanceof HoldfastError) return explained;
+  if (error.validation) {
+    return new HoldfastError('invalid_input', `The request is not valid: ${error.message}`, { cause: error });
+  }
+  const byStatus: Partial<Record<number, ErrorCode>> = {
+    400: 'invalid_input',
+    401: 'unauthenticated',
+    403: 'forbidden',
+    404: 'not_found',
+    413: 'too_large',
+    415: 'invalid_input',
+    429: 'too_many_requests',
+    503: 'unavailable',
+  };
+  const code = error.statusCode === undefined ? undefined : byStatus[error.statusCode];
+  if (code !== undefined) return new HoldfastError(code, error.message, { cause: error });
+  return new HoldfastError('internal', 'Something went wrong inside the appliance', {
+    hint: 'Look in the log for the request id.',
+    cause: error,
+  });
+}
+
+/** Starts a server-sent event stream. Call `end` when done; `closed` aborts when the browser goes away. */
+export function startEventStream(request: FastifyRequest, reply: FastifyReply): EventStream {
+  const gone = new AbortController();
+  const headers = Object.fromEntries(
+    Object.entries(reply.getHeaders()).filter(
+      (entry): entry is [string, string | number | string[]] => entry[1] !== undefined,
+    ),
+  );
+  reply.hijack();
+  reply.raw.writeHead(200, {
+    ...headers,
+    'content-type': 'text/event-stream; charset=utf-8',
+    'cache-control': 'no-store',
+    'x-accel-buffering': 'no',
+  });
+  reply.raw.write('retry: 2000\n\n');
+  // Keeps intermediaries from closing a quiet stream.
+  const heartbeat = setInterval(() => reply.raw.write(': still here\n\n'), 15_000);
+  const stop = () => {
+    clearInterval(heartbeat);
+    gone.abort();
+  };
+  request.raw.once('close', stop);
+  reply.raw.once('close', stop);
+  return {
+    closed: gone.signal,
+    send: (event, data) => {
+      if (!gone.signal.aborted) reply.raw.write(`event: ${event}\ndata: ${JSON.stringify(data)}\n\n`);
+    },
+    end: () => {
+      stop();
+      reply.raw.end();
+    },
+  };
+}
+
+export interface EventStream {
+  closed: AbortSignal;
+  send(event: string, data: unknown): void;
+  end(): void;
+}
