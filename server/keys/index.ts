@@ -39,6 +39,21 @@ export {
   MAX_KEYS_OBJECT_BYTES,
   openKeysObject,
 } from './keys-object.ts';
+export {
+  type DerivedKey,
+  type FieldSealer,
+  KEYD_ROLES,
+  type KeyClient,
+  type KeydRole,
+  type KeydStatus,
+  type KeyFacts,
+  type KeyringObjects,
+  type OpenRequest,
+  type PreparedRepository,
+  type RepositoryStatus,
+  type SealRequest,
+} from './key-client.ts';
+export { type KeyCall, keyCan, type KeyRefusal, type KeyState, stricterState } from './key-states.ts';
 export { answerKitChallenge, createKitChallenge, type KitChallenge } from './kit-challenge.ts';
 export {
   createLocalRepositoryKeys,
@@ -69,6 +84,21 @@ export type {
   SignedStatement,
   VerifyKey,
 } from './repository-keys.ts';
+export {
+  blindIndex,
+  deriveKey,
+  type FieldContext,
+  fileKeyContext,
+  type FileKeyContext,
+  KEY_PURPOSES,
+  type KeyPurpose,
+  MAX_FIELD_BYTES,
+  openField,
+  SEALED_FIELD_OVERHEAD,
+  sealedVersion,
+  sealField,
+  type VersionedKey,
+} from './sealing.ts';
 export {
   appendSignature,
   checkSignature,

@@ -45,6 +45,13 @@ export async function createKeysStatement(parts: {
   };
 }
 
+/** A second head with the same number would let a target show different people different histories. */
+export function staleHead(last: bigint): HoldfastError {
+  return new HoldfastError('conflict', `A head with a number up to ${last} was signed before`, {
+    hint: 'Another writer may use this repository. Take a number above the last one.',
+  });
+}
+
 export interface LocalRepositoryKeys {
   /** Complete, the identity of generation 1 included. */
   writeKeys: RepositoryWriteKeys;
@@ -73,6 +80,7 @@ export async function createLocalRepositoryKeys(
     signingKey,
     createdAt: options.createdAt ?? new Date(0),
   });
+  let lastHead = 0n;
   const writeKeysWith = (withIdentity: boolean): RepositoryWriteKeys => ({
     repositoryId: statement.repositoryId,
     trustRoot: trustRoot.publicKey,
@@ -81,8 +89,13 @@ export async function createLocalRepositoryKeys(
       if (signed.repositoryId !== statement.repositoryId) {
         throw new HoldfastError('forbidden', 'This key signs for one repository only');
       }
+      if (signed.type === 'head') {
+        if (BigInt(signed.number) <= lastHead) throw staleHead(lastHead);
+        lastHead = BigInt(signed.number);
+      }
       return signStatement(signingKey, signed);
     },
+    lastHeadNumber: async () => String(lastHead),
   });
   return {
     writeKeys: writeKeysWith(true),

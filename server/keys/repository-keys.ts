@@ -45,6 +45,8 @@ export interface ChunkingParameters {
 export interface RepositoryWriteKeys extends RepositoryReadKeys {
   /** @throws conflict when a head's number is not above the last one signed. */
   sign(statement: SignedStatement): Promise<ObjectSignature>;
+  /** Highest number ever signed for a head, decimal, `0` for none; also of heads that were never published. */
+  lastHeadNumber(): Promise<string>;
 }
 
 /** Object types that the signing key of a generation signs. */

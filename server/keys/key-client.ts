@@ -1,0 +1,197 @@
+/**
+ * What the rest of Holdfast can ask of the keyring. Implemented by `keyd-client.ts`; the permissions of each role are in
+ * `keyd/permissions.ts`. Every method may throw `unavailable` (keyd does not answer) and `forbidden` (not for this role).
+ */
+import type { BuiltObject, KitRecipient } from './keys-object.ts';
+import type { KeyState } from './key-states.ts';
+import type { FieldContext, FileKeyContext, KeyPurpose, VersionedKey } from './sealing.ts';
+import type {
+  ChunkingParameters,
+  ObjectSignature,
+  RepositoryReadKeys,
+  SignedStatement,
+} from './repository-keys.ts';
+
+/** Who is asking; each has a credential of its own. */
+export const KEYD_ROLES = ['server', 'worker', 'run', 'console'] as const;
+export type KeydRole = (typeof KEYD_ROLES)[number];
+
+/** What may be known about a key. */
+export interface KeyFacts {
+  /** UUID. */
+  id: string;
+  kind: 'appliance' | 'workspace' | 'subject';
+  /** UUID of the workspace; null for the appliance key and for subject keys of people outside any workspace. */
+  workspaceId: string | null;
+  state: KeyState;
+  /** Newest version, 1 and up. */
+  version: number;
+  /** RFC 3339. */
+  createdAt: string;
+}
+
+export interface KeydStatus {
+  /** Grows with every change of a key. */
+  revision: number;
+  keyCount: number;
+  /** Whether core dumps of keyd are off. */
+  coreDumpsOff: boolean;
+  /** What was found and healed at the start, such as a torn record. */
+  notices: string[];
+  repository: RepositoryStatus;
+}
+
+export interface RepositoryStatus {
+  claimed: boolean;
+  repositoryId: string | null;
+  /** Base64. */
+  trustRoot: string | null;
+  generation: number;
+  kits: (KitRecipient & { provenAt: string })[];
+  /** True when no test identity is kept here. */
+  writeOnly: boolean;
+  /** Newest keyring epoch that was composed; 0 for none. */
+  keyringEpoch: number;
+  /** Decimal; `0` for none. */
+  lastHeadNumber: string;
+}
+
+/** A derived key with all its versions. */
+export interface DerivedKey {
+  /** Oldest first. */
+  versions: VersionedKey[];
+  /** Why the newest version must not seal anything new, such as `key_expired`; null when it may. */
+  sealRefusal: string | null;
+}
+
+export interface PreparedRepository {
+  /** UUID. */
+  repositoryId: string;
+  /** Base64 of the public half. */
+  trustRoot: string;
+}
+
+/** Objects to put on a target before the data that needs them, in this order. */
+export interface KeyringObjects {
+  epoch: number;
+  objects: BuiltObject[];
+}
+
+export interface KeyClient {
+  readonly role: KeydRole;
+
+  status(): Promise<KeydStatus>;
+
+  // Keys. Role server. Each returns once the key is durable on this machine.
+  /** The key for what belongs to no workspace: e-mail look-ups, secrets of the configuration. Made when first asked for. */
+  applianceKey(): Promise<KeyFacts>;
+  /** Idempotent: a workspace has one key. */
+  createWorkspaceKey(workspaceId: string): Promise<KeyFacts>;
+  /** @throws not_found */
+  workspaceKey(workspaceId: string): Promise<KeyFacts>;
+  /** A new subject key; `null` for a person who is not of one workspace (a member of the appliance). */
+  createSubjectKey(workspaceId: string | null): Promise<KeyFacts>;
+  /** The "no subject" key of a workspace for the present month (UTC). Made when first asked for. */
+  monthlyKey(workspaceId: string): Promise<KeyFacts>;
+  /** @throws not_found */
+  describeKey(keyId: string): Promise<KeyFacts>;
+  /** At most 500 at once; a failure stands in its place. Prefer `openSealer`, which caches and obeys invalidation. */
+  deriveKeys(requests: readonly { keyId: string; purpose: KeyPurpose }[]): Promise<(DerivedKey | Error)[]>;
+  /** Answers when the keyring's revision is above `revision`, or after `waitMs` (at most 30 s). */
+  watch(revision: number, waitMs: number): Promise<number>;
+  /** Idempotent. @throws key_pending_deletion */
+  enableKey(keyId: string): Promise<KeyFacts>;
+  /** Idempotent; in force before it returns. @throws key_pending_deletion */
+  disableKey(keyId: string): Promise<KeyFacts>;
+
+  // Recovery kits and the repository. Role server; proof of a kit also console.
+  /** Makes the trust root and the repository id that a kit must carry. Idempotent. */
+  prepareRepository(): Promise<PreparedRepository>;
+  /** Starts the proof of a new kit. The challenge is for `answerKitChallenge`; it lasts 15 minutes. */
+  beginKit(recipient: string): Promise<{ kitId: string; challenge: string }>;
+  /** Starts another proof of a kit that is known. @throws not_found */
+  challengeKit(kitId: string): Promise<{ challenge: string }>;
+  /**
+   * Before the claim, the kit becomes the one of the repository (instead of an earlier one); after it, one more.
+   *
+   * @throws wrong_key when the answer is wrong (the challenge is used up); not_found when there is none;
+   *   wrong_state for a second kit when no test identity is here to open the keys with.
+   */
+  proveKit(kitId: string, response: string): Promise<KitRecipient>;
+  /** Makes signing key, generation 1 and test identity. Idempotent. @throws wrong_state when no kit is proven. */
+  claimRepository(options?: {
+    writeOnly?: boolean;
+    chunking?: Partial<ChunkingParameters>;
+  }): Promise<RepositoryStatus>;
+
+  // Writing to the repository. Roles worker and run.
+  /** Everything but `sign`; the identity is undefined. @throws wrong_state before the claim. */
+  repositoryKeys(): Promise<RepositoryReadKeys>;
+  /** The object to keep on every target. Also server. */
+  keysObject(): Promise<BuiltObject>;
+  sign(statement: SignedStatement): Promise<ObjectSignature>;
+  /** Highest number signed for a head, decimal; a new head's must be above it. */
+  lastHeadNumber(): Promise<string>;
+  /**
+   * The keyring as it is now, for one target: a base when the target lacks the present one, and an addition when keys
+   * changed since.
+   *
+   * @param present names under `keyring/` on the target.
+   */
+  keyringObjects(present: readonly string[]): Promise<KeyringObjects>;
+
+  // Runs.
+  /** Role server: secrets for one run, kept in memory until taken, 15 minutes at most; up to 64 KiB of JSON. */
+  lend(runId: string, secrets: unknown, options?: { testIdentity?: boolean }): Promise<void>;
+  /** Role run: what was lent, once. @throws not_found */
+  take(runId: string): Promise<unknown>;
+  /** Role run: once, when it was lent. Opens `keys/`. @throws forbidden; wrong_state in write-only use. */
+  testIdentity(runId: string): Promise<string>;
+  /** Role run and server: a signature for a report. */
+  signReport(report: { number: string; sha256: string }): Promise<ObjectSignature>;
+
+  close(): Promise<void>;
+}
+
+/** A value to seal, and the key to seal it under. */
+export interface SealRequest {
+  keyId: string;
+  purpose: KeyPurpose;
+  context: FieldContext;
+  value: Uint8Array | string;
+}
+
+export interface OpenRequest {
+  keyId: string;
+  purpose: KeyPurpose;
+  context: FieldContext;
+  sealed: Uint8Array;
+}
+
+/**
+ * Seals and opens values with derived keys that are cached for less than a second beyond keyd's last word, so that a
+ * disabled key stops working within a second, also when keyd is gone. All methods take many at once: one round trip.
+ *
+ * @throws key_disabled, key_expired, key_pending_deletion, not_found, unavailable; integrity_failure for what was changed.
+ */
+export interface FieldSealer {
+  seal(requests: readonly SealRequest[]): Promise<Buffer[]>;
+  open(requests: readonly OpenRequest[]): Promise<Buffer[]>;
+  /** As `open`, with an error in the place of what cannot be opened (a person whose key was destroyed). */
+  tryOpen(requests: readonly OpenRequest[]): Promise<(Buffer | Error)[]>;
+  /** UTF-8 text, purpose `names` of a workspace key. */
+  sealName(workspaceKeyId: string, context: FieldContext, name: string): Promise<Buffer>;
+  openName(workspaceKeyId: string, context: FieldContext, sealed: Uint8Array): Promise<string>;
+  /** UTF-8 text, purpose `person` of a subject key. */
+  sealPerson(subjectKeyId: string, context: FieldContext, value: string): Promise<Buffer>;
+  openPerson(subjectKeyId: string, context: FieldContext, sealed: Uint8Array): Promise<string>;
+  /** 32 bytes. The first version of the key, so that a rotation does not hide what was indexed. @see blindIndex */
+  blindIndex(keyId: string, context: string, value: string): Promise<Buffer>;
+  blindIndexes(keyId: string, values: readonly { context: string; value: string }[]): Promise<Buffer[]>;
+  /** A new data key for one file version, and the same wrapped for the database. Zero `key` after use. */
+  createFileKey(file: FileKeyContext): Promise<{ key: Buffer; wrapped: Buffer }>;
+  openFileKey(file: FileKeyContext, wrapped: Uint8Array): Promise<Buffer>;
+  /** For long work with a data key: throws when the key above it may not decrypt any more. Cheap; call it for each segment. */
+  requireUsable(keyId: string): Promise<void>;
+  close(): void;
+}
