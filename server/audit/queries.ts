@@ -1,9 +1,10 @@
-import type { Insertable, Kysely, Selectable } from 'kysely';
-import type { AuditEntries, DB } from '../lib/tables.ts';
+import type { Insertable, Selectable } from 'kysely';
+import type { Database } from '../lib/db.ts';
+import type { AuditEntries } from '../lib/tables.ts';
 
 export type AuditRow = Selectable<AuditEntries>;
 
-export async function insertAuditEntry(db: Kysely<DB>, row: Insertable<AuditEntries>): Promise<void> {
+export async function insertAuditEntry(db: Database, row: Insertable<AuditEntries>): Promise<void> {
   await db.insertInto('audit_entries').values(row).execute();
 }
 
@@ -17,7 +18,7 @@ interface AuditFilter {
 }
 
 /** Newest first. An action that ends in `.` means every action that starts with it. */
-export async function listAuditEntries(db: Kysely<DB>, filter: AuditFilter): Promise<AuditRow[]> {
+export async function listAuditEntries(db: Database, filter: AuditFilter): Promise<AuditRow[]> {
   let query = db.selectFrom('audit_entries').selectAll().orderBy('number', 'desc').limit(filter.limit);
   if (filter.before !== undefined) query = query.where('number', '<', filter.before);
   if (filter.actorId !== undefined) query = query.where('actor_id', '=', filter.actorId);

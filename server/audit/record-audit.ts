@@ -4,10 +4,9 @@
  */
 import { randomBytes, randomUUID } from 'node:crypto';
 import { isIP } from 'node:net';
-import type { Transaction } from 'kysely';
 import type { Clock } from '../lib/clock.ts';
+import type { WriteTransaction } from '../lib/db.ts';
 import { HoldfastError } from '../lib/errors.ts';
-import type { DB } from '../lib/tables.ts';
 import type { Actor } from './actor.ts';
 import { insertAuditEntry } from './queries.ts';
 
@@ -36,7 +35,7 @@ const LABEL_LIMIT = 64;
  * @throws HoldfastError `internal` when the entry is malformed: the act then does not happen either.
  */
 export async function recordAudit(
-  tx: Transaction<DB>,
+  tx: WriteTransaction,
   clock: Clock,
   actor: Actor,
   entry: AuditRecord,

@@ -1,12 +1,11 @@
-import type { Kysely } from 'kysely';
 import type { Static } from 'typebox';
+import type { Database } from '../lib/db.ts';
 import { HoldfastError } from '../lib/errors.ts';
-import type { DB } from '../lib/tables.ts';
 import { listAuditEntries, type AuditRow } from './queries.ts';
 import { AuditPage, AuditQuery, type AuditEntry } from './schema.ts';
 
 export interface AuditDeps {
-  db: Kysely<DB>;
+  db: Database;
 }
 
 const DEFAULT_PAGE = 50;

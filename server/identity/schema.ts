@@ -40,10 +40,11 @@ export const Session = Type.Object({
 export type Session = Static<typeof Session>;
 
 /**
- * Who may call a route. `public`: anyone; `setup`: anyone, only while unclaimed; otherwise a signed-in user with one of
- * the roles. Kept in each route's `config.access`; a route without one stops the server from starting.
+ * Who may call a route. `public`: anyone; `setup`: anyone, only while unclaimed; `console`: only through the console
+ * socket; otherwise a signed-in user with one of the roles. Kept in each route's `config.access`; a route without one
+ * stops the server from starting.
  */
-export type Access = 'public' | 'setup' | { roles: readonly Role[] };
+export type Access = 'public' | 'setup' | 'console' | { roles: readonly Role[] };
 
 export const ANY_ROLE: Access = { roles: ['owner', 'admin', 'auditor', 'member'] };
 export const ADMINISTRATORS: Access = { roles: ['owner', 'admin'] };

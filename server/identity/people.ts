@@ -1,0 +1,267 @@
+/**
+ * People of this appliance. Name and e-mail lie sealed under each person's own subject key, so that destroying that key
+ * erases them in every copy; sign-in finds a person by a blind index, which no backup carries.
+ */
+import { randomUUID } from 'node:crypto';
+import { recordAudit, type Actor } from '../audit/index.ts';
+import { writeTransaction, type WriteTransaction } from '../lib/db.ts';
+import { HoldfastError } from '../lib/errors.ts';
+import type { FieldContext, FieldSealer, KeyClient } from '../keys/index.ts';
+import { hashPassword } from './password-hash.ts';
+import { checkPassword } from './password-policy.ts';
+import {
+  deleteEmailHashes,
+  findUser,
+  insertEmailHash,
+  insertUser,
+  listOwnerIds,
+  listUserRows,
+  updatePasswordHash,
+  type UserRow,
+} from './queries.ts';
+import type { Role, User } from './schema.ts';
+import { endSessionsOf, type EndReason, type SessionDeps } from './sessions.ts';
+
+export interface PeopleDeps extends SessionDeps {
+  keys: Pick<KeyClient, 'applianceKey' | 'createSubjectKey'>;
+  sealer: Pick<FieldSealer, 'seal' | 'open' | 'tryOpen' | 'blindIndex' | 'blindIndexes'>;
+}
+
+export interface NewPerson {
+  name: string;
+  email: string;
+  /** Secret. */
+  password: string;
+  role: Role;
+}
+
+/** A person ready to be written: everything that is slow or leaves the database has been done. */
+export interface PreparedPerson {
+  userId: string;
+  role: Role;
+  subjectKeyId: string;
+  nameSealed: Buffer;
+  emailSealed: Buffer;
+  emailHash: Buffer;
+  passwordHash: string;
+}
+
+const EMAIL_CONTEXT = 'user-email';
+const BATCH = 500;
+
+/**
+ * Checks a new person, makes their subject key and seals what is theirs. Nothing is written to the database; a subject key
+ * that is then never used does no harm.
+ *
+ * @throws HoldfastError `invalid_input` for a password that is too short, too long or easy to guess.
+ */
+export async function preparePerson(deps: PeopleDeps, person: NewPerson): Promise<PreparedPerson> {
+  const name = checkName(person.name);
+  const email = person.email.trim();
+  checkPassword(person.password, [name, email]);
+  const passwordHash = await hashPassword(person.password);
+  const userId = randomUUID();
+  const { id: subjectKeyId } = await deps.keys.createSubjectKey(null);
+  const [nameSealed, emailSealed] = await deps.sealer.seal([
+    {
+      keyId: subjectKeyId,
+      purpose: 'person',
+      context: personField('user-name', subjectKeyId, userId),
+      value: name,
+    },
+    {
+      keyId: subjectKeyId,
+      purpose: 'person',
+      context: personField('user-email', subjectKeyId, userId),
+      value: email,
+    },
+  ]);
+  if (nameSealed === undefined || emailSealed === undefined)
+    throw new HoldfastError('internal', 'Sealing gave nothing back');
+  const emailHash = await emailHashOf(deps, email);
+  return { userId, role: person.role, subjectKeyId, nameSealed, emailSealed, emailHash, passwordHash };
+}
+
+/**
+ * Writes a prepared person and the audit entry.
+ *
+ * @throws HoldfastError `conflict` when somebody has that e-mail already.
+ */
+export async function insertPerson(
+  tx: WriteTransaction,
+  deps: Pick<PeopleDeps, 'clock'>,
+  person: PreparedPerson,
+  actor: Actor,
+): Promise<void> {
+  const now = deps.clock.now();
+  await insertUser(tx, {
+    id: person.userId,
+    role: person.role,
+    subject_key_id: person.subjectKeyId,
+    name_sealed: person.nameSealed,
+    email_sealed: person.emailSealed,
+    password_hash: person.passwordHash,
+    created_at: now,
+    password_changed_at: now,
+  });
+  if (!(await insertEmailHash(tx, person.emailHash, person.userId))) {
+    throw new HoldfastError('conflict', 'Somebody with this e-mail address exists already');
+  }
+  await recordAudit(tx, deps.clock, actor, {
+    action: 'identity.user.created',
+    objectType: 'user',
+    objectId: person.userId,
+    detail: { role: person.role },
+  });
+}
+
+/**
+ * Sets a person's password and ends their sessions.
+ *
+ * @param passwordHash from `hashNewPassword`, made before the transaction because it is slow.
+ */
+export async function setPassword(
+  tx: WriteTransaction,
+  deps: Pick<PeopleDeps, 'clock'>,
+  change: { userId: string; passwordHash: string; reason: EndReason },
+  actor: Actor,
+): Promise<void> {
+  await updatePasswordHash(tx, change.userId, change.passwordHash, deps.clock.now());
+  const endedSessions = await endSessionsOf(tx, deps, change.userId, change.reason);
+  await recordAudit(tx, deps.clock, actor, {
+    action: 'identity.password.changed',
+    objectType: 'user',
+    objectId: change.userId,
+    detail: { reason: change.reason, endedSessions },
+  });
+}
+
+/**
+ * Checks a new password for somebody who exists, and hashes it.
+ *
+ * @throws HoldfastError `invalid_input` as `preparePerson`; `not_found`.
+ */
+export async function hashNewPassword(deps: PeopleDeps, userId: string, password: string): Promise<string> {
+  const user = await getPerson(deps, userId);
+  checkPassword(password, [user.name, user.email]);
+  return hashPassword(password);
+}
+
+/** @throws HoldfastError `not_found` */
+export async function getPerson(deps: PeopleDeps, userId: string): Promise<User> {
+  const row = await findUser(deps.db, userId);
+  const [person] = row === undefined ? [] : await openPeople(deps, [row]);
+  if (person === undefined) throw new HoldfastError('not_found', 'There is no such person');
+  return { id: person.id, name: person.name, email: person.email, role: person.role };
+}
+
+export interface ListedPerson extends User {
+  /** RFC 3339. */
+  createdAt: string;
+  disabled: boolean;
+}
+
+/** Everybody, for administrators at the console, by id. */
+export async function listPeople(deps: PeopleDeps): Promise<ListedPerson[]> {
+  const people: ListedPerson[] = [];
+  for await (const rows of allUserRows(deps)) people.push(...(await openPeople(deps, rows)));
+  return people;
+}
+
+/** Ids of the owners who can sign in. */
+export async function listOwners(deps: Pick<PeopleDeps, 'db'>): Promise<string[]> {
+  return listOwnerIds(deps.db);
+}
+
+/**
+ * Fills the look-up table for e-mails again: it is UNLOGGED, so a crash or a restore empties it. Called at every start,
+ * before anyone can sign in.
+ *
+ * @returns how many people can be found by e-mail.
+ */
+export async function rebuildEmailIndex(deps: PeopleDeps): Promise<number> {
+  const { id: keyId } = await deps.keys.applianceKey();
+  return writeTransaction(deps.db, async (tx) => {
+    await deleteEmailHashes(tx);
+    let count = 0;
+    for await (const rows of allUserRows({ db: tx })) {
+      const emails = await deps.sealer.tryOpen(rows.map(emailRequest));
+      const readable = rows.flatMap((row, index) => {
+        const email = emails[index];
+        return Buffer.isBuffer(email) ? [{ id: row.id, email: normaliseEmail(email.toString('utf8')) }] : [];
+      });
+      const hashes = await deps.sealer.blindIndexes(
+        keyId,
+        readable.map(({ email }) => ({ context: EMAIL_CONTEXT, value: email })),
+      );
+      for (const [index, { id }] of readable.entries()) {
+        const hash = hashes[index];
+        if (hash !== undefined && (await insertEmailHash(tx, hash, id))) count += 1;
+      }
+    }
+    return count;
+  });
+}
+
+/** What a person is looked up by. */
+export async function emailHashOf(deps: PeopleDeps, email: string): Promise<Buffer> {
+  const { id } = await deps.keys.applianceKey();
+  return deps.sealer.blindIndex(id, EMAIL_CONTEXT, normaliseEmail(email));
+}
+
+async function openPeople(
+  deps: Pick<PeopleDeps, 'sealer'>,
+  rows: readonly UserRow[],
+): Promise<ListedPerson[]> {
+  const opened = await deps.sealer.tryOpen(rows.flatMap((row) => [nameRequest(row), emailRequest(row)]));
+  return rows.map((row, index) => ({
+    id: row.id,
+    name: textOf(opened[2 * index]),
+    email: textOf(opened[2 * index + 1]),
+    role: row.role as Role,
+    createdAt: row.created_at.toISOString(),
+    disabled: row.disabled_at !== null,
+  }));
+}
+
+/** A person whose key was destroyed or disabled is still listed, without what only the key opens. */
+function textOf(opened: Buffer | Error | undefined): string {
+  return Buffer.isBuffer(opened) ? opened.toString('utf8') : '(unreadable)';
+}
+
+async function* allUserRows(deps: Pick<PeopleDeps, 'db'>): AsyncGenerator<UserRow[]> {
+  let after: string | undefined;
+  for (;;) {
+    const rows = await listUserRows(deps.db, after, BATCH);
+    if (rows.length > 0) yield rows;
+    if (rows.length < BATCH) return;
+    after = rows.at(-1)?.id;
+  }
+}
+
+function nameRequest(row: UserRow) {
+  const context = personField('user-name', row.subject_key_id, row.id);
+  return { keyId: row.subject_key_id, purpose: 'person' as const, context, sealed: row.name_sealed };
+}
+
+function emailRequest(row: UserRow) {
+  const context = personField('user-email', row.subject_key_id, row.id);
+  return { keyId: row.subject_key_id, purpose: 'person' as const, context, sealed: row.email_sealed };
+}
+
+function personField(type: string, subjectKeyId: string, userId: string): FieldContext {
+  return { type, workspaceId: '', subjectId: subjectKeyId, objectId: userId, version: '' };
+}
+
+/** Mailbox names are case-sensitive by RFC 5321, and nowhere in practice: two people must not differ by case alone. */
+function normaliseEmail(email: string): string {
+  return email.trim().normalize('NFC').toLowerCase();
+}
+
+function checkName(name: string): string {
+  const trimmed = name.trim();
+  if (trimmed === '' || /\p{Cc}/u.test(trimmed)) {
+    throw new HoldfastError('invalid_input', 'The name is empty or holds control characters');
+  }
+  return trimmed;
+}

@@ -1,0 +1,57 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
+import { Type } from 'typebox';
+import { ANY_ROLE, Session, SignInRequest } from './schema.ts';
+import { expiredSessionCookie, sessionCookie } from './session-cookie.ts';
+import { signOut } from './sessions.ts';
+import { describeSession, signIn, type SignInDeps } from './sign-in.ts';
+
+export const identityRoutes =
+  (deps: SignInDeps): FastifyPluginAsyncTypebox =>
+  async (app) => {
+    app.get(
+      '/session',
+      {
+        config: { access: ANY_ROLE, background: true },
+        schema: { tags: ['identity'], summary: 'Who is signed in', response: { 200: Session } },
+      },
+      (request) => describeSession(deps, request.person),
+    );
+
+    app.post(
+      '/session',
+      {
+        config: { access: 'public' },
+        schema: {
+          tags: ['identity'],
+          summary: 'Sign in',
+          body: SignInRequest,
+          response: { 201: Session },
+        },
+      },
+      async (request, reply) => {
+        const userAgent = request.headers['user-agent'];
+        const opened = await signIn(deps, { ...request.body, userAgent }, request.actor);
+        reply
+          .status(201)
+          .header('set-cookie', sessionCookie(opened.token))
+          .header('cache-control', 'no-store');
+        return describeSession(deps, { userId: opened.userId, sessionId: opened.sessionId });
+      },
+    );
+
+    app.delete(
+      '/session',
+      {
+        config: { access: ANY_ROLE },
+        schema: { tags: ['identity'], summary: 'Sign out', response: { 204: Type.Null() } },
+      },
+      async (request, reply) => {
+        await signOut(deps, request.person, request.actor);
+        // W3C Clear Site Data: what the browser kept of the signed-in pages goes too.
+        reply
+          .header('set-cookie', expiredSessionCookie())
+          .header('clear-site-data', '"cache", "cookies", "storage"');
+        return reply.status(204).send(null);
+      },
+    );
+  };

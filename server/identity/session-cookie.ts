@@ -1,0 +1,39 @@
+/**
+ * The session cookie. `__Host-` makes browsers insist on Secure, Path=/ and no Domain, so that no sibling host can set or
+ * read it (RFC 6265bis section 4.1.3.2). It has no lifetime of its own: the row in the table decides.
+ */
+import { createHash, randomBytes } from 'node:crypto';
+
+export const SESSION_COOKIE = '__Host-holdfast';
+const ATTRIBUTES = 'Path=/; Secure; HttpOnly; SameSite=Strict';
+const TOKEN = /^[A-Za-z0-9_-]{43}$/;
+
+/** 32 random bytes, base64url. Secret: only its hash is stored. */
+export function newSessionToken(): string {
+  return randomBytes(32).toString('base64url');
+}
+
+/** SHA-256 of a token; a fast hash suffices for 256 random bits. */
+export function sessionTokenHash(token: string): Buffer {
+  return createHash('sha256').update(token).digest();
+}
+
+export function sessionCookie(token: string): string {
+  return `${SESSION_COOKIE}=${token}; ${ATTRIBUTES}`;
+}
+
+/** Tells the browser to drop the cookie. */
+export function expiredSessionCookie(): string {
+  return `${SESSION_COOKIE}=; ${ATTRIBUTES}; Max-Age=0`;
+}
+
+/** The token in a `Cookie` header, or undefined when there is none or it cannot be one of ours. */
+export function readSessionToken(header: string | undefined): string | undefined {
+  for (const part of header?.split(';') ?? []) {
+    const at = part.indexOf('=');
+    if (at === -1 || part.slice(0, at).trim() !== SESSION_COOKIE) continue;
+    const token = part.slice(at + 1).trim();
+    return TOKEN.test(token) ? token : undefined;
+  }
+  return undefined;
+}

@@ -1,0 +1,76 @@
+/**
+ * Slows down guessing. Failures are counted for a pair of account and address, so that a stranger who guesses cannot lock
+ * the owner out: the owner comes from another address. An attempt is counted before the password is looked at, so that
+ * many at once gain nothing.
+ */
+import { createHash } from 'node:crypto';
+import { isIPv6 } from 'node:net';
+import { writeTransaction } from '../lib/db.ts';
+import { HoldfastError } from '../lib/errors.ts';
+import { deleteFailures, deleteOldFailures, lockFailures, updateFailures } from './queries.ts';
+import type { SessionDeps } from './sessions.ts';
+
+const FREE_ATTEMPTS = 5;
+const FIRST_WAIT_MS = 2_000;
+const LONGEST_WAIT_MS = 15 * 60_000;
+const FORGET_AFTER_MS = 24 * 3_600_000;
+
+/** A name for what is tried from where that tells neither: the table is in every backup. */
+export function throttleBucket(kind: string, key: Uint8Array, address: string | undefined): string {
+  return createHash('sha256')
+    .update(`${kind}\0`)
+    .update(key)
+    .update(networkOf(address ?? ''))
+    .digest('hex');
+}
+
+/**
+ * Counts an attempt.
+ *
+ * @throws HoldfastError `too_many_requests`, without counting, while the wait after earlier failures lasts.
+ */
+export async function countAttempt(deps: SessionDeps, bucket: string): Promise<void> {
+  const now = deps.clock.now();
+  const waitMs = await writeTransaction(deps.db, async (tx) => {
+    await deleteOldFailures(tx, new Date(now.getTime() - FORGET_AFTER_MS));
+    const row = await lockFailures(tx, bucket, now);
+    const remaining = row.last_at.getTime() + waitAfter(row.failures) - now.getTime();
+    if (row.failures > 0 && remaining > 0) return remaining;
+    await updateFailures(tx, { ...row, failures: row.failures + 1, last_at: now });
+    return 0;
+  });
+  if (waitMs > 0) {
+    throw new HoldfastError('too_many_requests', 'Too many failed attempts', {
+      hint: `Try again in ${Math.ceil(waitMs / 1000)} s.`,
+    });
+  }
+}
+
+/** Forgets the failures of a pair after a success. */
+export async function clearAttempts(deps: SessionDeps, bucket: string): Promise<void> {
+  await writeTransaction(deps.db, (tx) => deleteFailures(tx, bucket));
+}
+
+/** Milliseconds to wait after so many failures: none for the first few, then doubling. */
+export function waitAfter(failures: number): number {
+  if (failures < FREE_ATTEMPTS) return 0;
+  return Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** Math.min(20, failures - FREE_ATTEMPTS));
+}
+
+/** An IPv6 customer has a whole /64; an IPv4 address stands for itself. */
+function networkOf(address: string): string {
+  if (!isIPv6(address)) return address;
+  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
+  if (mapped !== undefined) return mapped;
+  const [head = '', tail] = address.split('%')[0]?.toLowerCase().split('::') ?? [];
+  const front = head === '' ? [] : head.split(':');
+  if (tail !== undefined) {
+    const back = tail === '' ? [] : tail.split(':');
+    while (front.length + back.length < 8) front.push('0');
+    front.push(...back);
+  }
+  return front
+    .slice(0, 4)
+    .map((part) => Number.parseInt(part, 16).toString(16))
+    .join(':');
+}

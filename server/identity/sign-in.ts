@@ -1,0 +1,82 @@
+/** Signing in with e-mail and password. The same answer, after the same work, whether the account exists or not. */
+import { recordAudit, type Actor } from '../audit/index.ts';
+import { writeTransaction } from '../lib/db.ts';
+import { HoldfastError } from '../lib/errors.ts';
+import type { Person } from './access.ts';
+import { verifyPassword } from './password-hash.ts';
+import { PASSWORD_MAX_BYTES } from './password-policy.ts';
+import { emailHashOf, getPerson, type PeopleDeps } from './people.ts';
+import { deleteSpentSessions, findSessionTimes, findUserByEmailHash, type UserRow } from './queries.ts';
+import type { Role, Session } from './schema.ts';
+import { idleMinutesOf, openSession, type OpenedSession } from './sessions.ts';
+import { clearAttempts, countAttempt, throttleBucket } from './sign-in-throttle.ts';
+
+export interface SignInDeps extends PeopleDeps {
+  /** What every signed-in person should see at the top; the appliance knows. */
+  banners(): Promise<Session['banners']>;
+}
+
+const KEEP_SPENT_SESSIONS_MS = 30 * 24 * 3_600_000;
+
+/**
+ * Opens a session.
+ *
+ * @throws HoldfastError `unauthenticated` for an unknown e-mail, a wrong password and a disabled account alike;
+ *   `too_many_requests` after repeated failures from this address.
+ */
+export async function signIn(
+  deps: SignInDeps,
+  request: { email: string; password: string; userAgent: string | undefined },
+  actor: Actor,
+): Promise<OpenedSession> {
+  const emailHash = await emailHashOf(deps, request.email);
+  const bucket = throttleBucket('sign-in', emailHash, actor.address);
+  await countAttempt(deps, bucket);
+  const user = await findUserByEmailHash(deps.db, emailHash);
+  const right = await checkCredentials(user, request.password);
+  if (user === undefined || !right) {
+    await recordRefusal(deps, user, actor);
+    throw new HoldfastError('unauthenticated', 'E-mail or password is wrong', {
+      hint: 'Check both. A sole owner who lost the password gets back in at the console: holdfast recover-owner.',
+    });
+  }
+  const session = await writeTransaction(deps.db, async (tx) => {
+    await deleteSpentSessions(tx, new Date(deps.clock.now().getTime() - KEEP_SPENT_SESSIONS_MS));
+    return openSession(tx, deps, { id: user.id, role: user.role as Role }, actor, request.userAgent);
+  });
+  await clearAttempts(deps, bucket);
+  return session;
+}
+
+/** What the browser shows of the session it is in. */
+export async function describeSession(
+  deps: SignInDeps,
+  person: Pick<Person, 'userId' | 'sessionId'>,
+): Promise<Session> {
+  const user = await getPerson(deps, person.userId);
+  const times = await findSessionTimes(deps.db, person.sessionId);
+  if (times === undefined) throw new HoldfastError('unauthenticated', 'Sign in first');
+  return {
+    user,
+    expiresAt: times.absolute_expires_at.toISOString(),
+    idleMinutes: idleMinutesOf(user.role),
+    banners: await deps.banners(),
+  };
+}
+
+async function checkCredentials(user: UserRow | undefined, password: string): Promise<boolean> {
+  const usable =
+    user !== undefined && user.disabled_at === null && Buffer.byteLength(password) <= PASSWORD_MAX_BYTES;
+  return verifyPassword(password, usable ? user.password_hash : null);
+}
+
+async function recordRefusal(deps: SignInDeps, user: UserRow | undefined, actor: Actor): Promise<void> {
+  await writeTransaction(deps.db, (tx) =>
+    recordAudit(tx, deps.clock, actor, {
+      action: 'identity.sign-in.refused',
+      objectType: 'user',
+      objectId: user?.id ?? null,
+      result: 'refused',
+    }),
+  );
+}
