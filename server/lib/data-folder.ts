@@ -89,7 +89,9 @@ async function readMarker(dataDir: string, softwareVersion: string): Promise<str
   const { marker } = dataPaths(dataDir);
   const content = await readFileIfPresent(marker);
   if (content === undefined) {
-    const foreign = (await readdir(dataDir)).filter((name) => !['lock', 'lock-journal', 'cache', 'postgres.log'].includes(name));
+    const foreign = (await readdir(dataDir)).filter(
+      (name) => !['lock', 'lock-journal', 'cache', 'postgres.log'].includes(name),
+    );
     if (foreign.length > 0) {
       throw new HoldfastError('wrong_state', `${dataDir} holds something that is not Holdfast data`, {
         hint: 'Choose an empty folder. Nothing was changed.',
@@ -110,9 +112,15 @@ async function readMarker(dataDir: string, softwareVersion: string): Promise<str
 }
 
 /** Writes `holdfast.json`, the mark of a complete data folder. */
-export async function writeMarker(dataDir: string, applianceId: string, softwareVersion: string): Promise<void> {
+export async function writeMarker(
+  dataDir: string,
+  applianceId: string,
+  softwareVersion: string,
+): Promise<void> {
   const marker = { format: DATA_FORMAT, applianceId, createdWith: softwareVersion };
-  await writeFileDurably(dataPaths(dataDir).marker, `${JSON.stringify(marker)}\n`, { step: 'data-folder.marker' });
+  await writeFileDurably(dataPaths(dataDir).marker, `${JSON.stringify(marker)}\n`, {
+    step: 'data-folder.marker',
+  });
 }
 
 function parseMarker(content: Buffer, path: string): { format: number; applianceId: string } {

@@ -18,7 +18,6 @@ export const RunKind = Type.Union([
   Type.Literal('restore-file'),
   Type.Literal('verify'),
   Type.Literal('prune'),
-  Type.Literal('collect-files'),
 ]);
 export type RunKind = Static<typeof RunKind>;
 

@@ -4,3 +4,19 @@ export { ADMIN_ROLE, APP_ROLE, type PostgresSettings } from './settings.ts';
 export { runningPostmaster, stopOrphan } from './postmaster.ts';
 export { choosePostgresAccount, closedFolder, type PostgresAccount } from './account.ts';
 export { ensureDatabase, ensureRoles, grantAppRights, socketAddress, withClient } from './connection.ts';
+export {
+  openReplication,
+  type BaseBackup,
+  type BaseBackupEnd,
+  type ReplicationConnection,
+} from './base-backup.ts';
+export { takeConsistentPoint, type ConsistentPoint } from './consistent-point.ts';
+export { parseLsn, readWalSegment, switchWal, walFileName, walFilesBetween } from './wal.ts';
+export {
+  readSchemaVersion,
+  readServerFacts,
+  readTableFacts,
+  type ServerFacts,
+  type TableFacts,
+} from './table-facts.ts';
+export { recoverPostgres, type RecoveryOptions } from './recovery.ts';

@@ -1,0 +1,20 @@
+/** Everything that parts of the server are given; made once in `main.ts`. A module declares the part that it uses. */
+import type { FieldSealer, KeyClient } from './keys/index.ts';
+import type { Clock } from './lib/clock.ts';
+import type { Config } from './lib/config.ts';
+import type { Database, DatabaseAddress } from './lib/db.ts';
+import type { Logger } from './lib/log.ts';
+
+export interface Deps {
+  config: Config;
+  dataDir: string;
+  clock: Clock;
+  log: Logger;
+  db: Database;
+  /** For connections of one's own: listening, streaming. */
+  databaseAddress: DatabaseAddress;
+  keys: KeyClient;
+  sealer: FieldSealer;
+  origins: readonly string[];
+  isClaimed(): Promise<boolean>;
+}

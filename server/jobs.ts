@@ -1,0 +1,57 @@
+/**
+ * The one list of work that happens by itself or at length: what a run of each kind does, and what is due when. The table
+ * `schedules` is the truth about what is due; cron only wakes us to look.
+ */
+import cron from 'node-cron';
+import { collectDoomedContents } from './workspaces/index.ts';
+import { runPrune, runRestoreFile, runSnapshot, runVerify } from './backups/index.ts';
+import type { Deps } from './deps.ts';
+import { HoldfastError } from './lib/errors.ts';
+import type { RunKind } from './lib/run-schema.ts';
+import type { RunContext, RunOutcome } from './lib/runs.ts';
+import { ensureSchedules, startDueRuns } from './lib/schedules.ts';
+import { runRestoreTest } from './restore-tests/index.ts';
+import type { RunDeps } from './run-deps.ts';
+
+type RunFunction = (deps: RunDeps, context: RunContext) => Promise<RunOutcome>;
+
+const RUN_FUNCTIONS: Record<RunKind, RunFunction> = {
+  snapshot: runSnapshot,
+  'restore-test': runRestoreTest,
+  'restore-file': runRestoreFile,
+  verify: runVerify,
+  prune: runPrune,
+};
+
+export function findRunFunction(kind: RunKind): RunFunction {
+  return RUN_FUNCTIONS[kind];
+}
+
+/** Small work that the server does itself, by name. */
+const CHORES: { name: string; cron: string; act: (deps: Deps) => Promise<unknown> }[] = [
+  { name: 'start due runs', cron: '* * * * *', act: startDueRuns },
+  { name: 'collect deleted files', cron: '*/10 * * * *', act: collectDoomedContents },
+];
+
+/** Looks at once for what was missed, then by the clock. A chore that still runs is not started again. */
+export function startScheduler(deps: Deps): { stop(): void } {
+  const busy = new Set<string>();
+  const perform = async (chore: (typeof CHORES)[number]) => {
+    if (busy.has(chore.name) || !(await deps.isClaimed())) return;
+    busy.add(chore.name);
+    try {
+      await chore.act(deps);
+    } catch (error) {
+      const known = error instanceof HoldfastError ? error.code : undefined;
+      deps.log.error(
+        { err: error, chore: chore.name, code: known },
+        'A chore failed; it is tried again when next due',
+      );
+    } finally {
+      busy.delete(chore.name);
+    }
+  };
+  const tasks = CHORES.map((chore) => cron.schedule(chore.cron, () => perform(chore), { timezone: 'UTC' }));
+  void ensureSchedules(deps).then(() => CHORES.map(perform));
+  return { stop: () => tasks.forEach((task) => void task.stop()) };
+}

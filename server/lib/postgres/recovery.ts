@@ -1,0 +1,94 @@
+/**
+ * Starts a copy of a cluster and recovers it to a restore point ("Continuous Archiving and Point-in-Time Recovery"): the WAL
+ * lies in the copy's own pg_wal, nothing is fetched, and what comes after the restore point is not applied.
+ */
+import { chmod, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { HoldfastError } from '../errors.ts';
+import { startPostgres, type PostgresServer } from './server.ts';
+import type { PostgresSettings } from './settings.ts';
+import { ADMIN_ROLE } from './settings.ts';
+import { socketAddress, withClient } from './connection.ts';
+import { readServerFacts } from './table-facts.ts';
+
+export interface RecoveryOptions {
+  /** Files of a base backup, with the WAL up to the restore point. */
+  clusterDir: string;
+  socketDir: string;
+  logFile: string;
+  binariesDir?: string | undefined;
+  restorePoint: string;
+  /** What the copy was made from, to be found again after recovery. */
+  expected: { systemId: string; timeline: number };
+  timeoutMs: number;
+  settings?: PostgresSettings;
+}
+
+/**
+ * Returns a server that has recovered to the restore point, opened for writing on a timeline of its own.
+ *
+ * @throws HoldfastError `integrity_failure` when the copy does not recover to that point (detail: the end of its log).
+ */
+export async function recoverPostgres(options: RecoveryOptions): Promise<PostgresServer> {
+  const { clusterDir, socketDir, logFile, binariesDir } = options;
+  await chmod(clusterDir, 0o700);
+  let server: PostgresServer;
+  try {
+    server = await startPostgres({
+      ...{ clusterDir, socketDir, logFile, binariesDir },
+      settings: { ...options.settings, ...recoverySettings(options.restorePoint) },
+      startTimeoutMs: options.timeoutMs,
+      prepare: async () => {
+        // Settings that someone gave the original by ALTER SYSTEM would override ours.
+        await writeFile(join(clusterDir, 'postgresql.auto.conf'), '');
+        await rm(join(clusterDir, 'standby.signal'), { force: true });
+        await writeFile(join(clusterDir, 'recovery.signal'), '');
+      },
+    });
+  } catch (error) {
+    if (error instanceof HoldfastError && error.code !== 'unavailable') throw error;
+    throw new HoldfastError(
+      'integrity_failure',
+      'The copy of the database does not recover to its restore point',
+      {
+        hint: 'Test or restore another snapshot; this one is not whole.',
+        ...(error instanceof HoldfastError && error.detail !== undefined ? { detail: error.detail } : {}),
+        cause: error,
+      },
+    );
+  }
+  try {
+    await assertRecovered(options);
+    return server;
+  } catch (error) {
+    await server.stop();
+    throw error;
+  }
+}
+
+/** `false` fetches nothing, so that PostgreSQL takes what lies in pg_wal. Hot standby would ask for the original's limits. */
+function recoverySettings(restorePoint: string): PostgresSettings {
+  return {
+    restore_command: 'false',
+    recovery_target_name: restorePoint,
+    recovery_target_action: 'promote',
+    recovery_target_timeline: 'current',
+    hot_standby: 'off',
+    archive_mode: 'off',
+    shared_preload_libraries: '',
+  };
+}
+
+async function assertRecovered(options: RecoveryOptions): Promise<void> {
+  const address = socketAddress(options.socketDir, ADMIN_ROLE, 'template1');
+  const found = await withClient(address, 'holdfast-recovery', readServerFacts);
+  const { systemId, timeline } = options.expected;
+  if (found.systemId === systemId && found.timeline > timeline) return;
+  throw new HoldfastError(
+    'integrity_failure',
+    'The recovered database is not the one that the snapshot describes',
+    {
+      detail: `system ${found.systemId} timeline ${found.timeline}, expected ${systemId} after timeline ${timeline}`,
+    },
+  );
+}

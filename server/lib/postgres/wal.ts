@@ -1,0 +1,99 @@
+/** Positions in the write-ahead log and its segment files, as PostgreSQL numbers them. */
+import type pg from 'pg';
+import { sqlState } from '../db.ts';
+import { HoldfastError } from '../errors.ts';
+
+const READ_BYTES = 1024 * 1024;
+
+/** `X/Y` as a number of bytes. @throws HoldfastError `invalid_input` for anything else. */
+export function parseLsn(text: string): bigint {
+  const match = /^([0-9A-F]{1,8})\/([0-9A-F]{1,8})$/i.exec(text);
+  if (!match) throw new HoldfastError('invalid_input', `Not a position in the write-ahead log: ${text}`);
+  return (BigInt(`0x${match[1]}`) << 32n) | BigInt(`0x${match[2]}`);
+}
+
+/** Name of a segment file: timeline, then the number in two parts, each 8 hex digits. */
+export function walFileName(timeline: number, segment: bigint, segmentBytes: bigint): string {
+  const perId = 0x1_0000_0000n / segmentBytes;
+  const hex = (value: bigint) => value.toString(16).toUpperCase().padStart(8, '0');
+  return hex(BigInt(timeline)) + hex(segment / perId) + hex(segment % perId);
+}
+
+/** Names of the segments that hold every byte in `[start, end)`. */
+export function walFilesBetween(
+  timeline: number,
+  start: bigint,
+  end: bigint,
+  segmentBytes: bigint,
+): string[] {
+  const names: string[] = [];
+  for (let segment = start / segmentBytes; segment * segmentBytes < end; segment += 1n) {
+    names.push(walFileName(timeline, segment, segmentBytes));
+  }
+  return names;
+}
+
+/**
+ * A whole segment, padded with zeros to its full size. It must be kept by a replication slot while it is read.
+ *
+ * @throws HoldfastError `forbidden` when the role may not read the server's files, `unavailable` when the segment is gone.
+ */
+export async function* readWalSegment(
+  client: pg.ClientBase,
+  name: string,
+  segmentBytes: number,
+): AsyncGenerator<Buffer> {
+  for (let offset = 0; offset < segmentBytes;) {
+    const wanted = Math.min(READ_BYTES, segmentBytes - offset);
+    const piece = await readPiece(client, name, offset, wanted);
+    if (piece.length === 0) {
+      yield Buffer.alloc(wanted);
+      offset += wanted;
+      continue;
+    }
+    yield piece;
+    offset += piece.length;
+  }
+}
+
+/** Ends the present segment and makes everything up to here durable. */
+export async function switchWal(client: pg.ClientBase): Promise<void> {
+  try {
+    await client.query('select pg_switch_wal()');
+  } catch (error) {
+    throw sqlState(error) === '42501' ? rightsError(error) : error;
+  }
+}
+
+async function readPiece(
+  client: pg.ClientBase,
+  name: string,
+  offset: number,
+  length: number,
+): Promise<Buffer> {
+  try {
+    const result = await client.query<{ piece: Buffer }>('select pg_read_binary_file($1, $2, $3) as piece', [
+      `pg_wal/${name}`,
+      offset,
+      length,
+    ]);
+    return result.rows[0]?.piece ?? Buffer.alloc(0);
+  } catch (error) {
+    if (sqlState(error) === '42501') throw rightsError(error);
+    if (sqlState(error) !== '58P01') throw error;
+    throw new HoldfastError('unavailable', `PostgreSQL no longer has the WAL segment ${name}`, {
+      hint: 'Take the snapshot again.',
+      cause: error,
+    });
+  }
+}
+
+/** The error for a role of an outside cluster that lacks what a snapshot needs. */
+export function rightsError(cause: unknown): HoldfastError {
+  return new HoldfastError('forbidden', 'The database role has too few rights to take a snapshot', {
+    hint:
+      'Give it REPLICATION, membership in pg_read_all_data and pg_read_server_files, and EXECUTE on ' +
+      'pg_read_binary_file(text, bigint, bigint), pg_create_restore_point and pg_switch_wal.',
+    cause,
+  });
+}

@@ -1,0 +1,108 @@
+/**
+ * The server process: connects keyring and database, prepares what a restart or crash left, listens for people and for
+ * the console, hands out due work, and drains what is under way when told to stop.
+ */
+import { chmod, rm } from 'node:fs/promises';
+import { createServer, type Server } from 'node:http';
+import { join } from 'node:path';
+import { isClaimed, prepareAppliance } from './appliance/index.ts';
+import { buildApp, buildConsoleApp } from './app.ts';
+import type { Deps } from './deps.ts';
+import { startScheduler } from './jobs.ts';
+import { connectKeyd, openSealer } from './keys/index.ts';
+import { systemClock } from './lib/clock.ts';
+import { loadConfig, type Config } from './lib/config.ts';
+import { dataPaths } from './lib/data-folder.ts';
+import { appAddress } from './lib/database-setup.ts';
+import { openDatabase } from './lib/db.ts';
+import { createLog } from './lib/log.ts';
+import { shortPath } from './lib/sockets.ts';
+import { loadTlsIdentity } from './lib/tls.ts';
+import { prepareWorkspaces } from './workspaces/index.ts';
+
+const config = loadConfig();
+const log = createLog(config.logLevel, 'server');
+
+const deps = await connectDeps(config);
+const prepared = await prepareAppliance(deps);
+await prepareWorkspaces(deps);
+const tls = await loadTlsIdentity(config, deps.clock);
+const app = await buildApp(deps, { tls });
+const consoleApp = await buildConsoleApp(deps);
+
+const { controlSocket } = dataPaths(config.dataDir);
+await rm(controlSocket, { force: true });
+await consoleApp.listen({ path: shortPath(controlSocket) });
+await chmod(controlSocket, 0o600);
+await app.listen({ host: config.host, port: config.port });
+const listening = app.server.address();
+const port = typeof listening === 'object' && listening !== null ? listening.port : config.port;
+const redirect = await startRedirect(config.redirectPort, port);
+const scheduler = startScheduler(deps);
+
+process.send?.({
+  ready: true,
+  url: `https://${config.host === '0.0.0.0' || config.host === '::' ? 'localhost' : config.host}:${port}`,
+  fingerprint: tls.fingerprint,
+  ...(prepared.claimCode === undefined ? {} : { claimCode: prepared.claimCode }),
+});
+
+for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => void stop(signal));
+process.once('disconnect', () => void stop('the supervisor is gone'));
+
+let stopping = false;
+async function stop(why: string): Promise<void> {
+  if (stopping) return;
+  stopping = true;
+  log.info({ why }, 'The server stops');
+  scheduler.stop();
+  redirect?.close();
+  await Promise.all([app.close(), consoleApp.close()]);
+  deps.sealer.close();
+  await deps.keys.close();
+  await deps.db.destroy();
+  process.exit(0);
+}
+
+async function connectDeps(settings: Config): Promise<Deps> {
+  const paths = dataPaths(settings.dataDir);
+  const databaseAddress = appAddress(settings);
+  const db = openDatabase(databaseAddress, { name: 'holdfast server', max: 20 });
+  const keys = await connectKeyd({
+    socketPath: paths.keydSocket,
+    credentialFile: join(paths.run, 'keyd-server.key'),
+    role: 'server',
+    clock: systemClock,
+  });
+  return {
+    config: settings,
+    dataDir: settings.dataDir,
+    clock: systemClock,
+    log,
+    db,
+    databaseAddress,
+    keys,
+    sealer: openSealer(keys),
+    origins: settings.origins,
+    isClaimed: () => isClaimed(db),
+  };
+}
+
+/** Plain HTTP that answers nothing but where HTTPS is. */
+async function startRedirect(
+  redirectPort: number | undefined,
+  httpsPort: number,
+): Promise<Server | undefined> {
+  if (redirectPort === undefined) return undefined;
+  const server = createServer((request, response) => {
+    const host = (request.headers.host ?? 'localhost').replace(/:\d+$/, '');
+    const safe = /^[A-Za-z0-9.[\]:-]{1,255}$/.test(host) ? host : 'localhost';
+    const suffix = httpsPort === 443 ? '' : `:${httpsPort}`;
+    response.writeHead(308, { location: `https://${safe}${suffix}${request.url ?? '/'}` }).end();
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(redirectPort, config.host, resolve);
+  });
+  return server;
+}

@@ -1,0 +1,52 @@
+/** What a run is given: as the server's, with the run's own rights at the keyring and the right to copy the database. */
+import { join } from 'node:path';
+import { connectKeyd, openSealer, type FieldSealer, type KeyClient } from './keys/index.ts';
+import { systemClock, type Clock } from './lib/clock.ts';
+import type { Config } from './lib/config.ts';
+import { dataPaths } from './lib/data-folder.ts';
+import { adminAddress, appAddress } from './lib/database-setup.ts';
+import { openDatabase, type Database, type DatabaseAddress } from './lib/db.ts';
+import type { Logger } from './lib/log.ts';
+
+export interface RunDeps {
+  config: Config;
+  dataDir: string;
+  clock: Clock;
+  log: Logger;
+  db: Database;
+  databaseAddress: DatabaseAddress;
+  /** May copy the whole cluster. */
+  adminAddress: DatabaseAddress;
+  /** Role `run`. */
+  keys: KeyClient;
+  sealer: FieldSealer;
+  close(): Promise<void>;
+}
+
+export async function openRunDeps(config: Config, log: Logger): Promise<RunDeps> {
+  const paths = dataPaths(config.dataDir);
+  const db = openDatabase(appAddress(config), { name: 'holdfast run', max: 5 });
+  const keys = await connectKeyd({
+    socketPath: paths.keydSocket,
+    credentialFile: join(paths.run, 'keyd-run.key'),
+    role: 'run',
+    clock: systemClock,
+  });
+  const sealer = openSealer(keys);
+  return {
+    config,
+    dataDir: config.dataDir,
+    clock: systemClock,
+    log,
+    db,
+    databaseAddress: appAddress(config),
+    adminAddress: adminAddress(config),
+    keys,
+    sealer,
+    close: async () => {
+      sealer.close();
+      await keys.close();
+      await db.destroy();
+    },
+  };
+}

@@ -1,0 +1,142 @@
+/**
+ * The worker process: takes queued runs, oldest first, and gives each a process of its own, so that a run that fails,
+ * is cancelled or uses much memory takes nothing else with it.
+ */
+import { join } from 'node:path';
+import pg from 'pg';
+import { systemClock } from './lib/clock.ts';
+import { childEnvironment, loadConfig } from './lib/config.ts';
+import { sweepScratch } from './lib/data-folder.ts';
+import { appAddress } from './lib/database-setup.ts';
+import { clientConfig, openDatabase } from './lib/db.ts';
+import { messageOf } from './lib/errors.ts';
+import { createLog } from './lib/log.ts';
+import { failInterruptedRuns, finishRun, RUN_CHANNEL, takeQueuedRun } from './lib/runs.ts';
+import { endOf, startProcess, type ChildProcess } from './lib/spawn.ts';
+
+/** Bulk work shares two cores with the server: one run at a time, and short ones beside a long one. */
+const MOST_AT_ONCE = 2;
+/** How often to look when no notification came. */
+const LOOK_EVERY_MS = 5_000;
+/** A cancelled run gets this long to tidy up. */
+const CANCEL_MS = 20_000;
+
+const config = loadConfig();
+const log = createLog(config.logLevel, 'worker');
+const address = appAddress(config);
+const db = openDatabase(address, { name: 'holdfast worker', max: 3 });
+const children = new Map<string, ChildProcess>();
+let stopping = false;
+let looking = Promise.resolve();
+
+const interrupted = await failInterruptedRuns(db, systemClock);
+if (interrupted.length > 0) log.warn({ runs: interrupted }, 'Runs were interrupted by the last stop');
+const listener = await listen();
+const timer = setInterval(look, LOOK_EVERY_MS);
+look();
+process.send?.({ ready: true });
+
+for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => void stop());
+process.once('disconnect', () => void stop());
+
+/** One look at a time; a notification during one causes another after it. */
+function look(): void {
+  looking = looking.then(takeRuns).catch((error: unknown) => {
+    log.error({ err: error }, 'Looking for queued runs failed; it is tried again');
+  });
+}
+
+async function takeRuns(): Promise<void> {
+  await cancelAsked();
+  while (!stopping && children.size < MOST_AT_ONCE) {
+    const run = await takeQueuedRun(db, systemClock);
+    if (run === undefined) return;
+    startRun(run.id, run.kind);
+  }
+}
+
+function startRun(id: string, kind: string): void {
+  log.info({ run: id, kind }, 'Run started');
+  const child = startProcess(process.execPath, [join(import.meta.dirname, 'run.ts'), id], {
+    env: childEnvironment(),
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    detached: true,
+  });
+  children.set(id, child);
+  void endOf(child).then(async (end) => {
+    children.delete(id);
+    log.info({ run: id, kind, ...end }, 'Run ended');
+    if (end.exitCode !== 0) {
+      await finishRun(db, systemClock, id, {
+        state: 'failed',
+        error: {
+          code: 'internal',
+          message: end.signal === null ? 'The run ended unexpectedly' : `The run was ended by ${end.signal}`,
+          hint: 'Look in the log of the appliance, then start it again.',
+        },
+      }).catch((error: unknown) =>
+        log.error({ err: error, run: id }, 'The end of a run could not be recorded'),
+      );
+      await sweepOwnScratch(id);
+    }
+    look();
+  });
+}
+
+/** What a killed run left unpacked is removed at once, not at the next start. */
+async function sweepOwnScratch(id: string): Promise<void> {
+  if (children.size === 0) await sweepScratch(config.dataDir);
+  else log.warn({ run: id }, 'Scratch of an ended run is swept when no other run is under way');
+}
+
+/** Tells children of runs that a person asked to cancel. */
+async function cancelAsked(): Promise<void> {
+  if (children.size === 0) return;
+  const rows = await db
+    .selectFrom('runs')
+    .select('id')
+    .where('id', 'in', [...children.keys()])
+    .where('cancel_requested_at', 'is not', null)
+    .execute();
+  for (const row of rows) cancel(row.id);
+}
+
+function cancel(id: string): void {
+  const child = children.get(id);
+  if (child?.connected !== true) return;
+  child.send({ cancel: true });
+  child.disconnect();
+  setTimeout(() => {
+    if (children.has(id)) child.kill('SIGKILL');
+  }, CANCEL_MS).unref();
+}
+
+async function listen(): Promise<pg.Client> {
+  const client = new pg.Client(clientConfig(address, 'holdfast worker listen'));
+  client.on('error', (error) => {
+    log.warn({ detail: messageOf(error) }, 'Notifications from the database were lost; polling goes on');
+    if (!stopping) setTimeout(() => void relisten(), 2_000).unref();
+  });
+  await client.connect();
+  client.on('notification', look);
+  await client.query(`listen ${RUN_CHANNEL}`);
+  return client;
+}
+
+async function relisten(): Promise<void> {
+  await listen().catch(() => {
+    if (!stopping) setTimeout(() => void relisten(), 5_000).unref();
+  });
+}
+
+async function stop(): Promise<void> {
+  if (stopping) return;
+  stopping = true;
+  clearInterval(timer);
+  for (const id of children.keys()) cancel(id);
+  await looking;
+  await Promise.all([...children.values()].map(endOf));
+  await listener.end().catch(() => undefined);
+  await db.destroy();
+  process.exit(0);
+}
