@@ -79,6 +79,7 @@ export interface WrittenPack {
   sizeBytes: number;
   headerLength: number;
   generation: number;
+  /** In the order they lie in the pack; at most 50,000. */
   chunks: PackChunk[];
 }
 
@@ -100,6 +101,12 @@ export interface ChunkCatalogue {
   /** Every known chunk id of this repository, for a shared look-up table. */
   ids(): Iterable<Uint8Array>;
   count(): number;
+  /**
+   * Says which chunks the lines of a file-list segment name (chunks of files, chunk lists and what those list), so that prune
+   * knows them without reading the segment: a write-only appliance could not. To be called once, with all of them, for every
+   * segment that a run builds itself, also when its chunk turns out to be stored already.
+   */
+  noteSegment(segmentChunk: string, chunkIds: Iterable<string>): void;
 }
 
 /** One line of a file list. Keys as in FORMAT.md; absent means default or not recorded. */
@@ -166,6 +173,31 @@ export interface SourceProblem {
   reason: string;
 }
 
+/** What a run hands over to be published as a snapshot. Its packs and their index are on the target by then. */
+export interface SnapshotDraft {
+  /** The instant that the snapshot shows, RFC 3339, UTC. */
+  takenAt: string;
+  durationMs: number;
+  /** The generation its newest packs were written under. */
+  generation: number;
+  /** Decimal: the snapshot can be read with this keyring epoch or a later one. '0' when no key is needed. */
+  keyringEpoch: string;
+  /** Original and stored bytes that this run added. */
+  addedBytes: number;
+  storedBytes: number;
+  /** Facts about the whole snapshot: versions, restore point, tree head, counts. No secrets. */
+  facts: Record<string, unknown>;
+  /** Names must differ and match `[A-Za-z0-9][A-Za-z0-9._-]{0,63}`. */
+  sections: SourceSection[];
+}
+
+/** A published snapshot. */
+export interface SnapshotRecord extends SnapshotDraft {
+  /** Hex SHA-256 of its object as stored, also in the object's name. */
+  id: string;
+  number: number;
+}
+
 /** Live numbers of a run, sent at most a few times a second. */
 export interface EngineProgress {
   step: string;
@@ -178,3 +210,16 @@ export interface EngineProgress {
 }
 
 export type ReportProgress = (progress: EngineProgress) => void;
+
+/**
+ * Takes the entries of a source that is not a directory tree, such as a database's base backup. Entries come in any order
+ * (the list is sorted at the end); each call is awaited before the next.
+ */
+export interface SourceWriter {
+  /** An entry without content. */
+  addEntry(entry: FileEntry): Promise<void>;
+  /** Content in pieces of any length, cut into chunks of `chunkBytes`. Size, chunks and hash are filled in. */
+  addFile(entry: FileEntry, content: AsyncIterable<Uint8Array>, options: { chunkBytes: number }): Promise<void>;
+  /** `facts` given at the opening are read here, so they may be completed until then. */
+  finish(): Promise<SourceSection>;
+}

@@ -95,6 +95,16 @@ function startBaseBackup(client: pg.Client): BaseBackup {
       connection?.stream.resume();
     }
   });
+  let paused = false;
+  const writeArchive = (data: Buffer) => {
+    if (archive.destroyed || archive.write(data) || paused) return;
+    paused = true;
+    connection?.stream.pause();
+    archive.once('drain', () => {
+      paused = false;
+      connection?.stream.resume();
+    });
+  };
   const command = {
     submit(on: DriverConnection) {
       connection = on;
@@ -111,15 +121,7 @@ function startBaseBackup(client: pg.Client): BaseBackup {
       else if (kind === 'm') part = 'manifest';
       // Copied: the driver uses its buffer again for the next message.
       else if (kind === 'd' && part === 'manifest') manifest.push(Buffer.from(data.subarray(1)));
-      else if (
-        kind === 'd' &&
-        part === 'archive' &&
-        !archive.destroyed &&
-        !archive.write(Buffer.from(data.subarray(1)))
-      ) {
-        connection?.stream.pause();
-        archive.once('drain', () => connection?.stream.resume());
-      }
+      else if (kind === 'd' && part === 'archive') writeArchive(Buffer.from(data.subarray(1)));
     },
     handleCommandComplete() {},
     handleEmptyQuery() {},
