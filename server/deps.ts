@@ -1,4 +1,5 @@
 /** Everything that parts of the server are given; made once in `main.ts`. A module declares the part that it uses. */
+import type { Session } from './identity/index.ts';
 import type { FieldSealer, KeyClient } from './keys/index.ts';
 import type { Clock } from './lib/clock.ts';
 import type { Config } from './lib/config.ts';
@@ -17,4 +18,6 @@ export interface Deps {
   sealer: FieldSealer;
   origins: readonly string[];
   isClaimed(): Promise<boolean>;
+  /** What every signed-in person should see at the top of each page. */
+  banners(): Promise<Session['banners']>;
 }

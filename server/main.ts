@@ -5,7 +5,7 @@
 import { chmod, rm } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import { join } from 'node:path';
-import { isClaimed, prepareAppliance } from './appliance/index.ts';
+import { currentBanners, isClaimed, prepareAppliance } from './appliance/index.ts';
 import { buildApp, buildConsoleApp } from './app.ts';
 import type { Deps } from './deps.ts';
 import { startScheduler } from './jobs.ts';
@@ -85,6 +85,7 @@ async function connectDeps(settings: Config): Promise<Deps> {
     sealer: openSealer(keys),
     origins: settings.origins,
     isClaimed: () => isClaimed(db),
+    banners: () => currentBanners({ db, keys }),
   };
 }
 

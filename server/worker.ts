@@ -3,15 +3,14 @@
  * is cancelled or uses much memory takes nothing else with it.
  */
 import { join } from 'node:path';
-import pg from 'pg';
 import { systemClock } from './lib/clock.ts';
 import { childEnvironment, loadConfig } from './lib/config.ts';
 import { sweepScratch } from './lib/data-folder.ts';
 import { appAddress } from './lib/database-setup.ts';
-import { clientConfig, openDatabase } from './lib/db.ts';
-import { messageOf } from './lib/errors.ts';
+import { openDatabase } from './lib/db.ts';
 import { createLog } from './lib/log.ts';
-import { failInterruptedRuns, finishRun, RUN_CHANNEL, takeQueuedRun } from './lib/runs.ts';
+import { listenForRuns } from './lib/run-listener.ts';
+import { failInterruptedRuns, finishRun, takeQueuedRun } from './lib/runs.ts';
 import { endOf, startProcess, type ChildProcess } from './lib/spawn.ts';
 
 /** Bulk work shares two cores with the server: one run at a time, and short ones beside a long one. */
@@ -31,7 +30,8 @@ let looking = Promise.resolve();
 
 const interrupted = await failInterruptedRuns(db, systemClock);
 if (interrupted.length > 0) log.warn({ runs: interrupted }, 'Runs were interrupted by the last stop');
-const listener = await listen();
+const listener = listenForRuns(address, 'holdfast worker listen', log);
+listener.subscribe(look);
 const timer = setInterval(look, LOOK_EVERY_MS);
 look();
 process.send?.({ ready: true });
@@ -111,24 +111,6 @@ function cancel(id: string): void {
   }, CANCEL_MS).unref();
 }
 
-async function listen(): Promise<pg.Client> {
-  const client = new pg.Client(clientConfig(address, 'holdfast worker listen'));
-  client.on('error', (error) => {
-    log.warn({ detail: messageOf(error) }, 'Notifications from the database were lost; polling goes on');
-    if (!stopping) setTimeout(() => void relisten(), 2_000).unref();
-  });
-  await client.connect();
-  client.on('notification', look);
-  await client.query(`listen ${RUN_CHANNEL}`);
-  return client;
-}
-
-async function relisten(): Promise<void> {
-  await listen().catch(() => {
-    if (!stopping) setTimeout(() => void relisten(), 5_000).unref();
-  });
-}
-
 async function stop(): Promise<void> {
   if (stopping) return;
   stopping = true;
@@ -136,7 +118,7 @@ async function stop(): Promise<void> {
   for (const id of children.keys()) cancel(id);
   await looking;
   await Promise.all([...children.values()].map(endOf));
-  await listener.end().catch(() => undefined);
+  await listener.close();
   await db.destroy();
   process.exit(0);
 }

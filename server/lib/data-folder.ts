@@ -85,6 +85,12 @@ async function ensureFolder(dataDir: string): Promise<boolean> {
   }
 }
 
+/** The id in a folder that `openDataFolder` has opened. @throws HoldfastError `integrity_failure` when it cannot be read. */
+export async function readApplianceId(dataDir: string): Promise<string> {
+  const { marker } = dataPaths(dataDir);
+  return parseMarker((await readFileIfPresent(marker)) ?? Buffer.alloc(0), marker).applianceId;
+}
+
 async function readMarker(dataDir: string, softwareVersion: string): Promise<string> {
   const { marker } = dataPaths(dataDir);
   const content = await readFileIfPresent(marker);

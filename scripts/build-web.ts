@@ -1,0 +1,29 @@
+/** Builds the web interface into web/dist. With `--if-stale` only when a source is newer than the last build. */
+import { existsSync, readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { build } from 'vite';
+
+const web = join(import.meta.dirname, '..', 'web');
+const built = join(web, 'dist', 'index.html');
+
+if (process.argv.includes('--if-stale') && existsSync(built) && newestSource() < statSync(built).mtimeMs) {
+  process.exit(0);
+}
+await build({ configFile: join(web, 'vite.config.ts'), root: web, logLevel: 'warn' });
+
+/** Modification time of the newest file the build depends on. */
+function newestSource(): number {
+  const lockFile = statSync(join(web, '..', 'package-lock.json')).mtimeMs;
+  const shared = join(web, '..', 'server', 'keys', 'recovery-kit.ts');
+  return Math.max(lockFile, statSync(shared).mtimeMs, newestBelow(web));
+}
+
+function newestBelow(directory: string): number {
+  let newest = 0;
+  for (const entry of readdirSync(directory, { withFileTypes: true })) {
+    if (entry.name === 'dist' || entry.name === 'screenshots') continue;
+    const path = join(directory, entry.name);
+    newest = Math.max(newest, entry.isDirectory() ? newestBelow(path) : statSync(path).mtimeMs);
+  }
+  return newest;
+}

@@ -1,0 +1,58 @@
+/**
+ * Programs of other people that tests compare ours with: stock age, zstd, Python with `cryptography`. The test command puts
+ * those that the machine lacks into .cache/tools; a test that finds one missing fails and says how to get it.
+ */
+import { existsSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+
+export const TOOLS_DIRECTORY = join(import.meta.dirname, '..', '..', '.cache', 'tools');
+
+/** Debian packages that hold each tool. */
+export const TOOL_PACKAGES = {
+  age: ['age'],
+  zstd: ['zstd'],
+  python3: ['python3-cryptography', 'python3-cffi-backend', 'python3-bcrypt'],
+} as const;
+
+export type ToolName = keyof typeof TOOL_PACKAGES;
+
+export interface Tool {
+  path: string;
+  /** Environment that the tool needs to find its parts. */
+  env: Record<string, string>;
+}
+
+const PYTHON_PARTS = join(TOOLS_DIRECTORY, 'usr', 'lib', 'python3', 'dist-packages');
+
+/** @throws Error that says how to get it when the tool is missing. */
+export function tool(name: ToolName): Tool {
+  const path = findTool(name);
+  if (path === undefined) {
+    throw new Error(
+      `The tests need ${name}. \`npm test\` fetches it where apt works; else install: ${TOOL_PACKAGES[name].join(' ')}`,
+    );
+  }
+  return { path, env: toolEnvironment() };
+}
+
+/** Environment in which every tool is found by name. */
+export function toolEnvironment(): Record<string, string> {
+  const folders = [join(TOOLS_DIRECTORY, 'usr', 'bin'), process.env['PATH'] ?? '/usr/bin:/bin'];
+  return {
+    PATH: folders.join(delimiter),
+    PYTHONPATH: existsSync(PYTHON_PARTS) ? PYTHON_PARTS : '',
+    LC_ALL: 'C.UTF-8',
+  };
+}
+
+/** Where the tool is: fetched for the tests, else on the machine. */
+export function findTool(name: ToolName): string | undefined {
+  // Debian's own Python is the one that Debian's `cryptography` belongs to.
+  const first = name === 'python3' ? ['/usr/bin'] : [];
+  const folders = [
+    join(TOOLS_DIRECTORY, 'usr', 'bin'),
+    ...first,
+    ...(process.env['PATH'] ?? '').split(delimiter),
+  ];
+  return folders.map((folder) => join(folder, name)).find((path) => existsSync(path));
+}
