@@ -1,22 +1,12 @@
 /**
  * A private server on a restored copy of the database: its own socket, no TCP, nothing archived, no durability (it is
- * wiped in any case). Whatever happens, `wipe` leaves neither process nor file; after a crash `sweepScratch` does the same.
+ * wiped in any case). `wipeScratch` leaves neither process nor file of it, also after a crash.
  */
-import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { isSystemError } from '../lib/errors.ts';
+import { scratchClusterDir } from '../lib/data-folder.ts';
 import type { DatabaseAddress } from '../lib/db.ts';
-import {
-  ADMIN_ROLE,
-  recoverPostgres,
-  socketAddress,
-  stopOrphan,
-  type PostgresSettings,
-} from '../lib/postgres/index.ts';
+import { ADMIN_ROLE, recoverPostgres, socketAddress, type PostgresSettings } from '../lib/postgres/index.ts';
 import type { PostgresFacts } from './postgres-source.ts';
-
-/** Name of the cluster's folder inside a scratch folder; `sweepScratch` looks for it. */
-const CLUSTER = 'postgres';
 
 /** `fsync` off: a scratch server that does not survive a power cut is what we want. */
 const SCRATCH_SETTINGS: PostgresSettings = {
@@ -48,11 +38,6 @@ export interface ScratchOptions {
   binariesDir?: string | undefined;
 }
 
-/** Where a database section is restored to, before `startScratchDatabase`. */
-export function scratchClusterDir(scratchDir: string): string {
-  return join(scratchDir, CLUSTER);
-}
-
 /** @throws HoldfastError `integrity_failure` when the copy does not recover to the snapshot's restore point. */
 export async function startScratchDatabase(options: ScratchOptions): Promise<ScratchDatabase> {
   const { scratchDir, facts } = options;
@@ -71,26 +56,4 @@ export async function startScratchDatabase(options: ScratchOptions): Promise<Scr
     address: socketAddress(socketDir, ADMIN_ROLE, facts.database),
     stop: () => server.stop(),
   };
-}
-
-/** Ends what runs in a scratch folder and removes it with everything in it. Absent is fine. */
-export async function wipeScratch(scratchDir: string): Promise<void> {
-  await stopOrphan(scratchClusterDir(scratchDir));
-  await rm(scratchDir, { recursive: true, force: true, maxRetries: 3 });
-}
-
-/**
- * Removes what a crash left of restores and tests. Called at start, before anything else runs.
- *
- * @param dataDir - The appliance's data folder.
- * @returns the names of the runs whose scratch was found.
- */
-export async function sweepScratch(dataDir: string): Promise<string[]> {
-  const top = join(dataDir, 'scratch');
-  const left = await readdir(top).catch((error: unknown) => {
-    if (isSystemError(error, 'ENOENT')) return [];
-    throw error;
-  });
-  for (const name of left) await wipeScratch(join(top, name));
-  return left;
 }

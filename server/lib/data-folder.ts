@@ -7,6 +7,7 @@ import { chmod, mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { HoldfastError, isSystemError } from './errors.ts';
 import { explainWriteError, readFileIfPresent, writeFileDurably } from './files.ts';
+import { stopOrphan } from './postgres/index.ts';
 import { lockProcess, type ProcessLock } from './process-lock.ts';
 
 /** Grows when an older program could no longer use the folder. */
@@ -147,6 +148,17 @@ function parseMarker(content: Buffer, path: string): { format: number; appliance
 export async function sweepScratch(dataDir: string): Promise<number> {
   const { scratch } = dataPaths(dataDir);
   const names = await readdir(scratch).catch(() => [] as string[]);
-  for (const name of names) await rm(join(scratch, name), { recursive: true, force: true });
+  for (const name of names) await wipeScratch(join(scratch, name));
   return names.length;
+}
+
+/** Where a restored database lies in a scratch folder. */
+export function scratchClusterDir(scratchDir: string): string {
+  return join(scratchDir, 'postgres');
+}
+
+/** Ends what runs in one scratch folder and removes it with everything in it. Absent is fine. */
+export async function wipeScratch(scratchDir: string): Promise<void> {
+  await stopOrphan(scratchClusterDir(scratchDir));
+  await rm(scratchDir, { recursive: true, force: true, maxRetries: 3 });
 }

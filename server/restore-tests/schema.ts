@@ -17,16 +17,33 @@ export const RestoreTestState = Type.Union([
 ]);
 export type RestoreTestState = Static<typeof RestoreTestState>;
 
-/** What a browser opens with the kit: the keys object and the age header of the newest keyring object. */
+/** What a browser opens with the kit: the keys object, and the age headers of the newest keyring (a base, at most one addition). */
 export const KitMaterial = Type.Object({
   repositoryId: Type.String(),
   trustRoot: Type.String({ description: 'Base64; must equal the one in the kit' }),
   keysObjectName: Type.String(),
   keysObject: Type.String({ description: 'Base64 of the age file' }),
-  keyringObjectName: Type.String(),
-  keyringHeader: Type.String({ description: 'Base64 of the age header' }),
+  keyring: Type.Array(
+    Type.Object({
+      name: Type.String(),
+      header: Type.String({ description: 'Base64 of the age header' }),
+    }),
+  ),
 });
 export type KitMaterial = Static<typeof KitMaterial>;
+
+/** What the kit opened: it opens this repository's packs and this keyring, and nothing that comes later. */
+export const LentKeys = Type.Object({
+  kitId: Id,
+  /** Base64 of the decrypted keys object: signed by the trust root, with the repository's age identity in it. */
+  keys: Type.String({ minLength: 1, maxLength: 32_768 }),
+  /** Base64, 16 bytes each: file keys of the keyring objects. */
+  keyringFileKeys: Type.Array(
+    Type.Object({ name: Type.String({ maxLength: 200 }), fileKey: Type.String({ maxLength: 64 }) }),
+    { minItems: 1, maxItems: 4 },
+  ),
+});
+export type LentKeys = Static<typeof LentKeys>;
 
 export const StartRestoreTest = Type.Object({
   snapshotId: Type.String({ pattern: '^[0-9a-f]{64}$' }),
@@ -34,15 +51,7 @@ export const StartRestoreTest = Type.Object({
   mode: RestoreTestMode,
   keySource: KeySource,
   /** With `recovery-kit` only: lent for this run, kept in memory, never written. */
-  lent: Type.Optional(
-    Type.Object({
-      kitId: Id,
-      /** The repository's age identity from the keys object. */
-      repositoryIdentity: Type.String({ maxLength: 4000 }),
-      /** Base64, 16 bytes: file key of the keyring object. */
-      keyringFileKey: Type.String({ maxLength: 64 }),
-    }),
-  ),
+  lent: Type.Optional(LentKeys),
 });
 export type StartRestoreTest = Static<typeof StartRestoreTest>;
 
