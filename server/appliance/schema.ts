@@ -63,7 +63,9 @@ export const ApplianceSettingsChange = Type.Object({
 export type ApplianceSettingsChange = Static<typeof ApplianceSettingsChange>;
 
 /** A kit is made in the browser; the appliance gets the recipient and never the identity. */
-export const BeginKitRequest = Type.Object({ recipient: Type.String({ pattern: '^age1[a-z0-9]{20,2100}$' }) });
+export const BeginKitRequest = Type.Object({
+  recipient: Type.String({ pattern: '^age1[a-z0-9]{20,2100}$' }),
+});
 export const BeginKitReply = Type.Object({
   kitId: Id,
   /** Everything of the kit except the age identity, which only the browser knows. */

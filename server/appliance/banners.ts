@@ -1,0 +1,53 @@
+/** What every signed-in person sees at the top until it is no longer so. */
+import type { KeyClient } from '../keys/index.ts';
+import type { Clock } from '../lib/clock.ts';
+import type { Database } from '../lib/db.ts';
+import type { Session } from '../identity/index.ts';
+import { getAppliance } from './queries.ts';
+
+export interface BannerDeps {
+  db: Database;
+  clock: Clock;
+  keys: Pick<KeyClient, 'status'>;
+}
+
+/** Long enough that everybody who works with the appliance comes by. */
+const SHOWN_FOR_MS = 30 * 24 * 3_600_000;
+
+export async function listBanners(deps: BannerDeps): Promise<Session['banners']> {
+  const row = await getAppliance(deps.db);
+  const banners: Session['banners'] = [];
+  if (row.stage !== 'production')
+    banners.push({ kind: 'stage', message: `This is a ${row.stage} appliance.` });
+  const recent = (at: Date | null) => at !== null && deps.clock.now().getTime() - at.getTime() < SHOWN_FOR_MS;
+  if (row.console_recovery_at !== null && recent(row.console_recovery_at)) {
+    banners.push({
+      kind: 'console-recovery',
+      message: `The owner's password was reset at the console on ${day(row.console_recovery_at)}, with the recovery kit. If nobody of you did that, look at the audit log now.`,
+    });
+  }
+  if (row.recovered_at !== null && recent(row.recovered_at)) {
+    banners.push({
+      kind: 'recovered',
+      message: `This appliance was recovered from a backup on ${day(row.recovered_at)}. What came after that snapshot is not in it.`,
+    });
+  }
+  if (await isKitUnproven(deps)) {
+    banners.push({
+      kind: 'kit-unproven',
+      message:
+        'No recovery kit is proven: nothing can be backed up, and a lost machine would be lost for good.',
+    });
+  }
+  return banners;
+}
+
+/** keyd may be starting; a page without this banner is better than no page, and `doctor` tells of keyd itself. */
+async function isKitUnproven(deps: BannerDeps): Promise<boolean> {
+  const status = await deps.keys.status().catch(() => undefined);
+  return status !== undefined && status.repository.kits.length === 0;
+}
+
+function day(at: Date): string {
+  return at.toISOString().slice(0, 10);
+}

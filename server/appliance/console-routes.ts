@@ -1,0 +1,73 @@
+/** What only the console may do. These routes exist behind the control socket alone; access `console` says so twice. */
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
+import { Type } from 'typebox';
+import { listPeople } from '../identity/index.ts';
+import type { KeyClient } from '../keys/index.ts';
+import { HoldfastError } from '../lib/errors.ts';
+import { Id } from '../lib/shapes.ts';
+import { claimAtConsole, renewClaimCode, type ClaimDeps } from './claim.ts';
+import { recoverOwner } from './owner-recovery.ts';
+import type { KitDeps } from './recovery-kits.ts';
+import { ClaimRequest } from './schema.ts';
+
+export type ConsoleDeps = ClaimDeps & KitDeps & { keys: Pick<KeyClient, 'status'> };
+
+const config = { access: 'console' } as const;
+const tags = ['console'];
+
+export const consoleRoutes =
+  (deps: ConsoleDeps): FastifyPluginAsyncTypebox =>
+  async (app) => {
+    app.post(
+      '/console/claim-code',
+      { config, schema: { tags, summary: 'Make a new claim code' } },
+      async (request) => {
+        const renewed = await renewClaimCode(deps, request.actor);
+        if (renewed !== undefined) return renewed;
+        throw new HoldfastError('wrong_state', 'This appliance has an owner already', {
+          hint: 'A sole owner who lost the password gets back in with: holdfast recover-owner.',
+        });
+      },
+    );
+
+    app.post(
+      '/console/claim',
+      {
+        config,
+        schema: {
+          tags,
+          summary: 'Make the owner, for set-up by file',
+          body: Type.Object({ owner: ClaimRequest.properties.owner }),
+        },
+      },
+      async (request, reply) => {
+        reply.status(201);
+        return claimAtConsole(deps, request.body.owner, request.actor);
+      },
+    );
+
+    app.post(
+      '/console/recover-owner',
+      {
+        config,
+        schema: {
+          tags,
+          summary: 'Set a new password for the sole owner, with a proven kit',
+          body: Type.Object({
+            kitId: Id,
+            response: Type.String({ maxLength: 200 }),
+            password: ClaimRequest.properties.owner.properties.password,
+          }),
+        },
+      },
+      (request) => recoverOwner(deps, request.body, request.actor),
+    );
+
+    app.get('/console/users', { config, schema: { tags, summary: 'Everybody' } }, async () => ({
+      items: await listPeople(deps),
+    }));
+
+    app.get('/console/keys', { config, schema: { tags, summary: 'The keyring, in numbers' } }, () =>
+      deps.keys.status(),
+    );
+  };

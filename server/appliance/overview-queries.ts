@@ -1,0 +1,159 @@
+/**
+ * The overview's look across the tables of the modules to the left: counts and newest rows, read only. One place, so that
+ * "are we safe?" is one set of questions and not a dozen calls that could disagree.
+ */
+import { sql, type Selectable } from 'kysely';
+import type { Database } from '../lib/db.ts';
+import type { RestoreTests, Snapshots, Targets } from '../lib/tables.ts';
+
+export interface TargetFacts extends Pick<
+  Selectable<Targets>,
+  'id' | 'name' | 'settings' | 'same_disk' | 'last_ok_at' | 'last_error' | 'probe'
+> {
+  /** Snapshots that are not forgotten. */
+  snapshot_count: number;
+  /** Complete ones among them. */
+  complete_count: number;
+  stored_bytes: number;
+  proven_at: Date | null;
+}
+
+/** Targets in use, oldest first. */
+export async function listTargetFacts(db: Database): Promise<TargetFacts[]> {
+  const rows = await db
+    .selectFrom('targets')
+    .select(['id', 'name', 'settings', 'same_disk', 'last_ok_at', 'last_error', 'probe'])
+    .select((eb) => [
+      eb
+        .selectFrom('restore_tests')
+        .select((inner) => inner.fn.max('finished_at').as('at'))
+        .whereRef('restore_tests.target_id', '=', 'targets.id')
+        .where('restore_tests.state', '=', 'passed')
+        .as('proven_at'),
+    ])
+    .where('state', '=', 'active')
+    .orderBy('created_at')
+    .execute();
+  const counts = await db
+    .selectFrom('snapshot_targets')
+    .innerJoin('snapshots', 'snapshots.id', 'snapshot_targets.snapshot_id')
+    .select((eb) => [
+      'snapshot_targets.target_id',
+      eb.fn.countAll<string>().as('snapshot_count'),
+      eb.fn.countAll<string>().filterWhere('snapshots.state', '=', 'stored').as('complete_count'),
+      eb.fn.sum<string>('snapshots.stored_bytes').as('stored_bytes'),
+    ])
+    .where('snapshot_targets.state', '=', 'stored')
+    .where('snapshots.state', '!=', 'forgotten')
+    .groupBy('snapshot_targets.target_id')
+    .execute();
+  return rows.map((row) => {
+    const count = counts.find((candidate) => candidate.target_id === row.id);
+    return {
+      ...row,
+      proven_at: row.proven_at,
+      snapshot_count: Number(count?.snapshot_count ?? 0),
+      complete_count: Number(count?.complete_count ?? 0),
+      stored_bytes: Number(count?.stored_bytes ?? 0),
+    };
+  });
+}
+
+export async function findNewestSnapshot(
+  db: Database,
+): Promise<Pick<Selectable<Snapshots>, 'id' | 'taken_at' | 'state' | 'size_bytes'> | undefined> {
+  return db
+    .selectFrom('snapshots')
+    .select(['id', 'taken_at', 'state', 'size_bytes'])
+    .where('state', '!=', 'forgotten')
+    .orderBy('number', 'desc')
+    .limit(1)
+    .executeTakeFirst();
+}
+
+export interface ProofFacts extends Pick<
+  Selectable<RestoreTests>,
+  'id' | 'snapshot_id' | 'snapshot_taken_at' | 'finished_at' | 'grade' | 'key_source' | 'rto_ms'
+> {
+  target_name: string;
+  same_disk: boolean;
+}
+
+/** The newest passed restore test; one of a target elsewhere before one of a local copy. */
+export async function findNewestProof(db: Database): Promise<ProofFacts | undefined> {
+  return db
+    .selectFrom('restore_tests')
+    .innerJoin('targets', 'targets.id', 'restore_tests.target_id')
+    .select([
+      'restore_tests.id',
+      'restore_tests.snapshot_id',
+      'restore_tests.snapshot_taken_at',
+      'restore_tests.finished_at',
+      'restore_tests.grade',
+      'restore_tests.key_source',
+      'restore_tests.rto_ms',
+      'targets.name as target_name',
+      'targets.same_disk',
+    ])
+    .where('restore_tests.state', '=', 'passed')
+    .orderBy('targets.same_disk')
+    .orderBy('restore_tests.finished_at', 'desc')
+    .limit(1)
+    .executeTakeFirst();
+}
+
+/** Whether a restore test with the recovery kit ever passed. */
+export async function hasPassedRestoreTest(db: Database): Promise<boolean> {
+  const row = await db
+    .selectFrom('restore_tests')
+    .select('id')
+    .where('state', '=', 'passed')
+    .limit(1)
+    .executeTakeFirst();
+  return row !== undefined;
+}
+
+/** Files as they are now. Counts every file: call it seldom. */
+export async function countLiveFiles(db: Database): Promise<{ fileCount: number; sizeBytes: number }> {
+  const row = await db
+    .selectFrom('nodes')
+    .innerJoin('file_versions', (join) =>
+      join
+        .onRef('file_versions.node_id', '=', 'nodes.id')
+        .onRef('file_versions.version', '=', 'nodes.current_version'),
+    )
+    .select((eb) => [
+      eb.fn.countAll<string>().as('count'),
+      eb.fn.sum<string>('file_versions.size_bytes').as('bytes'),
+    ])
+    .executeTakeFirstOrThrow();
+  return { fileCount: Number(row.count), sizeBytes: Number(row.bytes ?? 0) };
+}
+
+export interface DayFacts {
+  /** `YYYY-MM-DD`, UTC. */
+  day: string;
+  proven: boolean;
+  stored: boolean;
+  partial: boolean;
+  failed: boolean;
+}
+
+/** Days since `from` on which a snapshot was taken or failed. */
+export async function listCoverageDays(db: Database, from: Date): Promise<DayFacts[]> {
+  const { rows } = await sql<DayFacts>`
+    with snapshot_days as (
+      select to_char(taken_at at time zone 'UTC', 'YYYY-MM-DD') as day,
+        bool_or(exists (select 1 from restore_tests t where t.snapshot_id = s.id and t.state = 'passed')) as proven,
+        bool_or(state = 'stored') as stored,
+        bool_or(state = 'partial') as partial
+      from snapshots s where taken_at >= ${from} and state <> 'forgotten' group by 1
+    ), failed_days as (
+      select distinct to_char(created_at at time zone 'UTC', 'YYYY-MM-DD') as day
+      from runs where kind = 'snapshot' and state = 'failed' and created_at >= ${from}
+    )
+    select day, coalesce(proven, false) as proven, coalesce(stored, false) as stored,
+      coalesce(partial, false) as partial, f is not null as failed
+    from snapshot_days full join failed_days f using (day)`.execute(db);
+  return rows;
+}

@@ -1,0 +1,206 @@
+/** Collects "are we safe?" from the tables, the disks and the keyring, and lets `verdict.ts` decide. */
+import { statfs } from 'node:fs/promises';
+import type { Database } from '../lib/db.ts';
+import { listRuns } from '../lib/runs.ts';
+import { listSchedules } from '../lib/schedules.ts';
+import { checkHealth, readDataDisk, type HealthDeps } from './health.ts';
+import {
+  countLiveFiles,
+  findNewestProof,
+  findNewestSnapshot,
+  listCoverageDays,
+  listTargetFacts,
+  type DayFacts,
+  type ProofFacts,
+  type TargetFacts,
+} from './overview-queries.ts';
+import { getAppliance } from './queries.ts';
+import type { HealthCheck, Overview } from './schema.ts';
+import { isOverdue, type ScheduleFacts } from './schedule-state.ts';
+import { decideVerdict } from './verdict.ts';
+
+export type OverviewDeps = HealthDeps;
+
+const DAY_MS = 86_400_000;
+const COVERAGE_DAYS = 365;
+/** A disk that does not answer must not hold up the page. */
+const FREE_SPACE_TIMEOUT_MS = 1_000;
+/** Counting every file takes time that a page which refreshes itself should not spend each time. */
+const COUNT_KEPT_MS = 15_000;
+
+export async function readOverview(deps: OverviewDeps): Promise<Overview> {
+  const now = deps.clock.now();
+  const [appliance, targets, snapshot, proof, schedules, checks, dataDisk, protects, activeRuns] =
+    await Promise.all([
+      getAppliance(deps.db),
+      listTargetFacts(deps.db),
+      findNewestSnapshot(deps.db),
+      findNewestProof(deps.db),
+      listSchedules(deps.db),
+      checkEverything(deps),
+      readDataDisk(deps),
+      countFiles(deps),
+      listRuns(deps.db, { open: true, limit: 50 }),
+    ]);
+  const schedule = (name: string): ScheduleFacts | undefined => {
+    const row = schedules.find((candidate) => candidate.name === name);
+    return row && { enabled: row.enabled, nextDueAt: row.next_due_at, lastDueAt: row.last_due_at };
+  };
+  const snapshotOverdue = isOverdue(schedule('snapshot'), snapshot?.taken_at ?? null, now);
+  const restoreTestOverdue = isOverdue(schedule('restore-test'), proof?.finished_at ?? null, now);
+  const lastSnapshot = snapshot === undefined ? null : toLastSnapshot(snapshot);
+  const { verdict, sentences } = decideVerdict({
+    targets: targets.map((target) => ({
+      name: target.name,
+      sameDisk: target.same_disk,
+      snapshotCount: target.complete_count,
+    })),
+    lastSnapshot,
+    lastProven: proof === undefined ? null : toProofFacts(proof),
+    snapshotOverdue,
+    restoreTestOverdue,
+  });
+  return {
+    verdict,
+    sentences,
+    lastSnapshot,
+    lastProven: proof === undefined ? null : toLastProven(proof),
+    targets: await Promise.all(targets.map(toTarget)),
+    nextSnapshotAt: nextOf(schedule('snapshot')),
+    nextRestoreTestAt: nextOf(schedule('restore-test')),
+    restoreTestOverdue,
+    snapshotOverdue,
+    dataDisk,
+    protects,
+    needsYou: checks.filter((check) => check.state !== 'ok'),
+    activeRuns,
+    coverage: await readCoverage(deps, appliance.claimed_at ?? appliance.created_at, now),
+  };
+}
+
+/** Every health check, those of the targets included. */
+export async function checkEverything(deps: OverviewDeps): Promise<HealthCheck[]> {
+  return checkHealth(deps, { targets: checkTargets });
+}
+
+async function checkTargets(deps: HealthDeps): Promise<HealthCheck[]> {
+  const targets = await listTargetFacts(deps.db);
+  if (targets.length === 0) {
+    const hint = 'Add one under Targets; until then nothing leaves this machine.';
+    return [{ name: 'targets', state: 'warn', message: 'There is no target', hint }];
+  }
+  return targets.map((target): HealthCheck => {
+    const name = `target ${target.name}`;
+    const problem = target.last_error as { message?: string; hint?: string } | null;
+    if (problem !== null) {
+      const hint = problem.hint ?? 'Try the target again on its page.';
+      return { name, state: 'bad', message: problem.message ?? 'The last write to it failed', hint };
+    }
+    if (target.same_disk) {
+      const hint = 'It is lost together with the data. Add a target on another machine.';
+      return { name, state: 'warn', message: 'Local copy, not offsite', hint };
+    }
+    const last = target.last_ok_at?.toISOString().slice(0, 16).replace('T', ' ');
+    return {
+      name,
+      state: 'ok',
+      message: last === undefined ? 'Nothing written yet' : `Last written ${last} UTC`,
+    };
+  });
+}
+
+function toLastSnapshot(row: { id: string; taken_at: Date; state: string; size_bytes: string }) {
+  return {
+    id: row.id,
+    takenAt: row.taken_at.toISOString(),
+    state: row.state,
+    sizeBytes: Number(row.size_bytes),
+  };
+}
+
+function toProofFacts(row: ProofFacts) {
+  return {
+    at: (row.finished_at ?? row.snapshot_taken_at).toISOString(),
+    grade: row.grade ?? 'data-proven',
+    targetName: row.target_name,
+    sameDisk: row.same_disk,
+    snapshotTakenAt: row.snapshot_taken_at.toISOString(),
+  };
+}
+
+function toLastProven(row: ProofFacts): NonNullable<Overview['lastProven']> {
+  return {
+    restoreTestId: row.id,
+    snapshotId: row.snapshot_id,
+    at: (row.finished_at ?? row.snapshot_taken_at).toISOString(),
+    grade: row.grade ?? 'data-proven',
+    targetName: row.target_name,
+    keySource: row.key_source,
+    rtoMs: Number(row.rto_ms ?? 0),
+  };
+}
+
+async function toTarget(row: TargetFacts): Promise<Overview['targets'][number]> {
+  const { path } = row.settings as { path: string };
+  return {
+    id: row.id,
+    name: row.name,
+    location: path,
+    sameDisk: row.same_disk,
+    lastOkAt: row.last_ok_at?.toISOString() ?? null,
+    lastError: row.last_error as Overview['targets'][number]['lastError'],
+    snapshotCount: row.snapshot_count,
+    storedBytes: row.stored_bytes,
+    freeBytes: await readFreeBytes(path, row.probe),
+    provenAt: row.proven_at?.toISOString() ?? null,
+  };
+}
+
+/** What the disk says now; what the last probe found when it does not answer. */
+async function readFreeBytes(path: string, probe: unknown): Promise<number | null> {
+  const probed = (probe as { freeBytes?: number | null } | null)?.freeBytes ?? null;
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<number | null>((resolve) => {
+    timer = setTimeout(() => resolve(probed), FREE_SPACE_TIMEOUT_MS);
+  });
+  const asked = statfs(path).then(
+    (facts) => facts.bavail * facts.bsize,
+    () => probed,
+  );
+  return Promise.race([asked, late]).finally(() => clearTimeout(timer));
+}
+
+function nextOf(schedule: ScheduleFacts | undefined): string | null {
+  return schedule?.enabled === true ? (schedule.nextDueAt?.toISOString() ?? null) : null;
+}
+
+const counted = new WeakMap<Database, { at: number; value: Promise<Overview['protects']> }>();
+
+async function countFiles(deps: OverviewDeps): Promise<Overview['protects']> {
+  const known = counted.get(deps.db);
+  const now = deps.clock.monotonicMs();
+  if (known !== undefined && now - known.at < COUNT_KEPT_MS) return known.value;
+  const value = countLiveFiles(deps.db);
+  counted.set(deps.db, { at: now, value });
+  value.catch(() => counted.delete(deps.db));
+  return value;
+}
+
+async function readCoverage(deps: OverviewDeps, since: Date, now: Date): Promise<Overview['coverage']> {
+  const today = Math.floor(now.getTime() / DAY_MS);
+  const first = Math.max(Math.floor(since.getTime() / DAY_MS), today - COVERAGE_DAYS + 1);
+  const facts = new Map(
+    (await listCoverageDays(deps.db, new Date(first * DAY_MS))).map((row) => [row.day, row]),
+  );
+  return Array.from({ length: Math.max(0, today - first + 1) }, (_, index) => {
+    const day = new Date((first + index) * DAY_MS).toISOString().slice(0, 10);
+    return { day, state: stateOfDay(facts.get(day)) };
+  });
+}
+
+function stateOfDay(facts: DayFacts | undefined): Overview['coverage'][number]['state'] {
+  if (facts === undefined) return 'none';
+  if (facts.proven) return 'proven';
+  if (facts.stored) return 'stored';
+  return facts.partial ? 'partial' : 'failed';
+}

@@ -1,0 +1,106 @@
+/**
+ * Recovery kits as people see them. The secret half is made in the browser or by `holdfast setup` and never comes here;
+ * keyd knows the public halves, challenges the holder, and makes the repository once the first kit is proven.
+ */
+import { recordAudit, type Actor } from '../audit/index.ts';
+import type { KeyClient } from '../keys/index.ts';
+import type { Clock } from '../lib/clock.ts';
+import { writeTransaction, type Database } from '../lib/db.ts';
+import { HoldfastError } from '../lib/errors.ts';
+import type { BeginKitReply, RecoveryKit } from './schema.ts';
+import { getAppliance } from './queries.ts';
+
+export interface KitDeps {
+  db: Database;
+  clock: Clock;
+  keys: Pick<
+    KeyClient,
+    'status' | 'prepareRepository' | 'beginKit' | 'challengeKit' | 'proveKit' | 'claimRepository'
+  >;
+}
+
+/** Every kit that opens the backups of this appliance. */
+export async function listRecoveryKits(deps: Pick<KitDeps, 'keys'>): Promise<RecoveryKit[]> {
+  const { repository } = await deps.keys.status();
+  return repository.kits.map((kit) => ({
+    id: kit.id,
+    recipient: kit.recipient,
+    state: 'proven',
+    createdAt: kit.provenAt,
+    provenAt: kit.provenAt,
+  }));
+}
+
+/**
+ * Starts the proof of a new kit.
+ *
+ * @throws HoldfastError `wrong_state` before the appliance has a name, which the kit carries.
+ */
+export async function beginRecoveryKit(
+  deps: KitDeps,
+  recipient: string,
+  actor: Actor,
+): Promise<BeginKitReply> {
+  const appliance = await getAppliance(deps.db);
+  if (appliance.claimed_at === null || appliance.name === null) {
+    throw new HoldfastError('wrong_state', 'The appliance has no name yet', {
+      hint: 'Name it first: a kit says which appliance it is for.',
+    });
+  }
+  const { repositoryId, trustRoot } = await deps.keys.prepareRepository();
+  const { kitId, challenge } = await deps.keys.beginKit(recipient);
+  await recordKitAct(deps, actor, 'appliance.recovery-kit.begun', kitId);
+  return {
+    kitId,
+    repositoryId,
+    trustRoot,
+    applianceName: appliance.name,
+    createdAt: deps.clock.now().toISOString(),
+    volumeRecoveryKey: null,
+    challenge,
+  };
+}
+
+/** Starts another proof of a kit that is known: proof grows old. @throws HoldfastError `not_found` */
+export async function challengeRecoveryKit(deps: KitDeps, kitId: string): Promise<{ challenge: string }> {
+  return deps.keys.challengeKit(kitId);
+}
+
+/**
+ * Ends a proof. With the first proven kit the repository comes to life.
+ *
+ * @param response what `answerKitChallenge` gave for the challenge.
+ * @throws HoldfastError `wrong_key` when the holder does not have the kit's secret key, `not_found` when no proof was begun.
+ */
+export async function proveRecoveryKit(
+  deps: KitDeps,
+  kitId: string,
+  response: string,
+  actor: Actor,
+): Promise<RecoveryKit> {
+  try {
+    await deps.keys.proveKit(kitId, response);
+  } catch (error) {
+    if (error instanceof HoldfastError && error.code === 'wrong_key') {
+      await recordKitAct(deps, actor, 'appliance.recovery-kit.refused', kitId, 'refused');
+    }
+    throw error;
+  }
+  await deps.keys.claimRepository();
+  await recordKitAct(deps, actor, 'appliance.recovery-kit.proven', kitId);
+  const kit = (await listRecoveryKits(deps)).find((candidate) => candidate.id === kitId);
+  if (kit === undefined) throw new HoldfastError('not_found', 'There is no such recovery kit');
+  return kit;
+}
+
+async function recordKitAct(
+  deps: KitDeps,
+  actor: Actor,
+  action: string,
+  kitId: string,
+  result: 'done' | 'refused' = 'done',
+): Promise<void> {
+  await writeTransaction(deps.db, (tx) =>
+    recordAudit(tx, deps.clock, actor, { action, objectType: 'recovery-kit', objectId: kitId, result }),
+  );
+}

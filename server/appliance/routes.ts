@@ -1,0 +1,190 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
+import type { FastifyReply } from 'fastify';
+import { Type } from 'typebox';
+import {
+  ADMINISTRATORS,
+  describeSession,
+  findPerson,
+  OWNER,
+  READERS_OF_OPERATIONS,
+  Session,
+  sessionCookie,
+} from '../identity/index.ts';
+import { Id } from '../lib/shapes.ts';
+import { listBanners } from './banners.ts';
+import { claimAppliance, type ClaimDeps } from './claim.ts';
+import { checkEverything, readOverview, type OverviewDeps } from './overview.ts';
+import {
+  beginRecoveryKit,
+  challengeRecoveryKit,
+  listRecoveryKits,
+  proveRecoveryKit,
+  type KitDeps,
+} from './recovery-kits.ts';
+import {
+  ApplianceSettings,
+  ApplianceSettingsChange,
+  BeginKitReply,
+  BeginKitRequest,
+  ClaimRequest,
+  HealthCheck,
+  Overview,
+  ProveKitRequest,
+  RecoveryKit,
+  SetupState,
+} from './schema.ts';
+import { changeApplianceSettings, readApplianceSettings } from './settings.ts';
+import { readSetupState } from './setup-state.ts';
+
+export type ApplianceDeps = ClaimDeps & KitDeps & OverviewDeps;
+
+const tags = ['appliance'];
+const KitParams = Type.Object({ id: Id });
+
+export const applianceRoutes =
+  (deps: ApplianceDeps): FastifyPluginAsyncTypebox =>
+  async (app) => {
+    app.get(
+      '/setup',
+      {
+        config: { access: 'public', background: true },
+        schema: {
+          tags,
+          summary: 'Whether the appliance has an owner, and what is still to set up',
+          response: { 200: SetupState },
+        },
+      },
+      async (request) => {
+        const person = request.actor.kind === 'console' ? undefined : await findPerson(deps, request);
+        const administrator =
+          request.actor.kind === 'console' || person?.role === 'owner' || person?.role === 'admin';
+        return readSetupState(deps, { withSteps: administrator });
+      },
+    );
+
+    app.post(
+      '/setup/claim',
+      {
+        config: { access: 'setup' },
+        schema: {
+          tags,
+          summary: 'Become the owner with the claim code',
+          body: ClaimRequest,
+          response: { 201: Session },
+        },
+      },
+      async (request, reply) => {
+        const opened = await claimAppliance(deps, request.body, request.actor, request.headers['user-agent']);
+        signInBy(reply, opened.token);
+        return describeSession({ ...deps, banners: () => listBanners(deps) }, opened);
+      },
+    );
+
+    app.get(
+      '/settings/appliance',
+      {
+        config: { access: READERS_OF_OPERATIONS },
+        schema: { tags, summary: 'Settings of the appliance', response: { 200: ApplianceSettings } },
+      },
+      () => readApplianceSettings(deps),
+    );
+
+    app.put(
+      '/settings/appliance',
+      {
+        config: { access: OWNER },
+        schema: {
+          tags,
+          summary: 'Change the settings of the appliance',
+          body: ApplianceSettingsChange,
+          response: { 200: ApplianceSettings },
+        },
+      },
+      (request) => changeApplianceSettings(deps, request.body, request.actor),
+    );
+
+    app.get(
+      '/recovery-kits',
+      {
+        config: { access: READERS_OF_OPERATIONS },
+        schema: {
+          tags,
+          summary: 'Recovery kits',
+          response: { 200: Type.Object({ items: Type.Array(RecoveryKit) }) },
+        },
+      },
+      async () => ({ items: await listRecoveryKits(deps) }),
+    );
+
+    app.post(
+      '/recovery-kits',
+      {
+        config: { access: OWNER },
+        schema: {
+          tags,
+          summary: 'Begin a recovery kit',
+          body: BeginKitRequest,
+          response: { 201: BeginKitReply },
+        },
+      },
+      async (request, reply) => {
+        reply.status(201);
+        return beginRecoveryKit(deps, request.body.recipient, request.actor);
+      },
+    );
+
+    app.post(
+      '/recovery-kits/:id/challenge',
+      {
+        config: { access: OWNER },
+        schema: {
+          tags,
+          summary: 'Begin another proof of a recovery kit',
+          params: KitParams,
+          response: { 200: Type.Object({ challenge: Type.String() }) },
+        },
+      },
+      (request) => challengeRecoveryKit(deps, request.params.id),
+    );
+
+    app.post(
+      '/recovery-kits/:id/proof',
+      {
+        config: { access: OWNER },
+        schema: {
+          tags,
+          summary: 'Prove a recovery kit',
+          params: KitParams,
+          body: ProveKitRequest,
+          response: { 200: RecoveryKit },
+        },
+      },
+      (request) => proveRecoveryKit(deps, request.params.id, request.body.response, request.actor),
+    );
+
+    app.get(
+      '/overview',
+      {
+        config: { access: READERS_OF_OPERATIONS },
+        schema: { tags, summary: 'Are we safe?', response: { 200: Overview } },
+      },
+      () => readOverview(deps),
+    );
+
+    app.get(
+      '/health-checks',
+      {
+        config: { access: ADMINISTRATORS },
+        schema: {
+          tags,
+          summary: 'What is well and what is not',
+          response: { 200: Type.Object({ items: Type.Array(HealthCheck) }) },
+        },
+      },
+      async () => ({ items: await checkEverything(deps) }),
+    );
+  };
+
+function signInBy(reply: FastifyReply, token: string): void {
+  reply.status(201).header('set-cookie', sessionCookie(token)).header('cache-control', 'no-store');
+}

@@ -1,0 +1,25 @@
+/** What the appliance does at every start, before anyone is let in. */
+import { systemActor } from '../audit/index.ts';
+import { rebuildEmailIndex, type PeopleDeps } from '../identity/index.ts';
+import { readApplianceId } from '../lib/data-folder.ts';
+import type { Logger } from '../lib/log.ts';
+import { registerAppliance, renewClaimCode } from './claim.ts';
+
+export interface StartDeps extends PeopleDeps {
+  dataDir: string;
+  log: Logger;
+}
+
+/**
+ * Writes the appliance's row at the first start, makes sign-in possible again after a crash, and makes a claim code as
+ * long as there is no owner: an earlier code was shown to whoever started the appliance before, and ends with this one.
+ *
+ * @returns the code, for the console only.
+ */
+export async function prepareAppliance(deps: StartDeps): Promise<{ claimCode?: string }> {
+  await registerAppliance(deps, await readApplianceId(deps.dataDir));
+  const people = await rebuildEmailIndex(deps);
+  const renewed = await renewClaimCode(deps, systemActor('start'));
+  deps.log.info({ people, claimed: renewed === undefined }, 'The appliance is prepared');
+  return renewed === undefined ? {} : { claimCode: renewed.code };
+}

@@ -1,0 +1,82 @@
+/**
+ * "Are we safe?", decided from facts. Pure. The rules, in order; the first that holds is the verdict:
+ * 1. no target has a complete snapshot: unprotected;
+ * 2. every complete snapshot lies on the disk that it protects against: local-only, whatever else is well;
+ * 3. the last due snapshot or restore test did not happen: overdue;
+ * 4. a restore test passed on a copy that is elsewhere: proven;
+ * 5. else: stored.
+ */
+import type { Overview } from './schema.ts';
+
+export interface ProtectionFacts {
+  targets: readonly {
+    name: string;
+    /** On the disk of the data itself. */
+    sameDisk: boolean;
+    /** Complete snapshots on it. */
+    snapshotCount: number;
+  }[];
+  lastSnapshot: { takenAt: string; state: string } | null;
+  lastProven: {
+    at: string;
+    grade: string;
+    targetName: string;
+    sameDisk: boolean;
+    snapshotTakenAt: string;
+  } | null;
+  snapshotOverdue: boolean;
+  restoreTestOverdue: boolean;
+}
+
+export interface Verdict {
+  verdict: Overview['verdict'];
+  /** What it means and what to do, most important first. */
+  sentences: string[];
+}
+
+export function decideVerdict(facts: ProtectionFacts): Verdict {
+  const holding = facts.targets.filter((target) => target.snapshotCount > 0);
+  if (holding.length === 0) return { verdict: 'unprotected', sentences: [explainUnprotected(facts)] };
+  const overdue = explainOverdue(facts);
+  if (holding.every((target) => target.sameDisk)) {
+    const names = holding.map((target) => target.name).join(', ');
+    const local = `The only copies, on ${names}, lie on the disk that they should protect against. Add a target elsewhere.`;
+    return { verdict: 'local-only', sentences: [local, ...overdue] };
+  }
+  if (overdue.length > 0) return { verdict: 'overdue', sentences: overdue };
+  const { lastProven } = facts;
+  if (lastProven !== null && !lastProven.sameDisk) {
+    const by = lastProven.grade === 'kit-proven' ? 'with the recovery kit' : 'with the test identity';
+    return {
+      verdict: 'proven',
+      sentences: [
+        `The copy on ${lastProven.targetName} was restored and checked ${by}.`,
+        ...partialNote(facts),
+      ],
+    };
+  }
+  const why =
+    lastProven === null
+      ? 'No copy has been restored yet. Run a restore test to know that it works.'
+      : 'Only a local copy has been restored so far. Run a restore test on a target elsewhere.';
+  return { verdict: 'stored', sentences: [why, ...partialNote(facts)] };
+}
+
+function explainUnprotected(facts: ProtectionFacts): string {
+  if (facts.targets.length === 0) return 'There is no target yet. Add one, then take the first snapshot.';
+  if (facts.lastSnapshot === null) return 'There is no snapshot yet. Take the first one.';
+  return 'No target holds a complete snapshot. Look at the last run, then take another snapshot.';
+}
+
+function explainOverdue(facts: ProtectionFacts): string[] {
+  const sentences: string[] = [];
+  if (facts.snapshotOverdue) sentences.push('The last due snapshot was not taken. Look at the last run.');
+  if (facts.restoreTestOverdue)
+    sentences.push('The last due restore test did not happen. Start one, or see why it failed.');
+  return sentences;
+}
+
+function partialNote(facts: ProtectionFacts): string[] {
+  if (facts.lastSnapshot?.state !== 'partial') return [];
+  return ['The newest snapshot is partial: it lacks what is listed on its page, or a target.'];
+}

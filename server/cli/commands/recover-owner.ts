@@ -1,0 +1,47 @@
+import type { Command } from 'commander';
+import { answerKitChallenge } from '../../keys/index.ts';
+import { HoldfastError } from '../../lib/errors.ts';
+import { addCommand } from '../command.ts';
+import { askSecret, readSecretFile, readWholeKit } from '../secrets.ts';
+
+interface Options {
+  kit: string;
+  passwordFile?: string;
+}
+
+export function addRecoverOwner(program: Command): void {
+  addCommand<Options>(
+    program,
+    'recover-owner',
+    'Set a new password for a sole owner who lost it, with the recovery kit',
+    (command) =>
+      command
+        .requiredOption('--kit <file>', 'the recovery kit')
+        .option('--password-file <file>', 'the new password; asked for when absent'),
+    async ({ control, output }, options) => {
+      const kit = await readWholeKit(options.kit);
+      const password =
+        options.passwordFile === undefined ? await askTwice() : await readSecretFile(options.passwordFile);
+      const client = control();
+      const { challenge } = await client.send<{ challenge: string }>(
+        'POST',
+        `/recovery-kits/${kit.kitId}/challenge`,
+      );
+      const response = await answerKitChallenge(kit.kitId, kit.ageIdentity, challenge);
+      const body = { kitId: kit.kitId, response, password };
+      const recovered = await client.send<{ userId: string }>('POST', '/console/recover-owner', body);
+      output.result(
+        recovered,
+        'The password is set. Every session of the owner has ended; sign in with the new one.',
+      );
+    },
+  );
+}
+
+async function askTwice(): Promise<string> {
+  const first = await askSecret('New password: ');
+  if (first !== (await askSecret('The same again: '))) {
+    throw new HoldfastError('invalid_input', 'The two passwords are not the same');
+  }
+  return first;
+}

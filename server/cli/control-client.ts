@@ -1,0 +1,131 @@
+/** Speaks HTTP with the running appliance over its control socket, which only its own account and root may open. */
+import { request as httpRequest, type IncomingMessage } from 'node:http';
+import { createInterface } from 'node:readline';
+import { accountName } from '../lib/config.ts';
+import { dataPaths } from '../lib/data-folder.ts';
+import { ERROR_STATUS, HoldfastError, isSystemError, type ErrorCode } from '../lib/errors.ts';
+import { shortPath } from '../lib/sockets.ts';
+
+export interface ControlClient {
+  get<T>(path: string): Promise<T>;
+  send<T>(method: 'POST' | 'PUT' | 'DELETE', path: string, body?: unknown): Promise<T>;
+  /** Reads a reply of JSON lines as they come. @throws the error of a line `{ "error": … }`. */
+  sendStreaming(path: string, body: unknown, onLine: (line: Record<string, unknown>) => void): Promise<void>;
+}
+
+/** Replies are lists of at most a few hundred rows, or a report. */
+const REPLY_LIMIT_BYTES = 64 * 1024 * 1024;
+
+export function openControl(dataDir: string): ControlClient {
+  const socket = dataPaths(dataDir).controlSocket;
+  const call = (method: string, path: string, body?: unknown) =>
+    startCall(socket, dataDir, method, path, body);
+  const read = async <T>(method: string, path: string, body?: unknown): Promise<T> => {
+    const response = await call(method, path, body);
+    const text = await readText(response);
+    if ((response.statusCode ?? 500) >= 400) throw errorFrom(response.statusCode ?? 500, text);
+    return (text === '' ? undefined : JSON.parse(text)) as T;
+  };
+  return {
+    get: (path) => read('GET', path),
+    send: read,
+    sendStreaming: async (path, body, onLine) => {
+      const response = await call('POST', path, body);
+      if ((response.statusCode ?? 500) >= 400)
+        throw errorFrom(response.statusCode ?? 500, await readText(response));
+      for await (const line of createInterface({ input: response, crlfDelay: Infinity })) {
+        if (line === '') continue;
+        const value = JSON.parse(line) as Record<string, unknown>;
+        if (value['error'] !== undefined) throw errorFrom(500, line);
+        onLine(value);
+      }
+      if (!response.complete) throw gone(dataDir);
+    },
+  };
+}
+
+/** True when an appliance answers on this data folder. */
+export async function isRunning(dataDir: string): Promise<boolean> {
+  try {
+    await openControl(dataDir).get('/health/live');
+    return true;
+  } catch (error) {
+    if (error instanceof HoldfastError && error.code === 'unavailable') return false;
+    throw error;
+  }
+}
+
+function startCall(
+  socket: string,
+  dataDir: string,
+  method: string,
+  path: string,
+  body: unknown,
+): Promise<IncomingMessage> {
+  const payload = body === undefined ? undefined : JSON.stringify(body);
+  return new Promise((resolve, reject) => {
+    const request = httpRequest(
+      {
+        socketPath: shortPath(socket),
+        method,
+        path: path.startsWith('/health') ? path : `/api/v1${path}`,
+        headers: {
+          host: 'console',
+          'x-holdfast': '1',
+          'x-holdfast-account': accountName(),
+          ...(payload === undefined
+            ? {}
+            : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(payload) }),
+        },
+      },
+      resolve,
+    );
+    request.on('error', (error) => reject(explainSocketError(error, dataDir)));
+    request.end(payload);
+  });
+}
+
+async function readText(response: IncomingMessage): Promise<string> {
+  const parts: Buffer[] = [];
+  let size = 0;
+  for await (const part of response as AsyncIterable<Buffer>) {
+    size += part.length;
+    if (size > REPLY_LIMIT_BYTES)
+      throw new HoldfastError('too_large', 'The appliance answered with too much');
+    parts.push(part);
+  }
+  return Buffer.concat(parts).toString('utf8');
+}
+
+function errorFrom(status: number, text: string): HoldfastError {
+  try {
+    const { error } = JSON.parse(text) as { error: { code: string; message: string; hint?: string } };
+    const code = error.code in ERROR_STATUS ? (error.code as ErrorCode) : 'internal';
+    return new HoldfastError(code, error.message, error.hint === undefined ? {} : { hint: error.hint });
+  } catch {
+    return new HoldfastError('internal', `The appliance answered with status ${status}`);
+  }
+}
+
+function explainSocketError(error: Error, dataDir: string): HoldfastError {
+  if (isSystemError(error, 'EACCES', 'EPERM')) {
+    return new HoldfastError('forbidden', 'This account may not talk to the appliance', {
+      hint: 'Run the command as the account that runs Holdfast, or as root.',
+      cause: error,
+    });
+  }
+  if (isSystemError(error, 'ENOENT', 'ECONNREFUSED', 'ENOTDIR')) {
+    return new HoldfastError('unavailable', `No Holdfast runs on ${dataDir}`, {
+      hint: 'Start it with `holdfast serve`, or name its folder with --data or HOLDFAST_DATA.',
+      cause: error,
+    });
+  }
+  return gone(dataDir, error);
+}
+
+function gone(dataDir: string, cause?: Error): HoldfastError {
+  return new HoldfastError('unavailable', 'The appliance stopped answering', {
+    hint: `It may be restarting; see its log, and \`holdfast doctor --data ${dataDir}\`.`,
+    cause,
+  });
+}
