@@ -10,6 +10,7 @@ export type {
   RepositoryReadKeys,
   RepositoryWriteKeys,
   SignedStatement,
+  VerifyKey,
 } from '../keys/index.ts';
 
 /** How to reach a target. Serialisable, so that a worker thread can open its own connection. */

@@ -1,0 +1,369 @@
+/**
+ * The catalogue: what is known of a repository on one target, in one SQLite file. Only a cache, compared with the head and
+ * the listing of the target before each run and rebuilt from there; but a write-only appliance, which cannot read its own
+ * index and snapshots, finds here all that forget and prune need.
+ *
+ * Memory does not grow with the repository: rows are read one at a time, ids leave as views of one pack's blob.
+ */
+import type { DatabaseSync } from 'node:sqlite';
+import type { ChunkCatalogue, ChunkLocation, SnapshotRecord, WrittenPack } from '../engine.ts';
+import type { KeyringState } from '../objects/head-object.ts';
+import type { RemovalMark, RepositoryIndex } from '../objects/index-object.ts';
+import { type ObjectReference } from '../objects/object-names.ts';
+import { asBuffer, ID_BYTES, packChunkList, rawChunks, unpackChunkList } from './chunk-list.ts';
+import { type CatalogueQueries, prepareQueries } from './queries.ts';
+
+/** Chunk ids in one row of a segment's list. */
+const SEGMENT_PART_IDS = 4096;
+
+export interface PackSummary {
+  /** Row number, for `packsOfChunks`. */
+  row: number;
+  id: string;
+  kind: 'data' | 'tree';
+  sizeBytes: number;
+  index: ObjectReference;
+  missing: boolean;
+  chunkCount: number;
+}
+
+export interface Catalogue extends ChunkCatalogue {
+  /** The head that the content follows. */
+  head(): ObjectReference | undefined;
+  setHead(head: ObjectReference): void;
+  /** The keyring objects that were published last, as our own writer noted them. */
+  keyring(): KeyringState | undefined;
+  setKeyring(keyring: KeyringState): void;
+  /** Runs `work` in one transaction. */
+  transaction<T>(work: () => T): T;
+
+  indexes(): ObjectReference[];
+  /** Takes in an index object; packs known from another one move to it. */
+  addIndex(reference: ObjectReference, sizeBytes: number, index: RepositoryIndex): void;
+  /** Drops an index object, and the packs that only it lists. */
+  dropIndex(reference: ObjectReference): void;
+  /** Names of index objects that others say they replace. */
+  superseded(): string[];
+  removals(): RemovalMark[];
+  indexesWithRemovals(): ObjectReference[];
+
+  packs(): Iterable<PackSummary>;
+  pack(row: number): WrittenPack | undefined;
+  packStats(): { count: number; sizeBytes: number };
+  /** A missing pack keeps its place, but its chunks count as absent, so that the next run stores them again. */
+  setMissing(row: number, missing: boolean): void;
+  /** Row of the pack that a chunk is read from. @param id 32 bytes. */
+  packOfChunk(id: Uint8Array): number | undefined;
+
+  snapshots(): SnapshotRecord[];
+  findSnapshot(reference: ObjectReference): SnapshotRecord | undefined;
+  addSnapshot(snapshot: SnapshotRecord): void;
+  dropSnapshot(reference: ObjectReference): void;
+
+  knowsSegment(segmentChunk: string): boolean;
+  /** Ids of 32 bytes each, one after the other, in blobs. */
+  segmentChunks(segmentChunk: string): Iterable<Uint8Array>;
+  /** Forgets segments that `isLive` denies. */
+  sweepSegments(isLive: (segmentChunk: string) => boolean): void;
+
+  close(): void;
+}
+
+/** The catalogue on an open file with its tables. */
+export function wrapCatalogue(db: DatabaseSync): Catalogue {
+  const q = prepareQueries(db);
+  q.upsertFact.run('closed', '0');
+  const transaction = transactionOf(db);
+
+  return {
+    transaction,
+    ...headOf(q),
+    ...indexesOf(q, transaction),
+    ...packsOf(q, transaction),
+    ...chunksOf(q),
+    ...snapshotsOf(q),
+    ...segmentsOf(q, transaction),
+    close() {
+      if (!db.isOpen) return;
+      q.upsertFact.run('closed', '1');
+      db.close();
+    },
+  };
+}
+
+type Transaction = <T>(work: () => T) => T;
+
+function transactionOf(db: DatabaseSync): Transaction {
+  return (work) => {
+    if (db.isTransaction) return work();
+    db.exec('begin immediate');
+    try {
+      const result = work();
+      db.exec('commit');
+      return result;
+    } catch (error) {
+      if (db.isTransaction) db.exec('rollback');
+      throw error;
+    }
+  };
+}
+
+function headOf(q: CatalogueQueries): Pick<Catalogue, 'head' | 'setHead' | 'keyring' | 'setKeyring'> {
+  return {
+    head() {
+      const [number, sha256] = String(q.findFact.get('head')?.value ?? '').split(' ');
+      return sha256 === undefined ? undefined : { number: Number(number), sha256 };
+    },
+    setHead(head) {
+      q.upsertFact.run('head', `${String(head.number)} ${head.sha256}`);
+    },
+    keyring() {
+      const value = q.findFact.get('keyring')?.value;
+      return value === undefined ? undefined : (JSON.parse(String(value)) as KeyringState);
+    },
+    setKeyring(keyring) {
+      q.upsertFact.run('keyring', JSON.stringify(keyring));
+    },
+  };
+}
+
+function indexesOf(
+  q: CatalogueQueries,
+  transaction: Transaction,
+): Pick<Catalogue, 'indexes' | 'addIndex' | 'dropIndex' | 'superseded' | 'removals' | 'indexesWithRemovals'> {
+  return {
+    indexes: () => q.listIndexes.all().map((row) => reference(row.number, row.sha256)),
+    addIndex(from, sizeBytes, index) {
+      transaction(() => {
+        const sha256 = Buffer.from(from.sha256, 'hex');
+        q.insertIndex.run(from.number, sha256, sizeBytes, JSON.stringify(index.supersedes));
+        for (const pack of index.packs) insertPack(q, from.number, sha256, pack);
+        for (const mark of index.removals) {
+          q.insertRemoval.run(mark.name, mark.since, mark.head, from.number, sha256);
+        }
+      });
+    },
+    dropIndex(from) {
+      transaction(() => {
+        const sha256 = Buffer.from(from.sha256, 'hex');
+        let shadowed = false;
+        for (const row of q.listPacksOfIndex.all(from.number, sha256)) {
+          shadowed = removeChunks(q, Number(row.id), blobOf(row.chunks)) || shadowed;
+          q.deletePack.run(Number(row.id));
+        }
+        q.deleteRemovalsOfIndex.run(from.number, sha256);
+        q.deleteIndex.run(from.number, sha256);
+        if (q.findFact.get('duplicates') !== undefined || shadowed) rebuildChunks(q);
+      });
+    },
+    superseded: () => q.listIndexes.all().flatMap((row) => JSON.parse(String(row.supersedes)) as string[]),
+    removals: () =>
+      q.listRemovals.all().map((row) => ({
+        name: String(row.name),
+        since: String(row['min(since)']),
+        head: Number(row['min(head)']),
+      })),
+    indexesWithRemovals: () =>
+      q.listIndexesWithRemovals.all().map((row) => reference(row.index_number, row.index_sha256)),
+  };
+}
+
+function insertPack(q: CatalogueQueries, indexNumber: number, indexSha256: Buffer, pack: WrittenPack): void {
+  const id = Buffer.from(pack.id, 'hex');
+  const known = q.findPack.get(id);
+  if (known !== undefined) {
+    q.movePack.run(indexNumber, indexSha256, Number(known.id));
+    return;
+  }
+  const blob = packChunkList(pack.chunks);
+  const { lastInsertRowid } = q.insertPack.run(
+    id,
+    pack.kind,
+    pack.sizeBytes,
+    pack.headerLength,
+    pack.generation,
+    indexNumber,
+    indexSha256,
+    pack.chunks.length,
+    blob,
+  );
+  insertChunks(q, Number(lastInsertRowid), blob);
+}
+
+/** Of two packs with one chunk the first known one serves it; the fact that there are such chunks is kept. */
+function insertChunks(q: CatalogueQueries, pack: number, blob: Uint8Array): void {
+  let duplicates = false;
+  for (const chunk of rawChunks(blob)) {
+    const { changes } = q.insertChunk.run(
+      chunk.id,
+      pack,
+      chunk.offset,
+      chunk.storedLength,
+      chunk.originalLength,
+    );
+    if (changes === 0) duplicates = true;
+  }
+  if (duplicates) q.upsertFact.run('duplicates', '1');
+}
+
+/** @returns true when a chunk of the pack was served by another one. */
+function removeChunks(q: CatalogueQueries, pack: number, blob: Uint8Array): boolean {
+  let shadowed = false;
+  for (const chunk of rawChunks(blob)) {
+    if (q.deleteChunk.run(chunk.id, pack).changes === 0) shadowed = true;
+  }
+  return shadowed;
+}
+
+function rebuildChunks(q: CatalogueQueries): void {
+  q.clearChunks.run();
+  q.deleteFact.run('duplicates');
+  for (const row of q.listPacks.all()) {
+    if (Number(row.missing) !== 0) continue;
+    const pack = q.getPack.get(Number(row.id));
+    if (pack !== undefined) insertChunks(q, Number(row.id), blobOf(pack.chunks));
+  }
+}
+
+function packsOf(
+  q: CatalogueQueries,
+  transaction: Transaction,
+): Pick<Catalogue, 'packs' | 'pack' | 'packStats' | 'setMissing'> {
+  return {
+    *packs() {
+      for (const row of q.listPackSummaries.all()) {
+        yield {
+          row: Number(row.id),
+          id: hexOf(row.sha256),
+          kind: row.kind === 'tree' ? 'tree' : 'data',
+          sizeBytes: Number(row.size_bytes),
+          index: reference(row.index_number, row.index_sha256),
+          missing: Number(row.missing) !== 0,
+          chunkCount: Number(row.chunk_count),
+        };
+      }
+    },
+    pack(row) {
+      const found = q.getPack.get(row);
+      if (found === undefined) return undefined;
+      return {
+        id: hexOf(found.sha256),
+        kind: found.kind === 'tree' ? 'tree' : 'data',
+        sizeBytes: Number(found.size_bytes),
+        headerLength: Number(found.header_length),
+        generation: Number(found.generation),
+        chunks: unpackChunkList(blobOf(found.chunks)),
+      };
+    },
+    packStats() {
+      const row = q.sumPacks.get();
+      return { count: Number(row?.['count(*)']), sizeBytes: Number(row?.['coalesce(sum(size_bytes), 0)']) };
+    },
+    setMissing(row, missing) {
+      transaction(() => {
+        const found = q.getPack.get(row);
+        if (found === undefined || (Number(found.missing) !== 0) === missing) return;
+        q.setPackMissing.run(missing ? 1 : 0, row);
+        const blob = blobOf(found.chunks);
+        if (!missing) insertChunks(q, row, blob);
+        else if (removeChunks(q, row, blob) || q.findFact.get('duplicates') !== undefined) rebuildChunks(q);
+      });
+    },
+  };
+}
+
+function chunksOf(q: CatalogueQueries): Pick<Catalogue, 'locate' | 'ids' | 'count' | 'packOfChunk'> {
+  const locateOne = (id: string): ChunkLocation | undefined => {
+    const row = q.locateChunk.get(Buffer.from(id, 'hex'));
+    if (row === undefined) return undefined;
+    return {
+      packId: hexOf(row.sha256),
+      packSizeBytes: Number(row.size_bytes),
+      headerLength: Number(row.header_length),
+      generation: Number(row.generation),
+      offset: Number(row.offset),
+      storedLength: Number(row.stored_length),
+      originalLength: Number(row.original_length),
+    };
+  };
+  return {
+    locate: (ids) => ids.map(locateOne),
+    *ids() {
+      for (const row of q.listPackChunks.iterate()) {
+        for (const chunk of rawChunks(blobOf(row.chunks))) yield chunk.id;
+      }
+    },
+    count: () => Number(q.countChunks.get()?.['count(*)']),
+    packOfChunk(id) {
+      const row = q.findChunkPack.get(id);
+      return row === undefined ? undefined : Number(row.pack);
+    },
+  };
+}
+
+function snapshotsOf(
+  q: CatalogueQueries,
+): Pick<Catalogue, 'snapshots' | 'findSnapshot' | 'addSnapshot' | 'dropSnapshot'> {
+  const parse = (content: unknown) => JSON.parse(String(content)) as SnapshotRecord;
+  return {
+    snapshots: () => q.listSnapshots.all().map((row) => parse(row.content)),
+    findSnapshot(from) {
+      const row = q.findSnapshot.get(from.number, Buffer.from(from.sha256, 'hex'));
+      return row && parse(row.content);
+    },
+    addSnapshot(snapshot) {
+      q.insertSnapshot.run(snapshot.number, Buffer.from(snapshot.id, 'hex'), JSON.stringify(snapshot));
+    },
+    dropSnapshot(from) {
+      q.deleteSnapshot.run(from.number, Buffer.from(from.sha256, 'hex'));
+    },
+  };
+}
+
+function segmentsOf(
+  q: CatalogueQueries,
+  transaction: Transaction,
+): Pick<Catalogue, 'noteSegment' | 'knowsSegment' | 'segmentChunks' | 'sweepSegments'> {
+  return {
+    noteSegment(segmentChunk, chunkIds) {
+      const id = Buffer.from(segmentChunk, 'hex');
+      const blob = Buffer.allocUnsafe(SEGMENT_PART_IDS * ID_BYTES);
+      transaction(() => {
+        q.deleteSegment.run(id);
+        let part = 0;
+        let at = 0;
+        for (const chunkId of chunkIds) {
+          at += blob.write(chunkId, at, ID_BYTES, 'hex');
+          if (at < blob.length) continue;
+          q.insertSegmentPart.run(id, part++, blob);
+          at = 0;
+        }
+        if (at > 0 || part === 0) q.insertSegmentPart.run(id, part, blob.subarray(0, at));
+      });
+    },
+    knowsSegment: (segmentChunk) => q.hasSegment.get(Buffer.from(segmentChunk, 'hex')) !== undefined,
+    *segmentChunks(segmentChunk) {
+      for (const row of q.listSegmentParts.iterate(Buffer.from(segmentChunk, 'hex'))) {
+        yield blobOf(row.chunks);
+      }
+    },
+    sweepSegments(isLive) {
+      transaction(() => {
+        const dead = q.listSegmentIds.all().filter((row) => !isLive(hexOf(row.id)));
+        for (const row of dead) q.deleteSegment.run(blobOf(row.id));
+      });
+    },
+  };
+}
+
+function blobOf(value: unknown): Buffer {
+  return value instanceof Uint8Array ? asBuffer(value) : Buffer.alloc(0);
+}
+
+function hexOf(value: unknown): string {
+  return blobOf(value).toString('hex');
+}
+
+function reference(number: unknown, sha256: unknown): ObjectReference {
+  return { number: Number(number), sha256: hexOf(sha256) };
+}

@@ -1,0 +1,86 @@
+/** Opens the catalogue's file. It is only a cache: whatever is wrong with the file, it is thrown away and begun anew. */
+import { closeSync, mkdirSync, openSync, rmSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { isSystemError, HoldfastError, messageOf } from '../../lib/errors.ts';
+import { type Catalogue, wrapCatalogue } from './catalogue.ts';
+import { CATALOGUE_VERSION, createTables } from './queries.ts';
+
+export interface OpenedCatalogue {
+  catalogue: Catalogue;
+  /** True when there was none that could be used: it is empty now. */
+  isNew: boolean;
+}
+
+/**
+ * @param path of the file; its folder is made when missing.
+ * @throws no_space, unavailable when not even a new file can be written.
+ */
+export function openCatalogue(path: string, repositoryId: string): OpenedCatalogue {
+  try {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    const present = openUsable(path, repositoryId);
+    if (present !== undefined) return { catalogue: wrapCatalogue(present), isNew: false };
+    removeCatalogue(path);
+    return { catalogue: wrapCatalogue(create(path, repositoryId)), isNew: true };
+  } catch (error) {
+    const full = isSystemError(error, 'ENOSPC', 'EDQUOT') || messageOf(error).includes('disk is full');
+    throw new HoldfastError(full ? 'no_space' : 'unavailable', 'The catalogue of backups cannot be written', {
+      hint: 'Look at the space and the rights of the data folder, then try again.',
+      cause: error,
+    });
+  }
+}
+
+/** Removes the file and what SQLite keeps beside it. */
+export function removeCatalogue(path: string): void {
+  for (const suffix of ['', '-wal', '-shm', '-journal']) rmSync(path + suffix, { force: true });
+}
+
+function openUsable(path: string, repositoryId: string): DatabaseSync | undefined {
+  let db: DatabaseSync | undefined;
+  try {
+    closeSync(openSync(path, 'r'));
+    db = new DatabaseSync(path);
+    configure(db);
+    const fact = db.prepare('select value from facts where name = ?');
+    const valueOf = (name: string) => fact.get(name)?.value;
+    const fits =
+      valueOf('version') === String(CATALOGUE_VERSION) &&
+      valueOf('repository') === repositoryId &&
+      (valueOf('closed') === '1' || isWhole(db));
+    if (fits) return db;
+  } catch (error) {
+    if (isSystemError(error, 'EACCES', 'EPERM')) throw error;
+    // Not a database, or not one of ours any more: begun anew by the caller.
+  }
+  if (db?.isOpen) db.close();
+  return undefined;
+}
+
+/** Looked at only when the last user did not close it: a killed process. */
+function isWhole(db: DatabaseSync): boolean {
+  const [row] = db.prepare('pragma quick_check(1)').all();
+  return row?.quick_check === 'ok';
+}
+
+function configure(db: DatabaseSync): void {
+  db.exec('pragma busy_timeout = 10000');
+  db.exec('pragma journal_mode = wal');
+  db.exec('pragma synchronous = normal');
+  db.exec('pragma cache_size = -16384');
+}
+
+function create(path: string, repositoryId: string): DatabaseSync {
+  closeSync(openSync(path, 'wx', 0o600));
+  const db = new DatabaseSync(path);
+  configure(db);
+  db.exec('begin immediate');
+  db.exec(createTables);
+  const insert = db.prepare('insert into facts (name, value) values (?, ?)');
+  insert.run('version', String(CATALOGUE_VERSION));
+  insert.run('repository', repositoryId);
+  insert.run('closed', '1');
+  db.exec('commit');
+  return db;
+}

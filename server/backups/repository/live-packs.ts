@@ -1,0 +1,83 @@
+/**
+ * Which packs the retained snapshots need: their file-list segments, what those name, and what chunk lists name. What a
+ * segment names is kept in the catalogue, so each is read at most once, and a write-only appliance need not read any.
+ */
+import { HoldfastError } from '../../lib/errors.ts';
+import { ID_BYTES } from '../catalogue/chunk-list.ts';
+import type { SegmentReference } from '../engine.ts';
+import { decodeChunkList, readChunks } from '../pipeline/chunk-source.ts';
+import { decodeSegment } from '../pipeline/list-entries.ts';
+import { openPackReader, type PackReader } from '../pipeline/pack-reader.ts';
+import type { Repository } from './open-repository.ts';
+import { isWriteOnly } from './object-store.ts';
+
+export interface LivePacks {
+  /** Row numbers in the catalogue. */
+  packs: Set<number>;
+  /** Chunk ids of all segments of retained snapshots. */
+  segments: Set<string>;
+  /** Chunks that a snapshot names and no pack on the target has. */
+  missingChunks: number;
+}
+
+/**
+ * Stops rather than guesses: as long as one retained snapshot cannot be read, nothing is known to be dead.
+ *
+ * @throws wrong_key, integrity_failure
+ */
+export async function findLivePacks(
+  repository: Repository,
+  snapshotIds: ReadonlySet<string>,
+): Promise<LivePacks> {
+  const live: LivePacks = { packs: new Set(), segments: new Set(), missingChunks: 0 };
+  const reader = openPackReader(repository.target, repository.keys.generations);
+  for (const id of snapshotIds) {
+    const snapshot = await repository.findSnapshot(id);
+    for (const section of snapshot.sections) {
+      for (const segment of section.segments) {
+        if (live.segments.has(segment.chunk)) continue;
+        live.segments.add(segment.chunk);
+        await learnSegment(repository, reader, segment);
+        count(repository, Buffer.from(segment.chunk, 'hex'), live);
+        for (const ids of repository.catalogue.segmentChunks(segment.chunk)) count(repository, ids, live);
+      }
+    }
+  }
+  return live;
+}
+
+function count(repository: Repository, ids: Uint8Array, live: LivePacks): void {
+  for (let at = 0; at < ids.length; at += ID_BYTES) {
+    const row = repository.catalogue.packOfChunk(ids.subarray(at, at + ID_BYTES));
+    if (row === undefined) live.missingChunks++;
+    else live.packs.add(row);
+  }
+}
+
+async function learnSegment(
+  repository: Repository,
+  reader: PackReader,
+  segment: SegmentReference,
+): Promise<void> {
+  const { catalogue, keys } = repository;
+  if (catalogue.knowsSegment(segment.chunk)) return;
+  if (isWriteOnly(keys)) {
+    throw new HoldfastError(
+      'wrong_key',
+      'The catalogue does not know all file lists, so nothing is removed',
+      {
+        hint: 'Give the recovery kit once: the catalogue is rebuilt with it.',
+      },
+    );
+  }
+  const ids: string[] = [];
+  for await (const { data } of readChunks(reader, catalogue, [segment.chunk])) {
+    for (const { entry } of decodeSegment(data, segment)) {
+      ids.push(...(entry.chunks ?? []), ...(entry.chunkLists ?? []));
+      for await (const list of readChunks(reader, catalogue, entry.chunkLists ?? [])) {
+        ids.push(...decodeChunkList(list.data));
+      }
+    }
+  }
+  catalogue.noteSegment(segment.chunk, ids);
+}

@@ -1,0 +1,98 @@
+/**
+ * What a reader gets from the target itself with a recovery kit or a test identity: the generations of keys, each believed
+ * only when the trust root that came with the kit has signed it.
+ */
+import { HoldfastError } from '../../lib/errors.ts';
+import { generationOf, openKeysObject } from '../../keys/index.ts';
+import type { RepositoryGeneration, RepositoryReadKeys, Target } from '../engine.ts';
+import { numberedName } from '../objects/object-names.ts';
+import { listNumbered } from './listing.ts';
+import { readObject } from './object-store.ts';
+import { makeWarning, type RepositoryWarning } from './warnings.ts';
+
+/** From a recovery kit, or a test identity with the appliance's own trust root. */
+export interface KeySource {
+  /** `AGE-SECRET-KEY-1…` */
+  identity: string;
+  repositoryId: string;
+  /** Ed25519 public key, 32 bytes. */
+  trustRoot: Uint8Array;
+}
+
+export interface OpenedKeys {
+  keys: RepositoryReadKeys;
+  /** Hash in the name of the newest keys object that was opened: reports name it. */
+  keysObject: string;
+  warnings: RepositoryWarning[];
+}
+
+/**
+ * @throws no_repository when there are no keys objects; wrong_key when the identity opens none of them; integrity_failure
+ *   when it opens some, and none is signed by the trust root.
+ */
+export async function openKeys(target: Target, source: KeySource): Promise<OpenedKeys> {
+  const listed = await listNumbered(target, 'keys');
+  if (listed.length === 0) throw noRepository();
+  const generations = new Map<number, RepositoryGeneration>();
+  const unopened: string[] = [];
+  const forged: string[] = [];
+  let keysObject = '';
+  for (const reference of listed) {
+    const name = numberedName('keys', reference);
+    try {
+      const stored = await readObject(target, 'keys', name, reference.sha256);
+      const statement = await openKeysObject(stored, [source.identity], source);
+      if (statement.generation !== reference.number) forged.push(name);
+      else {
+        generations.set(statement.generation, generationOf(statement, true));
+        keysObject = reference.sha256;
+      }
+    } catch (error) {
+      if (!(error instanceof HoldfastError)) throw error;
+      if (error.code === 'wrong_key') unopened.push(name);
+      else if (error.code === 'integrity_failure') forged.push(name);
+      else throw error;
+    }
+  }
+  if (generations.size === 0) throw unopened.length > 0 ? wrongKit() : forgedKeys(forged);
+  const warnings: RepositoryWarning[] = [];
+  if (unopened.length > 0) {
+    warnings.push(
+      makeWarning(
+        'unopened_keys',
+        'This key does not open all generations: it may have been retired.',
+        unopened,
+      ),
+    );
+  }
+  if (forged.length > 0) {
+    warnings.push(
+      makeWarning('forged_object', 'Keys objects that the trust root did not sign are ignored.', forged),
+    );
+  }
+  const keys = {
+    repositoryId: source.repositoryId,
+    trustRoot: source.trustRoot,
+    generations: [...generations.values()].sort((a, b) => a.generation - b.generation),
+  };
+  return { keys, keysObject, warnings };
+}
+
+export function noRepository(): HoldfastError {
+  return new HoldfastError('no_repository', 'There is no backup repository at this target', {
+    hint: 'Check the folder: a repository has the file HOLDFAST and a folder keys in it. Is its disk mounted?',
+  });
+}
+
+function wrongKit(): HoldfastError {
+  return new HoldfastError('wrong_key', 'This recovery kit does not open this repository', {
+    hint: 'Take the newest kit of the appliance that wrote it; its repository id is in the kit and in the file HOLDFAST.',
+  });
+}
+
+function forgedKeys(names: readonly string[]): HoldfastError {
+  return new HoldfastError('integrity_failure', 'The keys of this repository are damaged or forged', {
+    hint: 'They are not signed by the trust root in your kit. Take another copy of the repository.',
+    detail: names.join(', ').slice(0, 500),
+  });
+}

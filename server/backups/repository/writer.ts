@@ -1,0 +1,263 @@
+/**
+ * The one writer of a repository. It publishes in this order: packs (by the pipeline) → index → keyring → snapshot → head.
+ * Each object is durable and read back before the next is begun, so a power cut at any instant leaves a repository whose
+ * newest head is whole; what was written beyond it is used by the next run or removed by prune.
+ */
+import type { Clock } from '../../lib/clock.ts';
+import { crashPoint } from '../../lib/crash-point.ts';
+import { HoldfastError } from '../../lib/errors.ts';
+import type { RepositoryWriteKeys, SnapshotDraft, SnapshotRecord, WrittenPack } from '../engine.ts';
+import type { RepositoryHead } from '../objects/head-object.ts';
+import { groupForIndex } from '../objects/index-object.ts';
+import {
+  numberedName,
+  type ObjectReference,
+  parseKeyringName,
+  reportName,
+  sha256Of,
+} from '../objects/object-names.ts';
+import { encodeReport, type StoredReport } from '../objects/report-object.ts';
+import { encodeSnapshot } from '../objects/snapshot-object.ts';
+import { adoptUnclaimed } from './adopt-unclaimed.ts';
+import { claimRepository } from './claim.ts';
+import { createClockGuard } from './clock-guard.ts';
+import { listNumbered } from './listing.ts';
+import { publish, sealObject } from './object-store.ts';
+import type { Repository } from './open-repository.ts';
+import { prune, type PruneReport } from './prune.ts';
+import type { WarningCode } from './warnings.ts';
+import { publishHead, publishIndexObject, type WriterState } from './writer-state.ts';
+
+export interface OpenWriterOptions {
+  keys: RepositoryWriteKeys;
+  /** Id of this appliance. */
+  holder: string;
+  clock: Clock;
+  /** A person has said that the other appliance is off. */
+  takeOver?: boolean;
+  /** Warnings that a person has seen and agreed to go on with. */
+  confirmed?: readonly WarningCode[];
+}
+
+export interface RepositoryWriter {
+  readonly number: number;
+  /** Chunks of these packs count as stored from now on; small batches are gathered, `flush` or a snapshot sends the rest. */
+  publishIndex(packs: readonly WrittenPack[]): Promise<void>;
+  flush(): Promise<void>;
+  /**
+   * A base (`keyring/<epoch>-…`) replaces what was before, an addition (`keyring/<epoch>+<n>-…`) comes on top. Counts from
+   * the next head on.
+   */
+  publishKeyring(name: string, stored: Uint8Array): Promise<void>;
+  /** Puts a keys object there when it is missing. @returns true when it was. */
+  publishKeys(name: string, stored: Uint8Array): Promise<boolean>;
+  /** @throws wrong_state when its keyring epoch is not on the target yet; integrity_failure when a segment is not stored. */
+  publishSnapshot(draft: SnapshotDraft): Promise<SnapshotRecord>;
+  /** Makes all that was published since count. */
+  publishHead(): Promise<{ reference: ObjectReference; head: RepositoryHead }>;
+  publishReport(report: Omit<StoredReport, 'head'>): Promise<string>;
+  /** Drops snapshots by id, and publishes the head that says so. Bytes go with `prune`. @throws not_found, wrong_state. */
+  forget(snapshotIds: readonly string[]): Promise<void>;
+  /** @see prune.ts */
+  prune(): Promise<PruneReport>;
+  /** Ends the work of this writer; nothing can be published after it. */
+  release(): Promise<void>;
+}
+
+/** An index object is written once this many chunks wait, or the oldest has waited this long. */
+const GATHER_CHUNKS = 20_000;
+const GATHER_MS = 30_000;
+
+/**
+ * Takes the repository for writing.
+ *
+ * @throws locked when another appliance holds it; wrong_state when a warning needs a person's word first.
+ */
+export async function openWriter(
+  repository: Repository,
+  options: OpenWriterOptions,
+): Promise<RepositoryWriter> {
+  const { head } = repository;
+  const open = repository.warnings.find((one) => one.confirm && !options.confirmed?.includes(one.code));
+  if (open !== undefined) {
+    throw new HoldfastError('wrong_state', open.message, {
+      hint: 'Find out what happened to this target. To go on with it all the same, confirm this once.',
+      detail: `${open.code}: ${open.objects.join(', ')}`,
+    });
+  }
+  const claim = await claimRepository(repository.target, {
+    keys: options.keys,
+    holder: options.holder,
+    clock: options.clock,
+    takeOver: options.takeOver ?? false,
+    lastWriter: head?.writer ?? 0,
+  });
+  await repository.target.sweep();
+  const state: WriterState = {
+    repository,
+    keys: options.keys,
+    clock: options.clock,
+    guard: createClockGuard(options.clock, head?.createdAt),
+    claim,
+    snapshots: [...repository.snapshotReferences],
+    indexes: [...(head?.indexes ?? (await listNumbered(repository.target, 'index')))],
+    nextSnapshot: head?.nextSnapshot ?? 1,
+    nextIndex: head?.nextIndex ?? 1,
+    keyring: head?.keyring ?? null,
+    longestRunMs: head?.longestRunMs ?? 0,
+    lastHead: repository.headReference ?? null,
+    highestHead: repository.highestHead,
+    ledger: head?.ledger ?? null,
+    wal: head?.wal ?? null,
+  };
+  await adoptUnclaimed(state);
+  return makeWriter(state);
+}
+
+function makeWriter(state: WriterState): RepositoryWriter {
+  const { repository, claim } = state;
+  const gathered: WrittenPack[] = [];
+  let gatheredSince = 0;
+  let released = false;
+  const begin = async (): Promise<void> => {
+    if (released) throw new HoldfastError('wrong_state', 'This writer has been released');
+    await claim.check();
+  };
+  const flush = async (): Promise<void> => {
+    if (gathered.length === 0) return;
+    await begin();
+    for (const packs of groupForIndex(gathered.splice(0))) {
+      await publishIndexObject(state, { packs, supersedes: [], removals: [] });
+    }
+  };
+  return {
+    number: claim.number,
+    async publishIndex(packs) {
+      if (gathered.length === 0) gatheredSince = state.clock.monotonicMs();
+      gathered.push(...packs);
+      const chunks = gathered.reduce((sum, pack) => sum + pack.chunks.length, 0);
+      if (chunks >= GATHER_CHUNKS || state.clock.monotonicMs() - gatheredSince >= GATHER_MS) await flush();
+    },
+    flush,
+    async publishKeyring(name, stored) {
+      await begin();
+      await publishKeyring(state, name, stored);
+    },
+    async publishKeys(name, stored) {
+      await begin();
+      if ((await repository.target.find(name)) !== undefined) return false;
+      await publish(repository.target, name, stored, 'backups.keys');
+      return true;
+    },
+    async publishSnapshot(draft) {
+      await flush();
+      await begin();
+      return publishSnapshot(state, draft);
+    },
+    async publishHead() {
+      await flush();
+      await begin();
+      return publishHead(state);
+    },
+    async publishReport(report) {
+      await begin();
+      const stored = await sealReport(state, report);
+      const name = reportName(report.id, stored);
+      await publish(repository.target, name, stored, 'backups.report');
+      return name;
+    },
+    async forget(snapshotIds) {
+      await begin();
+      await state.guard.check(repository.target);
+      await forget(state, snapshotIds);
+    },
+    async prune() {
+      await flush();
+      await begin();
+      return prune(state);
+    },
+    async release() {
+      released = true;
+    },
+  };
+}
+
+async function publishKeyring(state: WriterState, name: string, stored: Uint8Array): Promise<void> {
+  const parsed = parseKeyringName(name);
+  if (parsed === undefined || parsed.sha256 !== sha256Of(stored)) {
+    throw new HoldfastError('internal', 'A keyring object has a name that does not fit its content');
+  }
+  const current = state.keyring;
+  const epoch = Number(current?.epoch ?? -1);
+  if (parsed.epoch < epoch || (parsed.addition > 0 && parsed.epoch !== epoch)) {
+    throw new HoldfastError('wrong_state', 'A keyring object is older than the one that is stored', {
+      hint: 'This appliance may be a copy, or set back to an older state. Do not write with it.',
+    });
+  }
+  await publish(state.repository.target, name, stored, 'backups.keyring');
+  const before = parsed.addition > 0 && current ? current.objects.filter((one) => one !== name) : [];
+  state.keyring = { epoch: String(parsed.epoch), objects: [...before, name] };
+  state.repository.catalogue.setKeyring(state.keyring);
+  crashPoint('backups.keyring.recorded');
+}
+
+async function publishSnapshot(state: WriterState, draft: SnapshotDraft): Promise<SnapshotRecord> {
+  const { repository, keys } = state;
+  if (BigInt(draft.keyringEpoch) > BigInt(state.keyring?.epoch ?? 0)) {
+    throw new HoldfastError('wrong_state', 'The keyring that this snapshot needs is not on the target yet', {
+      detail: `needs epoch ${draft.keyringEpoch}, there is ${state.keyring?.epoch ?? 'none'}`,
+    });
+  }
+  checkSegments(state, draft);
+  const number = state.nextSnapshot;
+  const stored = await sealObject(await encodeSnapshot(keys.repositoryId, { ...draft, number }, keys), keys);
+  const record = { ...draft, number, id: sha256Of(stored) };
+  state.nextSnapshot++;
+  const reference = { number, sha256: record.id };
+  await publish(repository.target, numberedName('snapshots', reference), stored, 'backups.snapshot');
+  repository.catalogue.addSnapshot(record);
+  crashPoint('backups.snapshot.recorded');
+  state.snapshots.push(reference);
+  state.longestRunMs = Math.max(state.longestRunMs, Math.ceil(draft.durationMs));
+  return record;
+}
+
+function checkSegments(state: WriterState, draft: SnapshotDraft): void {
+  const names = new Set(draft.sections.map((section) => section.name));
+  if (names.size !== draft.sections.length) {
+    throw new HoldfastError('internal', 'Two sections of a snapshot have one name');
+  }
+  const ids = draft.sections.flatMap((section) => section.segments.map((segment) => segment.chunk));
+  const missing = state.repository.catalogue.locate(ids).filter((found) => found === undefined).length;
+  if (missing > 0) {
+    throw new HoldfastError('integrity_failure', 'A snapshot names file lists that are not stored', {
+      detail: `${String(missing)} of ${String(ids.length)} segments`,
+    });
+  }
+}
+
+async function sealReport(state: WriterState, report: Omit<StoredReport, 'head'>): Promise<Buffer> {
+  const { keys } = state;
+  return sealObject(
+    await encodeReport(keys.repositoryId, { ...report, head: state.highestHead }, keys),
+    keys,
+  );
+}
+
+async function forget(state: WriterState, snapshotIds: readonly string[]): Promise<void> {
+  const wanted = new Set(snapshotIds);
+  const dropped = state.snapshots.filter((one) => wanted.has(one.sha256));
+  if (dropped.length !== wanted.size) {
+    throw new HoldfastError('not_found', 'A snapshot to be forgotten is not in this repository', {
+      hint: 'Nothing was forgotten. List the snapshots and try again.',
+    });
+  }
+  state.snapshots = state.snapshots.filter((one) => !wanted.has(one.sha256));
+  try {
+    await publishHead(state);
+  } catch (error) {
+    state.snapshots.push(...dropped);
+    throw error;
+  }
+  for (const reference of dropped) state.repository.catalogue.dropSnapshot(reference);
+}
