@@ -1,0 +1,279 @@
+/**
+ * A whole appliance for tests of rules and routes: real PostgreSQL, a real keyd in its own process, the real application
+ * reached by `inject`. Only the network and the supervisor are missing; tests that need those start `holdfast serve`.
+ */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { FastifyInstance, InjectOptions } from 'fastify';
+import type { Deps } from '../../server/deps.ts';
+import {
+  connectKeyd,
+  credentialPath,
+  createKeydCredentials,
+  openSealer,
+  answerKitChallenge,
+  generateAgeIdentity,
+} from '../../server/keys/index.ts';
+import { systemClock, type Clock } from '../../server/lib/clock.ts';
+import { childEnvironment, loadConfig } from '../../server/lib/config.ts';
+import { dataPaths, openDataFolder } from '../../server/lib/data-folder.ts';
+import { createLog } from '../../server/lib/log.ts';
+import { endOf, startProcess } from '../../server/lib/spawn.ts';
+import { SOFTWARE_VERSION } from '../../server/lib/version.ts';
+import { createTestDatabase, type TestDatabase } from './postgres.ts';
+
+export interface TestParts {
+  deps: Deps;
+  database: TestDatabase;
+  dataDir: string;
+  /** Set to jump in time; the parts read it through `deps.clock`. */
+  clock: TestClock;
+  /** Kills keyd as a power cut would. */
+  killKeyd(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** The real clock, moved by `offsetMs`. */
+export interface TestClock extends Clock {
+  offsetMs: number;
+}
+
+/** Data folder, database and keyring, without routes. */
+export async function startTestParts(): Promise<TestParts> {
+  const dataDir = await mkdtemp(join(tmpdir(), 'holdfast-test-'));
+  const folder = await openDataFolder(dataDir, SOFTWARE_VERSION);
+  const paths = dataPaths(dataDir);
+  const [database, keyd] = await Promise.all([createTestDatabase(), startTestKeyd(dataDir)]);
+  const clock = makeTestClock();
+  const keys = await connectKeyd({
+    socketPath: paths.keydSocket,
+    credentialFile: credentialPath(paths.run, 'server'),
+    role: 'server',
+    clock: systemClock,
+  });
+  const sealer = openSealer(keys);
+  const config = { ...loadConfig({}), dataDir, logLevel: 'error' as const };
+  const deps: Deps = {
+    config,
+    dataDir,
+    clock,
+    log: createLog('silent', 'test'),
+    db: database.db,
+    databaseAddress: database.address,
+    keys,
+    sealer,
+    origins: [],
+    isClaimed: async () => {
+      const { isClaimed } = await import('../../server/appliance/index.ts');
+      return isClaimed(database.db);
+    },
+  };
+  return {
+    deps,
+    database,
+    dataDir,
+    clock,
+    killKeyd: () => keyd.kill('SIGKILL'),
+    close: async () => {
+      sealer.close();
+      await keys.close();
+      await keyd.kill('SIGTERM');
+      await database.drop();
+      folder.lock.release();
+      await rm(dataDir, { recursive: true, force: true });
+    },
+  };
+}
+
+function makeTestClock(): TestClock {
+  return {
+    offsetMs: 0,
+    now() {
+      return new Date(systemClock.now().getTime() + this.offsetMs);
+    },
+    monotonicMs() {
+      return systemClock.monotonicMs() + this.offsetMs;
+    },
+  };
+}
+
+/** keyd as its own process on the folder's keyring. */
+export async function startTestKeyd(
+  dataDir: string,
+): Promise<{ kill(signal: NodeJS.Signals): Promise<void> }> {
+  await createKeydCredentials(dataPaths(dataDir).run);
+  const child = startProcess(process.execPath, [join(import.meta.dirname, '..', '..', 'server', 'keyd.ts')], {
+    env: childEnvironment({ HOLDFAST_DATA: dataDir, HOLDFAST_LOG: 'error' }),
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+  });
+  const ended = endOf(child);
+  await new Promise<void>((resolve, reject) => {
+    child.once('message', () => resolve());
+    void ended.then((end) => reject(new Error(`keyd ended before it was ready: ${JSON.stringify(end)}`)));
+  });
+  return {
+    kill: async (signal) => {
+      child.kill(signal);
+      await ended;
+    },
+  };
+}
+
+export interface TestReply<T = unknown> {
+  status: number;
+  body: T;
+  headers: Record<string, string | string[] | number | undefined>;
+}
+
+/** Somebody who calls the API; `cookie` is empty for a stranger. */
+export interface TestCaller {
+  cookie: string;
+  call<T = Record<string, unknown>>(
+    method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE',
+    path: string,
+    body?: unknown,
+    options?: InjectOptions,
+  ): Promise<TestReply<T>>;
+}
+
+export interface TestAppliance extends TestParts {
+  app: FastifyInstance;
+  /** Behind the control socket. */
+  console: TestCaller;
+  consoleApp: FastifyInstance;
+  claimCode: string;
+  stranger: TestCaller;
+  /** Claims with `OWNER` (once) and signs in. */
+  claim(): Promise<TestCaller>;
+  signIn(email: string, password: string): Promise<TestCaller>;
+  /** Adds a person with that role and signs them in. */
+  addPerson(role: 'admin' | 'auditor' | 'member' | 'owner'): Promise<TestCaller & { userId: string }>;
+}
+
+export const OWNER = { name: 'Ada Lovelace', email: 'ada@example.org', password: 'copper kettle sings 7' };
+export const SETTINGS = {
+  name: 'Testbed',
+  stage: 'production',
+  region: 'eu-north',
+  allowedRegions: ['eu-north'],
+};
+
+export async function startTestAppliance(): Promise<TestAppliance> {
+  const [parts, { buildApp, buildConsoleApp }, { prepareAppliance }, { prepareWorkspaces }] =
+    await Promise.all([
+      startTestParts(),
+      import('../../server/app.ts'),
+      import('../../server/appliance/index.ts'),
+      import('../../server/workspaces/index.ts'),
+    ]);
+  const { deps } = parts;
+  const { claimCode = '' } = await prepareAppliance(deps);
+  await prepareWorkspaces(deps);
+  const [app, consoleApp] = await Promise.all([buildApp(deps), buildConsoleApp(deps)]);
+  await Promise.all([app.ready(), consoleApp.ready()]);
+  const signIn = async (email: string, password: string) => {
+    const reply = await caller(app).call('POST', '/session', { email, password });
+    if (reply.status !== 201)
+      throw new Error(`sign-in answered ${reply.status}: ${JSON.stringify(reply.body)}`);
+    return caller(app, cookieOf(reply));
+  };
+  return {
+    ...parts,
+    app,
+    consoleApp,
+    console: caller(consoleApp),
+    claimCode,
+    stranger: caller(app),
+    signIn,
+    claim: async () => {
+      const reply = await caller(app).call('POST', '/setup/claim', { code: claimCode, owner: OWNER });
+      if (reply.status !== 201)
+        throw new Error(`claim answered ${reply.status}: ${JSON.stringify(reply.body)}`);
+      return caller(app, cookieOf(reply));
+    },
+    addPerson: async (role) => {
+      const email = `${role}-${Math.random().toString(36).slice(2)}@example.org`;
+      const userId = await addPerson(deps, role, email);
+      return { ...(await signIn(email, OWNER.password)), userId };
+    },
+    close: async () => {
+      await Promise.all([app.close(), consoleApp.close()]);
+      await parts.close();
+    },
+  };
+}
+
+async function addPerson(
+  deps: Deps,
+  role: 'admin' | 'auditor' | 'member' | 'owner',
+  email: string,
+): Promise<string> {
+  const { insertPerson, preparePerson } = await import('../../server/identity/index.ts');
+  const { systemActor } = await import('../../server/audit/index.ts');
+  const { writeTransaction } = await import('../../server/lib/db.ts');
+  const person = await preparePerson(deps, { name: `A ${role}`, email, password: OWNER.password, role });
+  await writeTransaction(deps.db, (tx) => insertPerson(tx, deps, person, systemActor('test')));
+  return person.userId;
+}
+
+export interface TestKit {
+  id: string;
+  /** `AGE-SECRET-KEY-1…` */
+  identity: string;
+  repositoryId: string;
+  trustRoot: string;
+}
+
+/** Names the appliance, then makes and proves a recovery kit as the wizard does. */
+export async function proveTestKit(owner: TestCaller): Promise<TestKit> {
+  await expectStatus(owner.call('PUT', '/settings/appliance', SETTINGS), 200);
+  const { identity, recipient } = await generateAgeIdentity();
+  const begun = await expectStatus(
+    owner.call<{ kitId: string; challenge: string; repositoryId: string; trustRoot: string }>(
+      'POST',
+      '/recovery-kits',
+      {
+        recipient,
+      },
+    ),
+    201,
+  );
+  const response = await answerKitChallenge(begun.kitId, identity, begun.challenge);
+  await expectStatus(owner.call('POST', `/recovery-kits/${begun.kitId}/proof`, { response }), 200);
+  return { id: begun.kitId, identity, repositoryId: begun.repositoryId, trustRoot: begun.trustRoot };
+}
+
+export async function expectStatus<T>(reply: Promise<TestReply<T>>, status: number): Promise<T> {
+  const got = await reply;
+  if (got.status !== status)
+    throw new Error(`expected ${status}, got ${got.status}: ${JSON.stringify(got.body)}`);
+  return got.body;
+}
+
+function caller(app: FastifyInstance, cookie = ''): TestCaller {
+  return {
+    cookie,
+    call: async <T>(method: string, path: string, body?: unknown, options: InjectOptions = {}) => {
+      const response = await app.inject({
+        method: method as 'GET',
+        url: path.startsWith('/health') || path.startsWith('/api') ? path : `/api/v1${path}`,
+        ...(body === undefined ? {} : { payload: body as object }),
+        ...options,
+        headers: {
+          ...(method === 'GET' ? {} : { 'x-holdfast': '1' }),
+          ...(cookie === '' ? {} : { cookie }),
+          ...options.headers,
+        },
+      });
+      const json = String(response.headers['content-type'] ?? '').includes('application/json');
+      const content: unknown = json && response.body !== '' ? JSON.parse(response.body) : response.body;
+      return { status: response.statusCode, body: content as T, headers: response.headers };
+    },
+  };
+}
+
+function cookieOf(reply: TestReply): string {
+  const header = reply.headers['set-cookie'];
+  return String(Array.isArray(header) ? header[0] : header).split(';')[0] ?? '';
+}
