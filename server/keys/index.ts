@@ -38,7 +38,9 @@ export {
   type KitRecipient,
   MAX_KEYS_OBJECT_BYTES,
   openKeysObject,
+  readKeysPlaintext,
 } from './keys-object.ts';
+export { openSealer } from './field-sealer.ts';
 export {
   type DerivedKey,
   type FieldSealer,
@@ -48,6 +50,7 @@ export {
   type KeydStatus,
   type KeyFacts,
   type KeyringObjects,
+  type LendOptions,
   type OpenRequest,
   type PreparedRepository,
   type RepositoryStatus,
@@ -118,3 +121,22 @@ export {
   type SigningKeyPair,
   verifyBytes,
 } from './trust-root.ts';
+
+// For the process keyd, its supervisor, and recovery.
+export { keydCommand } from './keyd/command.ts';
+export { credentialPath, readCredentials, createKeydCredentials } from './keyd/credentials.ts';
+export { type Keyd, startKeyd } from './keyd/server.ts';
+export { connectKeyd, type KeydClientOptions, openRepositoryWriteKeys } from './keyd-client.ts';
+export {
+  keyringFromObjects,
+  type KeyringObjectName,
+  type KeyringReader,
+  newestKeyringNames,
+  openKeyringObject,
+  parseKeyringName,
+  verifyKeyringObject,
+} from './keyring-object.ts';
+export { type KeyringFile, openKeyringFile } from './keyring/file.ts';
+export { restoreKeyring } from './keyring/restore.ts';
+export { rootKeyFile, rootKeyPath, type RootKeySource } from './keyring/root-key.ts';
+export { readScratchKeyring, type ScratchKeyd, startScratchKeyd } from './scratch-keyd.ts';

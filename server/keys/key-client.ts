@@ -31,7 +31,7 @@ export interface KeyFacts {
 }
 
 export interface KeydStatus {
-  /** Grows with every change of a key. */
+  /** Grows when a key is changed or destroyed, not when one is made. */
   revision: number;
   keyCount: number;
   /** Whether core dumps of keyd are off. */
@@ -77,6 +77,17 @@ export interface KeyringObjects {
   objects: BuiltObject[];
 }
 
+/** What a run gets beside its secrets. */
+export interface LendOptions {
+  /** May ask for the test identity, once. */
+  testIdentity?: boolean;
+  /**
+   * May derive keys from the live keyring, on the connection that took its secrets or the test identity: for sampling fields
+   * and files when no kit is there.
+   */
+  liveKeys?: boolean;
+}
+
 export interface KeyClient {
   readonly role: KeydRole;
 
@@ -95,9 +106,12 @@ export interface KeyClient {
   monthlyKey(workspaceId: string): Promise<KeyFacts>;
   /** @throws not_found */
   describeKey(keyId: string): Promise<KeyFacts>;
-  /** At most 500 at once; a failure stands in its place. Prefer `openSealer`, which caches and obeys invalidation. */
+  /**
+   * At most 500 at once; a failure stands in its place. Prefer `openSealer`, which caches and obeys invalidation. Also role
+   * run: in a scratch keyd, or with `liveKeys`.
+   */
   deriveKeys(requests: readonly { keyId: string; purpose: KeyPurpose }[]): Promise<(DerivedKey | Error)[]>;
-  /** Answers when the keyring's revision is above `revision`, or after `waitMs` (at most 30 s). */
+  /** Answers with the keyring's revision when it is not `revision` any more, or after `waitMs` (at most 30 s). */
   watch(revision: number, waitMs: number): Promise<number>;
   /** Idempotent. @throws key_pending_deletion */
   enableKey(keyId: string): Promise<KeyFacts>;
@@ -141,8 +155,11 @@ export interface KeyClient {
   keyringObjects(present: readonly string[]): Promise<KeyringObjects>;
 
   // Runs.
-  /** Role server: secrets for one run, kept in memory until taken, 15 minutes at most; up to 64 KiB of JSON. */
-  lend(runId: string, secrets: unknown, options?: { testIdentity?: boolean }): Promise<void>;
+  /**
+   * For one run, kept in memory, two hours at most. Role server: secrets (up to 64 KiB of JSON) and rights. Role worker: rights
+   * only, with `null` as secrets. What is lent adds up.
+   */
+  lend(runId: string, secrets: unknown, options?: LendOptions): Promise<void>;
   /** Role run: what was lent, once. @throws not_found */
   take(runId: string): Promise<unknown>;
   /** Role run: once, when it was lent. Opens `keys/`. @throws forbidden; wrong_state in write-only use. */

@@ -89,7 +89,18 @@ export async function openKeysObject(
   expected: { repositoryId: string; trustRoot: Uint8Array },
 ): Promise<KeysStatement> {
   if (stored.length > MAX_KEYS_OBJECT_BYTES) throw damaged('it is too long');
-  const plaintext = await decryptAge(stored, identities);
+  return readKeysPlaintext(await decryptAge(stored, identities), expected);
+}
+
+/**
+ * Believes a keys object that someone else decrypted, such as the page that holds the kit.
+ *
+ * @throws as `openKeysObject`.
+ */
+export function readKeysPlaintext(
+  plaintext: Buffer,
+  expected: { repositoryId: string; trustRoot: Uint8Array },
+): KeysStatement {
   const { header, statement } = readLines(plaintext);
   const root = { id: signingKeyId(expected.trustRoot), publicKey: expected.trustRoot };
   const number = String(header.number);

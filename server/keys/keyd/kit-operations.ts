@@ -1,0 +1,238 @@
+/** Operations on recovery kits and the claim of the repository. */
+import { randomUUID, timingSafeEqual } from 'node:crypto';
+import type { Clock } from '../../lib/clock.ts';
+import { HoldfastError } from '../../lib/errors.ts';
+import { generateAgeIdentity } from '../age.ts';
+import type { RepositoryStatus } from '../key-client.ts';
+import { buildKeysObject, type KeysStatement, type KitRecipient, openKeysObject } from '../keys-object.ts';
+import { createKitChallenge } from '../kit-challenge.ts';
+import type { RepositoryClaim, RepositoryRecord } from '../keyring/model.ts';
+import { createKeysStatement, DEFAULT_CHUNKING } from '../local-repository-keys.ts';
+import type { ChunkingParameters } from '../repository-keys.ts';
+import { createSigningKey, createTrustRoot, signingKeyId, type SigningKeyPair } from '../trust-root.ts';
+import { type Arguments, flagArgument, objectArgument, textArgument, uuidArgument } from './arguments.ts';
+import type { KeyringStore } from './store.ts';
+
+/** How long a challenge may be answered. */
+const CHALLENGE_LIFE_MS = 15 * 60_000;
+const MAX_CHALLENGES = 16;
+/** More kits than this are a mistake, and each object's header names all of them. */
+const MAX_KITS = 20;
+
+interface PendingChallenge {
+  recipient: string;
+  expected: string;
+  untilMs: number;
+}
+
+interface KitContext {
+  store: KeyringStore;
+  clock: Clock;
+}
+
+/** The repository as anyone of the appliance may know it. */
+export function repositoryStatus(repository: RepositoryRecord | null): RepositoryStatus {
+  const claim = repository?.claim;
+  return {
+    claimed: claim != null,
+    repositoryId: repository?.repositoryId ?? null,
+    trustRoot: repository?.trustRoot.publicKey ?? null,
+    generation: claim?.generation ?? 0,
+    kits: repository?.kits.map((kit) => ({ ...kit })) ?? [],
+    writeOnly: claim != null && claim.testIdentity === null,
+    keyringEpoch: repository?.publication?.epoch ?? 0,
+    lastHeadNumber: repository?.lastHeadNumber ?? '0',
+  };
+}
+
+/** The operations, by name. */
+export function kitOperations({ store, clock }: KitContext) {
+  /** By kit. A kit has one open challenge; it is used up by the first answer. */
+  const pending = new Map<string, PendingChallenge>();
+
+  const change = (repository: RepositoryRecord) => store.change([{ kind: 'repository', repository }]);
+
+  function getRepository(): RepositoryRecord {
+    const { repository } = store.keyring();
+    if (!repository) throw new HoldfastError('wrong_state', 'There is no trust root yet');
+    return repository;
+  }
+
+  async function challenge(kitId: string, recipient: string): Promise<string> {
+    const made = await createKitChallenge(kitId, recipient);
+    const nowMs = clock.monotonicMs();
+    for (const [id, entry] of pending) if (entry.untilMs < nowMs) pending.delete(id);
+    if (pending.size >= MAX_CHALLENGES) {
+      throw new HoldfastError('too_many_requests', 'Too many recovery kits are waiting for their proof', {
+        hint: 'Wait a quarter of an hour, then try again.',
+      });
+    }
+    pending.set(kitId, { recipient, expected: made.expected, untilMs: nowMs + CHALLENGE_LIFE_MS });
+    return made.challenge;
+  }
+
+  function redeem(kitId: string, response: string): string {
+    const entry = pending.get(kitId);
+    pending.delete(kitId);
+    if (!entry || entry.untilMs < clock.monotonicMs()) {
+      throw new HoldfastError('not_found', 'This proof of a recovery kit has run out', {
+        hint: 'Begin it again.',
+      });
+    }
+    const given = Buffer.from(response.padEnd(64).slice(0, 64));
+    if (timingSafeEqual(given, Buffer.from(entry.expected))) return entry.recipient;
+    throw new HoldfastError('wrong_key', 'This is not the right recovery kit', {
+      hint: 'Type both lines of the secret key exactly as in the kit, or give the kit file.',
+    });
+  }
+
+  /** One more kit on a claimed repository: the keys object is made anew, opened with the test identity. */
+  async function withMoreKits(repository: RepositoryRecord, claim: RepositoryClaim, kits: KitRecipient[]) {
+    if (claim.testIdentity === null) {
+      throw new HoldfastError('wrong_state', 'In write-only use a new kit needs a new generation of keys', {
+        hint: 'Prove a present kit first, which makes a new generation.',
+      });
+    }
+    const root = trustRootOf(repository);
+    const statement = await openKeysObject(
+      Buffer.from(claim.keysObject.bytes, 'base64'),
+      [claim.testIdentity],
+      {
+        repositoryId: repository.repositoryId,
+        trustRoot: root.publicKey,
+      },
+    );
+    return { ...claim, keysObject: await storedKeysObject({ ...statement, kits }, root) };
+  }
+
+  async function addKit(kitId: string, recipient: string): Promise<void> {
+    const repository = getRepository();
+    const known = repository.kits.find((kit) => kit.id === kitId);
+    const kit = { id: kitId, recipient, provenAt: clock.now().toISOString() };
+    const { claim } = repository;
+    if (known) {
+      const kits = repository.kits.map((other) => (other.id === kitId ? kit : other));
+      return change({ ...repository, kits });
+    }
+    if (!claim) return change({ ...repository, kits: [kit] });
+    if (repository.kits.length >= MAX_KITS) {
+      throw new HoldfastError('conflict', `There are ${MAX_KITS} recovery kits already`);
+    }
+    const kits = [...repository.kits, kit];
+    const recipients = kits.map(({ id, recipient: key }) => ({ id, recipient: key }));
+    const changed = await withMoreKits(repository, claim, recipients);
+    return change({ ...getRepository(), kits, claim: changed });
+  }
+
+  async function claimRepository(args: Arguments): Promise<RepositoryStatus> {
+    const repository = getRepository();
+    if (repository.claim) return repositoryStatus(repository);
+    if (repository.kits.length === 0) {
+      throw new HoldfastError('wrong_state', 'No recovery kit was proven yet', {
+        hint: 'Prove the recovery kit first: nothing is backed up that nobody could open.',
+      });
+    }
+    const signingKey = createSigningKey();
+    const test = flagArgument(args, 'writeOnly') ? undefined : await generateAgeIdentity();
+    const statement = await createKeysStatement({
+      repositoryId: repository.repositoryId,
+      kits: repository.kits.map(({ id, recipient }) => ({ id, recipient })),
+      testRecipient: test?.recipient,
+      chunking: readChunking(args),
+      signingKey,
+      createdAt: clock.now(),
+    });
+    // From here on the repository's identity is only inside the keys object: writing needs the recipient alone.
+    const claim: RepositoryClaim = {
+      generation: statement.generation,
+      recipient: statement.recipient,
+      chunkIdSecret: statement.chunkIdSecret,
+      chunking: statement.chunking,
+      signingKeys: statement.signingKeys,
+      signingPrivateKey: Buffer.from(signingKey.privateKey).toString('base64'),
+      testIdentity: test?.identity ?? null,
+      testRecipient: test?.recipient ?? null,
+      keysObject: await storedKeysObject(statement, trustRootOf(repository)),
+    };
+    signingKey.privateKey.fill(0);
+    await change({ ...getRepository(), claim });
+    return repositoryStatus(getRepository());
+  }
+
+  return {
+    prepareRepository: () =>
+      store.exclusive(async () => {
+        if (!store.keyring().repository) await change(newRepository());
+        await store.settled();
+        const { repositoryId, trustRoot } = getRepository();
+        return { repositoryId, trustRoot: trustRoot.publicKey };
+      }),
+
+    async beginKit(args: Arguments) {
+      getRepository();
+      const kitId = randomUUID();
+      return { kitId, challenge: await challenge(kitId, textArgument(args, 'recipient', 4200)) };
+    },
+
+    async challengeKit(args: Arguments) {
+      const kitId = uuidArgument(args, 'kitId');
+      const kit = getRepository().kits.find((candidate) => candidate.id === kitId);
+      if (!kit) throw new HoldfastError('not_found', 'This recovery kit is not one of this appliance');
+      return { challenge: await challenge(kitId, kit.recipient) };
+    },
+
+    proveKit: (args: Arguments) =>
+      store.exclusive(async () => {
+        const kitId = uuidArgument(args, 'kitId');
+        const recipient = redeem(kitId, textArgument(args, 'response', 64));
+        await addKit(kitId, recipient);
+        return { id: kitId, recipient };
+      }),
+
+    claimRepository: (args: Arguments) => store.exclusive(() => claimRepository(args)),
+  };
+}
+
+function newRepository(): RepositoryRecord {
+  const root = createTrustRoot();
+  return {
+    repositoryId: randomUUID(),
+    trustRoot: {
+      publicKey: Buffer.from(root.publicKey).toString('base64'),
+      privateKey: Buffer.from(root.privateKey).toString('base64'),
+    },
+    kits: [],
+    claim: null,
+    lastHeadNumber: '0',
+    publication: null,
+  };
+}
+
+function trustRootOf(repository: RepositoryRecord): SigningKeyPair {
+  const publicKey = Buffer.from(repository.trustRoot.publicKey, 'base64');
+  return {
+    id: signingKeyId(publicKey),
+    publicKey,
+    privateKey: Buffer.from(repository.trustRoot.privateKey, 'base64'),
+  };
+}
+
+async function storedKeysObject(statement: KeysStatement, root: SigningKeyPair) {
+  const built = await buildKeysObject(statement, root);
+  return { name: built.name, bytes: built.bytes.toString('base64') };
+}
+
+function readChunking(args: Arguments): ChunkingParameters {
+  const given = args['chunking'] === undefined ? {} : objectArgument(args, 'chunking');
+  const read = (name: keyof ChunkingParameters, from: number, to: number): number => {
+    const value = given[name] ?? DEFAULT_CHUNKING[name];
+    if (typeof value === 'number' && Number.isSafeInteger(value) && value >= from && value <= to)
+      return value;
+    throw new HoldfastError('invalid_input', `The chunking parameter ${name} must be from ${from} to ${to}`);
+  };
+  return {
+    fileChunkBytes: read('fileChunkBytes', 4096, 8 * 1024 * 1024),
+    relationChunkBytes: read('relationChunkBytes', 8192, 8 * 1024 * 1024),
+    packBytes: read('packBytes', 64 * 1024, 64 * 1024 * 1024),
+  };
+}

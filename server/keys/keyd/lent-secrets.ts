@@ -1,0 +1,92 @@
+/** Secrets that the server hands to one run: in memory, taken once, gone after a while. */
+import type { Clock } from '../../lib/clock.ts';
+import { HoldfastError } from '../../lib/errors.ts';
+import type { KeydRole } from '../key-client.ts';
+import type { KeyringStore } from './store.ts';
+import { type Arguments, flagArgument, textArgument, uuidArgument } from './arguments.ts';
+
+/** A run may wait behind a long one. */
+const LIFE_MS = 2 * 3_600_000;
+const MAX_LENT = 256;
+const MAX_SECRET_CHARACTERS = 64 * 1024;
+
+interface Lent {
+  /** JSON; null when there are none, or they were taken. */
+  secrets: string | null;
+  testIdentity: boolean;
+  liveKeys: boolean;
+  untilMs: number;
+}
+
+/** What a connection may do beyond its role. */
+export interface Grants {
+  /** Role run may derive keys: it came for what was lent with `liveKeys`. */
+  liveKeys: boolean;
+}
+
+/** The operations, by name. */
+export function lendOperations({ store, clock }: { store: KeyringStore; clock: Clock }) {
+  const lent = new Map<string, Lent>();
+
+  function sweep(): void {
+    const nowMs = clock.monotonicMs();
+    for (const [runId, entry] of lent) if (entry.untilMs < nowMs) lent.delete(runId);
+  }
+
+  return {
+    /** Adds to what the run has: the server lends secrets when it queues a run, the worker rights when it starts it. */
+    async lend(args: Arguments, role: KeydRole) {
+      sweep();
+      const runId = uuidArgument(args, 'runId');
+      const given = args['secrets'] === null ? null : textArgument(args, 'secrets', MAX_SECRET_CHARACTERS);
+      const before = lent.get(runId);
+      if (given !== null && role !== 'server') {
+        throw new HoldfastError('forbidden', 'Only the server lends secrets to a run');
+      }
+      if (given !== null && before?.secrets != null) {
+        throw new HoldfastError('conflict', 'This run was lent its secrets already');
+      }
+      if (!before && lent.size >= MAX_LENT) {
+        throw new HoldfastError('too_many_requests', 'Too many runs wait for their secrets');
+      }
+      lent.set(runId, {
+        secrets: given ?? before?.secrets ?? null,
+        testIdentity: flagArgument(args, 'testIdentity') || before?.testIdentity === true,
+        liveKeys: flagArgument(args, 'liveKeys') || before?.liveKeys === true,
+        untilMs: clock.monotonicMs() + LIFE_MS,
+      });
+      return null;
+    },
+
+    async take(args: Arguments, grants: Grants) {
+      sweep();
+      const entry = lent.get(uuidArgument(args, 'runId'));
+      if (entry?.secrets == null) {
+        throw new HoldfastError('not_found', 'Nothing is lent to this run, or it was taken already', {
+          hint: 'Start the run again.',
+        });
+      }
+      const { secrets } = entry;
+      entry.secrets = null;
+      if (entry.liveKeys) grants.liveKeys = true;
+      return secrets;
+    },
+
+    async testIdentity(args: Arguments, grants: Grants) {
+      sweep();
+      const entry = lent.get(uuidArgument(args, 'runId'));
+      if (entry?.testIdentity !== true) {
+        throw new HoldfastError('forbidden', 'This run was not given the test identity');
+      }
+      const identity = store.keyring().repository?.claim?.testIdentity;
+      if (identity == null) {
+        throw new HoldfastError('wrong_state', 'This appliance keeps no test identity (write-only)', {
+          hint: 'Run the restore test with the recovery kit.',
+        });
+      }
+      entry.testIdentity = false;
+      if (entry.liveKeys) grants.liveKeys = true;
+      return identity;
+    },
+  };
+}

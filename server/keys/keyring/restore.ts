@@ -1,0 +1,48 @@
+/** A keyring file from keyring objects of the repository: what `recover` starts a new machine with. */
+import { HoldfastError } from '../../lib/errors.ts';
+import { makePrivateDirectory } from '../../lib/files.ts';
+import { keyringFromObjects, type KeyringReader } from '../keyring-object.ts';
+import { openKeyringFile } from './file.ts';
+import { rootKeyFile, rootKeyPath } from './root-key.ts';
+
+interface RestoreOptions {
+  /** The new data folder's keyring directory; must hold no keyring. */
+  directory: string;
+  /** Of the base and its newest addition, as `openKeyringObject` returned them. */
+  plaintexts: readonly Buffer[];
+  reader: KeyringReader;
+  /** Highest number seen on any target, decimal: no head is signed with it again. */
+  lastHeadNumber: string;
+  /** Highest epoch seen on any target. */
+  lastEpoch: number;
+}
+
+/**
+ * Writes the keyring under a new root key.
+ *
+ * @returns how many keys there are.
+ * @throws conflict when there is a keyring already; integrity_failure when the objects do not verify.
+ */
+export async function restoreKeyring(options: RestoreOptions): Promise<number> {
+  const keyring = keyringFromObjects(options.plaintexts, options.reader);
+  const { repository } = keyring;
+  if (!repository?.publication || repository.repositoryId !== options.reader.repositoryId) {
+    throw new HoldfastError('integrity_failure', 'The keyring is not of this repository');
+  }
+  const head = BigInt(options.lastHeadNumber) > BigInt(repository.lastHeadNumber);
+  const epoch = Math.max(repository.publication.epoch, options.lastEpoch);
+  keyring.repository = {
+    ...repository,
+    lastHeadNumber: head ? options.lastHeadNumber : repository.lastHeadNumber,
+    publication: { ...repository.publication, epoch },
+  };
+  await makePrivateDirectory(options.directory);
+  const file = await openKeyringFile({
+    directory: options.directory,
+    rootKey: rootKeyFile(rootKeyPath(options.directory)),
+    restore: keyring,
+  });
+  const count = file.keyring().keys.size;
+  await file.close();
+  return count;
+}
