@@ -218,9 +218,9 @@ export type ReportProgress = (progress: EngineProgress) => void;
  */
 export interface SourceWriter {
   /** An entry without content. */
-  addEntry(entry: FileEntry): Promise<void>;
+  addEntry(entry: FileEntry): Promise<void> | void;
   /** Content in pieces of any length, cut into chunks of `chunkBytes`. Size, chunks and hash are filled in. */
-  addFile(entry: FileEntry, content: AsyncIterable<Uint8Array>, options: { chunkBytes: number }): Promise<void>;
+  addFile(entry: FileEntry, content: AsyncIterable<Uint8Array>, options: { chunkBytes: number }): Promise<unknown>;
   /** `facts` given at the opening are read here, so they may be completed until then. */
   finish(): Promise<SourceSection>;
 }

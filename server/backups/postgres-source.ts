@@ -68,6 +68,11 @@ export interface PostgresSourceOptions {
    * ends the snapshot.
    */
   atRestorePoint?: (facts: PostgresFacts) => Promise<void>;
+  /**
+   * Called with a connection that sees exactly the rows of the restore point, for what else a snapshot tells of them. An error
+   * ends the snapshot.
+   */
+  readAtPoint?: (reader: ClientBase) => Promise<void>;
 }
 
 /** A file as tar-stream hands it over. */
@@ -128,6 +133,7 @@ async function describePoint(
     options.step?.('consistent point');
     const restorePointAt = options.now().toISOString();
     const point = await takeConsistentPoint(gate, reader, `holdfast_${randomBytes(8).toString('hex')}`);
+    await options.readAtPoint?.(reader);
     options.step?.('table facts');
     const schemaVersion = await readSchemaVersion(reader);
     const { systemId, major, segmentBytes, encoding, blockChecksums, database, extensions } = server;

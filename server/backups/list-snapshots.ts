@@ -1,0 +1,180 @@
+/** Snapshots as people see them: their facts, where they lie, and the best proof there is. */
+import { recordAudit, type Actor } from '../audit/index.ts';
+import type { Clock } from '../lib/clock.ts';
+import { writeTransaction, type Database } from '../lib/db.ts';
+import { HoldfastError } from '../lib/errors.ts';
+import type { Run } from '../lib/run-schema.ts';
+import { enqueueRun, getRun } from '../lib/runs.ts';
+import { requireTarget } from './manage-targets.ts';
+import {
+  countSnapshots,
+  getSnapshot,
+  listSnapshotProofs,
+  listSnapshots,
+  listSnapshotTargets,
+  type SnapshotProofRow,
+  type SnapshotRow,
+  type SnapshotTargetRow,
+} from './queries.ts';
+import { snapshotCan, type Snapshot, type SnapshotState } from './schema.ts';
+
+export interface SnapshotDeps {
+  db: Database;
+  clock: Clock;
+}
+
+interface PageRequest {
+  cursor?: string;
+  limit?: number;
+  state?: SnapshotState;
+  order?: 'asc' | 'desc';
+}
+
+export async function showSnapshots(
+  deps: SnapshotDeps,
+  request: PageRequest,
+): Promise<{ items: Snapshot[]; total: number; nextCursor: string | null }> {
+  const limit = request.limit ?? 50;
+  const after = request.cursor === undefined ? undefined : readCursor(request.cursor);
+  const [rows, total] = await Promise.all([
+    listSnapshots(deps.db, { state: request.state, order: request.order ?? 'desc', after, limit: limit + 1 }),
+    countSnapshots(deps.db, request.state),
+  ]);
+  const page = rows.slice(0, limit);
+  const last = page.at(-1);
+  return {
+    items: await describeSnapshots(deps.db, page),
+    total,
+    nextCursor: rows.length > limit && last !== undefined ? String(last.number) : null,
+  };
+}
+
+function readCursor(cursor: string): string {
+  if (/^\d{1,18}$/.test(cursor)) return cursor;
+  throw new HoldfastError('invalid_input', 'This page address is not valid', {
+    hint: 'Start again from the first page.',
+  });
+}
+
+export async function showSnapshot(deps: SnapshotDeps, id: string): Promise<Snapshot> {
+  const row = await getSnapshot(deps.db, id);
+  const [snapshot] = await describeSnapshots(deps.db, [row]);
+  if (snapshot === undefined) throw new HoldfastError('not_found', 'There is no such snapshot');
+  return snapshot;
+}
+
+async function describeSnapshots(db: Database, rows: readonly SnapshotRow[]): Promise<Snapshot[]> {
+  const ids = rows.map((row) => row.id);
+  const [places, proofs] = await Promise.all([listSnapshotTargets(db, ids), listSnapshotProofs(db, ids)]);
+  return rows.map((row) =>
+    toSnapshot(
+      row,
+      places.filter((place) => place.snapshot_id === row.id),
+      proofs.find((proof) => proof.snapshot_id === row.id),
+    ),
+  );
+}
+
+function toSnapshot(
+  row: SnapshotRow,
+  places: readonly SnapshotTargetRow[],
+  proof: SnapshotProofRow | undefined,
+): Snapshot {
+  return {
+    id: row.id,
+    number: String(row.number),
+    state: row.state as SnapshotState,
+    takenAt: row.taken_at.toISOString(),
+    storedAt: row.stored_at?.toISOString() ?? null,
+    fileCount: Number(row.file_count),
+    sizeBytes: Number(row.size_bytes),
+    addedBytes: Number(row.added_bytes),
+    storedBytes: Number(row.stored_bytes),
+    durationMs: Number(row.duration_ms),
+    keyringEpoch: row.keyring_epoch,
+    restorePoint: row.restore_point,
+    targets: places.map((place) => ({ id: place.target_id, name: place.target_name, state: place.state })),
+    problems: row.problems as Snapshot['problems'],
+    proof:
+      proof?.finished_at == null
+        ? null
+        : {
+            restoreTestId: proof.id,
+            grade: proof.grade as 'data-proven' | 'kit-proven',
+            at: proof.finished_at.toISOString(),
+          },
+    runId: row.run_id,
+  };
+}
+
+/** Queues a snapshot. @throws HoldfastError `wrong_state` without a target, or while one is under way. */
+export async function requestSnapshot(deps: SnapshotDeps, actor: Actor): Promise<Run> {
+  await requireTarget(deps.db);
+  const id = await writeTransaction(deps.db, async (tx) => {
+    const runId = await enqueueRun(tx, deps.clock, {
+      kind: 'snapshot',
+      cause: actor.kind === 'console' ? 'console' : 'person',
+      requestedBy: actor.id,
+    });
+    await recordAudit(tx, deps.clock, actor, {
+      action: 'backups.snapshot.requested',
+      objectType: 'run',
+      objectId: runId,
+    });
+    return runId;
+  });
+  return getRun(deps.db, id);
+}
+
+/** Queues other work on the repository, such as reading back everything that is stored. */
+export async function requestRepositoryRun(
+  deps: SnapshotDeps,
+  actor: Actor,
+  kind: 'verify' | 'prune',
+  input: Record<string, string | boolean> = {},
+): Promise<Run> {
+  await requireTarget(deps.db);
+  const id = await writeTransaction(deps.db, async (tx) => {
+    const runId = await enqueueRun(tx, deps.clock, {
+      kind,
+      input,
+      cause: actor.kind === 'console' ? 'console' : 'person',
+      requestedBy: actor.id,
+    });
+    await recordAudit(tx, deps.clock, actor, {
+      action: `backups.${kind}.requested`,
+      objectType: 'run',
+      objectId: runId,
+      detail: input,
+    });
+    return runId;
+  });
+  return getRun(deps.db, id);
+}
+
+/**
+ * Queues the forgetting of one snapshot: it leaves the head at once, its bytes go with a later prune.
+ *
+ * @throws HoldfastError `wrong_state` when it is forgotten already, or is the last one that was proven.
+ */
+export async function requestForget(deps: SnapshotDeps, actor: Actor, id: string): Promise<Run> {
+  const row = await getSnapshot(deps.db, id);
+  if (!snapshotCan[row.state as SnapshotState].forget) {
+    throw new HoldfastError('wrong_state', 'This snapshot is forgotten already');
+  }
+  await refuseLastProven(deps.db, id);
+  return requestRepositoryRun(deps, actor, 'prune', { forget: id });
+}
+
+async function refuseLastProven(db: Database, id: string): Promise<void> {
+  const kept = (await listSnapshots(db, { order: 'desc', limit: 10_000 })).filter(
+    (row) => row.state !== 'forgotten',
+  );
+  const proven = new Set((await listSnapshotProofs(db, kept.map((row) => row.id))).map((row) => row.snapshot_id));
+  if (kept.length > 1 && !(proven.size === 1 && proven.has(id))) return;
+  throw new HoldfastError(
+    'wrong_state',
+    kept.length <= 1 ? 'This is the only snapshot there is' : 'This is the only snapshot that a restore test has proven',
+    { hint: 'Take another snapshot and prove it by a restore test first.' },
+  );
+}

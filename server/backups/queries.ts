@@ -1,0 +1,247 @@
+import { sql, type Selectable } from 'kysely';
+import type { Database, WriteTransaction } from '../lib/db.ts';
+import { HoldfastError } from '../lib/errors.ts';
+import { sqlState } from '../lib/db.ts';
+import type { Snapshots, SnapshotTargets, Targets } from '../lib/tables.ts';
+
+export type TargetRow = Selectable<Targets>;
+export type SnapshotRow = Selectable<Snapshots>;
+export type SnapshotTargetRow = Pick<Selectable<SnapshotTargets>, 'snapshot_id' | 'state' | 'stored_at'> & {
+  target_id: string;
+  target_name: string;
+};
+
+export async function listTargets(db: Database): Promise<TargetRow[]> {
+  return db.selectFrom('targets').selectAll().orderBy('state').orderBy('name').execute();
+}
+
+export async function listActiveTargets(db: Database): Promise<TargetRow[]> {
+  return db.selectFrom('targets').selectAll().where('state', '=', 'active').orderBy('created_at').execute();
+}
+
+export async function findTarget(db: Database, id: string): Promise<TargetRow | undefined> {
+  return db.selectFrom('targets').selectAll().where('id', '=', id).executeTakeFirst();
+}
+
+export async function getTarget(db: Database, id: string): Promise<TargetRow> {
+  const row = await findTarget(db, id);
+  if (row === undefined) throw new HoldfastError('not_found', 'There is no such target');
+  return row;
+}
+
+export interface NewTarget {
+  id: string;
+  name: string;
+  kind: 'directory';
+  path: string;
+  region: string;
+  sameDisk: boolean;
+  probe: unknown;
+  createdAt: Date;
+}
+
+/** @throws HoldfastError `conflict` when an active target has the name. */
+export async function insertTarget(tx: WriteTransaction, target: NewTarget): Promise<TargetRow> {
+  try {
+    return await tx
+      .insertInto('targets')
+      .values({
+        id: target.id,
+        name: target.name,
+        kind: target.kind,
+        settings: JSON.stringify({ path: target.path }),
+        region: target.region,
+        region_known_by: 'declared',
+        same_disk: target.sameDisk,
+        probe: JSON.stringify(target.probe),
+        created_at: target.createdAt,
+      })
+      .returningAll()
+      .executeTakeFirstOrThrow();
+  } catch (error) {
+    if (sqlState(error) !== '23505') throw error;
+    throw new HoldfastError('conflict', `A target is called ${target.name} already`, {
+      hint: 'Choose another name.',
+      cause: error,
+    });
+  }
+}
+
+export async function updateTarget(
+  tx: WriteTransaction,
+  id: string,
+  change: { state?: 'retired'; probe?: unknown; sameDisk?: boolean; lastOkAt?: Date; lastError?: unknown },
+): Promise<TargetRow> {
+  return tx
+    .updateTable('targets')
+    .set({
+      version: sql`version + 1`,
+      ...(change.state === undefined ? {} : { state: change.state }),
+      ...(change.probe === undefined ? {} : { probe: JSON.stringify(change.probe) }),
+      ...(change.sameDisk === undefined ? {} : { same_disk: change.sameDisk }),
+      ...(change.lastOkAt === undefined ? {} : { last_ok_at: change.lastOkAt, last_error: null }),
+      ...(change.lastError === undefined ? {} : { last_error: JSON.stringify(change.lastError) }),
+    })
+    .where('id', '=', id)
+    .returningAll()
+    .executeTakeFirstOrThrow();
+}
+
+export interface NewSnapshot {
+  id: string;
+  number: number;
+  repositoryId: string;
+  runId: string | null;
+  state: 'stored' | 'partial';
+  takenAt: Date;
+  storedAt: Date;
+  restorePoint: string | null;
+  endLsn: string | null;
+  keyringEpoch: string;
+  fileCount: number;
+  sizeBytes: number;
+  addedBytes: number;
+  storedBytes: number;
+  durationMs: number;
+  problems: unknown;
+  sources: unknown;
+}
+
+/** Records a snapshot that lies on a target. Known already: only its place is recorded. */
+export async function upsertSnapshot(
+  tx: WriteTransaction,
+  snapshot: NewSnapshot,
+  targetId: string,
+): Promise<void> {
+  await tx
+    .insertInto('snapshots')
+    .values({
+      id: snapshot.id,
+      number: snapshot.number,
+      repository_id: snapshot.repositoryId,
+      run_id: snapshot.runId,
+      state: snapshot.state,
+      taken_at: snapshot.takenAt,
+      stored_at: snapshot.storedAt,
+      restore_point: snapshot.restorePoint,
+      end_lsn: snapshot.endLsn,
+      keyring_epoch: snapshot.keyringEpoch,
+      file_count: snapshot.fileCount,
+      size_bytes: snapshot.sizeBytes,
+      added_bytes: snapshot.addedBytes,
+      stored_bytes: snapshot.storedBytes,
+      duration_ms: snapshot.durationMs,
+      problems: JSON.stringify(snapshot.problems),
+      sources: JSON.stringify(snapshot.sources),
+    })
+    .onConflict((conflict) => conflict.column('id').doNothing())
+    .execute();
+  const place = { state: 'stored', stored_at: snapshot.storedAt };
+  await tx
+    .insertInto('snapshot_targets')
+    .values({ snapshot_id: snapshot.id, target_id: targetId, ...place })
+    .onConflict((conflict) => conflict.columns(['snapshot_id', 'target_id']).doUpdateSet(place))
+    .execute();
+}
+
+/** Marks as forgotten every snapshot of the repository whose id is not in `kept`. @returns their ids. */
+export async function markForgotten(
+  tx: WriteTransaction,
+  repositoryId: string,
+  kept: readonly string[],
+): Promise<string[]> {
+  let query = tx
+    .updateTable('snapshots')
+    .set({ state: 'forgotten' })
+    .where('repository_id', '=', repositoryId)
+    .where('state', '!=', 'forgotten');
+  if (kept.length > 0) query = query.where('id', 'not in', kept);
+  return (await query.returning('id').execute()).map((row) => row.id);
+}
+
+export async function findSnapshot(db: Database, id: string): Promise<SnapshotRow | undefined> {
+  return db.selectFrom('snapshots').selectAll().where('id', '=', id).executeTakeFirst();
+}
+
+export async function getSnapshot(db: Database, id: string): Promise<SnapshotRow> {
+  const row = await findSnapshot(db, id);
+  if (row === undefined) throw new HoldfastError('not_found', 'There is no such snapshot');
+  return row;
+}
+
+interface SnapshotFilter {
+  state?: string | undefined;
+  order: 'asc' | 'desc';
+  /** Number of the last row of the page before. */
+  after?: string | undefined;
+  limit: number;
+}
+
+export async function listSnapshots(db: Database, filter: SnapshotFilter): Promise<SnapshotRow[]> {
+  let query = db.selectFrom('snapshots').selectAll().orderBy('number', filter.order).limit(filter.limit);
+  if (filter.state !== undefined) query = query.where('state', '=', filter.state);
+  if (filter.after !== undefined) {
+    query = query.where('number', filter.order === 'desc' ? '<' : '>', filter.after);
+  }
+  return query.execute();
+}
+
+export async function countSnapshots(db: Database, state?: string): Promise<number> {
+  let query = db.selectFrom('snapshots').select((eb) => eb.fn.countAll<string>().as('count'));
+  if (state !== undefined) query = query.where('state', '=', state);
+  return Number((await query.executeTakeFirstOrThrow()).count);
+}
+
+export async function listSnapshotTargets(db: Database, ids: readonly string[]): Promise<SnapshotTargetRow[]> {
+  if (ids.length === 0) return [];
+  return db
+    .selectFrom('snapshot_targets')
+    .innerJoin('targets', 'targets.id', 'snapshot_targets.target_id')
+    .select([
+      'snapshot_targets.snapshot_id',
+      'snapshot_targets.state',
+      'snapshot_targets.stored_at',
+      'snapshot_targets.target_id',
+      'targets.name as target_name',
+    ])
+    .where('snapshot_targets.snapshot_id', 'in', ids)
+    .execute();
+}
+
+export interface SnapshotProofRow {
+  snapshot_id: string;
+  id: string;
+  grade: string | null;
+  finished_at: Date | null;
+}
+
+/** Passed restore tests of these snapshots, the strongest and newest first. */
+export async function listSnapshotProofs(db: Database, ids: readonly string[]): Promise<SnapshotProofRow[]> {
+  if (ids.length === 0) return [];
+  return db
+    .selectFrom('restore_tests')
+    .select(['snapshot_id', 'id', 'grade', 'finished_at'])
+    .where('snapshot_id', 'in', ids)
+    .where('state', '=', 'passed')
+    .orderBy('grade', 'desc')
+    .orderBy('finished_at', 'desc')
+    .execute();
+}
+
+/** Totals of what a target holds. */
+export async function summarizeTarget(
+  db: Database,
+  targetId: string,
+): Promise<{ snapshotCount: number; storedBytes: number }> {
+  const row = await db
+    .selectFrom('snapshot_targets')
+    .innerJoin('snapshots', 'snapshots.id', 'snapshot_targets.snapshot_id')
+    .select((eb) => [
+      eb.fn.countAll<string>().as('count'),
+      eb.fn.coalesce(eb.fn.sum<string>('snapshots.stored_bytes'), sql<string>`0`).as('bytes'),
+    ])
+    .where('snapshot_targets.target_id', '=', targetId)
+    .where('snapshots.state', '!=', 'forgotten')
+    .executeTakeFirstOrThrow();
+  return { snapshotCount: Number(row.count), storedBytes: Number(row.bytes) };
+}

@@ -1,0 +1,65 @@
+/** Keeps the table of snapshots in step with what the repository says. */
+import type { Clock } from '../lib/clock.ts';
+import type { WriteTransaction } from '../lib/db.ts';
+import type { SnapshotRecord } from './engine.ts';
+import { markForgotten, upsertSnapshot } from './queries.ts';
+
+interface RecordedSnapshots {
+  repositoryId: string;
+  targetId: string;
+  records: readonly SnapshotRecord[];
+  runId?: string;
+}
+
+/** Problems shown beside a snapshot; all are in its object. */
+const MOST_PROBLEMS = 200;
+
+/** Adds what is new. Rows that are there stay as they are. */
+export async function recordSnapshots(tx: WriteTransaction, clock: Clock, recorded: RecordedSnapshots): Promise<void> {
+  for (const record of recorded.records) {
+    const { sections } = record;
+    const problems = sections.flatMap((section) =>
+      section.problems.map((problem) => ({ path: `${section.name}/${problem.path}`, reason: problem.reason })),
+    );
+    const facts = record.facts as { restorePoint?: string; endLsn?: string };
+    await upsertSnapshot(
+      tx,
+      {
+        id: record.id,
+        number: record.number,
+        repositoryId: recorded.repositoryId,
+        runId: recorded.runId ?? null,
+        state: sections.some((section) => section.problemCount > 0) ? 'partial' : 'stored',
+        takenAt: new Date(record.takenAt),
+        storedAt: clock.now(),
+        restorePoint: facts.restorePoint ?? null,
+        endLsn: facts.endLsn ?? null,
+        keyringEpoch: record.keyringEpoch,
+        fileCount: sections.reduce((sum, section) => sum + section.fileCount, 0),
+        sizeBytes: sections.reduce((sum, section) => sum + section.sizeBytes, 0),
+        addedBytes: record.addedBytes,
+        storedBytes: record.storedBytes,
+        durationMs: record.durationMs,
+        problems: problems.slice(0, MOST_PROBLEMS),
+        sources: sections.map(({ name, kind, fileCount, sizeBytes, problemCount }) => ({
+          name,
+          kind,
+          fileCount,
+          sizeBytes,
+          problemCount,
+        })),
+      },
+      recorded.targetId,
+    );
+  }
+}
+
+/** Makes the table say what the repository's head says: what is missing is added, what it dropped is forgotten. */
+export async function reconcileSnapshots(
+  tx: WriteTransaction,
+  clock: Clock,
+  recorded: RecordedSnapshots & { retained: readonly string[] },
+): Promise<{ forgotten: string[] }> {
+  await recordSnapshots(tx, clock, recorded);
+  return { forgotten: await markForgotten(tx, recorded.repositoryId, recorded.retained) };
+}

@@ -1,0 +1,184 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
+import { Type } from 'typebox';
+import { ADMINISTRATORS, ANY_ROLE, READERS_OF_OPERATIONS } from '../identity/index.ts';
+import { Run } from '../lib/run-schema.ts';
+import { Id } from '../lib/shapes.ts';
+import { browseSnapshot, requestFileRestore, type BrowseDeps } from './browse-snapshot.ts';
+import {
+  requestForget,
+  requestRepositoryRun,
+  requestSnapshot,
+  showSnapshot,
+  showSnapshots,
+} from './list-snapshots.ts';
+import { addTarget, probeAgain, retireTarget, showTargets, toTargetReply, tryTarget } from './manage-targets.ts';
+import { getTarget } from './queries.ts';
+import { runRoutes, type RunRouteDeps } from './run-routes.ts';
+import {
+  RestoreFileRequest,
+  Snapshot,
+  SnapshotFolder,
+  SnapshotFolderQuery,
+  SnapshotPage,
+  SnapshotQuery,
+  TargetProbe,
+  TargetReply,
+  TargetRequest,
+} from './schema.ts';
+
+export type BackupDeps = RunRouteDeps & BrowseDeps;
+
+const TargetParams = Type.Object({ id: Id });
+const SnapshotParams = Type.Object({ id: Type.String({ pattern: '^[0-9a-f]{64}$' }) });
+
+export function backupRoutes(deps: BackupDeps): FastifyPluginAsyncTypebox {
+  return async (app) => {
+    await app.register(targetRoutes(deps));
+    await app.register(snapshotRoutes(deps));
+    await app.register(runRoutes(deps));
+  };
+}
+
+function targetRoutes(deps: BackupDeps): FastifyPluginAsyncTypebox {
+  const tags = ['Targets'];
+  return async (app) => {
+    app.get(
+      '/targets',
+      {
+        config: { access: READERS_OF_OPERATIONS },
+        schema: {
+          tags,
+          summary: 'Where snapshots are sent',
+          response: { 200: Type.Object({ items: Type.Array(TargetReply) }) },
+        },
+      },
+      async () => ({ items: await showTargets(deps) }),
+    );
+    app.post(
+      '/targets/probe',
+      {
+        config: { access: ADMINISTRATORS },
+        schema: { tags, summary: 'Try a place out', body: TargetRequest, response: { 200: TargetProbe } },
+      },
+      ({ body }) => tryTarget(deps, body),
+    );
+    app.post(
+      '/targets',
+      {
+        config: { access: ADMINISTRATORS },
+        schema: { tags, summary: 'Add a target', body: TargetRequest, response: { 201: TargetReply } },
+      },
+      async ({ body, actor }, reply) => reply.status(201).send(await addTarget(deps, actor, body)),
+    );
+    app.get(
+      '/targets/:id',
+      {
+        config: { access: READERS_OF_OPERATIONS },
+        schema: { tags, summary: 'One target', params: TargetParams, response: { 200: TargetReply } },
+      },
+      async ({ params }) => toTargetReply(await getTarget(deps.db, params.id)),
+    );
+    app.post(
+      '/targets/:id/probe',
+      {
+        config: { access: ADMINISTRATORS },
+        schema: { tags, summary: 'Try a target again', params: TargetParams, response: { 200: TargetProbe } },
+      },
+      ({ params }) => probeAgain(deps, params.id),
+    );
+    app.post(
+      '/targets/:id/retire',
+      {
+        config: { access: ADMINISTRATORS },
+        schema: { tags, summary: 'Stop sending to a target', params: TargetParams, response: { 200: TargetReply } },
+      },
+      ({ params, actor }) => retireTarget(deps, actor, params.id),
+    );
+    for (const kind of ['verify', 'prune'] as const) {
+      app.post(
+        `/targets/${kind}`,
+        {
+          config: { access: ADMINISTRATORS },
+          schema: {
+            tags,
+            summary: kind === 'verify' ? 'Read back and check everything stored' : 'Reclaim what no snapshot needs',
+            response: { 202: Run },
+          },
+        },
+        async ({ actor }, reply) => reply.status(202).send(await requestRepositoryRun(deps, actor, kind)),
+      );
+    }
+  };
+}
+
+function snapshotRoutes(deps: BackupDeps): FastifyPluginAsyncTypebox {
+  const tags = ['Snapshots'];
+  return async (app) => {
+    app.get(
+      '/snapshots',
+      {
+        config: { access: READERS_OF_OPERATIONS },
+        schema: {
+          tags,
+          summary: 'Snapshots',
+          querystring: SnapshotQuery,
+          response: { 200: SnapshotPage },
+        },
+      },
+      ({ query }) => showSnapshots(deps, query),
+    );
+    app.post(
+      '/snapshots',
+      {
+        config: { access: ADMINISTRATORS },
+        schema: { tags, summary: 'Take a snapshot now', response: { 202: Run } },
+      },
+      async ({ actor }, reply) => reply.status(202).send(await requestSnapshot(deps, actor)),
+    );
+    app.get(
+      '/snapshots/:id',
+      {
+        config: { access: READERS_OF_OPERATIONS },
+        schema: { tags, summary: 'One snapshot', params: SnapshotParams, response: { 200: Snapshot } },
+      },
+      ({ params }) => showSnapshot(deps, params.id),
+    );
+    app.delete(
+      '/snapshots/:id',
+      {
+        config: { access: ADMINISTRATORS },
+        schema: { tags, summary: 'Forget a snapshot', params: SnapshotParams, response: { 202: Run } },
+      },
+      async ({ params, actor }, reply) => reply.status(202).send(await requestForget(deps, actor, params.id)),
+    );
+    app.get(
+      '/snapshots/:id/content',
+      {
+        config: { access: ANY_ROLE },
+        schema: {
+          tags,
+          summary: 'A folder as it was in a snapshot, for members of its workspace',
+          params: SnapshotParams,
+          querystring: SnapshotFolderQuery,
+          response: { 200: SnapshotFolder },
+        },
+      },
+      ({ params, query, person, actor }) => browseSnapshot(deps, { person, actor }, params.id, query),
+    );
+    app.post(
+      '/snapshots/:id/restores',
+      {
+        config: { access: ANY_ROLE },
+        schema: {
+          tags,
+          summary: 'Restore one file beside the present one',
+          params: SnapshotParams,
+          body: RestoreFileRequest,
+          response: { 202: Run },
+        },
+      },
+      async ({ params, body, person, actor }, reply) =>
+        reply.status(202).send(await requestFileRestore(deps, { person, actor }, params.id, body.nodeId)),
+    );
+  };
+}

@@ -1,0 +1,226 @@
+/** Long work as anyone with the right may watch it, and when it is due. */
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
+import { Type, type Static } from 'typebox';
+import { recordAudit, type Actor } from '../audit/index.ts';
+import { ADMINISTRATORS, READERS_OF_OPERATIONS } from '../identity/index.ts';
+import type { Clock } from '../lib/clock.ts';
+import { writeTransaction, type Database } from '../lib/db.ts';
+import { startEventStream, type EventStream } from '../lib/http.ts';
+import { changeSchedule, listSchedules, type ScheduleName } from '../lib/schedules.ts';
+import type { RunListener } from '../lib/run-listener.ts';
+import { Run, RunKind, RunLogLine, RunState } from '../lib/run-schema.ts';
+import { FINAL_STATES, findRun, getRun, listRunLog, listRuns, requestCancel } from '../lib/runs.ts';
+import { Id } from '../lib/shapes.ts';
+import type { Schedules } from '../lib/tables.ts';
+import type { Selectable } from 'kysely';
+import { Schedule, ScheduleChange } from './schema.ts';
+
+export interface RunRouteDeps {
+  db: Database;
+  clock: Clock;
+  runListener: RunListener;
+}
+
+const tags = ['Jobs'];
+const RunParams = Type.Object({ id: Id });
+
+export function runRoutes(deps: RunRouteDeps): FastifyPluginAsyncTypebox {
+  return async (app) => {
+    app.get(
+      '/runs',
+      {
+        config: { access: READERS_OF_OPERATIONS },
+        schema: {
+          tags,
+          summary: 'Jobs, newest first',
+          querystring: Type.Object({
+            kind: Type.Optional(RunKind),
+            state: Type.Optional(RunState),
+            open: Type.Optional(Type.Boolean({ description: 'Only those queued or running' })),
+            limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 200, default: 50 })),
+          }),
+          response: { 200: Type.Object({ items: Type.Array(Run) }) },
+        },
+      },
+      async ({ query }) => ({
+        items: await listRuns(deps.db, {
+          kind: query.kind,
+          state: query.state,
+          open: query.open ?? false,
+          limit: query.limit ?? 50,
+        }),
+      }),
+    );
+    app.get(
+      '/runs/:id',
+      {
+        config: { access: READERS_OF_OPERATIONS },
+        schema: { tags, summary: 'One job', params: RunParams, response: { 200: Run } },
+      },
+      ({ params }) => getRun(deps.db, params.id),
+    );
+    app.get(
+      '/runs/:id/log',
+      {
+        config: { access: READERS_OF_OPERATIONS },
+        schema: {
+          tags,
+          summary: 'What a job said',
+          params: RunParams,
+          response: { 200: Type.Object({ items: Type.Array(RunLogLine) }) },
+        },
+      },
+      async ({ params }) => ({ items: await listRunLog(deps.db, params.id) }),
+    );
+    app.post(
+      '/runs/:id/cancel',
+      {
+        config: { access: ADMINISTRATORS },
+        schema: { tags, summary: 'Cancel a job', params: RunParams, response: { 200: Run } },
+      },
+      ({ params, actor }) => cancelRun(deps, actor, params.id),
+    );
+    app.get(
+      '/runs/:id/events',
+      {
+        config: { access: READERS_OF_OPERATIONS, background: true },
+        schema: { tags, summary: 'Live progress of one job, as server-sent events', params: RunParams },
+      },
+      async (request, reply) => {
+        await getRun(deps.db, request.params.id);
+        followRun(deps, request.params.id, startEventStream(request, reply));
+      },
+    );
+    app.get(
+      '/events',
+      {
+        config: { access: READERS_OF_OPERATIONS, background: true },
+        schema: { tags, summary: 'Every change of any job, as server-sent events' },
+      },
+      async (request, reply) => {
+        followAll(deps, startEventStream(request, reply));
+      },
+    );
+    app.get(
+      '/schedules',
+      {
+        config: { access: READERS_OF_OPERATIONS },
+        schema: {
+          tags: ['Schedules'],
+          summary: 'What is due when',
+          response: { 200: Type.Object({ items: Type.Array(Schedule) }) },
+        },
+      },
+      async () => ({ items: (await listSchedules(deps.db)).map(toSchedule) }),
+    );
+    app.put(
+      '/schedules/:name',
+      {
+        config: { access: ADMINISTRATORS },
+        schema: {
+          tags: ['Schedules'],
+          summary: 'Change when something is due',
+          params: Type.Object({ name: Type.Union([Type.Literal('snapshot'), Type.Literal('restore-test')]) }),
+          body: ScheduleChange,
+          response: { 200: Schedule },
+        },
+      },
+      ({ params, body, actor }) => setSchedule(deps, actor, params.name, body),
+    );
+  };
+}
+
+async function cancelRun(deps: RunRouteDeps, actor: Actor, id: string): Promise<Run> {
+  await writeTransaction(deps.db, async (tx) => {
+    await requestCancel(tx, deps.clock, id);
+    await recordAudit(tx, deps.clock, actor, { action: 'backups.run.cancelled', objectType: 'run', objectId: id });
+  });
+  return getRun(deps.db, id);
+}
+
+async function setSchedule(
+  deps: RunRouteDeps,
+  actor: Actor,
+  name: ScheduleName,
+  change: Static<typeof ScheduleChange>,
+): Promise<Schedule> {
+  const row = await writeTransaction(deps.db, async (tx) => {
+    const changed = await changeSchedule(tx, deps.clock, name, change);
+    await recordAudit(tx, deps.clock, actor, {
+      action: 'backups.schedule.changed',
+      objectType: 'schedule',
+      objectId: name,
+      detail: { cron: change.cron, enabled: change.enabled },
+    });
+    return changed;
+  });
+  return toSchedule(row);
+}
+
+function toSchedule(row: Selectable<Schedules>): Schedule {
+  return {
+    name: row.name as ScheduleName,
+    cron: row.cron,
+    enabled: row.enabled,
+    nextDueAt: row.next_due_at?.toISOString() ?? null,
+    lastDueAt: row.last_due_at?.toISOString() ?? null,
+  };
+}
+
+/** Sends the run and its new log lines at each change; ends after the run has ended. */
+function followRun(deps: RunRouteDeps, id: string, stream: EventStream): void {
+  let lastLine = 0;
+  const send = coalesce(async () => {
+    for (const line of await listRunLog(deps.db, id, lastLine)) {
+      lastLine = line.number;
+      stream.send('log', line);
+    }
+    const run = await findRun(deps.db, id);
+    if (run !== undefined) stream.send('run', run);
+    if (run === undefined || FINAL_STATES.includes(run.state)) stream.end();
+  }, stream);
+  const stop = deps.runListener.subscribe((changed) => {
+    if (changed === id || changed === '') send();
+  });
+  stream.closed.addEventListener('abort', stop, { once: true });
+  send();
+}
+
+function followAll(deps: RunRouteDeps, stream: EventStream): void {
+  const changed = new Set<string>();
+  const send = coalesce(async () => {
+    const ids = [...changed];
+    changed.clear();
+    for (const id of ids) {
+      const run = await findRun(deps.db, id);
+      if (run !== undefined) stream.send('run', run);
+    }
+  }, stream);
+  const stop = deps.runListener.subscribe((id) => {
+    if (id !== '') changed.add(id);
+    send();
+  });
+  stream.closed.addEventListener('abort', stop, { once: true });
+  void listRuns(deps.db, { open: true, limit: 20 }).then(
+    (runs) => runs.forEach((run) => stream.send('run', run)),
+    () => stream.end(),
+  );
+}
+
+/** Calls `act` once for any number of calls while it is at work; a failure ends the stream, the browser asks again. */
+function coalesce(act: () => Promise<void>, stream: EventStream): () => void {
+  let busy = false;
+  let again = false;
+  const perform = async () => {
+    busy = true;
+    do {
+      again = false;
+      await act();
+    } while (again && !stream.closed.aborted);
+    busy = false;
+  };
+  return () => {
+    if (busy) again = true;
+    else void perform().catch(() => stream.end());
+  };
+}

@@ -1,0 +1,218 @@
+/**
+ * Takes one snapshot: the database to one restore point, what the appliance says of itself at that point, and the file
+ * store, whose files are immutable and whose deletion waits meanwhile. Order on the target: packs, index, keyring, snapshot,
+ * head; so a crash anywhere leaves the last snapshot whole, and objects that no head names, which a later prune removes.
+ */
+import { recordAudit, systemActor } from '../audit/index.ts';
+import type { KeyClient } from '../keys/index.ts';
+import type { Clock } from '../lib/clock.ts';
+import { crashPoint } from '../lib/crash-point.ts';
+import { dataPaths } from '../lib/data-folder.ts';
+import { writeTransaction, type Database, type DatabaseAddress } from '../lib/db.ts';
+import { HoldfastError } from '../lib/errors.ts';
+import { withAdvisoryLock } from '../lib/lock.ts';
+import type { RunContext, RunOutcome } from '../lib/runs.ts';
+import { SOFTWARE_VERSION } from '../lib/version.ts';
+import { APPLIANCE_SECTION, copyApplianceFacts } from './appliance-source.ts';
+import type { ChunkingParameters, SnapshotRecord, SourceSection } from './engine.ts';
+import { openChunkWriter, type ChunkWriter } from './pipeline/chunk-writer.ts';
+import { copyPostgres, type PostgresFacts } from './postgres-source.ts';
+import { recordSnapshots } from './record-snapshots.ts';
+import { updateTarget, type TargetRow } from './queries.ts';
+import { requireTarget } from './manage-targets.ts';
+import { toRunProgress } from './run-progress.ts';
+import {
+  applianceId,
+  newestGeneration,
+  withTargetRepository,
+  type OpenTargetRepository,
+} from './target-repository.ts';
+
+export const DATABASE_SECTION = 'database';
+export const FILES_SECTION = 'files';
+
+export interface SnapshotRunDeps {
+  db: Database;
+  clock: Clock;
+  dataDir: string;
+  adminAddress: DatabaseAddress;
+  keys: KeyClient;
+}
+
+/** The run of kind `snapshot`. */
+export async function runSnapshot(deps: SnapshotRunDeps, run: RunContext): Promise<RunOutcome> {
+  const target = await requireTarget(deps.db);
+  try {
+    const outcome = await withAdvisoryLock(
+      deps.db,
+      'repositoryWork',
+      () => withAdvisoryLock(deps.db, 'fileCollection', () => snapshotTo(deps, run, target), { shared: true }),
+      { tryOnly: true },
+    );
+    if (outcome !== undefined) return outcome;
+    throw new HoldfastError('locked', 'Other work on the repository is under way', {
+      hint: 'Wait for it to end, then take the snapshot again.',
+    });
+  } catch (error) {
+    if (!run.signal.aborted) await recordFailure(deps, run, target, error);
+    throw error;
+  }
+}
+
+async function snapshotTo(deps: SnapshotRunDeps, run: RunContext, target: TargetRow): Promise<RunOutcome> {
+  return withTargetRepository(deps, target, run, async (open) => {
+    const startedAt = deps.clock.monotonicMs();
+    const generation = newestGeneration(open.keys);
+    const chunks = openChunkWriter({
+      target: open.config,
+      generation,
+      generations: open.keys.generations,
+      catalogue: open.repository.catalogue,
+      onPacks: (packs) => open.writer.publishIndex(packs),
+      signal: run.signal,
+      progress: (progress) => run.report(toRunProgress(progress)),
+    });
+    try {
+      const copied = await copySources(deps, run, { chunks, chunking: generation.chunking, last: await lastSections(open) });
+      await run.step('Storing what is left');
+      const totals = await chunks.finish();
+      await open.writer.flush();
+      await run.step('Storing the keyring');
+      const epoch = await publishKeyring(deps, open);
+      await run.step('Publishing the snapshot');
+      const record = await open.writer.publishSnapshot({
+        takenAt: copied.facts.restorePointAt,
+        durationMs: Math.round(deps.clock.monotonicMs() - startedAt),
+        generation: generation.generation,
+        keyringEpoch: String(epoch),
+        addedBytes: totals.bytesAdded,
+        storedBytes: totals.bytesStored,
+        facts: {
+          softwareVersion: SOFTWARE_VERSION,
+          restorePoint: copied.facts.restorePoint,
+          endLsn: copied.facts.endLsn,
+          cause: run.cause,
+        },
+        sections: copied.sections,
+      });
+      crashPoint('snapshot.published');
+      await open.writer.publishHead();
+      crashPoint('snapshot.head-published');
+      return await recordStored(deps, run, target, open, record);
+    } catch (error) {
+      await chunks.abort();
+      throw error;
+    }
+  });
+}
+
+interface CopiedSources {
+  facts: PostgresFacts;
+  sections: SourceSection[];
+}
+
+async function copySources(
+  deps: SnapshotRunDeps,
+  run: RunContext,
+  into: { chunks: ChunkWriter; chunking: ChunkingParameters; last: ReadonlyMap<string, SourceSection> },
+): Promise<CopiedSources> {
+  const { chunks, last } = into;
+  await run.step('Copying the database');
+  let appliance: SourceSection | undefined;
+  const database = await copyPostgres((facts) => chunks.openSource(DATABASE_SECTION, 'postgres', facts), {
+    address: deps.adminAddress,
+    chunking: into.chunking,
+    digests: true,
+    now: () => deps.clock.now(),
+    signal: run.signal,
+    readAtPoint: async (reader) => {
+      const writer = chunks.openSource(APPLIANCE_SECTION, 'directory', {});
+      appliance = await copyApplianceFacts(writer, reader, {
+        applianceId: await applianceId(deps.db),
+        softwareVersion: SOFTWARE_VERSION,
+      });
+    },
+  });
+  if (appliance === undefined) throw new HoldfastError('internal', 'The database was copied without its facts');
+  await run.step('Copying the files');
+  const parent = last.get(FILES_SECTION);
+  const files = await chunks.addTree(dataPaths(deps.dataDir).files, {
+    name: FILES_SECTION,
+    ...(parent === undefined ? {} : { parent }),
+  });
+  return { facts: database.facts as unknown as PostgresFacts, sections: [database, appliance, files] };
+}
+
+async function lastSections(open: OpenTargetRepository): Promise<ReadonlyMap<string, SourceSection>> {
+  const newest = open.repository.snapshotReferences.at(-1);
+  if (newest === undefined || open.repository.keys.generations.every((one) => one.identity === undefined)) {
+    return new Map();
+  }
+  const record = await open.repository.findSnapshot(String(newest.number));
+  return new Map(record.sections.map((section) => [section.name, section]));
+}
+
+/** No row may be restorable without its key: the keyring on the target is as new as the restore point or newer. */
+async function publishKeyring(deps: SnapshotRunDeps, open: OpenTargetRepository): Promise<number> {
+  const { epoch, objects } = await deps.keys.keyringObjects(open.repository.keyringObjects());
+  for (const object of objects) {
+    await open.writer.publishKeyring(object.name, object.bytes);
+    crashPoint('snapshot.keyring-published');
+  }
+  return epoch;
+}
+
+async function recordStored(
+  deps: SnapshotRunDeps,
+  run: RunContext,
+  target: TargetRow,
+  open: OpenTargetRepository,
+  record: SnapshotRecord,
+): Promise<RunOutcome> {
+  const problems = record.sections.reduce((sum, section) => sum + section.problemCount, 0);
+  const state = problems === 0 ? 'stored' : 'partial';
+  await writeTransaction(deps.db, async (tx) => {
+    await recordSnapshots(tx, deps.clock, {
+      repositoryId: open.repository.id,
+      targetId: target.id,
+      records: [record],
+      runId: run.runId,
+    });
+    await updateTarget(tx, target.id, { lastOkAt: deps.clock.now() });
+    await recordAudit(tx, deps.clock, systemActor('snapshot'), {
+      action: 'backups.snapshot.stored',
+      objectType: 'snapshot',
+      objectId: record.id,
+      detail: { number: record.number, state, problems, targetId: target.id, run: run.runId },
+    });
+  });
+  await run.log('info', `Snapshot ${record.number} is ${state} on ${target.name}`);
+  return {
+    state: problems === 0 ? 'succeeded' : 'partial',
+    result: { snapshotId: record.id, number: record.number, problems, targetId: target.id },
+  };
+}
+
+async function recordFailure(
+  deps: SnapshotRunDeps,
+  run: RunContext,
+  target: TargetRow,
+  error: unknown,
+): Promise<void> {
+  const known = error instanceof HoldfastError ? error : undefined;
+  const problem = {
+    code: known?.code ?? 'internal',
+    message: known?.message ?? 'The snapshot failed inside the appliance',
+    ...(known?.hint === undefined ? {} : { hint: known.hint }),
+  };
+  await writeTransaction(deps.db, async (tx) => {
+    await updateTarget(tx, target.id, { lastError: problem });
+    await recordAudit(tx, deps.clock, systemActor('snapshot'), {
+      action: 'backups.snapshot.failed',
+      objectType: 'run',
+      objectId: run.runId,
+      result: 'failed',
+      detail: { code: problem.code, targetId: target.id },
+    });
+  });
+}

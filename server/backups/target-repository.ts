@@ -1,0 +1,109 @@
+/** Opens the repository on a target for one run: with the test identity where the appliance keeps one, and as its writer. */
+import { join } from 'node:path';
+import { openRepositoryWriteKeys, type KeyClient } from '../keys/index.ts';
+import type { Clock } from '../lib/clock.ts';
+import { dataPaths } from '../lib/data-folder.ts';
+import type { Database } from '../lib/db.ts';
+import { HoldfastError } from '../lib/errors.ts';
+import type { RunContext } from '../lib/runs.ts';
+import type { RepositoryGeneration, RepositoryReadKeys, RepositoryWriteKeys, TargetConfig } from './engine.ts';
+import { targetConfigOf } from './manage-targets.ts';
+import type { TargetRow } from './queries.ts';
+import { createRepository } from './repository/create-repository.ts';
+import { openRepository, type Repository } from './repository/open-repository.ts';
+import { openWriter, type RepositoryWriter } from './repository/writer.ts';
+
+export interface RepositoryRunDeps {
+  db: Database;
+  clock: Clock;
+  dataDir: string;
+  /** Role `run`. */
+  keys: KeyClient;
+}
+
+export interface OpenTargetRepository {
+  config: TargetConfig;
+  repository: Repository;
+  writer: RepositoryWriter;
+  /** The signer and what may be read; without identities in write-only use. */
+  keys: RepositoryWriteKeys;
+}
+
+/** Cache of what lies in the repository of this appliance. */
+export function cataloguePath(dataDir: string, repositoryId: string): string {
+  return join(dataPaths(dataDir).catalogue, `${repositoryId}.sqlite`);
+}
+
+/** The generation that new packs are written under. */
+export function newestGeneration(keys: RepositoryReadKeys): RepositoryGeneration {
+  const newest = [...keys.generations].sort((a, b) => b.generation - a.generation)[0];
+  if (newest === undefined) throw new HoldfastError('wrong_state', 'The repository has no keys yet');
+  return newest;
+}
+
+/** Takes what was lent to the run, and with it the right to live keys and the test identity. Once per run. */
+export async function takeTestIdentity(keys: KeyClient, runId: string): Promise<string | undefined> {
+  await keys.take(runId);
+  try {
+    return await keys.testIdentity(runId);
+  } catch (error) {
+    if (error instanceof HoldfastError && error.code === 'wrong_state') return undefined;
+    throw error;
+  }
+}
+
+/**
+ * Opens the repository as its one writer and releases it afterwards. A target that never held a snapshot gets its
+ * repository first; one that did is never silently started over.
+ */
+export async function withTargetRepository<T>(
+  deps: RepositoryRunDeps,
+  target: TargetRow,
+  run: RunContext,
+  act: (open: OpenTargetRepository) => Promise<T>,
+): Promise<T> {
+  const config = targetConfigOf(target);
+  const applianceKeys = await openRepositoryWriteKeys(deps.keys);
+  const path = cataloguePath(deps.dataDir, applianceKeys.repositoryId);
+  const holder = await applianceId(deps.db);
+  if (target.last_ok_at === null) {
+    const keysObject = await deps.keys.keysObject();
+    const made = { target: config, keys: applianceKeys, keysObject, cataloguePath: path, holder, clock: deps.clock };
+    await createRepository(made);
+  }
+  const identity = await takeTestIdentity(deps.keys, run.runId);
+  const { repositoryId, trustRoot } = applianceKeys;
+  const repository = await openRepository({
+    target: config,
+    keys: identity === undefined ? applianceKeys : { identity, repositoryId, trustRoot },
+    cataloguePath: path,
+  });
+  try {
+    for (const warning of repository.warnings) await run.log('warn', warning.message);
+    const keys: RepositoryWriteKeys = { ...applianceKeys, ...repository.keys };
+    const confirmed = Array.isArray(run.input.confirmed) ? run.input.confirmed : [];
+    const writer = await openWriter(repository, {
+      keys,
+      holder,
+      clock: deps.clock,
+      takeOver: run.input.takeOver === true,
+      confirmed: confirmed as never[],
+    });
+    try {
+      const keysObject = await deps.keys.keysObject();
+      await writer.publishKeys(keysObject.name, keysObject.bytes);
+      return await act({ config, repository, writer, keys });
+    } finally {
+      await writer.release();
+    }
+  } finally {
+    await repository.close();
+  }
+}
+
+/** Id of this appliance, as its repository's writer. */
+export async function applianceId(db: Database): Promise<string> {
+  const row = await db.selectFrom('appliance').select('id').executeTakeFirst();
+  if (row === undefined) throw new HoldfastError('wrong_state', 'This appliance has no identity yet');
+  return row.id;
+}
