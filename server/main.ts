@@ -4,12 +4,11 @@
  */
 import { chmod, rm } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
-import { join } from 'node:path';
 import { currentBanners, isClaimed, prepareAppliance } from './appliance/index.ts';
 import { buildApp, buildConsoleApp } from './app.ts';
 import type { Deps } from './deps.ts';
 import { startScheduler } from './jobs.ts';
-import { connectKeyd, openSealer } from './keys/index.ts';
+import { connectKeyd, credentialPath, openSealer } from './keys/index.ts';
 import { systemClock } from './lib/clock.ts';
 import { loadConfig, type Config } from './lib/config.ts';
 import { dataPaths } from './lib/data-folder.ts';
@@ -70,7 +69,7 @@ async function connectDeps(settings: Config): Promise<Deps> {
   const db = openDatabase(databaseAddress, { name: 'holdfast server', max: 20 });
   const keys = await connectKeyd({
     socketPath: paths.keydSocket,
-    credentialFile: join(paths.run, 'keyd-server.key'),
+    credentialFile: credentialPath(paths.run, 'server'),
     role: 'server',
     clock: systemClock,
   });
@@ -85,7 +84,7 @@ async function connectDeps(settings: Config): Promise<Deps> {
     sealer: openSealer(keys),
     origins: settings.origins,
     isClaimed: () => isClaimed(db),
-    banners: () => currentBanners({ db, keys }),
+    banners: () => currentBanners({ db, keys, clock: systemClock }),
   };
 }
 

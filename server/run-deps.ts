@@ -1,6 +1,5 @@
 /** What a run is given: as the server's, with the run's own rights at the keyring and the right to copy the database. */
-import { join } from 'node:path';
-import { connectKeyd, openSealer, type FieldSealer, type KeyClient } from './keys/index.ts';
+import { connectKeyd, credentialPath, openSealer, type FieldSealer, type KeyClient } from './keys/index.ts';
 import { systemClock, type Clock } from './lib/clock.ts';
 import type { Config } from './lib/config.ts';
 import { dataPaths } from './lib/data-folder.ts';
@@ -28,7 +27,7 @@ export async function openRunDeps(config: Config, log: Logger): Promise<RunDeps>
   const db = openDatabase(appAddress(config), { name: 'holdfast run', max: 5 });
   const keys = await connectKeyd({
     socketPath: paths.keydSocket,
-    credentialFile: join(paths.run, 'keyd-run.key'),
+    credentialFile: credentialPath(paths.run, 'run'),
     role: 'run',
     clock: systemClock,
   });

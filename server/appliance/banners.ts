@@ -14,7 +14,7 @@ export interface BannerDeps {
 /** Long enough that everybody who works with the appliance comes by. */
 const SHOWN_FOR_MS = 30 * 24 * 3_600_000;
 
-export async function listBanners(deps: BannerDeps): Promise<Session['banners']> {
+export async function currentBanners(deps: BannerDeps): Promise<Session['banners']> {
   const row = await getAppliance(deps.db);
   const banners: Session['banners'] = [];
   if (row.stage !== 'production')

@@ -1,4 +1,4 @@
-export { listBanners } from './banners.ts';
+export { currentBanners } from './banners.ts';
 export { isClaimed } from './claim.ts';
 export { consoleRoutes, type ConsoleDeps } from './console-routes.ts';
 export { applianceRoutes, type ApplianceDeps } from './routes.ts';

@@ -9,9 +9,9 @@ import {
   READERS_OF_OPERATIONS,
   Session,
   sessionCookie,
+  type SignInDeps,
 } from '../identity/index.ts';
 import { Id } from '../lib/shapes.ts';
-import { listBanners } from './banners.ts';
 import { claimAppliance, type ClaimDeps } from './claim.ts';
 import { checkEverything, readOverview, type OverviewDeps } from './overview.ts';
 import {
@@ -36,7 +36,7 @@ import {
 import { changeApplianceSettings, readApplianceSettings } from './settings.ts';
 import { readSetupState } from './setup-state.ts';
 
-export type ApplianceDeps = ClaimDeps & KitDeps & OverviewDeps;
+export type ApplianceDeps = ClaimDeps & KitDeps & OverviewDeps & SignInDeps;
 
 const tags = ['appliance'];
 const KitParams = Type.Object({ id: Id });
@@ -76,7 +76,7 @@ export const applianceRoutes =
       async (request, reply) => {
         const opened = await claimAppliance(deps, request.body, request.actor, request.headers['user-agent']);
         signInBy(reply, opened.token);
-        return describeSession({ ...deps, banners: () => listBanners(deps) }, opened);
+        return describeSession(deps, opened);
       },
     );
 

@@ -2,7 +2,7 @@
  * Who may call which route. Guarantees: a route without `config.access` stops the server from starting, and would be
  * refused if it were called all the same; a request is decided before its body is read.
  */
-import type { FastifyInstance, FastifyPluginAsync, FastifyRequest, RouteOptions } from 'fastify';
+import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify';
 import { HoldfastError } from '../lib/errors.ts';
 import type { Actor } from '../audit/index.ts';
 import { refuseForgedRequest } from './request-forgery.ts';
@@ -90,14 +90,11 @@ export async function findPerson(deps: SessionDeps, request: FastifyRequest): Pr
   return findLiveSession(deps, token, { active: !background });
 }
 
-/** Makes what a third-party plugin registers public: its routes cannot carry `config.access` themselves. */
-export function openToEveryone(plugin: FastifyPluginAsync): FastifyPluginAsync {
-  return async (scope) => {
-    scope.addHook('onRoute', (route) => {
-      route.config = { ...route.config, access: route.config?.access ?? 'public' };
-    });
-    await scope.register(plugin);
-  };
+/** Makes what a third-party plugin registers in this scope public: its routes cannot carry `config.access` themselves. */
+export function openToEveryone(scope: FastifyInstance): void {
+  scope.addHook('onRoute', (route) => {
+    route.config = { ...route.config, access: route.config?.access ?? 'public' };
+  });
 }
 
 function prepareRequests(app: FastifyInstance): void {

@@ -19,6 +19,7 @@ import { systemClock, type Clock } from '../../server/lib/clock.ts';
 import { childEnvironment, loadConfig } from '../../server/lib/config.ts';
 import { dataPaths, openDataFolder } from '../../server/lib/data-folder.ts';
 import { createLog } from '../../server/lib/log.ts';
+import { listenForRuns } from '../../server/lib/run-listener.ts';
 import { endOf, startProcess } from '../../server/lib/spawn.ts';
 import { SOFTWARE_VERSION } from '../../server/lib/version.ts';
 import { createTestDatabase, type TestDatabase } from './postgres.ts';
@@ -54,6 +55,7 @@ export async function startTestParts(): Promise<TestParts> {
   });
   const sealer = openSealer(keys);
   const config = { ...loadConfig({}), dataDir, logLevel: 'error' as const };
+  const runListener = listenForRuns(database.address, 'test', createLog('silent', 'test'));
   const deps: Deps = {
     config,
     dataDir,
@@ -68,6 +70,11 @@ export async function startTestParts(): Promise<TestParts> {
       const { isClaimed } = await import('../../server/appliance/index.ts');
       return isClaimed(database.db);
     },
+    banners: async () => {
+      const { currentBanners } = await import('../../server/appliance/index.ts');
+      return currentBanners({ db: database.db, keys, clock });
+    },
+    runListener,
   };
   return {
     deps,
@@ -77,6 +84,7 @@ export async function startTestParts(): Promise<TestParts> {
     killKeyd: () => keyd.kill('SIGKILL'),
     close: async () => {
       sealer.close();
+      await runListener.close();
       await keys.close();
       await keyd.kill('SIGTERM');
       await database.drop();
