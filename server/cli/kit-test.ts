@@ -1,8 +1,8 @@
 /**
- * A restore test that a recovery kit opens. The kit stays in this process: only what it opens, this repository's identity
- * and the file key of one keyring object, is lent to the run.
+ * A restore test that a recovery kit opens. The kit stays in this process: only what it opens, this repository's keys
+ * and the file keys of its newest keyring, is lent to the run.
  */
-import { openAgeHeader, openKeysObject } from '../keys/index.ts';
+import { decryptAge, openAgeHeader, readKeysPlaintext } from '../keys/index.ts';
 import type { Snapshot } from '../backups/index.ts';
 import type { KitMaterial, RestoreTest, RestoreTestMode } from '../restore-tests/index.ts';
 import { HoldfastError } from '../lib/errors.ts';
@@ -28,21 +28,22 @@ export async function startKitTest(client: ControlClient, test: KitTest): Promis
       hint: 'Give the kit that was made here.',
     });
   }
-  const statement = await openKeysObject(Buffer.from(material.keysObject, 'base64'), [test.identity], {
+  const keys = await decryptAge(Buffer.from(material.keysObject, 'base64'), [test.identity]);
+  readKeysPlaintext(keys, {
     repositoryId: material.repositoryId,
     trustRoot: Buffer.from(material.trustRoot, 'base64'),
   });
-  const keyring = await openAgeHeader(Buffer.from(material.keyringHeader, 'base64'), [test.identity]);
+  const keyringFileKeys = [];
+  for (const { name, header } of material.keyring) {
+    const { fileKey } = await openAgeHeader(Buffer.from(header, 'base64'), [test.identity]);
+    keyringFileKeys.push({ name, fileKey: fileKey.toString('base64') });
+  }
   return client.send<RestoreTest>('POST', '/restore-tests', {
     snapshotId,
     targetId,
     mode: test.mode,
     keySource: 'recovery-kit',
-    lent: {
-      kitId: test.kitId,
-      repositoryIdentity: statement.identity,
-      keyringFileKey: keyring.fileKey.toString('base64'),
-    },
+    lent: { kitId: test.kitId, keys: keys.toString('base64'), keyringFileKeys },
   });
 }
 

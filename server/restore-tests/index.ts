@@ -1,0 +1,13 @@
+export { restoreTestRoutes } from './routes.ts';
+export { runRestoreTest } from './run-restore-test.ts';
+export {
+  isOverdue,
+  lendToRun,
+  readTestSchedule,
+  settleRestoreTests,
+  showRestoreTests,
+  startRestoreTest,
+  type RestoreTestDeps,
+} from './service.ts';
+export { verifyReport, readReport, type ReportTrust, type RestoreTestReport } from './report.ts';
+export { Grade, KitMaterial, RestoreTest, RestoreTestMode, RestoreTestPage, StartRestoreTest } from './schema.ts';

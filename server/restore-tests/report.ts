@@ -1,0 +1,135 @@
+/**
+ * The evidence of a restore test: one line of canonical JSON (RFC 8785 for what occurs here: sorted keys, no spaces) and one
+ * signature line, kept and handed out as exactly these bytes. The signing key is named by the keys object that lies in the report,
+ * encrypted to the kits: with a kit the report verifies offline, from the trust root down.
+ */
+import {
+  appendSignature,
+  generationOf,
+  openKeysObject,
+  verifySignature,
+  type ObjectSignature,
+  type SignedStatement,
+  type VerifyKey,
+} from '../keys/index.ts';
+import { HoldfastError } from '../lib/errors.ts';
+import type { CheckResult, Grade, KeySource, RestoreTestMode } from './schema.ts';
+
+export const REPORT_KIND = 'holdfast-restore-test-report';
+/** A report of some twenty checks has under 20 KiB. */
+export const MAX_REPORT_BYTES = 1024 * 1024;
+
+export interface RestoreTestReport {
+  kind: typeof REPORT_KIND;
+  format: 1;
+  /** UUID of the restore test. */
+  id: string;
+  repositoryId: string;
+  /** Decimal; the number that the signature is bound to. */
+  number: string;
+  software: string;
+  state: 'passed' | 'failed';
+  grade: Grade | null;
+  mode: RestoreTestMode;
+  keySource: KeySource;
+  kitId: string | null;
+  /** RFC 3339, UTC. */
+  startedAt: string;
+  finishedAt: string;
+  snapshot: {
+    id: string;
+    number: string | null;
+    takenAt: string | null;
+    restorePoint: string | null;
+    endLsn: string | null;
+    keyringEpoch: string | null;
+  };
+  target: { id: string | null; kind: string };
+  head: { number: number; sha256: string } | null;
+  /** What the keys came from: names carry the SHA-256 of the objects. */
+  keyringObjects: string[];
+  rtoMs: number | null;
+  rtoBasis: 'measured' | 'extrapolated' | null;
+  rpoMs: number | null;
+  checks: CheckResult[];
+  /** `object`: base64 of the age file, which only a recovery kit opens. */
+  keysObject: { name: string; object: string };
+}
+
+/** Sorted keys, no spaces. Pure. */
+export function canonicalJson(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(canonicalJson).join(',')}]`;
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value);
+  const entries = Object.entries(value).filter(([, part]) => part !== undefined);
+  entries.sort(([a], [b]) => (a < b ? -1 : 1));
+  return `{${entries.map(([key, part]) => `${JSON.stringify(key)}:${canonicalJson(part)}`).join(',')}}`;
+}
+
+/** @param sign - keyd's; it signs reports of its own repository only. */
+export async function signReport(
+  report: RestoreTestReport,
+  sign: (statement: Pick<SignedStatement, 'number' | 'sha256'>) => Promise<ObjectSignature>,
+): Promise<Buffer> {
+  const statement = { type: 'report', repositoryId: report.repositoryId, number: report.number } as const;
+  return appendSignature(Buffer.from(`${canonicalJson(report)}\n`), statement, sign);
+}
+
+/** Whom a verifier believes: the trust root with the secret key of a kit, or signing keys that are known by other ways. */
+export type ReportTrust =
+  | { kit: { repositoryId: string; trustRoot: Uint8Array; ageIdentity: string } }
+  | { repositoryId: string; signingKeys: readonly VerifyKey[] };
+
+/**
+ * Checks a report offline.
+ *
+ * @returns what it says, all of it signed.
+ * @throws HoldfastError `integrity_failure` when it was changed, or is not signed by this appliance; `wrong_key` when the kit
+ * does not open its keys object; `invalid_input` when it is no report.
+ */
+export async function verifyReport(bytes: Uint8Array, trust: ReportTrust): Promise<RestoreTestReport> {
+  const report = readReport(bytes);
+  const repositoryId = 'kit' in trust ? trust.kit.repositoryId : trust.repositoryId;
+  if (report.repositoryId !== repositoryId) {
+    throw new HoldfastError('wrong_key', 'This report is of another appliance', {
+      hint: 'Give the recovery kit of the appliance that made it.',
+    });
+  }
+  const signingKeys = 'kit' in trust ? await keysFromKit(report, trust.kit) : trust.signingKeys;
+  verifySignature(bytes, { type: 'report', repositoryId, number: report.number }, signingKeys);
+  return report;
+}
+
+async function keysFromKit(
+  report: RestoreTestReport,
+  kit: { repositoryId: string; trustRoot: Uint8Array; ageIdentity: string },
+): Promise<readonly VerifyKey[]> {
+  const stored = Buffer.from(report.keysObject.object, 'base64');
+  const statement = await openKeysObject(stored, [kit.ageIdentity], kit);
+  return generationOf(statement, false).signingKeys;
+}
+
+/** What a report says, not yet believed. @throws HoldfastError `invalid_input` */
+export function readReport(bytes: Uint8Array): RestoreTestReport {
+  if (bytes.length > MAX_REPORT_BYTES) throw noReport();
+  const [line = ''] = Buffer.from(bytes).toString('utf8').split('\n', 1);
+  try {
+    const value = JSON.parse(line) as Partial<RestoreTestReport>;
+    const whole =
+      value.kind === REPORT_KIND &&
+      value.format === 1 &&
+      typeof value.repositoryId === 'string' &&
+      typeof value.number === 'string' &&
+      typeof value.keysObject?.object === 'string' &&
+      Array.isArray(value.checks);
+    if (whole) return value as RestoreTestReport;
+  } catch {
+    // Said below.
+  }
+  throw noReport();
+}
+
+function noReport(): HoldfastError {
+  return new HoldfastError('invalid_input', 'This is not a report of a restore test', {
+    hint: 'Give the file as it was downloaded, unchanged.',
+  });
+}

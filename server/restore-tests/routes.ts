@@ -1,0 +1,114 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
+import { Type } from 'typebox';
+import { ADMINISTRATORS, READERS_OF_OPERATIONS } from '../identity/index.ts';
+import { Id } from '../lib/shapes.ts';
+import {
+  KitMaterial,
+  Preflight,
+  RestoreTest,
+  RestoreTestMode,
+  RestoreTestPage,
+  RestoreTestQuery,
+  StartRestoreTest,
+} from './schema.ts';
+import {
+  checkPreflight,
+  readKitMaterial,
+  readRestoreTestReport,
+  showRestoreTest,
+  showRestoreTests,
+  startRestoreTest,
+  type RestoreTestDeps,
+} from './service.ts';
+
+const tags = ['restore tests'];
+const ById = Type.Object({ id: Id });
+const PreflightQuery = Type.Object({
+  snapshotId: Type.String({ pattern: '^[0-9a-f]{64}$' }),
+  targetId: Id,
+  mode: RestoreTestMode,
+});
+
+export const restoreTestRoutes =
+  (deps: RestoreTestDeps): FastifyPluginAsyncTypebox =>
+  async (app) => {
+    app.get(
+      '/restore-tests',
+      {
+        config: { access: READERS_OF_OPERATIONS },
+        schema: {
+          ...{ tags, summary: 'Restore tests, newest first' },
+          querystring: RestoreTestQuery,
+          response: { 200: RestoreTestPage },
+        },
+      },
+      (request) => showRestoreTests(deps, request.query),
+    );
+
+    app.get(
+      '/restore-tests/preflight',
+      {
+        config: { access: ADMINISTRATORS },
+        schema: {
+          ...{ tags, summary: 'What a test would need, and what there is' },
+          querystring: PreflightQuery,
+          response: { 200: Preflight },
+        },
+      },
+      (request) => checkPreflight(deps, request.query),
+    );
+
+    app.get(
+      '/restore-tests/kit-material',
+      {
+        config: { access: ADMINISTRATORS },
+        schema: {
+          ...{ tags, summary: 'What a page opens with the recovery kit' },
+          querystring: Type.Object({ targetId: Id }),
+          response: { 200: KitMaterial },
+        },
+      },
+      (request) => readKitMaterial(deps, request.query.targetId),
+    );
+
+    app.post(
+      '/restore-tests',
+      {
+        config: { access: ADMINISTRATORS },
+        schema: {
+          ...{ tags, summary: 'Start a restore test' },
+          body: StartRestoreTest,
+          response: { 202: RestoreTest },
+        },
+      },
+      async (request, reply) => {
+        const test = await startRestoreTest(deps, request.actor, request.body);
+        return reply.status(202).send(test);
+      },
+    );
+
+    app.get(
+      '/restore-tests/:id',
+      {
+        config: { access: READERS_OF_OPERATIONS },
+        schema: { tags, summary: 'One restore test', params: ById, response: { 200: RestoreTest } },
+      },
+      (request) => showRestoreTest(deps, request.params.id),
+    );
+
+    app.get(
+      '/restore-tests/:id/report',
+      {
+        config: { access: READERS_OF_OPERATIONS },
+        schema: { tags, summary: 'The signed report, as it was signed', params: ById },
+      },
+      async (request, reply) => {
+        const report = await readRestoreTestReport(deps, request.params.id);
+        return reply
+          .type('application/json')
+          .header('content-disposition', `attachment; filename="restore-test-${request.params.id}.json"`)
+          .header('cache-control', 'no-store')
+          .send(report);
+      },
+    );
+  };

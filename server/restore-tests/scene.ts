@@ -1,0 +1,92 @@
+/**
+ * What the checks of one restore test work on. Early checks fill in what later ones need: a check whose ground is missing is
+ * not run, and a test in which a check was not run has not passed.
+ */
+import type {
+  ChunkReader,
+  PostgresFacts,
+  Repository,
+  SnapshotRecord,
+  SourceSection,
+} from '../backups/index.ts';
+import type { FileKeyContext, OpenRequest } from '../keys/index.ts';
+import type { Clock } from '../lib/clock.ts';
+import type { DatabaseAddress } from '../lib/db.ts';
+import { HoldfastError } from '../lib/errors.ts';
+import type { RestoreTestMode } from './schema.ts';
+
+/** Opens sealed values and file keys, with the live keyring or with the one that the kit opened. */
+export interface ContentKeys {
+  /** Names of the keyring objects that it was opened from; with the live keyring, those in the repository. */
+  objects: string[];
+  openFileKey(file: FileKeyContext, wrapped: Uint8Array): Promise<Buffer>;
+  /** An error in the place of what cannot be opened. */
+  tryOpen(requests: readonly OpenRequest[]): Promise<(Buffer | Error)[]>;
+  /** The key that a workspace's names are sealed under. @throws not_found */
+  workspaceKeyId(workspaceId: string): Promise<string>;
+  /** Forgets the keys. */
+  close(): Promise<void>;
+}
+
+/** What a test expects of the world around the repository. */
+export interface Expectations {
+  /** When a snapshot was last due; a tested one must not be older. Undefined where no schedule is known. */
+  snapshotDueAt: Date | undefined;
+}
+
+export interface Scene {
+  mode: RestoreTestMode;
+  snapshotId: string;
+  scratchDir: string;
+  clock: Clock;
+  startedAt: Date;
+  signal: AbortSignal;
+  expectations: Expectations;
+  openRepository(): Promise<Repository>;
+  openReader(repository: Repository): Promise<ChunkReader>;
+  /** Called when the snapshot and its keyring are known. */
+  openContentKeys(repository: Repository): Promise<ContentKeys>;
+  /** Live progress of long steps: bytes read so far. */
+  progress(bytesDone: number): void;
+
+  repository?: Repository;
+  snapshot?: SnapshotRecord;
+  reader?: ChunkReader;
+  databaseSection?: SourceSection;
+  filesSection?: SourceSection;
+  facts?: PostgresFacts;
+  databaseRestored?: boolean;
+  database?: DatabaseAddress;
+  stopDatabase?: () => Promise<void>;
+  contentKeys?: ContentKeys;
+  /** Bytes of stored files read, and the time that took. */
+  filesRead?: { bytes: number; ms: number; totalBytes: number };
+}
+
+/** What a check found. */
+export interface Finding {
+  passed: boolean;
+  expected: string;
+  found: string;
+  /** Why it does not apply; then neither passed nor failed. */
+  skipped?: boolean;
+}
+
+export interface Check {
+  id: string;
+  label: string;
+  run(scene: Scene): Promise<Finding>;
+}
+
+/** A check could not be run because an earlier one did not give what it needs. */
+export class GroundMissing extends HoldfastError {
+  constructor(what: string) {
+    super('wrong_state', `Not run: ${what} is not there`);
+  }
+}
+
+/** @throws GroundMissing */
+export function need<T>(value: T | undefined, what: string): T {
+  if (value === undefined) throw new GroundMissing(what);
+  return value;
+}
