@@ -10,7 +10,7 @@ import { signBytes, verifyBytes } from './trust-root.ts';
 /** A signature line is about 140 bytes; anything longer is not one. */
 const MAX_SIGNATURE_LINE = 512;
 const NEWLINE = 0x0a;
-const SIGNATURE_LINE = /^\{"signature":"([A-Za-z0-9+/]{86}==)","keyId":"([0-9a-f]{16})"\}$/;
+const SIGNATURE_LINE = /^\{"signature":"([A-Za-z0-9+/]{85}[AQgw]==)","keyId":"([0-9a-f]{16})"\}$/;
 
 /** What a reader expects an object to be, from its place in the repository. */
 export interface ExpectedObject {

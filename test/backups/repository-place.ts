@@ -24,6 +24,7 @@ import { createRepository } from '../../server/backups/repository/create-reposit
 import { newestGeneration } from '../../server/backups/repository/object-store.ts';
 import { openRepository, type Repository } from '../../server/backups/repository/open-repository.ts';
 import { openWriter, type RepositoryWriter } from '../../server/backups/repository/writer.ts';
+import { openTarget } from '../../server/backups/targets/open-target.ts';
 import { createLocalRepositoryKeys, type LocalRepositoryKeys } from '../../server/keys/index.ts';
 import type { Clock } from '../../server/lib/clock.ts';
 
@@ -49,6 +50,8 @@ export interface Place {
   local: LocalRepositoryKeys;
   clock: TestClock;
   cataloguePath: string;
+  /** False: the target's clock follows the test's. */
+  targetKeepsTime: boolean;
   dispose(): Promise<void>;
 }
 
@@ -64,6 +67,7 @@ export async function createPlace(): Promise<Place> {
     local,
     clock: createTestClock(),
     cataloguePath: join(top, 'catalogue.sqlite'),
+    targetKeepsTime: false,
     dispose: () => rm(top, { recursive: true, force: true }),
   };
   await createRepository({
@@ -84,16 +88,18 @@ export interface OpenPlaceOptions {
   catalogue?: string;
 }
 
-export function openPlace(place: Place, options: OpenPlaceOptions = {}): Promise<Repository> {
+export async function openPlace(place: Place, options: OpenPlaceOptions = {}): Promise<Repository> {
   const { local } = place;
+  const target = await openTarget({ kind: 'directory', path: place.path });
   const kit = {
     identity: local.kit.identity,
     repositoryId: local.statement.repositoryId,
     trustRoot: local.trustRoot.publicKey,
   };
   const own = options.writeOnly === true ? local.writeOnlyKeys : local.writeKeys;
+  const skewed = place.targetKeepsTime ? target : { ...target, now: async () => place.clock.now() };
   return openRepository({
-    target: { kind: 'directory', path: place.path },
+    target: skewed,
     keys: options.kit === true ? kit : own,
     cataloguePath: options.catalogue ?? place.cataloguePath,
   });

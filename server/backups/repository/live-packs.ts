@@ -23,11 +23,13 @@ export interface LivePacks {
 /**
  * Stops rather than guesses: as long as one retained snapshot cannot be read, nothing is known to be dead.
  *
+ * @param options `readAll`: read every segment from the target, also those that the catalogue knows.
  * @throws wrong_key, integrity_failure
  */
 export async function findLivePacks(
   repository: Repository,
   snapshotIds: ReadonlySet<string>,
+  options: { readAll: boolean } = { readAll: false },
 ): Promise<LivePacks> {
   const live: LivePacks = { packs: new Set(), segments: new Set(), missingChunks: 0 };
   const reader = openPackReader(repository.target, repository.keys.generations);
@@ -37,7 +39,9 @@ export async function findLivePacks(
       for (const segment of section.segments) {
         if (live.segments.has(segment.chunk)) continue;
         live.segments.add(segment.chunk);
-        await learnSegment(repository, reader, segment);
+        if (options.readAll || !repository.catalogue.knowsSegment(segment.chunk)) {
+          await learnSegment(repository, reader, segment);
+        }
         count(repository, Buffer.from(segment.chunk, 'hex'), live);
         for (const ids of repository.catalogue.segmentChunks(segment.chunk)) count(repository, ids, live);
       }
@@ -60,7 +64,6 @@ async function learnSegment(
   segment: SegmentReference,
 ): Promise<void> {
   const { catalogue, keys } = repository;
-  if (catalogue.knowsSegment(segment.chunk)) return;
   if (isWriteOnly(keys)) {
     throw new HoldfastError(
       'wrong_key',

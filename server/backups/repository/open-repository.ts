@@ -218,8 +218,9 @@ function makeRepository(parts: RepositoryParts): Repository {
       const problems = unreadable.length > 0 ? [makeWarning('missing_object', message, unreadable)] : [];
       return { snapshots, problems };
     },
-    findSnapshot: (wanted) =>
-      readSnapshot(target, keys, catalogue, chooseSnapshot(snapshotReferences, wanted)),
+    async findSnapshot(wanted) {
+      return readSnapshot(target, keys, catalogue, chooseSnapshot(snapshotReferences, wanted));
+    },
     keyringObjects: () => parts.found?.head.keyring?.objects ?? [],
     reports: () => readReports(target, keys),
     async close() {
