@@ -1,0 +1,56 @@
+/** First run, settings, recovery kits, overview, audit, sessions. */
+import type { Static } from 'typebox';
+import type {
+  ApplianceSettings,
+  ApplianceSettingsChange,
+  BeginKitReply,
+  ClaimRequest,
+  HealthCheck,
+  Overview,
+  RecoveryKit,
+  SetupState,
+} from '../../server/appliance/schema.ts';
+import type { AuditPage } from '../../server/audit/schema.ts';
+import type { Session, SignInRequest } from '../../server/identity/schema.ts';
+import { request } from './client.ts';
+
+export type KitRow = RecoveryKit;
+export type KitStart = Static<typeof BeginKitReply>;
+type SettingsChange = Static<typeof ApplianceSettingsChange>;
+export type AuditRows = Static<typeof AuditPage>;
+
+export const getSetup = (): Promise<SetupState> => request('/setup');
+export const claim = (body: ClaimRequest): Promise<Session> =>
+  request('/setup/claim', { method: 'POST', body });
+
+export const getSession = (): Promise<Session> => request('/session');
+export const signIn = (body: SignInRequest): Promise<Session> =>
+  request('/session', { method: 'POST', body });
+export const signOut = (): Promise<void> => request('/session', { method: 'DELETE' });
+
+export const getSettings = (signal?: AbortSignal): Promise<ApplianceSettings> =>
+  request('/settings/appliance', { signal });
+export const putSettings = (body: SettingsChange): Promise<ApplianceSettings> =>
+  request('/settings/appliance', { method: 'PUT', body });
+
+export const listKits = async (signal?: AbortSignal): Promise<KitRow[]> =>
+  (await request<{ items: KitRow[] }>('/recovery-kits', { signal })).items;
+export const beginKit = (recipient: string): Promise<KitStart> =>
+  request('/recovery-kits', { method: 'POST', body: { recipient } });
+export const proveKit = (kitId: string, response: string): Promise<KitRow> =>
+  request(`/recovery-kits/${kitId}/proof`, { method: 'POST', body: { response } });
+
+export const getOverview = (signal?: AbortSignal): Promise<Overview> => request('/overview', { signal });
+export const listHealthChecks = async (signal?: AbortSignal): Promise<HealthCheck[]> =>
+  (await request<{ items: HealthCheck[] }>('/health-checks', { signal })).items;
+
+export const listAudit = (
+  query: {
+    cursor?: string | undefined;
+    limit?: number;
+    action?: string;
+    actorId?: string;
+    objectId?: string;
+  },
+  signal?: AbortSignal,
+): Promise<AuditRows> => request('/audit', { query, signal });

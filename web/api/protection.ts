@@ -1,0 +1,81 @@
+/** Targets, schedules, snapshots, restore tests and runs. */
+import type { Static } from 'typebox';
+import type {
+  ScheduleChange,
+  Schedule,
+  Snapshot,
+  SnapshotFolder,
+  SnapshotPage,
+  TargetProbe,
+  TargetReply,
+  TargetRequest,
+} from '../../server/backups/schema.ts';
+import type { Run, RunLogLine } from '../../server/lib/run-schema.ts';
+import type {
+  KitMaterial,
+  Preflight,
+  RestoreTest,
+  RestoreTestPage,
+  StartRestoreTest,
+} from '../../server/restore-tests/schema.ts';
+import { API, request } from './client.ts';
+
+export type SnapshotRows = Static<typeof SnapshotPage>;
+
+export const listTargets = async (signal?: AbortSignal): Promise<TargetReply[]> =>
+  (await request<{ items: TargetReply[] }>('/targets', { signal })).items;
+export const getTarget = (id: string, signal?: AbortSignal): Promise<TargetReply> =>
+  request(`/targets/${id}`, { signal });
+export const probeNewTarget = (body: TargetRequest): Promise<TargetProbe> =>
+  request('/targets/probe', { method: 'POST', body });
+export const addTarget = (body: TargetRequest): Promise<TargetReply> =>
+  request('/targets', { method: 'POST', body });
+export const probeTarget = (id: string): Promise<TargetProbe> =>
+  request(`/targets/${id}/probe`, { method: 'POST' });
+
+export const listSchedules = async (signal?: AbortSignal): Promise<Schedule[]> =>
+  (await request<{ items: Schedule[] }>('/schedules', { signal })).items;
+export const putSchedule = (name: Schedule['name'], body: Static<typeof ScheduleChange>): Promise<Schedule> =>
+  request(`/schedules/${name}`, { method: 'PUT', body });
+
+export const listSnapshots = (
+  query: { cursor?: string | undefined; limit?: number; state?: string; order?: string },
+  signal?: AbortSignal,
+): Promise<SnapshotRows> => request('/snapshots', { query, signal });
+export const getSnapshot = (id: string, signal?: AbortSignal): Promise<Snapshot> =>
+  request(`/snapshots/${id}`, { signal });
+export const takeSnapshot = (): Promise<Run> => request('/snapshots', { method: 'POST' });
+export const forgetSnapshot = (id: string): Promise<void> =>
+  request(`/snapshots/${id}`, { method: 'DELETE' });
+export const getSnapshotFolder = (
+  id: string,
+  query: { folderId?: string | undefined; cursor?: string | undefined; search?: string; limit?: number },
+  signal?: AbortSignal,
+): Promise<SnapshotFolder> => request(`/snapshots/${id}/content`, { query, signal });
+export const restoreFile = (snapshotId: string, nodeId: string): Promise<Run> =>
+  request(`/snapshots/${snapshotId}/restores`, { method: 'POST', body: { nodeId } });
+
+export const listRuns = async (
+  query: { kind?: string; state?: string },
+  signal?: AbortSignal,
+): Promise<Run[]> => (await request<{ items: Run[] }>('/runs', { query, signal })).items;
+export const getRun = (id: string, signal?: AbortSignal): Promise<Run> => request(`/runs/${id}`, { signal });
+export const getRunLog = async (id: string, signal?: AbortSignal): Promise<RunLogLine[]> =>
+  (await request<{ items: RunLogLine[] }>(`/runs/${id}/log`, { signal })).items;
+export const cancelRun = (id: string): Promise<Run> => request(`/runs/${id}/cancel`, { method: 'POST' });
+
+export const listRestoreTests = (
+  query: { cursor?: string | undefined; limit?: number },
+  signal?: AbortSignal,
+): Promise<RestoreTestPage> => request('/restore-tests', { query, signal });
+export const getRestoreTest = (id: string, signal?: AbortSignal): Promise<RestoreTest> =>
+  request(`/restore-tests/${id}`, { signal });
+export const startRestoreTest = (body: StartRestoreTest): Promise<RestoreTest> =>
+  request('/restore-tests', { method: 'POST', body });
+export const getPreflight = (
+  query: { snapshotId: string; targetId: string; mode: string },
+  signal?: AbortSignal,
+): Promise<Preflight> => request('/restore-tests/preflight', { query, signal });
+export const getKitMaterial = (targetId: string): Promise<KitMaterial> =>
+  request('/restore-tests/kit-material', { query: { targetId } });
+export const reportUrl = (id: string): string => `${API}/restore-tests/${id}/report`;

@@ -1,0 +1,153 @@
+/**
+ * Files on their way to the appliance: a few at once, each with its progress, and each can be cancelled or tried again. They go on
+ * while the person looks at other pages; leaving the site is warned about.
+ */
+import { CHANGE_HEADERS, errorOf, offlineError, queryText, type ApiError } from './client.ts';
+import { uploadUrl } from './files.ts';
+import { createRateMeter } from '../lib/rate.ts';
+
+const AT_ONCE = 3;
+
+type UploadState = 'waiting' | 'running' | 'done' | 'failed' | 'conflict' | 'cancelled';
+
+export interface Upload {
+  id: number;
+  folderId: string;
+  name: string;
+  sizeBytes: number;
+  sentBytes: number;
+  bytesPerSecond: number;
+  leftMs: number | undefined;
+  state: UploadState;
+  error: ApiError | undefined;
+}
+
+interface Work {
+  file: File;
+  onConflict: 'refuse' | 'replace' | 'rename';
+  request: XMLHttpRequest | undefined;
+}
+
+let list = $state<Upload[]>([]);
+const work = new Map<number, Work>();
+const listeners = new Set<(folderId: string) => void>();
+let next = 1;
+
+export const uploads = {
+  get list(): readonly Upload[] {
+    return list;
+  },
+  get running(): number {
+    return list.filter((upload) => upload.state === 'running' || upload.state === 'waiting').length;
+  },
+  add(folderId: string, files: Iterable<File>): void {
+    for (const file of files) {
+      const id = next++;
+      work.set(id, { file, onConflict: 'refuse', request: undefined });
+      list.push({
+        id,
+        folderId,
+        name: file.name,
+        sizeBytes: file.size,
+        sentBytes: 0,
+        bytesPerSecond: 0,
+        leftMs: undefined,
+        state: 'waiting',
+        error: undefined,
+      });
+    }
+    pump();
+  },
+  cancel(id: number): void {
+    const upload = find(id);
+    if (!upload) return;
+    upload.state = 'cancelled';
+    work.get(id)?.request?.abort();
+    pump();
+  },
+  retry(id: number, onConflict: Work['onConflict'] = 'refuse'): void {
+    const upload = find(id);
+    const task = work.get(id);
+    if (!upload || !task) return;
+    task.onConflict = onConflict;
+    upload.state = 'waiting';
+    upload.error = undefined;
+    upload.sentBytes = 0;
+    pump();
+  },
+  /** Takes those that have ended off the list. */
+  clear(): void {
+    for (const upload of list) if (!isOpen(upload)) work.delete(upload.id);
+    list = list.filter(isOpen);
+  },
+};
+
+/** Calls `listener` with the folder whenever a file has arrived. Call while a component starts. */
+export function onUploaded(listener: (folderId: string) => void): void {
+  $effect(() => {
+    listeners.add(listener);
+    return () => {
+      listeners.delete(listener);
+    };
+  });
+}
+
+function isOpen(upload: Upload): boolean {
+  return upload.state === 'running' || upload.state === 'waiting';
+}
+
+function find(id: number): Upload | undefined {
+  return list.find((upload) => upload.id === id);
+}
+
+function pump(): void {
+  const running = list.filter((upload) => upload.state === 'running').length;
+  const waiting = list
+    .filter((upload) => upload.state === 'waiting')
+    .slice(0, Math.max(0, AT_ONCE - running));
+  for (const upload of waiting) send(upload);
+}
+
+function send(upload: Upload): void {
+  const task = work.get(upload.id);
+  if (!task) return;
+  const request = new XMLHttpRequest();
+  task.request = request;
+  upload.state = 'running';
+  const meter = createRateMeter();
+  request.upload.onprogress = (event) => {
+    upload.sentBytes = event.loaded;
+    const rate = meter(event.loaded, upload.sizeBytes, performance.now());
+    upload.bytesPerSecond = rate.bytesPerSecond;
+    upload.leftMs = rate.leftMs;
+  };
+  request.onload = () => {
+    ended(
+      upload,
+      request.status >= 200 && request.status < 300
+        ? undefined
+        : errorOf(request.status, request.responseText),
+    );
+  };
+  request.onerror = () => {
+    ended(upload, offlineError());
+  };
+  const mtime = (BigInt(Math.max(0, task.file.lastModified)) * 1_000_000n).toString();
+  const query = queryText({ name: upload.name, mtime, onConflict: task.onConflict });
+  request.open('PUT', uploadUrl(upload.folderId) + query);
+  request.setRequestHeader('content-type', 'application/octet-stream');
+  for (const [name, value] of Object.entries(CHANGE_HEADERS)) request.setRequestHeader(name, value);
+  request.send(task.file);
+}
+
+function ended(upload: Upload, error: ApiError | undefined): void {
+  if (upload.state !== 'running') return;
+  upload.error = error;
+  upload.state = error === undefined ? 'done' : error.code === 'conflict' ? 'conflict' : 'failed';
+  if (error === undefined) {
+    upload.sentBytes = upload.sizeBytes;
+    work.delete(upload.id);
+    for (const listener of listeners) listener(upload.folderId);
+  }
+  pump();
+}

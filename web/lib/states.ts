@@ -1,0 +1,47 @@
+/** What a state is called and how it looks: always icon, word and colour together. */
+export type Tone = 'ok' | 'info' | 'warn' | 'bad' | 'neutral';
+
+export interface StateLook {
+  tone: Tone;
+  label: string;
+}
+
+const LOOKS: Record<string, StateLook> = {
+  // Runs and steps
+  queued: { tone: 'info', label: 'Queued' },
+  waiting: { tone: 'neutral', label: 'Waiting' },
+  running: { tone: 'info', label: 'Running' },
+  succeeded: { tone: 'ok', label: 'Done' },
+  partial: { tone: 'warn', label: 'Partial' },
+  failed: { tone: 'bad', label: 'Failed' },
+  cancelled: { tone: 'neutral', label: 'Cancelled' },
+  passed: { tone: 'ok', label: 'Passed' },
+  skipped: { tone: 'neutral', label: 'Skipped' },
+  // Snapshots and targets
+  stored: { tone: 'info', label: 'Stored' },
+  forgotten: { tone: 'neutral', label: 'Forgotten' },
+  active: { tone: 'ok', label: 'Active' },
+  retired: { tone: 'neutral', label: 'Retired' },
+  // Proof
+  'kit-proven': { tone: 'ok', label: 'Kit proven' },
+  'data-proven': { tone: 'ok', label: 'Data proven' },
+  'needs-kit': { tone: 'warn', label: 'Needs kit' },
+  proven: { tone: 'ok', label: 'Proven' },
+  unproven: { tone: 'warn', label: 'Unproven' },
+  overdue: { tone: 'warn', label: 'Overdue' },
+  // Checks
+  ok: { tone: 'ok', label: 'OK' },
+  warn: { tone: 'warn', label: 'Attention' },
+  bad: { tone: 'bad', label: 'Problem' },
+  // Audit
+  done: { tone: 'ok', label: 'Done' },
+  refused: { tone: 'warn', label: 'Refused' },
+  // Content of a snapshot against the present
+  same: { tone: 'neutral', label: 'Unchanged since' },
+  changed: { tone: 'info', label: 'Changed since' },
+  deleted: { tone: 'warn', label: 'Deleted since' },
+};
+
+export function lookOf(state: string): StateLook {
+  return LOOKS[state] ?? { tone: 'neutral', label: state };
+}

@@ -1,0 +1,90 @@
+/** The whole site: every address, what builds it and what shows it. Pages are loaded when they are first opened. */
+import type { Component } from 'svelte';
+import { queryText } from './api/client.ts';
+
+export const paths = {
+  overview: () => '/',
+  files: (folderId?: string) => (folderId === undefined ? '/files' : `/files/${folderId}`),
+  snapshots: () => '/snapshots',
+  snapshot: (id: string) => `/snapshots/${id}`,
+  snapshotContent: (id: string, folderId?: string) =>
+    `/snapshots/${id}/content${queryText({ folder: folderId })}`,
+  restoreTests: () => '/restore-tests',
+  newRestoreTest: (choice: { snapshot?: string; target?: string; step?: string; key?: string } = {}) =>
+    `/restore-tests/new${queryText(choice)}`,
+  restoreTest: (id: string) => `/restore-tests/${id}`,
+  targets: () => '/targets',
+  newTarget: () => '/targets/new',
+  target: (id: string) => `/targets/${id}`,
+  keys: () => '/keys',
+  newKit: () => '/keys/new-kit',
+  audit: (filter: { object?: string } = {}) => `/audit${queryText(filter)}`,
+  settings: () => '/settings',
+  schedules: () => '/settings/schedules',
+  appearance: () => '/settings/appearance',
+  setup: (step = '') => `/setup${step === '' ? '' : `/${step}`}`,
+  run: (id: string) => `/runs/${id}`,
+};
+
+/** What a page is given: the parts of its address. */
+export type PageComponent = Component<{ params: Record<string, string> }>;
+type Audience = 'everyone' | 'operations' | 'administrators' | 'owner';
+
+interface Route {
+  pattern: string;
+  audience: Audience;
+  load: () => Promise<{ default: PageComponent }>;
+}
+
+const route = (pattern: string, audience: Audience, load: () => Promise<unknown>): Route => ({
+  pattern,
+  audience,
+  load: load as Route['load'],
+});
+
+export const routes: readonly Route[] = [
+  route('/', 'operations', () => import('./pages/appliance/OverviewPage.svelte')),
+  route('/files', 'everyone', () => import('./pages/workspaces/FilesPage.svelte')),
+  route('/files/:folderId', 'everyone', () => import('./pages/workspaces/FilesPage.svelte')),
+  route('/snapshots', 'operations', () => import('./pages/backups/SnapshotsPage.svelte')),
+  route('/snapshots/:id', 'operations', () => import('./pages/backups/SnapshotPage.svelte')),
+  route('/snapshots/:id/content', 'everyone', () => import('./pages/backups/SnapshotContentPage.svelte')),
+  route('/restore-tests', 'operations', () => import('./pages/restore-tests/RestoreTestsPage.svelte')),
+  route(
+    '/restore-tests/new',
+    'administrators',
+    () => import('./pages/restore-tests/NewRestoreTestPage.svelte'),
+  ),
+  route('/restore-tests/:id', 'operations', () => import('./pages/restore-tests/RestoreTestPage.svelte')),
+  route('/targets', 'operations', () => import('./pages/backups/TargetsPage.svelte')),
+  route('/targets/new', 'administrators', () => import('./pages/backups/NewTargetPage.svelte')),
+  route('/targets/:id', 'operations', () => import('./pages/backups/TargetPage.svelte')),
+  route('/keys', 'operations', () => import('./pages/appliance/KeysPage.svelte')),
+  route('/keys/new-kit', 'owner', () => import('./pages/appliance/NewKitPage.svelte')),
+  route('/audit', 'operations', () => import('./pages/audit/AuditPage.svelte')),
+  route('/settings', 'operations', () => import('./pages/appliance/SettingsPage.svelte')),
+  route('/settings/schedules', 'operations', () => import('./pages/appliance/SchedulesPage.svelte')),
+  route('/settings/appearance', 'everyone', () => import('./pages/appliance/AppearancePage.svelte')),
+  route('/runs/:id', 'operations', () => import('./pages/runs/RunPage.svelte')),
+];
+
+/** The route of an address and its parts; undefined when there is none. */
+export function matchRoute(path: string): { route: Route; params: Record<string, string> } | undefined {
+  const parts = path.replace(/\/+$/, '').split('/');
+  for (const candidate of routes) {
+    const params = matchParts(candidate.pattern.replace(/\/$/, '').split('/'), parts);
+    if (params) return { route: candidate, params };
+  }
+  return undefined;
+}
+
+function matchParts(pattern: string[], parts: string[]): Record<string, string> | undefined {
+  if (pattern.length !== parts.length) return undefined;
+  const params: Record<string, string> = {};
+  for (const [index, part] of pattern.entries()) {
+    const given = parts[index] ?? '';
+    if (part.startsWith(':')) params[part.slice(1)] = given;
+    else if (part !== given) return undefined;
+  }
+  return params;
+}

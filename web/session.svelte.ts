@@ -1,0 +1,100 @@
+/** Who is here, what stage the appliance is in, and what a role may see. The server decides; this only spares useless requests. */
+import { claim, getSession, getSetup, signIn, signOut } from './api/appliance.ts';
+import { ApiError, asApiError, whenSignedOut } from './api/client.ts';
+import type { Role, Session, SetupState } from './api/shapes.ts';
+
+type Phase = 'loading' | 'unreachable' | 'unclaimed' | 'signed-out' | 'signed-in';
+
+let phase = $state<Phase>('loading');
+let current = $state.raw<Session>();
+let setup = $state.raw<SetupState>();
+let failure = $state.raw<ApiError>();
+let notice = $state('');
+
+function signedIn(session: Session): void {
+  current = session;
+  notice = '';
+  phase = 'signed-in';
+}
+
+function signedOut(reason: string): void {
+  current = undefined;
+  notice = reason;
+  phase = 'signed-out';
+}
+
+whenSignedOut(() => {
+  if (phase === 'signed-in') signedOut('Your session has ended. Sign in to go on where you were.');
+});
+
+export const session = {
+  get phase(): Phase {
+    return phase;
+  },
+  get current(): Session | undefined {
+    return current;
+  },
+  get setup(): SetupState | undefined {
+    return setup;
+  },
+  get failure(): ApiError | undefined {
+    return failure;
+  },
+  /** Why the sign-in page is shown, when there is a reason. */
+  get notice(): string {
+    return notice;
+  },
+  /** True when the person has one of the roles. */
+  is(...roles: Role[]): boolean {
+    return current !== undefined && roles.includes(current.user.role);
+  },
+  get administrator(): boolean {
+    return session.is('owner', 'admin');
+  },
+  /** May read snapshots, tests, targets and the rest of operations. */
+  get operations(): boolean {
+    return session.is('owner', 'admin', 'auditor');
+  },
+
+  async start(): Promise<void> {
+    phase = 'loading';
+    try {
+      setup = await getSetup();
+      if (!setup.claimed) {
+        phase = 'unclaimed';
+        return;
+      }
+      signedIn(await getSession());
+      setup = await getSetup();
+    } catch (error) {
+      failure = asApiError(error);
+      if (failure.status === 401) signedOut('');
+      else phase = 'unreachable';
+    }
+  },
+  /** Reads the banners and the steps of the first run again, after an act that may change them. */
+  async refresh(): Promise<void> {
+    try {
+      [current, setup] = await Promise.all([getSession(), getSetup()]);
+    } catch (error) {
+      if (asApiError(error).status === 401)
+        signedOut('Your session has ended. Sign in to go on where you were.');
+    }
+  },
+  async claim(request: Parameters<typeof claim>[0]): Promise<void> {
+    signedIn(await claim(request));
+    setup = await getSetup();
+  },
+  async signIn(email: string, password: string): Promise<void> {
+    signedIn(await signIn({ email, password }));
+    setup = await getSetup();
+  },
+  async signOut(reason = 'You have signed out.'): Promise<void> {
+    try {
+      await signOut();
+    } catch {
+      // Gone already, or out of reach: this browser forgets it either way, and the server lets it expire.
+    }
+    signedOut(reason);
+  },
+};
