@@ -3,6 +3,7 @@ import { statfs } from 'node:fs/promises';
 import type { Database } from '../lib/db.ts';
 import { listRuns } from '../lib/runs.ts';
 import { listSchedules } from '../lib/schedules.ts';
+import { readTestSchedule } from '../restore-tests/index.ts';
 import { checkHealth, readDataDisk, type HealthDeps } from './health.ts';
 import {
   countLiveFiles,
@@ -47,7 +48,6 @@ export async function readOverview(deps: OverviewDeps): Promise<Overview> {
     return row && { enabled: row.enabled, nextDueAt: row.next_due_at, lastDueAt: row.last_due_at };
   };
   const snapshotOverdue = isOverdue(schedule('snapshot'), snapshot?.taken_at ?? null, now);
-  const restoreTestOverdue = isOverdue(schedule('restore-test'), proof?.finished_at ?? null, now);
   const lastSnapshot = snapshot === undefined ? null : toLastSnapshot(snapshot);
   const { verdict, sentences } = decideVerdict({
     targets: targets.map((target) => ({
@@ -58,7 +58,7 @@ export async function readOverview(deps: OverviewDeps): Promise<Overview> {
     lastSnapshot,
     lastProven: proof === undefined ? null : toProofFacts(proof),
     snapshotOverdue,
-    restoreTestOverdue,
+    restoreTestOverdue: testSchedule.overdue,
   });
   return {
     verdict,
@@ -67,8 +67,8 @@ export async function readOverview(deps: OverviewDeps): Promise<Overview> {
     lastProven: proof === undefined ? null : toLastProven(proof),
     targets: await Promise.all(targets.map(toTarget)),
     nextSnapshotAt: nextOf(schedule('snapshot')),
-    nextRestoreTestAt: nextOf(schedule('restore-test')),
-    restoreTestOverdue,
+    nextRestoreTestAt: testSchedule.nextDueAt,
+    restoreTestOverdue: testSchedule.overdue,
     snapshotOverdue,
     dataDisk,
     protects,

@@ -17,11 +17,21 @@ export interface Person {
   sessionId: string;
 }
 
+export interface RouteAccess {
+  method: string;
+  url: string;
+  access: Access;
+}
+
 declare module 'fastify' {
   interface FastifyContextConfig {
     access?: Access;
     /** A request that a page makes by itself: it does not count as activity. */
     background?: boolean;
+  }
+  interface FastifyInstance {
+    /** Every route and who may call it; complete when the server is ready. */
+    routeAccess: readonly RouteAccess[];
   }
   interface FastifyRequest {
     /** Who asks. @throws HoldfastError `unauthenticated` on a route that does not require a signed-in person. */
@@ -99,11 +109,8 @@ export function openToEveryone(scope: FastifyInstance): void {
 
 function prepareRequests(app: FastifyInstance): void {
   app.decorateRequest('signedIn', undefined);
-  app.decorateRequest('actor', {
-    getter(): Actor {
-      throw new HoldfastError('internal', 'The access guard has not seen this request');
-    },
-  });
+  // The guard's own hook, the first of all, sets it on every request.
+  app.decorateRequest('actor', null as unknown as Actor);
   app.decorateRequest('person', {
     getter(): Person {
       const person = (this as FastifyRequest).signedIn;
@@ -112,13 +119,21 @@ function prepareRequests(app: FastifyInstance): void {
     },
   });
   const routes: RouteOptions[] = [];
+  const known: RouteAccess[] = [];
+  app.decorate('routeAccess', known);
   app.addHook('onRoute', (route) => void routes.push(route));
   // Not in onRoute itself: a scope's own hook may still give access to what a third-party plugin registers there.
   app.addHook('onReady', async () => {
-    const open = routes.filter((route) => route.config?.access === undefined);
+    const open: string[] = [];
+    for (const route of routes) {
+      const access = route.config?.access;
+      for (const method of [route.method].flat()) {
+        if (access === undefined) open.push(`${method} ${route.url}`);
+        else known.push({ method, url: route.url, access });
+      }
+    }
     if (open.length === 0) return;
-    const names = open.map((route) => `${String(route.method)} ${route.url}`).join(', ');
-    throw new HoldfastError('internal', `These routes do not say who may call them: ${names}`);
+    throw new HoldfastError('internal', `These routes do not say who may call them: ${open.join(', ')}`);
   });
 }
 

@@ -4,6 +4,7 @@ export {
   installConsoleGuard,
   openToEveryone,
   type GuardDeps,
+  type RouteAccess,
   type Person,
 } from './access.ts';
 export { PASSWORD_MAX_BYTES, PASSWORD_MIN_BYTES } from './password-policy.ts';

@@ -1,0 +1,69 @@
+import type { Command } from 'commander';
+import { HoldfastError } from '../../lib/errors.ts';
+import type { RestoreTest } from '../../restore-tests/index.ts';
+import { addCommand, type CommandContext } from '../command.ts';
+import { chooseSnapshot, startKitTest } from '../kit-test.ts';
+import { describeEnd, followRun, runExitCode } from '../runs.ts';
+import { readWholeKit } from '../secrets.ts';
+
+interface Options {
+  mode: string;
+  snapshot?: string;
+  kit?: string;
+}
+
+export function addRestoreTest(program: Command): void {
+  addCommand<Options>(
+    program,
+    'restore-test',
+    'Restore a snapshot into a scratch place and check it; ends with 1 when a check failed',
+    (command) =>
+      command
+        .option('--mode <mode>', 'quick (a sample) or full', 'quick')
+        .option('--snapshot <id>', 'which one; the newest when absent')
+        .option('--kit <file>', 'open the backup with this recovery kit, to prove the kit'),
+    async (context, options) => {
+      const client = context.control();
+      const started = await start(context, options);
+      const run = await followRun(client, context.output, started.runId);
+      const test = await client.get<RestoreTest>(`/restore-tests/${started.id}`);
+      const text = test.checks.length > 0 ? describe(test) : describeEnd(run);
+      context.output.result({ run, restoreTest: test }, text);
+      return runExitCode(run);
+    },
+  );
+}
+
+async function start({ control }: CommandContext, options: Options): Promise<RestoreTest> {
+  const { mode } = options;
+  if (mode !== 'quick' && mode !== 'full')
+    throw new HoldfastError('invalid_input', '--mode is quick or full');
+  const client = control();
+  if (options.kit !== undefined) {
+    const kit = await readWholeKit(options.kit);
+    return startKitTest(client, {
+      kitId: kit.kitId,
+      identity: kit.ageIdentity,
+      trustRoot: kit.trustRoot,
+      mode,
+      ...(options.snapshot === undefined ? {} : { snapshotId: options.snapshot }),
+    });
+  }
+  const chosen = await chooseSnapshot(client, options.snapshot);
+  return client.send<RestoreTest>('POST', '/restore-tests', { ...chosen, mode, keySource: 'test-identity' });
+}
+
+function describe(test: RestoreTest): string {
+  const seconds = test.rtoMs === null ? '' : `, ${(test.rtoMs / 1000).toFixed(1)} s`;
+  const verdict = test.grade === null ? test.state.toUpperCase() : test.grade.toUpperCase().replace('-', ' ');
+  const lines = test.checks.map((check) => {
+    const mark = { passed: 'ok  ', failed: 'BAD ', skipped: 'skip' }[check.state];
+    const found =
+      check.state === 'failed' ? `: expected ${check.expected}, found ${check.found}` : `: ${check.found}`;
+    return `${mark}  ${check.label}${found}`;
+  });
+  return [
+    `${verdict}  snapshot ${test.snapshotId.slice(0, 12)} from ${test.targetName}${seconds}`,
+    ...lines,
+  ].join('\n');
+}
