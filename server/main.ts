@@ -4,8 +4,9 @@
  */
 import { chmod, rm } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
-import { currentBanners, isClaimed, prepareAppliance } from './appliance/index.ts';
+import { isClaimed, currentBanners, prepareAppliance } from './appliance/index.ts';
 import { buildApp, buildConsoleApp } from './app.ts';
+import { createSnapshotBrowser } from './backups/index.ts';
 import type { Deps } from './deps.ts';
 import { startScheduler } from './jobs.ts';
 import { connectKeyd, credentialPath, openSealer } from './keys/index.ts';
@@ -15,6 +16,7 @@ import { dataPaths } from './lib/data-folder.ts';
 import { appAddress } from './lib/database-setup.ts';
 import { openDatabase } from './lib/db.ts';
 import { createLog } from './lib/log.ts';
+import { listenForRuns } from './lib/run-listener.ts';
 import { shortPath } from './lib/sockets.ts';
 import { loadTlsIdentity } from './lib/tls.ts';
 import { prepareWorkspaces } from './workspaces/index.ts';
@@ -57,6 +59,8 @@ async function stop(why: string): Promise<void> {
   scheduler.stop();
   redirect?.close();
   await Promise.all([app.close(), consoleApp.close()]);
+  deps.snapshotBrowser.stop();
+  await deps.runListener.close();
   deps.sealer.close();
   await deps.keys.close();
   await deps.db.destroy();
@@ -82,6 +86,8 @@ async function connectDeps(settings: Config): Promise<Deps> {
     databaseAddress,
     keys,
     sealer: openSealer(keys),
+    runListener: listenForRuns(databaseAddress, 'holdfast server listen', log),
+    snapshotBrowser: createSnapshotBrowser({ keys, log }),
     origins: settings.origins,
     isClaimed: () => isClaimed(db),
     banners: () => currentBanners({ db, keys, clock: systemClock }),

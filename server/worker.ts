@@ -3,9 +3,10 @@
  * is cancelled or uses much memory takes nothing else with it.
  */
 import { join } from 'node:path';
+import { connectKeyd, credentialPath } from './keys/index.ts';
 import { systemClock } from './lib/clock.ts';
 import { childEnvironment, loadConfig } from './lib/config.ts';
-import { sweepScratch } from './lib/data-folder.ts';
+import { dataPaths, sweepScratch } from './lib/data-folder.ts';
 import { appAddress } from './lib/database-setup.ts';
 import { openDatabase } from './lib/db.ts';
 import { createLog } from './lib/log.ts';
@@ -24,6 +25,13 @@ const config = loadConfig();
 const log = createLog(config.logLevel, 'worker');
 const address = appAddress(config);
 const db = openDatabase(address, { name: 'holdfast worker', max: 3 });
+const paths = dataPaths(config.dataDir);
+const keys = await connectKeyd({
+  socketPath: paths.keydSocket,
+  credentialFile: credentialPath(paths.run, 'worker'),
+  role: 'worker',
+  clock: systemClock,
+});
 const children = new Map<string, ChildProcess>();
 let stopping = false;
 let looking = Promise.resolve();
@@ -51,6 +59,9 @@ async function takeRuns(): Promise<void> {
   while (!stopping && children.size < MOST_AT_ONCE) {
     const run = await takeQueuedRun(db, systemClock);
     if (run === undefined) return;
+    const { keySource } = run.input as { keySource?: string };
+    // A kit test opens the backup with what the kit's holder lent, and with nothing of this appliance.
+    if (keySource !== 'recovery-kit') await keys.lend(run.id, null, { testIdentity: true, liveKeys: true });
     startRun(run.id, run.kind);
   }
 }
@@ -119,6 +130,7 @@ async function stop(): Promise<void> {
   await looking;
   await Promise.all([...children.values()].map(endOf));
   await listener.close();
+  await keys.close();
   await db.destroy();
   process.exit(0);
 }

@@ -11,7 +11,14 @@ import {
   showSnapshot,
   showSnapshots,
 } from './list-snapshots.ts';
-import { addTarget, probeAgain, retireTarget, showTargets, toTargetReply, tryTarget } from './manage-targets.ts';
+import {
+  addTarget,
+  probeAgain,
+  retireTarget,
+  showTargets,
+  toTargetReply,
+  tryTarget,
+} from './manage-targets.ts';
 import { getTarget } from './queries.ts';
 import { runRoutes, type RunRouteDeps } from './run-routes.ts';
 import {
@@ -90,7 +97,12 @@ function targetRoutes(deps: BackupDeps): FastifyPluginAsyncTypebox {
       '/targets/:id/retire',
       {
         config: { access: ADMINISTRATORS },
-        schema: { tags, summary: 'Stop sending to a target', params: TargetParams, response: { 200: TargetReply } },
+        schema: {
+          tags,
+          summary: 'Stop sending to a target',
+          params: TargetParams,
+          response: { 200: TargetReply },
+        },
       },
       ({ params, actor }) => retireTarget(deps, actor, params.id),
     );
@@ -101,7 +113,8 @@ function targetRoutes(deps: BackupDeps): FastifyPluginAsyncTypebox {
           config: { access: ADMINISTRATORS },
           schema: {
             tags,
-            summary: kind === 'verify' ? 'Read back and check everything stored' : 'Reclaim what no snapshot needs',
+            summary:
+              kind === 'verify' ? 'Read back and check everything stored' : 'Reclaim what no snapshot needs',
             response: { 202: Run },
           },
         },
@@ -178,7 +191,7 @@ function snapshotRoutes(deps: BackupDeps): FastifyPluginAsyncTypebox {
         },
       },
       async ({ params, body, person, actor }, reply) =>
-        reply.status(202).send(await requestFileRestore(deps, { person, actor }, params.id, body.nodeId)),
+        reply.status(202).send(await requestFileRestore(deps, { person, actor }, params.id, body)),
     );
   };
 }

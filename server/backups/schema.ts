@@ -123,7 +123,7 @@ export const SnapshotFolderQuery = Type.Object({
 });
 
 /** Restores one file beside the present one, under a name that says so. Reply: the run. */
-export const RestoreFileRequest = Type.Object({ nodeId: Id });
+export const RestoreFileRequest = Type.Object({ folderId: Id, nodeId: Id });
 
 export const Schedule = Type.Object({
   name: Type.Union([Type.Literal('snapshot'), Type.Literal('restore-test')]),
@@ -140,7 +140,10 @@ export const ScheduleChange = Type.Object({
 });
 
 /** What may be done with a snapshot in which state; the server enforces it, the UI says why not. */
-export const snapshotCan: Record<SnapshotState, { browse: boolean; restore: boolean; test: boolean; forget: boolean }> = {
+export const snapshotCan: Record<
+  SnapshotState,
+  { browse: boolean; restore: boolean; test: boolean; forget: boolean }
+> = {
   stored: { browse: true, restore: true, test: true, forget: true },
   partial: { browse: true, restore: true, test: true, forget: true },
   forgotten: { browse: false, restore: false, test: false, forget: false },

@@ -46,7 +46,8 @@ export async function runSnapshot(deps: SnapshotRunDeps, run: RunContext): Promi
     const outcome = await withAdvisoryLock(
       deps.db,
       'repositoryWork',
-      () => withAdvisoryLock(deps.db, 'fileCollection', () => snapshotTo(deps, run, target), { shared: true }),
+      () =>
+        withAdvisoryLock(deps.db, 'fileCollection', () => snapshotTo(deps, run, target), { shared: true }),
       { tryOnly: true },
     );
     if (outcome !== undefined) return outcome;
@@ -73,7 +74,11 @@ async function snapshotTo(deps: SnapshotRunDeps, run: RunContext, target: Target
       progress: (progress) => run.report(toRunProgress(progress)),
     });
     try {
-      const copied = await copySources(deps, run, { chunks, chunking: generation.chunking, last: await lastSections(open) });
+      const copied = await copySources(deps, run, {
+        chunks,
+        chunking: generation.chunking,
+        last: await lastSections(open),
+      });
       await run.step('Storing what is left');
       const totals = await chunks.finish();
       await open.writer.flush();
@@ -133,7 +138,8 @@ async function copySources(
       });
     },
   });
-  if (appliance === undefined) throw new HoldfastError('internal', 'The database was copied without its facts');
+  if (appliance === undefined)
+    throw new HoldfastError('internal', 'The database was copied without its facts');
   await run.step('Copying the files');
   const parent = last.get(FILES_SECTION);
   const files = await chunks.addTree(dataPaths(deps.dataDir).files, {

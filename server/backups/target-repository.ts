@@ -6,7 +6,12 @@ import { dataPaths } from '../lib/data-folder.ts';
 import type { Database } from '../lib/db.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import type { RunContext } from '../lib/runs.ts';
-import type { RepositoryGeneration, RepositoryReadKeys, RepositoryWriteKeys, TargetConfig } from './engine.ts';
+import type {
+  RepositoryGeneration,
+  RepositoryReadKeys,
+  RepositoryWriteKeys,
+  TargetConfig,
+} from './engine.ts';
 import { targetConfigOf } from './manage-targets.ts';
 import type { TargetRow } from './queries.ts';
 import { createRepository } from './repository/create-repository.ts';
@@ -68,7 +73,14 @@ export async function withTargetRepository<T>(
   const holder = await applianceId(deps.db);
   if (target.last_ok_at === null) {
     const keysObject = await deps.keys.keysObject();
-    const made = { target: config, keys: applianceKeys, keysObject, cataloguePath: path, holder, clock: deps.clock };
+    const made = {
+      target: config,
+      keys: applianceKeys,
+      keysObject,
+      cataloguePath: path,
+      holder,
+      clock: deps.clock,
+    };
     await createRepository(made);
   }
   const identity = await takeTestIdentity(deps.keys, run.runId);

@@ -1,0 +1,118 @@
+/** The browsing process's side: repositories and snapshots stay open between questions. */
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { KeyClient } from '../keys/index.ts';
+import { HoldfastError, messageOf } from '../lib/errors.ts';
+import type { FolderLine } from './appliance-queries.ts';
+import { openChunkReader, type ChunkReader } from './pipeline/chunk-reader.ts';
+import { openRepository, type Repository } from './repository/open-repository.ts';
+import type { BrowseAnswer, BrowseQuestion } from './snapshot-browser.ts';
+import { openSnapshotListing, type SnapshotListing } from './snapshot-listing.ts';
+import { takeTestIdentity } from './target-repository.ts';
+
+/** Ancestors of a folder; a longer chain is a loop. */
+const DEEPEST = 1_000;
+
+interface BrowsingOptions {
+  keys: KeyClient;
+  /** A catalogue of its own: the one beside it belongs to the run that writes. */
+  catalogueDir: string;
+  runId: string;
+}
+
+export interface Browsing {
+  answer(message: unknown): Promise<BrowseAnswer>;
+  close(): Promise<void>;
+}
+
+/** @throws HoldfastError when the test identity is not there or the repository cannot be opened: told with the first answer. */
+export async function answerBrowsing(options: BrowsingOptions): Promise<Browsing> {
+  const identity = takeTestIdentity(options.keys, options.runId);
+  identity.catch(() => undefined);
+  const status = await options.keys.status();
+  await mkdir(options.catalogueDir, { recursive: true, mode: 0o700 });
+  const opened = new Map<string, Promise<OpenSnapshot>>();
+
+  const open = async (question: BrowseQuestion): Promise<OpenSnapshot> => {
+    const { repositoryId, trustRoot } = status.repository;
+    const known = await identity;
+    if (repositoryId === null || trustRoot === null || known === undefined) {
+      throw new HoldfastError('wrong_state', 'This appliance keeps no key that opens its backups', {
+        hint: 'Restore with the recovery kit: `holdfast restore --from TARGET --kit FILE`.',
+      });
+    }
+    const repository = await openRepository({
+      target: { kind: 'directory', path: question.targetPath },
+      keys: { identity: known, repositoryId, trustRoot: Buffer.from(trustRoot, 'base64') },
+      cataloguePath: join(options.catalogueDir, `${repositoryId}.sqlite`),
+    });
+    const reader = await openChunkReader({
+      target: repository.target.config,
+      generations: repository.keys.generations,
+      catalogue: repository.catalogue,
+    });
+    const snapshot = await repository.findSnapshot(question.snapshotId);
+    return { repository, reader, listing: openSnapshotListing(reader, snapshot) };
+  };
+  return {
+    answer: async (message) => {
+      const question = message as BrowseQuestion;
+      const key = `${question.targetPath} ${question.snapshotId}`;
+      try {
+        let snapshot = opened.get(key);
+        if (snapshot === undefined) {
+          await closeAll(opened);
+          snapshot = open(question);
+          opened.set(key, snapshot);
+        }
+        const { listing } = await snapshot;
+        const nodes = await listing.nodes(question.folderId);
+        return { id: question.id, ancestors: await ancestorsOf(listing, question.folderId), nodes };
+      } catch (error) {
+        opened.delete(key);
+        return { id: question.id, error: describe(error) };
+      }
+    },
+    close: () => closeAll(opened),
+  };
+}
+
+interface OpenSnapshot {
+  repository: Repository;
+  reader: ChunkReader;
+  listing: SnapshotListing;
+}
+
+async function closeAll(opened: Map<string, Promise<OpenSnapshot>>): Promise<void> {
+  const open = [...opened.values()];
+  opened.clear();
+  for (const one of open) {
+    const snapshot = await one.catch(() => undefined);
+    await snapshot?.reader.close();
+    await snapshot?.repository.close();
+  }
+}
+
+/** From the top folder down to the folder itself. */
+async function ancestorsOf(listing: SnapshotListing, folderId: string): Promise<FolderLine[]> {
+  const folders = await listing.folders();
+  const chain: FolderLine[] = [];
+  for (let id: string | null = folderId; id !== null && chain.length < DEEPEST;) {
+    const folder: FolderLine | undefined = folders.get(id);
+    if (folder === undefined) break;
+    chain.unshift(folder);
+    id = folder.parentId;
+  }
+  return chain;
+}
+
+function describe(error: unknown): { code: HoldfastError['code']; message: string; hint?: string } {
+  if (!(error instanceof HoldfastError)) {
+    return { code: 'internal', message: `The snapshot cannot be read: ${messageOf(error)}` };
+  }
+  return {
+    code: error.code,
+    message: error.message,
+    ...(error.hint === undefined ? {} : { hint: error.hint }),
+  };
+}

@@ -1,0 +1,181 @@
+/** A folder as it was, for members of its workspace; and the asking for one file of it back. */
+import { recordAudit, type Actor } from '../audit/index.ts';
+import type { Person } from '../identity/index.ts';
+import { HoldfastError } from '../lib/errors.ts';
+import { writeTransaction } from '../lib/db.ts';
+import type { Run } from '../lib/run-schema.ts';
+import { enqueueRun, getRun } from '../lib/runs.ts';
+import {
+  listLiveVersions,
+  nameKeyId,
+  openNodeNames,
+  requireRole,
+  type WorkspaceDeps,
+} from '../workspaces/index.ts';
+import type { FolderLine, NodeLine } from './appliance-queries.ts';
+import type { SnapshotDeps } from './list-snapshots.ts';
+import { targetConfigOf, type TargetDeps } from './manage-targets.ts';
+import { getSnapshot, getTarget, listSnapshotTargets, type SnapshotRow, type TargetRow } from './queries.ts';
+import { snapshotCan, type SnapshotEntry, type SnapshotFolder, type SnapshotState } from './schema.ts';
+import type { SnapshotBrowser } from './snapshot-browser.ts';
+
+export type BrowseDeps = SnapshotDeps & TargetDeps & WorkspaceDeps & { snapshotBrowser: SnapshotBrowser };
+
+interface Asking {
+  person: Person;
+  actor: Actor;
+}
+
+interface BrowseQuery {
+  folderId?: string;
+  cursor?: string;
+  limit?: number;
+  search?: string;
+}
+
+/** @throws HoldfastError `not_found` for a snapshot, folder or workspace that the person may not see. */
+export async function browseSnapshot(
+  deps: BrowseDeps,
+  asking: Asking,
+  snapshotId: string,
+  query: BrowseQuery,
+): Promise<SnapshotFolder> {
+  const { target } = await findReadable(deps, snapshotId, 'browse');
+  const folderId = query.folderId ?? (await firstRootFolder(deps, asking.person.userId));
+  const found = await deps.snapshotBrowser.list({
+    targetPath: targetConfigOf(target).path,
+    snapshotId,
+    folderId,
+  });
+  const folder = found.ancestors.at(-1);
+  if (folder?.id !== folderId) throw noSuchFolder();
+  await requireRole(deps.db, folder.workspaceId, { userId: asking.person.userId }, 'viewer');
+  const keyId = await nameKeyId(deps, folder.workspaceId);
+  const [names, ancestorNames] = await Promise.all([
+    openNodeNames(deps, keyId, found.nodes.map(sealedName)),
+    openNodeNames(deps, keyId, found.ancestors.map(sealedName)),
+  ]);
+  const entries = await compareWithLive(deps, found.nodes, names);
+  return {
+    folderId,
+    ancestors: found.ancestors.map((line, index) => ({ id: line.id, name: ancestorNames[index] ?? '' })),
+    ...pageOf(entries, query),
+  };
+}
+
+function sealedName(line: FolderLine): { id: string; workspace_id: string; name_sealed: Buffer } {
+  return { id: line.id, workspace_id: line.workspaceId, name_sealed: Buffer.from(line.nameSealed, 'base64') };
+}
+
+async function firstRootFolder(deps: BrowseDeps, userId: string): Promise<string> {
+  const row = await deps.db
+    .selectFrom('workspaces')
+    .innerJoin('workspace_members', 'workspace_members.workspace_id', 'workspaces.id')
+    .select('workspaces.root_folder_id')
+    .where('workspace_members.user_id', '=', userId)
+    .orderBy('workspaces.created_at')
+    .executeTakeFirst();
+  if (row === undefined) throw noSuchFolder();
+  return row.root_folder_id;
+}
+
+/** Tells of each node whether the workspace has it still, and whether its content differs. */
+async function compareWithLive(
+  deps: BrowseDeps,
+  nodes: readonly NodeLine[],
+  names: readonly string[],
+): Promise<SnapshotEntry[]> {
+  const live = await listLiveVersions(
+    deps.db,
+    nodes.map((node) => node.id),
+  );
+  return nodes.map((node, index) => {
+    const present = live.get(node.id);
+    const same = present !== undefined && (node.kind === 'folder' || present === node.file?.contentId);
+    return {
+      nodeId: node.id,
+      parentId: node.parentId,
+      kind: node.kind,
+      name: names[index] ?? '',
+      sizeBytes: node.file === undefined || node.file === null ? null : Number(node.file.sizeBytes),
+      modifiedAt: new Date(Number(BigInt(node.mtimeNs) / 1_000_000n)).toISOString(),
+      live: present === undefined ? 'deleted' : same ? 'same' : 'changed',
+    };
+  });
+}
+
+function pageOf(
+  entries: SnapshotEntry[],
+  query: BrowseQuery,
+): { items: SnapshotEntry[]; nextCursor: string | null } {
+  const wanted = query.search?.toLowerCase();
+  const matching =
+    wanted === undefined ? entries : entries.filter((one) => one.name.toLowerCase().includes(wanted));
+  matching.sort((a, b) => (a.kind === b.kind ? a.name.localeCompare(b.name) : a.kind === 'folder' ? -1 : 1));
+  const from = query.cursor === undefined ? 0 : readOffset(query.cursor);
+  const limit = query.limit ?? 100;
+  const next = from + limit < matching.length ? String(from + limit) : null;
+  return { items: matching.slice(from, from + limit), nextCursor: next };
+}
+
+function readOffset(cursor: string): number {
+  if (/^\d{1,9}$/.test(cursor)) return Number(cursor);
+  throw new HoldfastError('invalid_input', 'This page address is not valid');
+}
+
+/** Queues the restore of one file: it comes back beside the present one, under a name that says of when it is. */
+export async function requestFileRestore(
+  deps: BrowseDeps,
+  asking: Asking,
+  snapshotId: string,
+  restore: { folderId: string; nodeId: string },
+): Promise<Run> {
+  const { target } = await findReadable(deps, snapshotId, 'restore');
+  const found = await deps.snapshotBrowser.list({
+    targetPath: targetConfigOf(target).path,
+    snapshotId,
+    folderId: restore.folderId,
+  });
+  const node = found.nodes.find((one) => one.id === restore.nodeId);
+  if (node === undefined) throw noSuchFolder();
+  await requireRole(deps.db, node.workspaceId, { userId: asking.person.userId }, 'viewer');
+  if (node.kind !== 'file') {
+    throw new HoldfastError('invalid_input', 'This is a folder; files are restored one by one');
+  }
+  await requireRole(deps.db, node.workspaceId, { userId: asking.person.userId }, 'editor');
+  const runId = await writeTransaction(deps.db, async (tx) => {
+    const id = await enqueueRun(tx, deps.clock, {
+      kind: 'restore-file',
+      input: { snapshotId, targetId: target.id, folderId: restore.folderId, nodeId: node.id },
+      cause: 'person',
+      requestedBy: asking.person.userId,
+    });
+    await recordAudit(tx, deps.clock, asking.actor, {
+      action: 'backups.file.restore-requested',
+      objectType: 'node',
+      objectId: node.id,
+      workspaceId: node.workspaceId,
+      detail: { snapshotId, run: id },
+    });
+    return id;
+  });
+  return getRun(deps.db, runId);
+}
+
+async function findReadable(
+  deps: BrowseDeps,
+  snapshotId: string,
+  act: 'browse' | 'restore',
+): Promise<{ snapshot: SnapshotRow; target: TargetRow }> {
+  const snapshot = await getSnapshot(deps.db, snapshotId);
+  if (!snapshotCan[snapshot.state as SnapshotState][act]) {
+    throw new HoldfastError('wrong_state', 'This snapshot was forgotten; its content is gone');
+  }
+  const place = (await listSnapshotTargets(deps.db, [snapshotId])).find((one) => one.state === 'stored');
+  if (place === undefined) throw new HoldfastError('unavailable', 'No target holds this snapshot');
+  return { snapshot, target: await getTarget(deps.db, place.target_id) };
+}
+
+function noSuchFolder(): HoldfastError {
+  return new HoldfastError('not_found', 'There is no such file or folder in this snapshot');
+}

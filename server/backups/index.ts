@@ -1,0 +1,48 @@
+/** The front door of the backups module. */
+export { answerBrowsing } from './answer-browsing.ts';
+export { APPLIANCE_SECTION } from './appliance-source.ts';
+export type { FolderLine, NodeLine } from './appliance-queries.ts';
+export type {
+  ChunkCatalogue,
+  FileEntry,
+  RepositoryReadKeys,
+  SegmentReference,
+  SnapshotRecord,
+  SourceSection,
+  Target,
+  TargetConfig,
+} from './engine.ts';
+export { runPrune, runVerify } from './job.ts';
+export {
+  requestForget,
+  requestRepositoryRun,
+  requestSnapshot,
+  showSnapshot,
+  showSnapshots,
+} from './list-snapshots.ts';
+export { addTarget, requireTarget, showTargets, targetConfigOf, tryTarget } from './manage-targets.ts';
+export { openChunkReader, type ChunkReader } from './pipeline/chunk-reader.ts';
+export { postgresFacts, type PostgresFacts } from './postgres-source.ts';
+export { getTarget, listActiveTargets, summarizeTarget } from './queries.ts';
+export { openRepository, type OpenRepositoryOptions, type Repository } from './repository/open-repository.ts';
+export { verifyRepository, type VerifyReport } from './repository/verify-repository.ts';
+export type { RepositoryWarning } from './repository/warnings.ts';
+export { runRestoreFile } from './restore-file.ts';
+export { startScratchDatabase } from './scratch-database.ts';
+export { backupRoutes } from './routes.ts';
+export { toRunProgress } from './run-progress.ts';
+export {
+  Schedule,
+  ScheduleChange,
+  Snapshot,
+  SnapshotPage,
+  TargetProbe,
+  TargetReply,
+  TargetRequest,
+} from './schema.ts';
+export { createSnapshotBrowser, type SnapshotBrowser } from './snapshot-browser.ts';
+export { openSnapshotListing } from './snapshot-listing.ts';
+export { DATABASE_SECTION, FILES_SECTION, runSnapshot } from './take-snapshot.ts';
+export { applianceId, cataloguePath, takeTestIdentity, withTargetRepository } from './target-repository.ts';
+export { LOCAL_COPY_LABEL, liesOnSameDisk } from './targets/probe.ts';
+export { openTarget } from './targets/open-target.ts';

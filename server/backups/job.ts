@@ -1,0 +1,127 @@
+/** The runs of this module apart from the snapshot itself: reading back, forgetting and pruning, one file back. */
+import { recordAudit, systemActor } from '../audit/index.ts';
+import { writeTransaction } from '../lib/db.ts';
+import { HoldfastError } from '../lib/errors.ts';
+import { withAdvisoryLock } from '../lib/lock.ts';
+import type { RunContext, RunOutcome } from '../lib/runs.ts';
+import { requireTarget } from './manage-targets.ts';
+import { reconcileSnapshots } from './record-snapshots.ts';
+import { verifyRepository } from './repository/verify-repository.ts';
+import { toRunProgress } from './run-progress.ts';
+import {
+  withTargetRepository,
+  type OpenTargetRepository,
+  type RepositoryRunDeps,
+} from './target-repository.ts';
+import type { TargetRow } from './queries.ts';
+
+/** The run of kind `prune`: forgets the snapshot in `input.forget` when there is one, then reclaims what may go. */
+export async function runPrune(deps: RepositoryRunDeps, run: RunContext): Promise<RunOutcome> {
+  return withRepositoryLock(deps, run, async (target, open) => {
+    const { forget } = run.input;
+    if (typeof forget === 'string') {
+      await run.step('Forgetting the snapshot');
+      await open.writer.forget([forget]);
+      await open.writer.publishHead();
+      await recordForgotten(deps, run, target, open, forget);
+      await run.log('info', 'The snapshot is forgotten; its bytes go with a prune after the waiting time');
+    }
+    await run.step('Reclaiming what no snapshot needs');
+    const report = await open.writer.prune();
+    const result = { ...report, nextAt: report.nextAt ?? null };
+    await writeTransaction(deps.db, (tx) =>
+      recordAudit(tx, deps.clock, systemActor('prune'), {
+        action: 'backups.repository.pruned',
+        objectType: 'target',
+        objectId: target.id,
+        detail: { deletedObjects: report.deletedObjects, deletedBytes: report.deletedBytes, run: run.runId },
+      }),
+    );
+    return { state: report.missingChunks === 0 ? 'succeeded' : 'partial', result };
+  });
+}
+
+async function recordForgotten(
+  deps: RepositoryRunDeps,
+  run: RunContext,
+  target: TargetRow,
+  open: OpenTargetRepository,
+  forgotten: string,
+): Promise<void> {
+  const retained = open.repository.snapshotReferences
+    .map((one) => one.sha256)
+    .filter((id) => id !== forgotten);
+  await writeTransaction(deps.db, async (tx) => {
+    await reconcileSnapshots(tx, deps.clock, {
+      repositoryId: open.repository.id,
+      targetId: target.id,
+      records: [],
+      retained,
+    });
+    await recordAudit(tx, deps.clock, systemActor('prune'), {
+      action: 'backups.snapshot.forgotten',
+      objectType: 'snapshot',
+      objectId: forgotten,
+      detail: { run: run.runId, targetId: target.id },
+    });
+  });
+}
+
+/** The run of kind `verify`: every object is read back, every chunk compared with its id. */
+export async function runVerify(deps: RepositoryRunDeps, run: RunContext): Promise<RunOutcome> {
+  return withRepositoryLock(deps, run, async (target, open) => {
+    await run.step('Reading everything back');
+    const report = await verifyRepository(open.repository, {
+      everyByte: true,
+      signal: run.signal,
+      progress: (progress) => run.report(toRunProgress(progress)),
+    });
+    for (const problem of report.problems) await run.log('error', `${problem.object}: ${problem.message}`);
+    const { snapshots } = await open.repository.snapshots();
+    await writeTransaction(deps.db, async (tx) => {
+      await reconcileSnapshots(tx, deps.clock, {
+        repositoryId: open.repository.id,
+        targetId: target.id,
+        records: snapshots,
+        retained: snapshots.map((one) => one.id),
+      });
+      await recordAudit(tx, deps.clock, systemActor('verify'), {
+        action: 'backups.repository.verified',
+        objectType: 'target',
+        objectId: target.id,
+        result: report.ok ? 'done' : 'failed',
+        detail: { problems: report.problemCount, run: run.runId },
+      });
+    });
+    const result = { problems: report.problemCount, targetId: target.id };
+    if (report.ok) return { state: 'succeeded', result };
+    return {
+      state: 'failed',
+      result,
+      error: {
+        code: 'integrity_failure',
+        message: `${String(report.problemCount)} problems were found in what is stored`,
+        hint: 'Take a snapshot now: it stores again what is damaged. The log of this run names each object.',
+      },
+    };
+  });
+}
+
+/** One such run at a time, and none beside a snapshot. */
+async function withRepositoryLock(
+  deps: RepositoryRunDeps,
+  run: RunContext,
+  act: (target: TargetRow, open: OpenTargetRepository) => Promise<RunOutcome>,
+): Promise<RunOutcome> {
+  const target = await requireTarget(deps.db);
+  const outcome = await withAdvisoryLock(
+    deps.db,
+    'repositoryWork',
+    () => withTargetRepository(deps, target, run, (open) => act(target, open)),
+    { tryOnly: true },
+  );
+  if (outcome !== undefined) return outcome;
+  throw new HoldfastError('locked', 'Other work on the repository is under way', {
+    hint: 'Wait for it to end, then try again.',
+  });
+}
