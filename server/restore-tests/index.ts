@@ -2,7 +2,6 @@ export { restoreTestRoutes } from './routes.ts';
 export { runRestoreTest } from './run-restore-test.ts';
 export {
   isOverdue,
-  lendToRun,
   readTestSchedule,
   settleRestoreTests,
   showRestoreTests,
@@ -10,4 +9,11 @@ export {
   type RestoreTestDeps,
 } from './service.ts';
 export { verifyReport, readReport, type ReportTrust, type RestoreTestReport } from './report.ts';
-export { Grade, KitMaterial, RestoreTest, RestoreTestMode, RestoreTestPage, StartRestoreTest } from './schema.ts';
+export {
+  Grade,
+  KitMaterial,
+  RestoreTest,
+  RestoreTestMode,
+  RestoreTestPage,
+  StartRestoreTest,
+} from './schema.ts';

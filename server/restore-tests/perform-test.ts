@@ -17,6 +17,7 @@ import {
 } from './checks/database-checks.ts';
 import { decryptCheck, filesCheck, namesCheck } from './checks/file-checks.ts';
 import {
+  factsCheck,
   freshnessCheck,
   keyringCheck,
   openRepositoryCheck,
@@ -30,6 +31,7 @@ export const CHECKS: readonly Check[] = [
   snapshotCheck,
   freshnessCheck,
   keyringCheck,
+  factsCheck,
   restoreDatabaseCheck,
   recoverDatabaseCheck,
   indexCheck,

@@ -35,13 +35,12 @@ interface RunRestoreTestDeps {
 
 /** @throws HoldfastError when the test could not be started at all; a test that fails is an outcome. */
 export async function runRestoreTest(deps: RunRestoreTestDeps, context: RunContext): Promise<RunOutcome> {
-  const lent = (await deps.keys.take(context.runId)) as { kit?: LentKeys } | null;
   const test = await findOrAddTest(deps, context);
   if (test === undefined) return refusedForKit(context);
-  const target = targetConfigOf(await getTarget(deps.db, test.target_id));
-  const keys = await testKeys(deps, context.runId, lent?.kit);
-  const scene = await openScene(deps, context, { test, target, keys });
   try {
+    const target = targetConfigOf(await getTarget(deps.db, test.target_id));
+    const keys = await testKeys(deps, context.runId, test);
+    const scene = await openScene(deps, context, { test, target, keys });
     const verdict = await performTest(scene, {
       steps: (steps) => context.report({ steps: [...steps] }),
       log: (level, message) => context.log(level, message),
@@ -107,11 +106,7 @@ async function refusedForKit(context: RunContext): Promise<RunOutcome> {
   };
 }
 
-async function testKeys(
-  deps: RunRestoreTestDeps,
-  runId: string,
-  kit: LentKeys | undefined,
-): Promise<TestKeys> {
+async function testKeys(deps: RunRestoreTestDeps, runId: string, test: RestoreTestRow): Promise<TestKeys> {
   const { repository } = await deps.keys.status();
   if (repository.repositoryId === null || repository.trustRoot === null) {
     throw new HoldfastError('wrong_state', 'There is no repository yet', {
@@ -122,7 +117,10 @@ async function testKeys(
     repositoryId: repository.repositoryId,
     trustRoot: Buffer.from(repository.trustRoot, 'base64'),
   };
-  if (kit !== undefined) return { source: 'lent', lent: kit, ...common };
+  if (test.key_source === 'recovery-kit') {
+    const { kit } = (await deps.keys.take(runId)) as { kit: LentKeys };
+    return { source: 'lent', lent: kit, ...common };
+  }
   const identity = await deps.keys.testIdentity(runId);
   return { source: 'test-identity', identity, keys: deps.keys, sealer: deps.sealer, ...common };
 }

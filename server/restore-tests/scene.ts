@@ -54,6 +54,7 @@ export interface Scene {
   reader?: ChunkReader;
   databaseSection?: SourceSection;
   filesSection?: SourceSection;
+  factsSection?: SourceSection;
   facts?: PostgresFacts;
   databaseRestored?: boolean;
   database?: DatabaseAddress;

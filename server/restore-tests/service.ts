@@ -93,7 +93,7 @@ export async function startRestoreTest(
   return showRestoreTest(deps, id);
 }
 
-/** Hands a run the keys that a test needs. For a scheduled run: before it is queued, without a kit. */
+/** What the kit opened, or the right to the test identity; the worker gives that right to scheduled runs. */
 export async function lendToRun(
   deps: Pick<RestoreTestDeps, 'keys'>,
   runId: string,

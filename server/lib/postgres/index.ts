@@ -13,6 +13,7 @@ export {
 export { takeConsistentPoint, type ConsistentPoint } from './consistent-point.ts';
 export { parseLsn, readWalSegment, switchWal, walFileName, walFilesBetween } from './wal.ts';
 export {
+  beginReadOnly,
   readSchemaVersion,
   readServerFacts,
   readTableFacts,
@@ -20,3 +21,4 @@ export {
   type TableFacts,
 } from './table-facts.ts';
 export { recoverPostgres, type RecoveryOptions } from './recovery.ts';
+export { checkIndexes, checkTables, prepareIntegrityChecks, type IntegrityReport } from './integrity.ts';

@@ -12,6 +12,11 @@ export interface TableFacts {
   digest?: string;
 }
 
+/** Opens a transaction that sees one instant and changes nothing. It ends with the connection. */
+export async function beginReadOnly(client: pg.ClientBase): Promise<void> {
+  await client.query('begin isolation level repeatable read, read only');
+}
+
 /** Text forms of values must not depend on the server's settings. */
 const FIXED_FORMS = `
   set local timezone = 'UTC'; set local datestyle = 'ISO, YMD'; set local intervalstyle = 'postgres';

@@ -2,6 +2,7 @@
 import { startScratchDatabase } from '../../backups/index.ts';
 import { scratchClusterDir } from '../../lib/data-folder.ts';
 import {
+  beginReadOnly,
   checkIndexes,
   checkTables,
   prepareIntegrityChecks,
@@ -30,7 +31,7 @@ export const restoreDatabaseCheck: Check = {
     return {
       passed: scene.databaseRestored,
       expected: `${section.fileCount} files, ${section.sizeBytes} bytes`,
-      found: `${report.filesRestored} files, ${report.bytesRestored} bytes; not restored: ${report.problemCount}`,
+      found: `${report.files} files, ${report.bytes} bytes; not restored: ${report.problemCount}`,
     };
   },
 };
@@ -93,7 +94,7 @@ export const rowsCheck: Check = {
     const facts = need(scene.facts, 'the snapshot');
     const digests = scene.mode === 'full' && facts.digests;
     const found = await inDatabase(scene, async (client) => {
-      await client.query('begin isolation level repeatable read, read only');
+      await beginReadOnly(client);
       return readTableFacts(client, { digests, signal: scene.signal });
     });
     const wrong = compareTables(facts.tables, found, digests);

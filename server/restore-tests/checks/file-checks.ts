@@ -1,7 +1,7 @@
 /** The files: every one that the database names is in the snapshot, as long and (read whole, or a sample) with the hash that it names. */
 import { createHash, randomInt } from 'node:crypto';
-import type { FileEntry, ListedEntry } from '../../backups/index.ts';
-import { openStoredFile, readVerified } from '../../workspaces/index.ts';
+import type { FileEntry } from '../../backups/index.ts';
+import { nodeNameContext, openStoredFile, readVerified } from '../../workspaces/index.ts';
 import { listNamedFiles, sampleNames, samplePeople, type NamedFile } from '../scratch-queries.ts';
 import { need, type Check, type Scene } from '../scene.ts';
 import { inDatabase } from './database-checks.ts';
@@ -67,8 +67,8 @@ async function* pairFiles(scene: Scene): AsyncGenerator<{ named: NamedFile; entr
     for await (const named of listNamedFiles(client)) {
       scene.signal.throwIfAborted();
       const path = `${named.contentId.slice(0, 2)}/${named.contentId}`;
-      while (entry !== undefined && entry.path < path) entry = await nextFile(entries);
-      await pairs.put({ named, entry: entry?.path === path ? entry.entry : undefined });
+      while (entry !== undefined && (entry.path ?? '') < path) entry = await nextFile(entries);
+      await pairs.put({ named, entry: entry?.path === path ? entry : undefined });
     }
     await entries.return?.();
   });
@@ -81,11 +81,11 @@ async function* pairFiles(scene: Scene): AsyncGenerator<{ named: NamedFile; entr
   }
 }
 
-async function nextFile(entries: AsyncIterator<ListedEntry>): Promise<ListedEntry | undefined> {
+async function nextFile(entries: AsyncIterator<FileEntry>): Promise<FileEntry | undefined> {
   for (;;) {
     const { done, value } = await entries.next();
     if (done === true) return undefined;
-    if (value.entry.type === 'file') return value;
+    if (value.type === 'file') return value;
   }
 }
 
@@ -198,7 +198,7 @@ export const namesCheck: Check = {
     const requests = [];
     for (const { nodeId, workspaceId, nameSealed } of names) {
       const keyId = await keys.workspaceKeyId(workspaceId);
-      const context = { type: 'node-name', workspaceId, subjectId: '', objectId: nodeId, version: '' };
+      const context = nodeNameContext(workspaceId, nodeId);
       requests.push({ keyId, purpose: 'names' as const, context, sealed: nameSealed });
     }
     for (const { userId, subjectKeyId, nameSealed, emailSealed } of people) {

@@ -1,5 +1,5 @@
 /** The ground of a test: the repository is ours, its newest head stands, and the snapshot is the one that is meant. */
-import { postgresFacts } from '../../backups/index.ts';
+import { APPLIANCE_SECTION, DATABASE_SECTION, FILES_SECTION, postgresFacts } from '../../backups/index.ts';
 import { HoldfastError } from '../../lib/errors.ts';
 import { need, type Check } from '../scene.ts';
 
@@ -43,19 +43,19 @@ export const snapshotCheck: Check = {
     const repository = need(scene.repository, 'the repository');
     const snapshot = await repository.findSnapshot(scene.snapshotId);
     scene.snapshot = snapshot;
-    scene.databaseSection = snapshot.sections.find((section) => section.kind === 'postgres');
-    scene.filesSection = snapshot.sections.find((section) => section.kind === 'directory');
-    if (scene.databaseSection === undefined || scene.filesSection === undefined) {
-      throw new HoldfastError(
-        'integrity_failure',
-        'The snapshot does not hold both the database and the files',
-      );
-    }
+    const section = (name: string) => {
+      const found = snapshot.sections.find((candidate) => candidate.name === name);
+      if (found !== undefined) return found;
+      throw new HoldfastError('integrity_failure', `The snapshot has no section ${name}`);
+    };
+    scene.databaseSection = section(DATABASE_SECTION);
+    scene.filesSection = section(FILES_SECTION);
+    scene.factsSection = section(APPLIANCE_SECTION);
     scene.facts = postgresFacts(scene.databaseSection);
     const problems = snapshot.sections.reduce((sum, section) => sum + section.problemCount, 0);
     return {
       passed: problems === 0,
-      expected: 'database and files, nothing left out',
+      expected: 'database, files and their description, nothing left out',
       found: `snapshot ${snapshot.number}: ${snapshot.sections.map((section) => section.name).join(', ')}; left out: ${problems}`,
     };
   },
@@ -96,6 +96,21 @@ export const keyringCheck: Check = {
         epoch === undefined
           ? 'no keyring in the repository'
           : `epoch ${epoch}, ${scene.contentKeys.objects.length} objects`,
+    };
+  },
+};
+
+export const factsCheck: Check = {
+  id: 'facts',
+  label: "The appliance's description of itself decrypts and has its hashes",
+  async run(scene) {
+    const reader = need(scene.reader, 'the repository');
+    const section = need(scene.factsSection, 'the snapshot');
+    const report = await reader.checkSection(section, { signal: scene.signal, clock: scene.clock });
+    return {
+      passed: report.problemCount === 0 && report.files === section.fileCount,
+      expected: `${section.fileCount} files`,
+      found: `${report.files} files, ${report.bytes} bytes read and hashed; problems: ${report.problemCount}`,
     };
   },
 };

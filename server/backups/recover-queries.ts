@@ -1,0 +1,57 @@
+/** What recovery changes in the recovered database, before anyone can reach it. */
+import { sql } from 'kysely';
+import type { WriteTransaction } from '../lib/db.ts';
+
+/** The new machine is another appliance: the old one, should it still run, is not mistaken for it. */
+export async function markRecovered(tx: WriteTransaction, applianceId: string, now: Date): Promise<void> {
+  await tx
+    .updateTable('appliance')
+    .set({ id: applianceId, recovered_at: now, claim_code_hash: null, version: sql`version + 1` })
+    .execute();
+}
+
+/** @returns how many were open. */
+export async function endAllSessions(tx: WriteTransaction, now: Date): Promise<number> {
+  const result = await tx
+    .updateTable('sessions')
+    .set({ ended_at: now, end_reason: 'recovered' })
+    .where('ended_at', 'is', null)
+    .executeTakeFirst();
+  return Number(result.numUpdatedRows);
+}
+
+/** Work that was queued or under way at the restore point will not go on. @returns how many. */
+export async function failOpenRuns(tx: WriteTransaction, now: Date): Promise<number> {
+  const error = {
+    code: 'unavailable',
+    message: 'Interrupted: the appliance was recovered from a snapshot taken while this was under way',
+    hint: 'Start it again if it is still wanted.',
+  };
+  const result = await tx
+    .updateTable('runs')
+    .set({ state: 'failed', finished_at: now, error: JSON.stringify(error) })
+    .where('state', 'in', ['queued', 'running'])
+    .executeTakeFirst();
+  await sql`update restore_tests set state = 'failed', finished_at = ${now} where state = 'running'`.execute(
+    tx,
+  );
+  return Number(result.numUpdatedRows);
+}
+
+/** The one target in use now lies where recovery read it. @returns its id; undefined when there is none or several. */
+export async function moveTarget(tx: WriteTransaction, path: string): Promise<string | undefined> {
+  const rows = await tx
+    .selectFrom('targets')
+    .select(['id', 'settings'])
+    .where('state', '=', 'active')
+    .where('kind', '=', 'directory')
+    .execute();
+  const [only, second] = rows;
+  if (only === undefined || second !== undefined) return undefined;
+  await tx
+    .updateTable('targets')
+    .set({ settings: JSON.stringify({ path }), version: sql`version + 1` })
+    .where('id', '=', only.id)
+    .execute();
+  return only.id;
+}
