@@ -2,7 +2,7 @@
 import type { Run } from '../../api/shapes.ts';
 import { paths } from '../../routes.ts';
 
-const TITLES: Record<Run['kind'], string> = {
+const TITLES: Partial<Record<string, string>> = {
   snapshot: 'Snapshot',
   'restore-test': 'Restore test',
   'restore-file': 'Restore of a file',
@@ -19,7 +19,7 @@ const CAUSES: Record<Run['cause'], string> = {
 };
 
 export function runTitle(run: Run): string {
-  return TITLES[run.kind];
+  return TITLES[run.kind] ?? run.kind;
 }
 
 export function runCause(run: Run): string {
