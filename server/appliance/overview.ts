@@ -31,18 +31,29 @@ const COUNT_KEPT_MS = 15_000;
 
 export async function readOverview(deps: OverviewDeps): Promise<Overview> {
   const now = deps.clock.now();
-  const [appliance, targets, snapshot, proof, schedules, checks, dataDisk, protects, activeRuns] =
-    await Promise.all([
-      getAppliance(deps.db),
-      listTargetFacts(deps.db),
-      findNewestSnapshot(deps.db),
-      findNewestProof(deps.db),
-      listSchedules(deps.db),
-      checkEverything(deps),
-      readDataDisk(deps),
-      countFiles(deps),
-      listRuns(deps.db, { open: true, limit: 50 }),
-    ]);
+  const [
+    appliance,
+    targets,
+    snapshot,
+    proof,
+    schedules,
+    testSchedule,
+    checks,
+    dataDisk,
+    protects,
+    activeRuns,
+  ] = await Promise.all([
+    getAppliance(deps.db),
+    listTargetFacts(deps.db),
+    findNewestSnapshot(deps.db),
+    findNewestProof(deps.db),
+    listSchedules(deps.db),
+    readTestSchedule(deps),
+    checkEverything(deps),
+    readDataDisk(deps),
+    countFiles(deps),
+    listRuns(deps.db, { open: true, limit: 50 }),
+  ]);
   const schedule = (name: string): ScheduleFacts | undefined => {
     const row = schedules.find((candidate) => candidate.name === name);
     return row && { enabled: row.enabled, nextDueAt: row.next_due_at, lastDueAt: row.last_due_at };

@@ -55,6 +55,8 @@ export async function startTestParts(): Promise<TestParts> {
   });
   const sealer = openSealer(keys);
   const config = { ...loadConfig({}), dataDir, logLevel: 'error' as const };
+  const { createSnapshotBrowser } = await import('../../server/backups/index.ts');
+  const snapshotBrowser = createSnapshotBrowser({ keys, log: createLog('silent', 'test') });
   const runListener = listenForRuns(database.address, 'test', createLog('silent', 'test'));
   const deps: Deps = {
     config,
@@ -75,6 +77,7 @@ export async function startTestParts(): Promise<TestParts> {
       return currentBanners({ db: database.db, keys, clock });
     },
     runListener,
+    snapshotBrowser,
   };
   return {
     deps,
@@ -83,6 +86,7 @@ export async function startTestParts(): Promise<TestParts> {
     clock,
     killKeyd: () => keyd.kill('SIGKILL'),
     close: async () => {
+      snapshotBrowser.stop();
       sealer.close();
       await runListener.close();
       await keys.close();
