@@ -75,12 +75,21 @@ export interface TestDatabase {
 }
 
 /** A migrated database of its own. Call `drop` at the end. */
-export async function createTestDatabase(): Promise<TestDatabase> {
+export function createTestDatabase(): Promise<TestDatabase> {
+  return cloneDatabase(TEMPLATE);
+}
+
+/** A database without any table. */
+export function createEmptyDatabase(): Promise<TestDatabase> {
+  return cloneDatabase('template0');
+}
+
+async function cloneDatabase(template: string): Promise<TestDatabase> {
   const socketDir = inject('postgresSocketDir');
   const name = `test_${randomBytes(8).toString('hex')}`;
   const maintenance = socketAddress(socketDir, ADMIN_ROLE, 'postgres');
   await withClient(maintenance, 'test', (client) =>
-    client.query(`create database ${name} template ${TEMPLATE} strategy file_copy`),
+    client.query(`create database ${name} template ${template} strategy file_copy`),
   );
   const address = socketAddress(socketDir, APP_ROLE, name);
   const db = openDatabase(address, { name: 'test', max: 5 });
