@@ -20,7 +20,7 @@ import { installErrorReplies, JSON_BODY_LIMIT_BYTES, newRequestId } from './lib/
 import { SOFTWARE_VERSION } from './lib/version.ts';
 import { restoreTestRoutes } from './restore-tests/index.ts';
 import { webRoutes } from './web.ts';
-import { workspaceConsoleRoutes, workspaceRoutes } from './workspaces/index.ts';
+import { workspaceRoutes } from './workspaces/index.ts';
 
 interface AppOptions {
   /** Certificate and key in PEM for HTTPS; absent on the console socket and in tests. */
@@ -65,7 +65,6 @@ export async function buildConsoleApp(deps: Deps): Promise<FastifyInstance> {
   await app.register(
     async (scope) => {
       await scope.register(consoleRoutes(deps));
-      await scope.register(workspaceConsoleRoutes(deps));
     },
     { prefix: '/api/v1' },
   );
@@ -92,7 +91,7 @@ function createServer(deps: Deps, tls: AppOptions['tls']): FastifyInstance {
     requestTimeout: 0,
     connectionTimeout: 0,
     keepAliveTimeout: 72_000,
-    maxParamLength: 200,
+    routerOptions: { maxParamLength: 200 },
     onProtoPoisoning: 'error' as const,
     onConstructorPoisoning: 'error' as const,
     trustProxy: false,
