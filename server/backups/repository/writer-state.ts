@@ -51,8 +51,10 @@ export async function publishHead(
   state: WriterState,
 ): Promise<{ reference: ObjectReference; head: RepositoryHead }> {
   const { repository, keys } = state;
+  // A head that was signed and never arrived has used up its number.
+  const signed = Number(await keys.lastHeadNumber());
   const head: RepositoryHead = {
-    number: state.highestHead + 1,
+    number: Math.max(state.highestHead, signed) + 1,
     writer: state.claim.number,
     createdAt: state.clock.now().toISOString(),
     generation: newestGeneration(keys).generation,
