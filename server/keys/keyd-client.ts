@@ -76,13 +76,23 @@ interface Connection {
 export async function connectKeyd(options: KeydClientOptions): Promise<KeyClient> {
   const clock = options.clock ?? systemClock;
   let connecting: Promise<Connection> | undefined;
+  let newest: Connection | undefined;
   let closed = false;
 
-  function connection(): Promise<Connection> {
-    connecting ??= openConnection(options, clock).catch((error: unknown) => {
+  /** The connection in use, or a new one in the place of a dead one. All who ask at once get the same. */
+  function live(): Promise<Connection> {
+    if (closed) return Promise.reject(unavailable('The connection to the key service was closed'));
+    if (newest?.alive === false) {
+      newest = undefined;
       connecting = undefined;
-      throw error;
-    });
+    }
+    connecting ??= openConnection(options, clock).then(
+      (connection) => (newest = connection),
+      (error: unknown) => {
+        connecting = undefined;
+        throw error;
+      },
+    );
     return connecting;
   }
 
@@ -101,21 +111,12 @@ export async function connectKeyd(options: KeydClientOptions): Promise<KeyClient
     }
   }
 
-  async function live(): Promise<Connection> {
-    if (closed) throw unavailable('The connection to the key service was closed');
-    const current = await connection();
-    if (current.alive) return current;
-    if ((await connecting) === current) connecting = undefined;
-    return connection();
-  }
-
-  await connection();
+  await live();
   return {
     ...createMethods(options.role, ask),
     async close() {
       closed = true;
-      const current = await connecting?.catch(() => undefined);
-      current?.close();
+      (await connecting?.catch(() => undefined))?.close();
     },
   };
 }

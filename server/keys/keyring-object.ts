@@ -121,7 +121,11 @@ export async function openKeyringObject(
     throw damaged(`${reader.name} does not have the hash in its name`);
   }
   const plaintext = await decryptAge(stored, identities);
-  verifyKeyringObject(plaintext, reader);
+  const { header } = verifyKeyringObject(plaintext, reader);
+  const named = parseKeyringName(reader.name);
+  if (named?.epoch !== header.epoch || named.addition !== header.addition) {
+    throw damaged(`${reader.name} holds number ${header.number}`);
+  }
   return plaintext;
 }
 

@@ -8,7 +8,7 @@
  * again from disk and everything under way fails.
  */
 import { randomBytes } from 'node:crypto';
-import { open } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 import { crashPoint } from '../../lib/crash-point.ts';
 import { HoldfastError, isSystemError, messageOf } from '../../lib/errors.ts';
 import { explainWriteError } from '../../lib/files.ts';
@@ -116,7 +116,7 @@ function keep(
     const lines = records.map(encodeRecord).join('');
     if (lines === '') return;
     const bytes = encodeLogRecord(state.epochKey, state.epoch, state.sequence + 1, lines);
-    await state.log.write(bytes, 0, bytes.length, state.logBytes);
+    await writeAll(state.log, bytes, state.logBytes);
     crashPoint('keyring.log.written');
     await state.log.sync();
     crashPoint('keyring.log.synced');
@@ -240,4 +240,13 @@ function keep(
       lock.release();
     },
   };
+}
+
+/** A disk that is nearly full takes a part of a write without an error; only the next write gets it. */
+async function writeAll(handle: FileHandle, bytes: Buffer, position: number): Promise<void> {
+  let done = 0;
+  while (done < bytes.length) {
+    const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, position + done);
+    done += bytesWritten;
+  }
 }
