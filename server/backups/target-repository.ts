@@ -46,9 +46,8 @@ export function newestGeneration(keys: RepositoryReadKeys): RepositoryGeneration
   return newest;
 }
 
-/** Takes what was lent to the run, and with it the right to live keys and the test identity. Once per run. */
+/** What the worker lent to the run: the test identity, undefined in write-only use, and with it the right to live keys. Once per run. */
 export async function takeTestIdentity(keys: KeyClient, runId: string): Promise<string | undefined> {
-  await keys.take(runId);
   try {
     return await keys.testIdentity(runId);
   } catch (error) {

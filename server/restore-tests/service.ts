@@ -65,15 +65,16 @@ export async function startRestoreTest(
   if (snapshot === undefined) throw noSnapshot();
   const id = randomUUID();
   const runId = randomUUID();
+  const { snapshotId, targetId, mode, keySource } = request;
+  const kitId = request.lent?.kitId ?? null;
   // Before the run exists: it may start the moment it does. Lent in memory only, never written.
-  await lendToRun(deps, runId, request.lent);
+  if (request.lent !== undefined) await deps.keys.lend(runId, { kit: request.lent });
   await writeTransaction(deps.db, async (tx) => {
-    const { snapshotId, targetId, mode, keySource } = request;
-    const kitId = request.lent?.kitId ?? null;
     await enqueueRun(tx, deps.clock, {
       id: runId,
       kind: 'restore-test',
-      input: { restoreTestId: id },
+      // The worker gives a run rights of the live appliance by this, and none to one that the kit opens.
+      input: { restoreTestId: id, mode, keySource },
       cause: actor.kind === 'console' ? 'console' : 'person',
       requestedBy: actor.id,
     });
@@ -91,16 +92,6 @@ export async function startRestoreTest(
     });
   });
   return showRestoreTest(deps, id);
-}
-
-/** What the kit opened, or the right to the test identity; the worker gives that right to scheduled runs. */
-export async function lendToRun(
-  deps: Pick<RestoreTestDeps, 'keys'>,
-  runId: string,
-  kit?: StartRestoreTest['lent'],
-): Promise<void> {
-  if (kit !== undefined) await deps.keys.lend(runId, { kit });
-  else await deps.keys.lend(runId, null, { testIdentity: true, liveKeys: true });
 }
 
 async function checkKeySource(deps: RestoreTestDeps, request: StartRestoreTest): Promise<void> {
