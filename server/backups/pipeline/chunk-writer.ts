@@ -23,7 +23,7 @@ import { ChunkTable } from './chunk-table.ts';
 import { MAX_PACK_BYTES } from './pack.ts';
 import type { PackKind } from './pack.ts';
 import { createProgressMeter } from './progress-meter.ts';
-import { createSectionBuilder, type SectionBuilder } from './section-builder.ts';
+import { chunksInLines, createSectionBuilder, type SectionBuilder } from './section-builder.ts';
 import { openStreamSource, type SourceWriter } from './stream-source.ts';
 import { BULK_THREADS, openThreadPool } from './thread-pool.ts';
 import { addTree, type TreeOptions } from './tree-source.ts';
@@ -192,6 +192,7 @@ export function openChunkWriter(options: ChunkWriterOptions): ChunkWriter {
     openSection: () =>
       createSectionBuilder(async (segment, digest) => {
         const id = chunkIdOf(secret, digest);
+        options.catalogue.noteSegment(id.toString('hex'), chunksInLines(segment));
         if (!table.has(id)) await core.storeBytes('tree', ownBytes(segment), MAX_CHUNK_BYTES);
         return id.toString('hex');
       }),

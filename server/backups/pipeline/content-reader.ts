@@ -22,7 +22,7 @@ import type {
 import type { ThreadPool } from './thread-pool.ts';
 
 const WINDOW_BYTES = 64 * 1024 * 1024;
-const WINDOW_CHUNKS = 8192;
+const WINDOW_CHUNKS = 4096;
 /** Content of one job; bounds how unevenly two threads finish. */
 const JOB_BYTES = 16 * 1024 * 1024;
 const PUBLISH_BATCH = 64;

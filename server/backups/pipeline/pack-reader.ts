@@ -21,7 +21,7 @@ export type ReadGeneration = Pick<RepositoryGeneration, 'generation' | 'identity
 export type PackReference = Pick<ChunkLocation, 'packId' | 'packSizeBytes' | 'headerLength' | 'generation'>;
 
 /** Stored bytes that are read and decrypted at once, more or less. */
-export const SLICE_BYTES = 4 * 1024 * 1024;
+export const SLICE_BYTES = 2 * 1024 * 1024;
 /** Unwanted bytes between two chunks that are cheaper to read along than to skip. */
 const SMALL_GAP_BYTES = 64 * 1024;
 /** Pack keys that are kept: unwrapping one costs about a millisecond. */

@@ -3,6 +3,7 @@ import { workerData } from 'node:worker_threads';
 import { openTarget } from '../targets/open-target.ts';
 import { HoldfastError } from '../../lib/errors.ts';
 import { CHUNK_ID_BYTES } from './chunk.ts';
+import { noteGarbage } from './garbage.ts';
 import { openFileWriter } from './file-writer.ts';
 import {
   openPackReader,
@@ -41,11 +42,14 @@ async function readContent(job: ContentJob): Promise<{ result: ContentResult; tr
     const { secret } = await packs.key(job.pack);
     const numbered = job.parts.map((part, number): NumberedPart => ({ ...part, number }));
     for await (const [slice, plain] of readSlices(job.pack, planSlices(numbered), partErrors)) {
+      // What was read, what the cipher returned, and the whole they were joined to.
+      noteGarbage(slice.length * 3);
       for (const part of slice.parts) {
         try {
           const { chunk, digest } = openStoredChunk(slice, plain, part, secret);
           digests.set(digest, part.number * CHUNK_ID_BYTES);
           for (const use of part.uses) writer.write(use, chunk, digest);
+          noteGarbage(chunk.length);
         } catch (error) {
           partErrors[part.number] = integrityReason(error);
         }

@@ -84,3 +84,13 @@ export function createSectionBuilder(
     },
   };
 }
+
+/** JSON escapes every quote inside a string, so these keys cannot be part of a name. */
+const CHUNK_KEYS = /"(?:chunks|chunkLists)":\[([^\]]*)\]/g;
+
+/** The ids that the lines of a segment name, hex, without parsing each line. */
+export function* chunksInLines(segment: Buffer): Iterable<string> {
+  for (const [, ids = ''] of segment.toString('utf8').matchAll(CHUNK_KEYS)) {
+    if (ids !== '') yield* ids.slice(1, -1).split('","');
+  }
+}

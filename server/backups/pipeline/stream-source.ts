@@ -99,7 +99,10 @@ export async function contentKeys(
   const chunkLists: string[] = [];
   for (const list of cutChunkLists(ids)) {
     const stored = await core.storeBytes('tree', Uint8Array.from(list), MAX_CHUNK_BYTES);
-    chunkLists.push(...hexIds(stored.ids));
+    const [listId] = hexIds(stored.ids);
+    if (listId === undefined) throw new HoldfastError('internal', 'A list of chunks was not stored');
+    core.options.catalogue.noteSegment(listId, hexIds(list));
+    chunkLists.push(listId);
   }
   return { size, chunkLists, hash: fileHashOf(digests).toString('hex') };
 }

@@ -54,7 +54,7 @@ export function openThreadPool<Request, Result>(options: {
     const worker = new Worker(options.script, {
       workerData: options.workerData,
       // A small young generation keeps the garbage of 64 KiB cipher outputs small too.
-      resourceLimits: { maxYoungGenerationSizeMb: 8 },
+      resourceLimits: { maxYoungGenerationSizeMb: 4 },
     });
     const thread: Thread = { worker, jobs: new Map(), ended: onceEnded(worker) };
     const failAll = (error: unknown): void => {

@@ -5,10 +5,11 @@ import { HoldfastError } from '../../lib/errors.ts';
 import type { PackChunk, Target } from '../engine.ts';
 import { checkChunk, decompressChunk } from './chunk.ts';
 import { chunkIdBytes, decodePackIndex, MAX_PACK_BYTES, packName } from './pack.ts';
+import { noteGarbage } from './garbage.ts';
 import type { PackReference, ReadGeneration } from './pack-reader.ts';
 import type { VerifyResult } from './read-messages.ts';
 
-const READ_BYTES = 2 * 1024 * 1024;
+const READ_BYTES = 1024 * 1024;
 /** Reused from pack to pack: a thread verifies one at a time. */
 let plainBuffer = Buffer.alloc(0);
 
@@ -61,6 +62,7 @@ async function readWhole(
     const length = Math.min(READ_BYTES, pack.packSizeBytes - offset);
     const piece = await target.read(name, { offset, length });
     result.bytesRead += piece.length;
+    noteGarbage(piece.length * 2);
     hash.update(piece);
     if (collector === undefined || broken !== undefined) continue;
     try {
@@ -122,6 +124,7 @@ function checkOne(plain: Buffer, chunk: PackChunk, secret: Uint8Array, result: V
     const frame = plain.subarray(chunk.offset, chunk.offset + chunk.storedLength);
     checkChunk(secret, chunkIdBytes(chunk.id), decompressChunk(frame, chunk.originalLength));
     result.chunks++;
+    noteGarbage(chunk.originalLength);
     result.bytesChecked += chunk.originalLength;
   } catch (error) {
     if (!(error instanceof HoldfastError)) throw error;

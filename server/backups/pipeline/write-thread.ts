@@ -5,6 +5,7 @@ import { openTarget } from '../targets/open-target.ts';
 import { isSystemError } from '../../lib/errors.ts';
 import { CHUNK_ID_BYTES, chunkIdOf, compressChunk, sha256 } from './chunk.ts';
 import { ChunkTable } from './chunk-table.ts';
+import { noteGarbage } from './garbage.ts';
 import { findHoles } from './holes.ts';
 import { openPackStore } from './pack-store.ts';
 import type { PackKind } from './pack.ts';
@@ -83,6 +84,7 @@ async function storeChunk(packKind: PackKind, chunk: Uint8Array, list: ChunkList
     added.bytesAdded += chunk.length;
     added.bytesStored += frame.length;
     await packs.add(packKind, id, frame, chunk.length);
+    noteGarbage(chunk.length + frame.length);
   }
   sinceTurn += chunk.length;
   if (sinceTurn < TURN_BYTES) return;
