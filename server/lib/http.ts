@@ -7,6 +7,9 @@ import { explainDatabaseError } from './db.ts';
 /** JSON bodies are small; file bytes travel as streams and have no such limit. */
 export const JSON_BODY_LIMIT_BYTES = 256 * 1024;
 
+/** Of a refused upload; a client that sends more than this is cut off. */
+const MOST_DROPPED_BYTES = 512 * 1024 * 1024;
+
 export function newRequestId(): string {
   return randomUUID();
 }
@@ -39,9 +42,20 @@ function sendError(request: FastifyRequest, reply: FastifyReply, error: Holdfast
       requestId: request.id,
     },
   };
-  // A refused upload still has bytes on the way; the connection cannot be used again.
-  if (request.raw.readableEnded === false && request.method !== 'GET') reply.header('connection', 'close');
+  drainBody(request);
   return reply.status(ERROR_STATUS[error.code]).type('application/json').send(JSON.stringify(body));
+}
+
+/** A refused upload still has bytes on the way: closing on them would lose the answer. They are read and dropped, up to a limit. */
+function drainBody(request: FastifyRequest): void {
+  const { raw } = request;
+  if (raw.readableEnded || raw.destroyed) return;
+  let dropped = 0;
+  raw.on('data', (part: Buffer) => {
+    dropped += part.length;
+    if (dropped > MOST_DROPPED_BYTES) raw.destroy();
+  });
+  raw.resume();
 }
 
 function toHoldfastError(error: FastifyError | HoldfastError): HoldfastError {

@@ -9,7 +9,8 @@ export const PERMISSIONS = {
   createWorkspaceKey: ['server'],
   workspaceKey: ['server', 'run'],
   createSubjectKey: ['server'],
-  monthlyKey: ['server'],
+  // A run stores a restored file anew.
+  monthlyKey: ['server', 'run'],
   describeKey: ['server', 'run'],
   deriveKeys: ['server', 'run'],
   enableKey: ['server'],
