@@ -1,0 +1,162 @@
+/** A real browser before a real appliance: `holdfast serve` on a free port, and Chromium from its npm package. */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { AxeBuilder } from '@axe-core/playwright';
+import sparticuz from '@sparticuz/chromium';
+import { chromium, type Browser, type BrowserContext, type Page } from 'playwright-core';
+import { expect } from 'vitest';
+
+const ROOT = join(import.meta.dirname, '..', '..');
+const START_LIMIT_MS = 60_000;
+
+export interface Appliance {
+  url: string;
+  claimCode: string;
+  dataDir: string;
+  /** A folder beside the data, for targets. */
+  targetDir: string;
+  /** Stops and starts it again on the same data and port. */
+  restart(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+interface Served {
+  child: ChildProcess;
+  url: string;
+  claimCode: string;
+}
+
+/** Starts `holdfast serve` on an empty data folder. */
+export async function startAppliance(): Promise<Appliance> {
+  const folder = await mkdtemp(join(tmpdir(), 'holdfast-web-'));
+  const dataDir = join(folder, 'data');
+  let served = await serve(dataDir, 0);
+  const { url, claimCode } = served;
+  return {
+    url,
+    claimCode,
+    dataDir,
+    targetDir: join(folder, 'target'),
+    async restart() {
+      await end(served.child);
+      served = await serve(dataDir, Number(new URL(url).port));
+    },
+    async stop() {
+      await end(served.child);
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+async function serve(dataDir: string, port: number): Promise<Served> {
+  const child = spawn(process.execPath, [join(ROOT, 'server', 'cli', 'holdfast.ts'), 'serve'], {
+    cwd: ROOT,
+    env: {
+      PATH: process.env['PATH'],
+      HOLDFAST_DATA: dataDir,
+      HOLDFAST_HOST: '127.0.0.1',
+      HOLDFAST_PORT: String(port),
+      HOLDFAST_LOG: 'error',
+    },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let output = '';
+  const ready = new Promise<string>((resolve, reject) => {
+    const timer = setTimeout(() => {
+      reject(new Error(`holdfast serve is not ready after ${START_LIMIT_MS / 1000} s:\n${output}`));
+    }, START_LIMIT_MS);
+    const onData = (data: Buffer): void => {
+      output += data.toString('utf8');
+      // The claim code, or the end of the notice, comes a moment after the address.
+      const url = /Holdfast is ready: (https:\S+)/.exec(output)?.[1];
+      if (url === undefined || !/Claim code: \S+\n|Certificate, SHA-256: \S+\n/.test(output)) return;
+      clearTimeout(timer);
+      setTimeout(() => {
+        resolve(url);
+      }, 200);
+    };
+    child.stdout.on('data', onData);
+    child.stderr.on('data', onData);
+    child.once('exit', (code) => {
+      clearTimeout(timer);
+      reject(new Error(`holdfast serve ended with ${String(code)}:\n${output}`));
+    });
+  });
+  const url = await ready;
+  return { child, url, claimCode: /Claim code: (\S+)/.exec(output)?.[1] ?? '' };
+}
+
+async function end(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null) return;
+  const gone = new Promise((resolve) => child.once('exit', resolve));
+  child.kill('SIGTERM');
+  await gone;
+}
+
+/** Starts Chromium. */
+export async function startBrowser(): Promise<Browser> {
+  return chromium.launch({
+    executablePath: await sparticuz.executablePath(),
+    args: [
+      '--no-sandbox',
+      '--headless=shell',
+      '--disable-gpu',
+      '--disable-background-networking',
+      '--no-first-run',
+    ],
+  });
+}
+
+export interface View {
+  width: number;
+  theme: 'light' | 'dark';
+}
+
+export interface OpenPage {
+  context: BrowserContext;
+  page: Page;
+  /** What the page complained about: script errors, refusals of the content security policy, failed requests to elsewhere. */
+  complaints: string[];
+}
+
+/** A fresh browser profile. Every request to another place than the appliance is a complaint. */
+export async function openPage(browser: Browser, url: string, view: View): Promise<OpenPage> {
+  const context = await browser.newContext({
+    baseURL: url,
+    ignoreHTTPSErrors: true,
+    viewport: { width: view.width, height: view.width < 500 ? 800 : 900 },
+    colorScheme: view.theme,
+    reducedMotion: 'reduce',
+    timezoneId: 'Europe/Berlin',
+    acceptDownloads: true,
+  });
+  context.setDefaultTimeout(20_000);
+  const complaints: string[] = [];
+  const page = await context.newPage();
+  page.on('pageerror', (error) => complaints.push(`script: ${error.message}`));
+  page.on('console', (message) => {
+    const text = message.text();
+    if (message.type() === 'error' && /Content Security Policy|Uncaught/i.test(text)) complaints.push(text);
+  });
+  page.on('request', (request) => {
+    const there = request.url();
+    if (!there.startsWith(url) && !/^(data|blob|about):/.test(there))
+      complaints.push(`outside request: ${there}`);
+  });
+  return { context, page, complaints };
+}
+
+/** Asserts that axe finds nothing (WCAG 2.2 A and AA) and that nothing sticks out sideways. */
+export async function expectAccessible(page: Page, where: string): Promise<void> {
+  const { violations } = await new AxeBuilder({ page })
+    .withTags(['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'])
+    .analyze();
+  const found = violations.map((one) => `${one.id}: ${one.nodes.map((node) => node.html).join(' | ')}`);
+  expect(found, `axe on ${where}`).toEqual([]);
+  const beyond = await page.evaluate(
+    () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
+  );
+  expect(beyond, `pixels sideways on ${where}`).toBe(0);
+}

@@ -1,0 +1,100 @@
+/** The first run as a person does it, used by the tests that need an appliance which has been through it. */
+import { readFile } from 'node:fs/promises';
+import { expect } from 'vitest';
+import type { Page } from 'playwright-core';
+import { expectAccessible, type Appliance } from './browser.ts';
+
+export const OWNER = {
+  name: 'Ada Lindqvist',
+  email: 'ada@example.org',
+  password: 'gravel umbrella cello 41',
+};
+
+const LONG_MS = 120_000;
+
+/** From the claim code to a proven kit, with a look by axe at every step. @returns the text form of the kit. */
+export async function claimWithKit(page: Page, appliance: Appliance): Promise<string> {
+  await page.goto('/');
+  await page.getByRole('heading', { name: 'Take ownership of this appliance' }).waitFor();
+  expect(new URL(page.url()).pathname).toBe('/setup/code');
+  await expectAccessible(page, 'claim code');
+  await page.getByLabel('Claim code').fill(appliance.claimCode);
+  await page.getByRole('button', { name: 'Continue' }).click();
+
+  await page.getByRole('heading', { name: 'Who owns it?' }).waitFor();
+  await page.getByLabel('Name').fill(OWNER.name);
+  await page.getByLabel('E-mail').fill(OWNER.email);
+  await page.getByLabel('Password', { exact: true }).fill(OWNER.password);
+  await page.getByLabel('Password again').fill(OWNER.password);
+  await expectAccessible(page, 'owner');
+  await page.getByRole('button', { name: 'Take ownership' }).click();
+
+  await page.getByRole('heading', { name: 'What is it, and where does it stand?' }).waitFor();
+  await page.getByLabel('Name').fill('vault-berlin');
+  await page.getByLabel('Region', { exact: true }).fill('eu-central');
+  await expectAccessible(page, 'appliance');
+  await page.getByRole('button', { name: 'Continue' }).click();
+
+  await page.getByRole('heading', { name: 'Your recovery kit' }).waitFor();
+  return makeKit(page);
+}
+
+async function makeKit(page: Page): Promise<string> {
+  await page.getByRole('button', { name: 'Make the kit' }).click();
+  const onward = page.getByRole('button', { name: 'Continue' });
+  await page.getByText('The kit is not proven yet').waitFor();
+  expect(await onward.getAttribute('aria-disabled')).toBe('true');
+  await expectAccessible(page, 'kit');
+
+  const [download] = await Promise.all([
+    page.waitForEvent('download'),
+    page.getByRole('button', { name: 'Download text' }).click(),
+  ]);
+  const kit = await readFile(await download.path(), 'utf8');
+  const lines = kit.trimEnd().split('\n').slice(-2);
+  await page.getByLabel('Or type the last two lines of the kit').fill(lines.join('\n').toLowerCase());
+  await page.getByRole('button', { name: 'Prove with these lines' }).click();
+  await page.getByText('opens what this appliance encrypted').waitFor();
+  await expectAccessible(page, 'proven kit');
+  await onward.click();
+  return kit;
+}
+
+/** Target and schedule. */
+export async function addFirstTarget(page: Page, appliance: Appliance): Promise<void> {
+  await page.getByRole('heading', { name: 'Where do the backups go?' }).waitFor();
+  await page.getByLabel('Name').fill('vault-local');
+  await page.getByLabel('Folder on the appliance').fill(appliance.targetDir);
+  await page.getByRole('button', { name: 'Try it: write, read, list' }).click();
+  await page.getByText('Local copy, not offsite.').waitFor();
+  await expectAccessible(page, 'target');
+  await page.getByRole('button', { name: 'Add the target' }).click();
+
+  await page.getByRole('heading', { name: 'How often?' }).waitFor();
+  await page.getByLabel('How often').first().waitFor();
+  await expectAccessible(page, 'schedule');
+  await page.getByRole('button', { name: 'Continue' }).click();
+}
+
+/** First snapshot and first restore test, opened with the kit in this browser. */
+export async function proveFirstSnapshot(page: Page, kit: string): Promise<void> {
+  await page.getByRole('heading', { name: 'The first snapshot' }).waitFor();
+  await page.getByRole('button', { name: 'Take the first snapshot' }).click();
+  await page.getByRole('status').getByText('Done').waitFor({ timeout: LONG_MS });
+  await expectAccessible(page, 'first snapshot');
+  await page.getByRole('button', { name: 'Continue' }).click();
+
+  await page.getByRole('heading', { name: 'The first restore test' }).waitFor();
+  await page.locator('input[type=file]').setInputFiles({
+    name: 'kit.txt',
+    mimeType: 'text/plain',
+    buffer: Buffer.from(kit),
+  });
+  await page.getByText('KIT PROVEN').waitFor({ timeout: LONG_MS });
+  await expectAccessible(page, 'first restore test');
+  await page.getByRole('button', { name: 'Continue' }).click();
+
+  await page.getByRole('heading', { name: 'Where you stand' }).waitFor();
+  await page.getByText('Protected now').waitFor();
+  await expectAccessible(page, 'summary');
+}
