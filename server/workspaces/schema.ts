@@ -79,3 +79,19 @@ export const UploadQuery = Type.Object({
   ),
 });
 export type UploadQuery = Static<typeof UploadQuery>;
+
+const ServerPath = Type.String({ minLength: 1, maxLength: 4096, pattern: '^/' });
+
+/** Body of `POST /api/v1/console/import`. Without a folder: the root of the only workspace. */
+export const ImportDirectoryRequest = Type.Object({
+  /** Absolute path on the appliance. */
+  sourceDir: ServerPath,
+  folderId: Type.Optional(Id),
+});
+
+/** Body of `POST /api/v1/console/export`. */
+export const ExportDirectoryRequest = Type.Object({
+  /** Absolute path on the appliance: new, empty, or an earlier export of the same folder. */
+  targetDir: ServerPath,
+  folderId: Type.Optional(Id),
+});

@@ -240,13 +240,13 @@ describe('round trips', () => {
 
 test('the vector opens, and its content is sealed to the same bytes', async () => {
   const vector = JSON.parse(readFileSync(new URL('../golden/stored-file.json', import.meta.url), 'utf8')) as {
-    seal: Record<string, string | number>;
+    seal: Omit<FileSeal, 'key'> & { keyHex: string };
     segmentBytes: number;
     contentHex: string;
     storedHex: string;
   };
   const { keyHex, ...ids } = vector.seal;
-  const place = { ...ids, key: Buffer.from(String(keyHex), 'hex') } as FileSeal;
+  const place: FileSeal = { ...ids, key: Buffer.from(keyHex, 'hex') };
   const stored = Buffer.from(vector.storedHex, 'hex');
   const content = Buffer.from(vector.contentHex, 'hex');
 
