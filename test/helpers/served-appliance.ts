@@ -1,0 +1,255 @@
+/**
+ * A whole appliance as a customer runs it: `holdfast serve` on a folder of its own, reached over HTTPS, claimed the way the
+ * browser does it. For what only the whole can show; most tests want `appliance.ts`.
+ */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { request } from 'node:https';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import {
+  ageRecipientOf,
+  answerKitChallenge,
+  generateAgeIdentity,
+  makeRecoveryKit,
+  type RecoveryKit,
+} from '../../server/keys/index.ts';
+import { waitFor } from './wait-for.ts';
+
+const root = join(import.meta.dirname, '..', '..');
+export const OWNER = {
+  name: 'Ada Lovelace',
+  email: 'ada@example.org',
+  password: 'stable horse with 9 batteries',
+};
+
+export interface Reply<Body> {
+  status: number;
+  headers: Record<string, string | string[] | undefined>;
+  body: Body;
+}
+
+export interface ServedAppliance {
+  dataDir: string;
+  url: string;
+  claimCode: string | undefined;
+  process: ChildProcess;
+  /** What it wrote so far. */
+  output(): string;
+  /** One request of the signed-in owner. Objects travel as JSON, bytes as they are. */
+  call<Body = Record<string, unknown>>(
+    method: string,
+    path: string,
+    body?: object | Buffer,
+  ): Promise<Reply<Body>>;
+  /** Ends it and waits. Default SIGTERM. */
+  stop(signal?: NodeJS.Signals): Promise<number | null>;
+}
+
+interface ServeOptions {
+  dataDir?: string;
+  env?: Record<string, string>;
+  nodeArgs?: string[];
+}
+
+/** Starts it and waits until it says that it is ready. */
+export async function serveAppliance(options: ServeOptions = {}): Promise<ServedAppliance> {
+  const dataDir = options.dataDir ?? join(await makeFolder('appliance'), 'data');
+  const child = spawnHoldfast(['serve'], { dataDir, ...options });
+  let output = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream?.setEncoding('utf8').on('data', (text: string) => {
+      output += text;
+    });
+  }
+  await waitFor(
+    'the appliance to be ready',
+    () => {
+      if (child.exitCode !== null) throw new Error(`holdfast serve ended with ${child.exitCode}:\n${output}`);
+      return /Holdfast is ready: https:/.test(output);
+    },
+    90_000,
+  );
+  const url = /Holdfast is ready: (https:\S+)/.exec(output)?.[1] ?? '';
+  const session = { cookie: '' };
+  return {
+    dataDir,
+    url,
+    claimCode: /Claim code: (\S+)/.exec(output)?.[1],
+    process: child,
+    output: () => output,
+    call: (method, path, body) => callApi(url, session, method, path, body),
+    stop: async (signal = 'SIGTERM') => {
+      if (child.exitCode !== null || child.signalCode !== null) return child.exitCode;
+      const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
+      child.kill(signal);
+      return ended;
+    },
+  };
+}
+
+/** Runs a command of the command line to its end. */
+export async function runHoldfast(
+  args: string[],
+  options: ServeOptions & { input?: string } = {},
+): Promise<{ exitCode: number | null; stdout: string; stderr: string }> {
+  const child = spawnHoldfast(args, options);
+  const out = { stdout: '', stderr: '' };
+  child.stdout?.setEncoding('utf8').on('data', (text: string) => (out.stdout += text));
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => (out.stderr += text));
+  child.stdin?.end(options.input ?? '');
+  const exitCode = await new Promise<number | null>((resolve) => child.once('close', resolve));
+  return { exitCode, ...out };
+}
+
+function spawnHoldfast(args: string[], options: ServeOptions): ChildProcess {
+  const inherited = Object.entries(process.env).filter(
+    ([name]) => !name.startsWith('HOLDFAST_') && !/VITEST|^NODE_OPTIONS$/.test(name),
+  );
+  return spawn(
+    process.execPath,
+    [...(options.nodeArgs ?? []), join(root, 'server/cli/holdfast.ts'), ...args],
+    {
+      cwd: tmpdir(),
+      stdio: ['pipe', 'pipe', 'pipe'],
+      env: {
+        ...(Object.fromEntries(inherited) as Record<string, string>),
+        ...(options.dataDir === undefined ? {} : { HOLDFAST_DATA: options.dataDir }),
+        HOLDFAST_HOST: '127.0.0.1',
+        HOLDFAST_PORT: '0',
+        ...options.env,
+      },
+    },
+  );
+}
+
+/** Claims it, names it, and proves a recovery kit. @returns the kit, as its holder keeps it. */
+export async function claimAppliance(appliance: ServedAppliance): Promise<RecoveryKit> {
+  await expectStatus(
+    appliance.call('POST', '/setup/claim', { code: appliance.claimCode, owner: OWNER }),
+    201,
+  );
+  const settings = { name: 'Vault', stage: 'development', region: 'eu-north', allowedRegions: ['eu-north'] };
+  await expectStatus(appliance.call('PUT', '/settings/appliance', settings), 200);
+  const { identity } = await generateAgeIdentity();
+  const recipient = await ageRecipientOf(identity);
+  const begun = await expectStatus(appliance.call<BegunKit>('POST', '/recovery-kits', { recipient }), 201);
+  const response = await answerKitChallenge(begun.kitId, identity, begun.challenge);
+  await expectStatus(appliance.call('POST', `/recovery-kits/${begun.kitId}/proof`, { response }), 200);
+  const { kitId, repositoryId, trustRoot, applianceName, createdAt } = begun;
+  return makeRecoveryKit({
+    kitId,
+    repositoryId,
+    trustRoot,
+    applianceName,
+    createdAt,
+    ageIdentity: identity,
+    targets: [],
+  });
+}
+
+interface BegunKit {
+  kitId: string;
+  repositoryId: string;
+  trustRoot: string;
+  applianceName: string;
+  createdAt: string;
+  challenge: string;
+}
+
+/** Signs the owner in again, on an appliance that was claimed before. */
+export async function signIn(appliance: ServedAppliance): Promise<void> {
+  const { email, password } = OWNER;
+  await expectStatus(appliance.call('POST', '/session', { email, password }), 201);
+}
+
+export async function addDirectoryTarget(appliance: ServedAppliance, path: string): Promise<string> {
+  const target = { name: 'nas', kind: 'directory', path, region: 'eu-north' };
+  return (await expectStatus(appliance.call<{ id: string }>('POST', '/targets', target), 201)).id;
+}
+
+/** Starts a job and waits for its end. */
+export async function finishRun(
+  appliance: ServedAppliance,
+  started: Promise<Reply<{ id: string }>>,
+): Promise<{ state: string; result: Record<string, string>; error: { message: string } | null }> {
+  const { id } = await expectStatus(started, 202);
+  return finishRunOf(appliance, id);
+}
+
+/** Waits for the end of a job. */
+export async function finishRunOf(
+  appliance: ServedAppliance,
+  id: string,
+): Promise<{ state: string; result: Record<string, string>; error: { message: string } | null }> {
+  type Shown = { state: string; result: Record<string, string>; error: { message: string } | null };
+  return waitFor(
+    'the job to end',
+    async () => {
+      const { body } = await appliance.call<Shown>('GET', `/runs/${id}`);
+      return ['succeeded', 'partial', 'failed', 'cancelled'].includes(body.state) ? body : undefined;
+    },
+    120_000,
+  );
+}
+
+export async function expectStatus<Body>(reply: Promise<Reply<Body>>, status: number): Promise<Body> {
+  const { status: found, body } = await reply;
+  if (found !== status) throw new Error(`expected ${status}, got ${found}: ${JSON.stringify(body)}`);
+  return body;
+}
+
+/** A folder that the caller removes. */
+export async function makeFolder(name: string): Promise<string> {
+  return mkdtemp(join(tmpdir(), `holdfast-test-${name}-`));
+}
+
+export async function removeFolder(path: string): Promise<void> {
+  await rm(path, { recursive: true, force: true, maxRetries: 5 });
+}
+
+async function callApi<Body>(
+  url: string,
+  session: { cookie: string },
+  method: string,
+  path: string,
+  body: object | Buffer | undefined,
+): Promise<Reply<Body>> {
+  const payload = body === undefined || Buffer.isBuffer(body) ? body : Buffer.from(JSON.stringify(body));
+  const type = Buffer.isBuffer(body) ? 'application/octet-stream' : 'application/json';
+  return new Promise((resolve, reject) => {
+    const sent = request(
+      `${url}${path.startsWith('/health') || path.startsWith('/api') ? '' : '/api/v1'}${path}`,
+      {
+        method,
+        rejectUnauthorized: false,
+        agent: false,
+        headers: {
+          origin: url,
+          'sec-fetch-site': 'same-origin',
+          'x-holdfast': '1',
+          ...(session.cookie === '' ? {} : { cookie: session.cookie }),
+          ...(payload === undefined ? {} : { 'content-type': type, 'content-length': payload.length }),
+        },
+      },
+      (reply) => {
+        const parts: Buffer[] = [];
+        reply.on('data', (part: Buffer) => parts.push(part));
+        reply.on('error', reject);
+        reply.on('end', () => {
+          const set = reply.headers['set-cookie']?.map((one) => one.split(';')[0]).join('; ');
+          if (set !== undefined) session.cookie = set;
+          const bytes = Buffer.concat(parts);
+          const json = reply.headers['content-type']?.startsWith('application/json') === true;
+          resolve({
+            status: reply.statusCode ?? 0,
+            headers: reply.headers,
+            body: (json ? JSON.parse(bytes.toString('utf8')) : bytes) as Body,
+          });
+        });
+      },
+    );
+    sent.on('error', reject);
+    sent.end(payload);
+  });
+}
