@@ -20,7 +20,7 @@ import { installErrorReplies, JSON_BODY_LIMIT_BYTES, newRequestId } from './lib/
 import { SOFTWARE_VERSION } from './lib/version.ts';
 import { restoreTestRoutes } from './restore-tests/index.ts';
 import { webRoutes } from './web.ts';
-import { workspaceRoutes } from './workspaces/index.ts';
+import { workspaceConsoleRoutes, workspaceRoutes } from './workspaces/index.ts';
 
 interface AppOptions {
   /** Certificate and key in PEM for HTTPS; absent on the console socket and in tests. */
@@ -65,6 +65,7 @@ export async function buildConsoleApp(deps: Deps): Promise<FastifyInstance> {
   await app.register(
     async (scope) => {
       await scope.register(consoleRoutes(deps));
+      await scope.register(workspaceConsoleRoutes(deps));
     },
     { prefix: '/api/v1' },
   );

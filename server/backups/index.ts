@@ -24,6 +24,7 @@ export { addTarget, requireTarget, showTargets, targetConfigOf, tryTarget } from
 export { openChunkReader, type ChunkReader } from './pipeline/chunk-reader.ts';
 export { postgresFacts, type PostgresFacts } from './postgres-source.ts';
 export { getTarget, listActiveTargets, summarizeTarget } from './queries.ts';
+export { recoverAppliance, type RecoverOptions, type RecoveryReport } from './recover.ts';
 export { openRepository, type OpenRepositoryOptions, type Repository } from './repository/open-repository.ts';
 export { verifyRepository, type VerifyReport } from './repository/verify-repository.ts';
 export type { RepositoryWarning } from './repository/warnings.ts';
