@@ -37,6 +37,8 @@ export interface PostgresFacts {
   encoding: string;
   blockChecksums: boolean;
   database: string;
+  /** The role that made the cluster. */
+  superuser: string;
   extensions: string[];
   /** Newest migration in the schema; absent for a database that is not Holdfast's. */
   schemaVersion?: string;
@@ -136,9 +138,10 @@ async function describePoint(
     await options.readAtPoint?.(reader);
     options.step?.('table facts');
     const schemaVersion = await readSchemaVersion(reader);
-    const { systemId, major, segmentBytes, encoding, blockChecksums, database, extensions } = server;
+    const { systemId, major, segmentBytes, encoding, blockChecksums, database, superuser, extensions } =
+      server;
     return {
-      ...{ systemId, major, segmentBytes, encoding, blockChecksums, database, extensions },
+      ...{ systemId, major, segmentBytes, encoding, blockChecksums, database, superuser, extensions },
       timeline: backup.timeline,
       startLsn: backup.startLsn,
       backupEndLsn: backup.endLsn,
@@ -205,9 +208,12 @@ async function copyBaseBackup(
   const entries = extract();
   backup.archive.on('error', (error) => entries.destroy(error));
   backup.archive.pipe(entries);
+  const small = createSmallFiles(writer);
   try {
-    for await (const entry of entries as AsyncIterable<TarEntry>)
-      await copyEntry(entry, writer, options.chunking);
+    for await (const entry of entries as AsyncIterable<TarEntry>) {
+      await copyEntry(entry, writer, small, options.chunking);
+    }
+    await small.settle();
   } catch (error) {
     backup.archive.destroy();
     await backup.ended; // says more than what its end did to the archive
@@ -219,7 +225,44 @@ async function copyBaseBackup(
   return ended;
 }
 
-async function copyEntry(entry: TarEntry, writer: SourceWriter, chunking: ChunkingParameters): Promise<void> {
+/** Most files of a cluster have a few pages; waiting for each to be stored would take longer than storing it. */
+const SMALL_FILE_BYTES = 512 * 1024;
+const SMALL_FILES_AT_ONCE = 16;
+
+function createSmallFiles(writer: SourceWriter) {
+  const waiting = new Set<Promise<void>>();
+  let failure: unknown;
+  return {
+    async add(
+      entry: FileEntry,
+      content: AsyncIterable<Uint8Array>,
+      options: { chunkBytes: number },
+    ): Promise<void> {
+      const parts: Uint8Array[] = [];
+      for await (const part of content) parts.push(part);
+      const storing = Promise.resolve(writer.addFile(entry, once(Buffer.concat(parts)), options)).then(
+        () => undefined,
+        (error: unknown) => void (failure ??= error),
+      );
+      waiting.add(storing);
+      void storing.then(() => waiting.delete(storing));
+      if (waiting.size >= SMALL_FILES_AT_ONCE) await Promise.race(waiting);
+      if (failure !== undefined) throw failure;
+    },
+    /** Resolves when all are stored. @throws the first failure */
+    async settle(): Promise<void> {
+      await Promise.all(waiting);
+      if (failure !== undefined) throw failure;
+    },
+  };
+}
+
+async function copyEntry(
+  entry: TarEntry,
+  writer: SourceWriter,
+  small: ReturnType<typeof createSmallFiles>,
+  chunking: ChunkingParameters,
+): Promise<void> {
   const { header } = entry;
   const path = header.name.replace(/^\.\//, '').replace(/\/$/, '');
   const common = {
@@ -229,7 +272,8 @@ async function copyEntry(entry: TarEntry, writer: SourceWriter, chunking: Chunki
   };
   if (header.type === 'file') {
     const chunkBytes = RELATION.test(path) ? chunking.relationChunkBytes : chunking.fileChunkBytes;
-    await writer.addFile({ ...common, type: 'file' }, entry, { chunkBytes });
+    const into = (header.size ?? Infinity) <= SMALL_FILE_BYTES ? small.add : writer.addFile;
+    await into({ ...common, type: 'file' }, entry, { chunkBytes });
     return;
   }
   entry.resume();

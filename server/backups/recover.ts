@@ -25,7 +25,15 @@ import { dataPaths, writeMarker } from '../lib/data-folder.ts';
 import { openDatabase, writeTransaction, type DatabaseAddress } from '../lib/db.ts';
 import { HoldfastError, isSystemError } from '../lib/errors.ts';
 import { makePrivateDirectory, syncDirectory, writeFileDurably } from '../lib/files.ts';
-import { ADMIN_ROLE, recoverPostgres, socketAddress, stopOrphan } from '../lib/postgres/index.ts';
+import {
+  ADMIN_ROLE,
+  adoptCluster,
+  recoverPostgres,
+  socketAddress,
+  stopOrphan,
+  withClient,
+} from '../lib/postgres/index.ts';
+import { DATABASE_NAME } from '../lib/database-setup.ts';
 import { lockProcess } from '../lib/process-lock.ts';
 import { runProcess } from '../lib/spawn.ts';
 import { SOFTWARE_VERSION } from '../lib/version.ts';
@@ -80,7 +88,6 @@ export interface RecoveryReport {
 
 const RECOVERY_TIMEOUT_MS = 60 * 60_000;
 const SYNC_TIMEOUT_MS = 30 * 60_000;
-const DATABASE = 'holdfast';
 
 /**
  * @throws HoldfastError `conflict` for a folder that is not empty, `wrong_key` for a kit of another repository, `no_repository`,
@@ -336,13 +343,17 @@ async function recoverDatabase(
     logFile: paths.postgresLog,
     binariesDir: options.binariesDir,
     restorePoint: facts.restorePoint,
-    expected: { systemId: facts.systemId, timeline: facts.timeline },
+    expected: facts,
     timeoutMs: RECOVERY_TIMEOUT_MS,
   });
   try {
-    return await settleDatabase(parts, applianceId, {
-      ...socketAddress(paths.databaseSocket, ADMIN_ROLE, facts.database || DATABASE),
-    });
+    const { databaseSocket } = paths;
+    await withClient(
+      socketAddress(databaseSocket, facts.superuser, 'postgres'),
+      'holdfast recover',
+      (client) => adoptCluster(client, facts.database, DATABASE_NAME),
+    );
+    return await settleDatabase(parts, applianceId, socketAddress(databaseSocket, ADMIN_ROLE, DATABASE_NAME));
   } finally {
     await server.stop();
   }

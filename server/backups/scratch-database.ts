@@ -5,7 +5,7 @@
 import { join } from 'node:path';
 import { scratchClusterDir } from '../lib/data-folder.ts';
 import type { DatabaseAddress } from '../lib/db.ts';
-import { ADMIN_ROLE, recoverPostgres, socketAddress, type PostgresSettings } from '../lib/postgres/index.ts';
+import { recoverPostgres, socketAddress, type PostgresSettings } from '../lib/postgres/index.ts';
 import type { PostgresFacts } from './postgres-source.ts';
 
 /** `fsync` off: a scratch server that does not survive a power cut is what we want. */
@@ -23,7 +23,7 @@ const SCRATCH_SETTINGS: PostgresSettings = {
 };
 
 export interface ScratchDatabase {
-  /** As the owner of the cluster. */
+  /** As the role that made the cluster. */
   address: DatabaseAddress;
   /** Stops the server. Idempotent. */
   stop(): Promise<void>;
@@ -48,12 +48,12 @@ export async function startScratchDatabase(options: ScratchOptions): Promise<Scr
     logFile: join(scratchDir, 'postgres.log'),
     binariesDir: options.binariesDir,
     restorePoint: facts.restorePoint,
-    expected: { systemId: facts.systemId, timeline: facts.timeline },
+    expected: facts,
     timeoutMs: options.timeoutMs,
     settings: SCRATCH_SETTINGS,
   });
   return {
-    address: socketAddress(socketDir, ADMIN_ROLE, facts.database),
+    address: socketAddress(socketDir, facts.superuser, facts.database),
     stop: () => server.stop(),
   };
 }

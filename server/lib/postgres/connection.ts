@@ -70,3 +70,18 @@ export async function grantAppRights(client: pg.ClientBase): Promise<void> {
     throw error;
   }
 }
+
+/**
+ * Makes a recovered cluster one of ours: with our owner's role, and our database under the name that we look for. A copy of an
+ * outside cluster has neither.
+ *
+ * @param client - As the role that made the cluster, connected to a database other than these two.
+ */
+export async function adoptCluster(client: pg.ClientBase, database: string, name: string): Promise<void> {
+  await client.query(`
+    do $$ begin create role ${ADMIN_ROLE} login superuser; exception when duplicate_object then null; end $$`);
+  if (database === name) return;
+  await client.query(
+    `alter database ${pg.escapeIdentifier(database)} rename to ${pg.escapeIdentifier(name)}`,
+  );
+}

@@ -3,7 +3,7 @@ export { findPostgresBinaries, clusterMajor, POSTGRES_MAJOR, type PostgresBinari
 export { ADMIN_ROLE, APP_ROLE, type PostgresSettings } from './settings.ts';
 export { runningPostmaster, stopOrphan } from './postmaster.ts';
 export { choosePostgresAccount, closedFolder, type PostgresAccount } from './account.ts';
-export { ensureDatabase, ensureRoles, grantAppRights, socketAddress, withClient } from './connection.ts';
+export { adoptCluster, ensureDatabase, ensureRoles, grantAppRights, socketAddress, withClient } from './connection.ts';
 export {
   openReplication,
   type BaseBackup,

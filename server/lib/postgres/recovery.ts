@@ -7,7 +7,6 @@ import { join } from 'node:path';
 import { HoldfastError } from '../errors.ts';
 import { startPostgres, type PostgresServer } from './server.ts';
 import type { PostgresSettings } from './settings.ts';
-import { ADMIN_ROLE } from './settings.ts';
 import { socketAddress, withClient } from './connection.ts';
 import { readServerFacts } from './table-facts.ts';
 
@@ -19,7 +18,7 @@ export interface RecoveryOptions {
   binariesDir?: string | undefined;
   restorePoint: string;
   /** What the copy was made from, to be found again after recovery. */
-  expected: { systemId: string; timeline: number };
+  expected: { systemId: string; timeline: number; superuser: string };
   timeoutMs: number;
   settings?: PostgresSettings;
 }
@@ -80,7 +79,7 @@ function recoverySettings(restorePoint: string): PostgresSettings {
 }
 
 async function assertRecovered(options: RecoveryOptions): Promise<void> {
-  const address = socketAddress(options.socketDir, ADMIN_ROLE, 'template1');
+  const address = socketAddress(options.socketDir, options.expected.superuser, 'template1');
   const found = await withClient(address, 'holdfast-recovery', readServerFacts);
   const { systemId, timeline } = options.expected;
   if (found.systemId === systemId && found.timeline > timeline) return;

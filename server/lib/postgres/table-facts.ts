@@ -81,6 +81,8 @@ export interface ServerFacts {
   segmentBytes: number;
   blockChecksums: boolean;
   database: string;
+  /** The role that made the cluster: it may do everything, whatever its name. */
+  superuser: string;
   /** Name and version of each extension in this database. */
   extensions: string[];
   /** Names of tablespaces beyond PostgreSQL's own two. */
@@ -94,6 +96,7 @@ export async function readServerFacts(client: pg.ClientBase): Promise<ServerFact
       current_setting('server_version_num') as version, current_setting('server_encoding') as encoding,
       pg_size_bytes(current_setting('wal_segment_size'))::text as segment, current_setting('data_checksums') as checksums,
       current_database()::text as database,
+      (select rolname::text from pg_roles where oid = 10) as superuser,
       array(select extname || ' ' || extversion from pg_extension order by 1) as extensions,
       array(select spcname::text from pg_tablespace where spcname not in ('pg_default', 'pg_global') order by 1) as tablespaces
     from pg_control_system() s, pg_control_checkpoint() c`);
@@ -108,6 +111,7 @@ export async function readServerFacts(client: pg.ClientBase): Promise<ServerFact
     segmentBytes: Number(text('segment')),
     blockChecksums: text('checksums') === 'on',
     database: text('database'),
+    superuser: text('superuser'),
     extensions: list('extensions'),
     tablespaces: list('tablespaces'),
   };
