@@ -15,5 +15,12 @@ export { listLiveVersions } from './queries.ts';
 export { workspaceRoutes } from './routes.ts';
 export { insertWorkspace, prepareWorkspace, type PreparedWorkspace } from './service.ts';
 export { prepareWorkspaces } from './start.ts';
-export type { ExportReport, ImportReport, SkippedItem, TransferProgress } from './transfer-report.ts';
+export type {
+  ExportReport,
+  ImportReport,
+  SkippedItem,
+  TransferProgress,
+  TransferReport,
+} from './transfer-report.ts';
 export { addFile, type AddedFile, uploadFile, type UploadRequest } from './upload-file.ts';
+export type { SkippedItem, TransferProgress, TransferReport } from './transfer-report.ts';

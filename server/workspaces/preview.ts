@@ -39,7 +39,7 @@ export async function openPreview(deps: WorkspaceDeps, download: Download, actor
   if (kind === 'text') {
     const range = { start: 0, end: Math.min(download.sizeBytes, PREVIEW_TEXT_BYTES) };
     const start = await buffer(await openDownload(deps, download, range, actor, 'previewed'));
-    const text = decodeText(start);
+    const text = decodeText(start, range.end === download.sizeBytes);
     if (text === undefined) throw noPreview('It is not UTF-8 text throughout.');
     const body = Buffer.from(text, 'utf8');
     return { contentType: 'text/plain; charset=utf-8', body, sizeBytes: body.length };

@@ -34,17 +34,21 @@ export function sniffMediaType(start: Buffer): string {
   return isText(start) ? 'text/plain' : 'application/octet-stream';
 }
 
-/** The text of a file's first bytes, or undefined when they are not UTF-8. A character that is cut off is left out. */
-export function decodeText(start: Buffer): string | undefined {
+/**
+ * The text of a file's first bytes, or undefined when they are not UTF-8.
+ *
+ * @param complete nothing follows. Otherwise a character that is cut off at the end is left out.
+ */
+export function decodeText(start: Buffer, complete: boolean): string | undefined {
   try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(start, { stream: true });
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(start, { stream: !complete });
   } catch {
     return undefined;
   }
 }
 
 function isText(start: Buffer): boolean {
-  const text = decodeText(start.subarray(0, SNIFF_BYTES));
+  const text = decodeText(start.subarray(0, SNIFF_BYTES), start.length < SNIFF_BYTES);
   return text !== undefined && !BINARY_CONTROL.test(text);
 }
 

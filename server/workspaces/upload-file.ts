@@ -137,7 +137,7 @@ async function receive(
     await staged.finish();
     await publishContents(deps.dataDir, [staged]);
     const content = { facts, wrapped: made.wrapped, mediaType: sniffMediaType(start.bytes()) };
-    await commitUpload(deps, request, plan, content, visitor, actor);
+    await commitUnderSomeName(deps, request, plan, content, visitor, actor);
   } catch (error) {
     await discardUnlessCommitted(deps, staged);
     throw error;
@@ -154,6 +154,27 @@ interface ReceivedContent {
   mediaType: string;
 }
 
+/** With `rename`, a name that was free a moment ago may be taken by now: then the next one. */
+async function commitUnderSomeName(
+  deps: WorkspaceDeps,
+  request: UploadRequest,
+  plan: UploadPlan,
+  content: ReceivedContent,
+  visitor: Visitor,
+  actor: Actor,
+): Promise<void> {
+  for (let attempt = 1; ; attempt += 1) {
+    const name =
+      request.onConflict === 'rename' ? await findFreeName(deps, plan.folder, request.name) : request.name;
+    try {
+      return await commitUpload(deps, { ...request, name }, plan, content, visitor, actor);
+    } catch (error) {
+      const taken = error instanceof HoldfastError && error.code === 'conflict';
+      if (!taken || request.onConflict !== 'rename' || attempt === MAX_UPLOADS) throw error;
+    }
+  }
+}
+
 async function commitUpload(
   deps: WorkspaceDeps,
   request: UploadRequest,
@@ -163,8 +184,7 @@ async function commitUpload(
   actor: Actor,
 ): Promise<void> {
   const { folder, nodeId } = plan;
-  const name =
-    request.onConflict === 'rename' ? await findFreeName(deps, folder, request.name) : request.name;
+  const { name } = request;
   const name_sealed = await sealNodeName(deps, folder.workspace_id, nodeId, name);
   const [name_hash] = await nameHashes(deps, folder.workspace_id, folder.id, [name]);
   if (name_hash === undefined) throw new HoldfastError('internal', 'A name has no index value');
