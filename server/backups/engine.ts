@@ -103,9 +103,9 @@ export interface ChunkCatalogue {
   ids(): Iterable<Uint8Array>;
   count(): number;
   /**
-   * Says which chunks the lines of a file-list segment name (chunks of files, chunk lists and what those list), so that prune
-   * knows them without reading the segment: a write-only appliance could not. To be called once, with all of them, for every
-   * segment that a run builds itself, also when its chunk turns out to be stored already.
+   * Says which chunks the lines of a file-list segment name, or which chunks a chunk list lists, so that prune knows them
+   * without reading it: a write-only appliance could not. To be called with all of them, for every segment and chunk list that a
+   * run builds itself, also when its chunk turns out to be stored already. What is known already is not asked for again.
    */
   noteSegment(segmentChunk: string, chunkIds: Iterable<string>): void;
 }
@@ -214,13 +214,17 @@ export type ReportProgress = (progress: EngineProgress) => void;
 
 /**
  * Takes the entries of a source that is not a directory tree, such as a database's base backup. Entries come in any order
- * (the list is sorted at the end); each call is awaited before the next.
+ * (the list is sorted at the end); calls may overlap.
  */
 export interface SourceWriter {
   /** An entry without content. */
   addEntry(entry: FileEntry): Promise<void> | void;
   /** Content in pieces of any length, cut into chunks of `chunkBytes`. Size, chunks and hash are filled in. */
-  addFile(entry: FileEntry, content: AsyncIterable<Uint8Array>, options: { chunkBytes: number }): Promise<unknown>;
+  addFile(
+    entry: FileEntry,
+    content: AsyncIterable<Uint8Array>,
+    options: { chunkBytes: number },
+  ): Promise<unknown>;
   /** `facts` given at the opening are read here, so they may be completed until then. */
   finish(): Promise<SourceSection>;
 }

@@ -327,9 +327,10 @@ function segmentsOf(
   return {
     noteSegment(segmentChunk, chunkIds) {
       const id = Buffer.from(segmentChunk, 'hex');
+      // A chunk's id is made of its content, so what it names never changes.
+      if (q.hasSegment.get(id) !== undefined) return;
       const blob = Buffer.allocUnsafe(SEGMENT_PART_IDS * ID_BYTES);
       transaction(() => {
-        q.deleteSegment.run(id);
         let part = 0;
         let at = 0;
         for (const chunkId of chunkIds) {

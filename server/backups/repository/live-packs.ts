@@ -14,7 +14,7 @@ import { isWriteOnly } from './object-store.ts';
 export interface LivePacks {
   /** Row numbers in the catalogue. */
   packs: Set<number>;
-  /** Chunk ids of all segments of retained snapshots. */
+  /** Chunk ids of all segments and chunk lists of retained snapshots. */
   segments: Set<string>;
   /** Chunks that a snapshot names and no pack on the target has. */
   missingChunks: number;
@@ -33,28 +33,41 @@ export async function findLivePacks(
 ): Promise<LivePacks> {
   const live: LivePacks = { packs: new Set(), segments: new Set(), missingChunks: 0 };
   const reader = openPackReader(repository.target, repository.keys.generations);
+  const treePacks = new Set<number>();
+  for (const pack of repository.catalogue.packs()) if (pack.kind === 'tree') treePacks.add(pack.row);
   for (const id of snapshotIds) {
     const snapshot = await repository.findSnapshot(id);
     for (const section of snapshot.sections) {
       for (const segment of section.segments) {
         if (live.segments.has(segment.chunk)) continue;
-        live.segments.add(segment.chunk);
         if (options.readAll || !repository.catalogue.knowsSegment(segment.chunk)) {
           await learnSegment(repository, reader, segment);
         }
-        count(repository, Buffer.from(segment.chunk, 'hex'), live);
-        for (const ids of repository.catalogue.segmentChunks(segment.chunk)) count(repository, ids, live);
+        count(repository, treePacks, Buffer.from(segment.chunk, 'hex'), live);
       }
     }
   }
   return live;
 }
 
-function count(repository: Repository, ids: Uint8Array, live: LivePacks): void {
+/** Counts chunks, and what those of them list that are segments or chunk lists themselves. */
+function count(
+  repository: Repository,
+  treePacks: ReadonlySet<number>,
+  ids: Uint8Array,
+  live: LivePacks,
+): void {
+  const { catalogue } = repository;
   for (let at = 0; at < ids.length; at += ID_BYTES) {
-    const row = repository.catalogue.packOfChunk(ids.subarray(at, at + ID_BYTES));
+    const id = ids.subarray(at, at + ID_BYTES);
+    const row = catalogue.packOfChunk(id);
     if (row === undefined) live.missingChunks++;
     else live.packs.add(row);
+    if (row !== undefined && !treePacks.has(row)) continue;
+    const hex = Buffer.from(id.buffer, id.byteOffset, ID_BYTES).toString('hex');
+    if (live.segments.has(hex) || !catalogue.knowsSegment(hex)) continue;
+    live.segments.add(hex);
+    for (const listed of [...catalogue.segmentChunks(hex)]) count(repository, treePacks, listed, live);
   }
 }
 
@@ -78,7 +91,7 @@ async function learnSegment(
     for (const { entry } of decodeSegment(data, segment)) {
       ids.push(...(entry.chunks ?? []), ...(entry.chunkLists ?? []));
       for await (const list of readChunks(reader, catalogue, entry.chunkLists ?? [])) {
-        ids.push(...decodeChunkList(list.data));
+        catalogue.noteSegment(list.id, decodeChunkList(list.data));
       }
     }
   }
