@@ -36,7 +36,6 @@ export {
   generationOf,
   type KeysStatement,
   type KitRecipient,
-  MAX_KEYS_OBJECT_BYTES,
   openKeysObject,
   readKeysPlaintext,
 } from './keys-object.ts';
@@ -65,7 +64,6 @@ export {
 } from './local-repository-keys.ts';
 export {
   isKitRecipient,
-  KIT_STEPS,
   kitToJson,
   kitToText,
   makeRecoveryKit,
@@ -95,7 +93,6 @@ export {
   type FileKeyContext,
   KEY_PURPOSES,
   type KeyPurpose,
-  MAX_FIELD_BYTES,
   openField,
   SEALED_FIELD_OVERHEAD,
   sealedVersion,
@@ -104,19 +101,15 @@ export {
 } from './sealing.ts';
 export {
   appendSignature,
-  checkSignature,
   type ExpectedObject,
   objectName,
-  signatureLine,
   signStatement,
-  splitSignature,
   statementBytes,
   verifySignature,
 } from './signed-object.ts';
 export {
   createSigningKey,
   createTrustRoot,
-  signBytes,
   signingKeyId,
   type SigningKeyPair,
   verifyBytes,
@@ -133,8 +126,6 @@ export {
   type KeyringReader,
   newestKeyringNames,
   openKeyringObject,
-  parseKeyringName,
-  verifyKeyringObject,
 } from './keyring-object.ts';
 export { type KeyringFile, openKeyringFile } from './keyring/file.ts';
 export { restoreKeyring } from './keyring/restore.ts';

@@ -19,7 +19,7 @@ import type { ObjectSignature, ObjectStatement, VerifyKey } from './repository-k
 import { appendSignature, objectName, verifySignature } from './signed-object.ts';
 
 /** Longest keyring object that is read, bytes: about two million keys. */
-export const MAX_KEYRING_OBJECT_BYTES = 768 * 1024 * 1024;
+const MAX_KEYRING_OBJECT_BYTES = 768 * 1024 * 1024;
 
 const NAME = /^keyring\/(\d{1,15})(?:\+(\d{1,9}))?-[0-9a-f]{64}\.age$/;
 

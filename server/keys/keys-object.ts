@@ -43,7 +43,7 @@ export interface BuiltObject {
 }
 
 /** Longest keys object that is read, bytes. A whole one is a few kilobytes. */
-export const MAX_KEYS_OBJECT_BYTES = 1024 * 1024;
+const MAX_KEYS_OBJECT_BYTES = 1024 * 1024;
 
 /** Signs and encrypts a generation. @throws invalid_input when no kit would open it. */
 export async function buildKeysObject(

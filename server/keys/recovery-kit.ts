@@ -40,7 +40,7 @@ export function isKitRecipient(text: string): boolean {
   return RECIPIENT.test(text);
 }
 
-export const KIT_STEPS: readonly string[] = [
+const KIT_STEPS: readonly string[] = [
   'Keep this kit where the appliance is not: a safe, a password manager, a second person.',
   'Whoever holds it can read every backup of this appliance.',
   'New machine: install Holdfast, then run: holdfast recover --from TARGET --kit THIS_FILE --data NEW_FOLDER',

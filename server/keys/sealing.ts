@@ -40,7 +40,7 @@ const HEADER_BYTES = 1 + 4 + NONCE_BYTES;
 /** Bytes that an envelope adds. */
 export const SEALED_FIELD_OVERHEAD = HEADER_BYTES + TAG_BYTES;
 /** Longest value that is sealed, bytes; anything longer is a file. */
-export const MAX_FIELD_BYTES = 1024 * 1024;
+const MAX_FIELD_BYTES = 1024 * 1024;
 
 /** HKDF-SHA-256 (RFC 5869), no salt, info `holdfast/<purpose>/1`, 32 bytes. */
 export function deriveKey(material: Uint8Array, purpose: KeyPurpose): Buffer {

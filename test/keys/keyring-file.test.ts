@@ -1,7 +1,9 @@
 import { mkdir, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { openKeyringFile, rootKeyFile, rootKeyPath } from '../../server/keys/index.ts';
+import { decodeLog } from '../../server/keys/keyring/log.ts';
+import { openBlock, unwrapEpochKey } from '../../server/keys/keyring/root-key.ts';
 import { contentOf, makeKey, makeKeyringDirectory, openKeyring, put } from './keyring-place.ts';
 
 /** A closed keyring with a few keys, one of them in the base. */
@@ -32,6 +34,18 @@ async function snapshot(directory: string): Promise<Record<string, string>> {
     names.map(async (name) => [name, (await readFile(join(directory, name))).toString('hex')]),
   );
   return Object.fromEntries(entries) as Record<string, string>;
+}
+
+/** Everything that the files of an epoch hold, decrypted with what lies beside them. */
+async function readInClear(directory: string, epoch: number): Promise<string> {
+  const root = await rootKeyFile(rootKeyPath(directory)).read();
+  const wrapped = JSON.parse(await readFile(join(directory, `epoch-${epoch}.key`), 'utf8')) as {
+    wrappedKey: string;
+  };
+  const key = unwrapEpochKey(root ?? Buffer.alloc(32), epoch, wrapped.wrappedKey);
+  const base = await readFile(join(directory, `base-${epoch}`));
+  const log = decodeLog(key, epoch, await readFile(join(directory, `log-${epoch}`)));
+  return openBlock(key, ['holdfast/keyring-base/1', String(epoch)], base).toString() + log.records.join('');
 }
 
 describe('the keyring file', () => {
@@ -212,6 +226,34 @@ describe('the keyring file', () => {
     const again = await openKeyring(directory);
     expect(again.keyring().keys.has(doomed.id)).toBe(false);
     expect(again.keyring().keys.size).toBe(1);
+  });
+
+  it('a key destroyed while the base without another one is written is in no file either', async () => {
+    const directory = await makeKeyringDirectory();
+    const file = await openKeyring(directory);
+    const [first, second, kept] = [makeKey(), makeKey(), makeKey()];
+    await file.append([first, second, kept].map(put));
+    const materialOf = (key: typeof kept) => key.versions[0]?.material.toString('base64') ?? '';
+    const [secondText, keptText] = [materialOf(second), materialOf(kept)];
+    const hooks = globalThis as Record<symbol, unknown>;
+    const hook = Symbol.for('holdfast.crashPoint');
+    onTestFinished(() => {
+      delete hooks[hook];
+    });
+    let late: Promise<void> | undefined;
+    hooks[hook] = (reached: string) => {
+      if (reached === 'keyring.base.written') late ??= file.append([{ kind: 'drop', id: second.id }]);
+    };
+
+    await file.append([{ kind: 'drop', id: first.id }]);
+    await late;
+    const epoch = file.epoch();
+    await file.close();
+
+    const text = await readInClear(directory, epoch);
+    expect(late).toBeDefined();
+    expect(text).not.toContain(secondText);
+    expect(text).toContain(keptText);
   });
 
   it('everything in the directory is readable by its owner alone', async () => {

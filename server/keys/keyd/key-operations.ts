@@ -17,7 +17,7 @@ import {
 import type { KeyringStore } from './store.ts';
 
 /** Keys derived in one call. */
-export const MAX_DERIVED_KEYS = 500;
+const MAX_DERIVED_KEYS = 500;
 const MAX_WAIT_MS = 30_000;
 
 const REFUSALS = {

@@ -13,7 +13,7 @@ export const MAX_FRAME_BYTES = 2 * 1024 * 1024;
 /** Longest frame body before that. */
 export const MAX_HELLO_BYTES = 1024;
 /** How far the sender's clock may be from ours; both are on one machine. */
-export const TIME_WINDOW_MS = 30_000;
+const TIME_WINDOW_MS = 30_000;
 const MAC_BYTES = 32;
 const FRAME_HEADER_BYTES = 8 + 8 + MAC_BYTES;
 

@@ -22,7 +22,7 @@ import type { KeyringStore } from './store.ts';
 
 const DAY_MS = 24 * 3_600_000;
 /** Bytes of an object in one answer. */
-export const OBJECT_PIECE_BYTES = 1024 * 1024;
+const OBJECT_PIECE_BYTES = 1024 * 1024;
 /** An addition with more changed keys than this, and more than a quarter of all, becomes a new base. */
 const MANY_CHANGES = 1_000;
 /** A target with more keyring objects than this is not one that we wrote. */

@@ -165,9 +165,13 @@ function keep(
   }
 
   async function startEpoch(): Promise<void> {
+    const { keyring } = state;
     const epoch = state.epoch + 1;
     const epochKey = randomBytes(32);
-    const base = sealBase(epochKey, epoch, state.keyring);
+    const base = sealBase(epochKey, epoch, keyring);
+    // What is destroyed from here on is still in this base, and asks for another.
+    const destroying = keyring.dropped;
+    keyring.dropped = false;
     try {
       await writeEpoch(options.directory, epoch, { root, epochKey }, base);
     } catch (error) {
@@ -176,23 +180,20 @@ function keep(
       if (onDisk?.epoch !== state.epoch) breakDown(error);
       notices.push(`the keyring could not be rewritten: ${messageOf(shown)}`);
       rewriteAboveBytes = state.logBytes + MIN_LONG_LOG_BYTES;
+      keyring.dropped ||= destroying;
       throw shown;
     }
     await state.log.close();
     state.epochKey.fill(0);
     const log = await open(keyringPaths.log(options.directory, epoch), 'r+');
-    state = {
-      keyring: state.keyring,
-      epoch,
-      epochKey,
-      log,
-      logBytes: 0,
-      sequence: 0,
-      baseBytes: base.length,
-    };
-    state.keyring.dropped = false;
+    state = { keyring, epoch, epochKey, log, logBytes: 0, sequence: 0, baseBytes: base.length };
     rewriteAboveBytes = 0;
-    await destroyOtherEpochs(options.directory, epoch);
+    try {
+      await destroyOtherEpochs(options.directory, epoch);
+    } catch (error) {
+      keyring.dropped = true;
+      throw error;
+    }
   }
 
   function start(): Promise<void> {

@@ -17,7 +17,7 @@ import { readFileIfPresent, syncDirectory, TEMPORARY_PREFIX, writeFileDurably } 
 import { rootKeyId, wrapEpochKey } from './root-key.ts';
 
 /** Grows when an older program could no longer read the keyring. */
-export const KEYRING_FORMAT = 1;
+const KEYRING_FORMAT = 1;
 
 export interface CurrentEpoch {
   epoch: number;

@@ -11,7 +11,7 @@ import { BLOCK_OVERHEAD, openBlock, sealBlock } from './root-key.ts';
 const HEADER_BYTES = 8;
 const TAG_BYTES = 16;
 /** Longest sealed record, bytes. */
-export const MAX_RECORD_BYTES = 8 * 1024 * 1024;
+const MAX_RECORD_BYTES = 8 * 1024 * 1024;
 
 /** One record as stored. */
 export function encodeLogRecord(key: Uint8Array, epoch: number, sequence: number, lines: string): Buffer {
