@@ -1,6 +1,6 @@
 /** A real browser before a real appliance: `holdfast serve` on a free port, and Chromium from its npm package. */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { AxeBuilder } from '@axe-core/playwright';
@@ -15,7 +15,7 @@ export interface Appliance {
   url: string;
   claimCode: string;
   dataDir: string;
-  /** A folder beside the data, for targets. */
+  /** An empty folder beside the data, for targets. */
   targetDir: string;
   /** Stops and starts it again on the same data and port. */
   restart(): Promise<void>;
@@ -32,6 +32,7 @@ interface Served {
 export async function startAppliance(): Promise<Appliance> {
   const folder = await mkdtemp(join(tmpdir(), 'holdfast-web-'));
   const dataDir = join(folder, 'data');
+  await mkdir(join(folder, 'target'));
   let served = await serve(dataDir, 0);
   const { url, claimCode } = served;
   return {
@@ -146,6 +147,19 @@ export async function openPage(browser: Browser, url: string, view: View): Promi
       complaints.push(`outside request: ${there}`);
   });
   return { context, page, complaints };
+}
+
+/** Runs a flow; when it fails, what the browser shows then is kept in `.cache/web`. */
+export async function keepingSight(page: Page, name: string, flow: () => Promise<void>): Promise<void> {
+  try {
+    await flow();
+  } catch (error) {
+    await page.evaluate(() => document.querySelectorAll('details').forEach((one) => (one.open = true)));
+    await page
+      .screenshot({ path: join(ROOT, '.cache', 'web', `${name}.png`), fullPage: true })
+      .catch(() => undefined);
+    throw error;
+  }
 }
 
 /** Asserts that axe finds nothing (WCAG 2.2 A and AA) and that nothing sticks out sideways. */

@@ -64,9 +64,13 @@ async function makeKit(page: Page): Promise<string> {
 export async function addFirstTarget(page: Page, appliance: Appliance): Promise<void> {
   await page.getByRole('heading', { name: 'Where do the backups go?' }).waitFor();
   await page.getByLabel('Name').fill('vault-local');
-  await page.getByLabel('Folder on the appliance').fill(appliance.targetDir);
+  const folder = page.getByLabel('Folder on the appliance');
+  await folder.fill(`${appliance.targetDir}-missing`);
   await page.getByRole('button', { name: 'Try it: write, read, list' }).click();
-  await page.getByText('Local copy, not offsite.').waitFor();
+  await page.getByText('The trial found a problem').waitFor();
+  await folder.fill(appliance.targetDir);
+  await page.getByRole('button', { name: 'Try it: write, read, list' }).click();
+  await page.getByText('Local copy, not offsite.', { exact: true }).waitFor();
   await expectAccessible(page, 'target');
   await page.getByRole('button', { name: 'Add the target' }).click();
 
