@@ -4,7 +4,7 @@
  */
 import cron from 'node-cron';
 import { collectDoomedContents } from './workspaces/index.ts';
-import { runPrune, runRestoreFile, runSnapshot, runVerify } from './backups/index.ts';
+import { runPrune, runRestoreDirectory, runRestoreFile, runSnapshot, runVerify } from './backups/index.ts';
 import type { Deps } from './deps.ts';
 import { HoldfastError } from './lib/errors.ts';
 import type { RunKind } from './lib/run-schema.ts';
@@ -19,6 +19,7 @@ const RUN_FUNCTIONS: Record<RunKind, RunFunction> = {
   snapshot: runSnapshot,
   'restore-test': runRestoreTest,
   'restore-file': runRestoreFile,
+  'restore-directory': runRestoreDirectory,
   verify: runVerify,
   prune: runPrune,
 };

@@ -1,9 +1,11 @@
 /** What only the console may do. These routes exist behind the control socket alone; access `console` says so twice. */
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
+import { requestDirectoryRestore } from '../backups/index.ts';
 import { listPeople } from '../identity/index.ts';
 import type { KeyClient } from '../keys/index.ts';
 import { HoldfastError } from '../lib/errors.ts';
+import { Run } from '../lib/run-schema.ts';
 import { Id } from '../lib/shapes.ts';
 import { claimAtConsole, renewClaimCode, type ClaimDeps } from './claim.ts';
 import { recoverOwner } from './owner-recovery.ts';
@@ -14,6 +16,14 @@ export type ConsoleDeps = ClaimDeps & KitDeps & { keys: Pick<KeyClient, 'status'
 
 const config = { access: 'console' } as const;
 const tags = ['console'];
+const Path = Type.String({ minLength: 1, maxLength: 4096 });
+const DirectoryRestoreRequest = Type.Object({
+  snapshotId: Type.String({ pattern: '^[0-9a-f]{64}$' }),
+  targetId: Id,
+  to: Type.String({ minLength: 2, maxLength: 4096, pattern: '^/' }),
+  paths: Type.Optional(Type.Array(Path, { minItems: 1, maxItems: 1000 })),
+  existing: Type.Union([Type.Literal('refuse'), Type.Literal('skip'), Type.Literal('replace')]),
+});
 
 export const consoleRoutes =
   (deps: ConsoleDeps): FastifyPluginAsyncTypebox =>
@@ -61,6 +71,21 @@ export const consoleRoutes =
         },
       },
       (request) => recoverOwner(deps, request.body, request.actor),
+    );
+
+    app.post(
+      '/console/restores',
+      {
+        config,
+        schema: {
+          tags,
+          summary: 'Restore the files of a snapshot into a directory of this machine',
+          body: DirectoryRestoreRequest,
+          response: { 202: Run },
+        },
+      },
+      async (request, reply) =>
+        reply.status(202).send(await requestDirectoryRestore(deps, request.actor, request.body)),
     );
 
     app.get('/console/users', { config, schema: { tags, summary: 'Everybody' } }, async () => ({

@@ -19,6 +19,7 @@ import {
 
 export const APPLIANCE_SECTION = 'appliance';
 export const FOLDERS_FILE = 'folders.jsonl';
+export const NODES_FOLDER = 'nodes';
 
 const CHUNK_BYTES = 512 * 1024;
 

@@ -24,11 +24,13 @@ export { addTarget, requireTarget, showTargets, targetConfigOf, tryTarget } from
 export { openChunkReader, type ChunkReader } from './pipeline/chunk-reader.ts';
 export { postgresFacts, type PostgresFacts } from './postgres-source.ts';
 export { getTarget, listActiveTargets, summarizeTarget } from './queries.ts';
-export { recoverAppliance, type RecoverOptions, type RecoveryReport } from './recover.ts';
+export { recoverAppliance, type RecoverOptions, type RecoveryQuestion, type RecoveryReport } from './recover.ts';
 export { openRepository, type OpenRepositoryOptions, type Repository } from './repository/open-repository.ts';
 export { verifyRepository, type VerifyReport } from './repository/verify-repository.ts';
 export type { RepositoryWarning } from './repository/warnings.ts';
 export { runRestoreFile } from './restore-file.ts';
+export { requestDirectoryRestore, runRestoreDirectory, type DirectoryRestore } from './restore-directory.ts';
+export { restoreTree, type RestoreTreeOptions, type RestoreTreeReport } from './restore-tree.ts';
 export { startScratchDatabase } from './scratch-database.ts';
 export { backupRoutes } from './routes.ts';
 export { toRunProgress } from './run-progress.ts';

@@ -1,6 +1,6 @@
 /** Reads the section `appliance` of a snapshot: folders, and the nodes of one folder. Names come out as sealed as they lie. */
 import { HoldfastError } from '../lib/errors.ts';
-import { APPLIANCE_SECTION, decodeLines, FOLDERS_FILE, nodesFile } from './appliance-source.ts';
+import { APPLIANCE_SECTION, decodeLines, FOLDERS_FILE, NODES_FOLDER, nodesFile } from './appliance-source.ts';
 import type { FolderLine, NodeLine } from './appliance-queries.ts';
 import type { SnapshotRecord, SourceSection } from './engine.ts';
 import type { ChunkReader } from './pipeline/chunk-reader.ts';
@@ -13,6 +13,8 @@ export interface SnapshotListing {
   folders(): Promise<ReadonlyMap<string, FolderLine>>;
   /** The nodes in a folder; empty for one that has none. */
   nodes(folderId: string): Promise<NodeLine[]>;
+  /** Every node of every folder, in one pass. */
+  allNodes(): AsyncIterable<NodeLine>;
 }
 
 /** @throws HoldfastError `wrong_state` when the snapshot is of something else than an appliance. */
@@ -28,6 +30,7 @@ export function openSnapshotListing(reader: ChunkReader, snapshot: SnapshotRecor
       }
       return nodes;
     },
+    allNodes: () => readLines<NodeLine>(reader, section, NODES_FOLDER),
   };
 }
 

@@ -5,6 +5,15 @@ import { SOFTWARE_VERSION } from '../lib/version.ts';
 import { addAudit } from './commands/audit.ts';
 import { addClaimCode } from './commands/claim-code.ts';
 import { addDoctor } from './commands/doctor.ts';
+import { addExport, addImport } from './commands/import-export.ts';
+import { addForget } from './commands/forget.ts';
+import { addPrune } from './commands/prune.ts';
+import { addRecover } from './commands/recover.ts';
+import { addRestore } from './commands/restore.ts';
+import { addRestoreTest } from './commands/restore-test.ts';
+import { addSetup } from './commands/setup.ts';
+import { addVerify } from './commands/verify.ts';
+import { addVerifyReport } from './commands/verify-report.ts';
 import { addKeys } from './commands/keys.ts';
 import { addRecoverOwner } from './commands/recover-owner.ts';
 import { addServe } from './commands/serve.ts';
@@ -21,13 +30,23 @@ const program = new Command('holdfast')
 
 for (const add of [
   addServe,
+  addSetup,
   addStatus,
   addDoctor,
   addClaimCode,
   addRecoverOwner,
+  addImport,
+  addExport,
   addSnapshot,
   addSnapshots,
+  addRestore,
+  addRecover,
+  addRestoreTest,
+  addVerify,
+  addForget,
+  addPrune,
   addAudit,
+  addVerifyReport,
   addKeys,
   addUsers,
 ]) {

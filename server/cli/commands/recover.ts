@@ -1,0 +1,105 @@
+import { resolve } from 'node:path';
+import { createInterface } from 'node:readline/promises';
+import type { Command } from 'commander';
+import { recoverAppliance, type RecoveryQuestion, type RecoveryReport } from '../../backups/index.ts';
+import { systemClock } from '../../lib/clock.ts';
+import { EXIT, HoldfastError } from '../../lib/errors.ts';
+import { addCommand, type CommandContext } from '../command.ts';
+import { formatBytes, formatInstant } from '../output.ts';
+import { readWholeKit } from '../secrets.ts';
+import { untilInterrupted } from '../signals.ts';
+
+interface Options {
+  from: string;
+  kit: string;
+  data?: string;
+  snapshot?: string;
+  yes?: boolean;
+  acceptWarnings?: boolean;
+}
+
+export function addRecover(program: Command): void {
+  addCommand<Options>(
+    program,
+    'recover',
+    'Make a running appliance again on a new machine, from a target and the recovery kit',
+    (command) =>
+      command
+        .requiredOption('--from <target>', 'the folder of the target')
+        .requiredOption('--kit <file>', 'the recovery kit')
+        .option('--snapshot <id>', 'which one; the newest when absent')
+        .option('--yes', 'the old machine is off, and the newest snapshot there is the one to go back to')
+        .option('--accept-warnings', 'go on although something about the repository is not as it should be'),
+    (context, options) => recover(context, options),
+  );
+}
+
+async function recover({ config, output }: CommandContext, options: Options): Promise<number> {
+  const { dataDir } = config();
+  const kit = await readWholeKit(options.kit);
+  const { signal, done } = untilInterrupted();
+  const bar = output.progress();
+  try {
+    const report = await recoverAppliance({
+      target: { kind: 'directory', path: resolve(options.from) },
+      kit,
+      dataDir,
+      snapshot: options.snapshot,
+      clock: systemClock,
+      confirm: (question) => confirm(question, options, output),
+      step: (name) => output.note(name),
+      progress: ({ bytesDone, bytesTotal, filesDone }) =>
+        bar.update(bytesDone, bytesTotal, `${filesDone} files`),
+      signal,
+    });
+    bar.stop();
+    output.result(report, describe(report, dataDir));
+    return EXIT.ok;
+  } finally {
+    bar.stop();
+    done();
+  }
+}
+
+async function confirm(
+  question: RecoveryQuestion,
+  options: Options,
+  output: CommandContext['output'],
+): Promise<boolean> {
+  const text = wordsOf(question);
+  const agreed = question.kind === 'warning' ? options.acceptWarnings : options.yes;
+  if (agreed === true) {
+    output.note(`${text} Yes, as given.`);
+    return true;
+  }
+  if (!process.stdin.isTTY) {
+    const option = question.kind === 'warning' ? '--accept-warnings' : '--yes';
+    throw new HoldfastError('cancelled', `A person has to agree: ${text}`, {
+      hint: `Answer beforehand with ${option}.`,
+    });
+  }
+  const reader = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    return /^y(es)?$/i.test((await reader.question(`${text} [y/N] `)).trim());
+  } finally {
+    reader.close();
+  }
+}
+
+function wordsOf(question: RecoveryQuestion): string {
+  if (question.kind === 'warning') return `${question.warning.message} Go on all the same?`;
+  if (question.kind === 'old-machine-off') {
+    return 'Is the old machine off for good? From now on it may write no more to this repository.';
+  }
+  const hours = Math.round(question.ageMs / 3_600_000);
+  const { snapshot, headNumber } = question;
+  return `Go back to snapshot ${snapshot.number} of ${formatInstant(snapshot.takenAt)}, ${hours} h ago (head ${headNumber})? Another target may know a newer one.`;
+}
+
+function describe(report: RecoveryReport, dataDir: string): string {
+  return [
+    `Recovered snapshot ${report.snapshotNumber} of ${formatInstant(report.takenAt)} into ${dataDir}`,
+    `${report.files} files, ${formatBytes(report.bytes)}, ${report.keys} keys; ${report.endedSessions} sessions ended`,
+    `Start it with: holdfast serve --data ${dataDir}`,
+  ].join('\n');
+}
