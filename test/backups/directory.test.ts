@@ -1,11 +1,13 @@
 import { mkdir, mkdtemp, readdir, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { openTarget } from '../../server/backups/targets/open-target.ts';
 import { probeTarget } from '../../server/backups/targets/probe.ts';
 import { systemClock } from '../../server/lib/clock.ts';
 import { describeTarget } from './target-conformance.ts';
+
+vi.setConfig({ testTimeout: 60_000 });
 
 describeTarget('directory', () => {
   let top: string | undefined;

@@ -21,7 +21,7 @@ import {
 } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { openChunkWriter } from '../../server/backups/pipeline/index.ts';
 import { buildKeyringObject } from '../../server/keys/keyring-object.ts';
 import { fileKeyContext, sealField, deriveKey } from '../../server/keys/sealing.ts';
@@ -36,6 +36,8 @@ import {
 import { sealFile } from '../../server/workspaces/seal-file.ts';
 import { tool } from '../helpers/tools.ts';
 import { bytesOf, createPlace, openPlace, openPlaceWriter, type Place } from './repository-place.ts';
+
+vi.setConfig({ testTimeout: 60_000 });
 
 const SCRIPT = join(import.meta.dirname, '../../server/backups/kit-restore.py');
 

@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { decodeHead, encodeHead } from '../../server/backups/objects/head-object.ts';
 import { decodeIndex, encodeIndex, groupForIndex } from '../../server/backups/objects/index-object.ts';
 import { encodeObject } from '../../server/backups/objects/object-lines.ts';
@@ -22,6 +22,8 @@ import { decodeSnapshot, encodeSnapshot } from '../../server/backups/objects/sna
 import { decodeWriter, encodeWriter } from '../../server/backups/objects/writer-object.ts';
 import { signingKeyId, signStatement } from '../../server/keys/index.ts';
 import { createPrivateKey, createPublicKey } from 'node:crypto';
+
+vi.setConfig({ testTimeout: 60_000 });
 
 const GOLDEN = join(import.meta.dirname, '../golden/repository');
 const REPOSITORY = '00000000-0000-4000-8000-000000000001';

@@ -1,6 +1,6 @@
 import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { createRepository } from '../../server/backups/repository/create-repository.ts';
 import { openRepository } from '../../server/backups/repository/open-repository.ts';
 import { createLocalRepositoryKeys } from '../../server/keys/index.ts';
@@ -17,6 +17,8 @@ import {
   takeSnapshot,
   withWriter,
 } from './repository-place.ts';
+
+vi.setConfig({ testTimeout: 60_000 });
 
 const HOUR_MS = 3600_000;
 const DAY_MS = 24 * HOUR_MS;

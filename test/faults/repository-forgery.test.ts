@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { copyFile, cp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { encodeHead, type RepositoryHead } from '../../server/backups/objects/head-object.ts';
 import { encodeIndex } from '../../server/backups/objects/index-object.ts';
 import { numberedName } from '../../server/backups/objects/object-names.ts';
@@ -24,6 +24,8 @@ import {
   readFiles,
   takeSnapshot,
 } from '../backups/repository-place.ts';
+
+vi.setConfig({ testTimeout: 60_000 });
 
 const FILES = { 'a.bin': bytesOf('a', 30_000) };
 const MORE = { ...FILES, 'b.bin': bytesOf('b', 30_000) };

@@ -5,7 +5,7 @@
 import { spawnSync } from 'node:child_process';
 import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { openTarget } from '../../server/backups/targets/open-target.ts';
 import { verifyRepository } from '../../server/backups/repository/verify-repository.ts';
 import {
@@ -18,6 +18,8 @@ import {
   storeFiles,
   takeSnapshot,
 } from '../backups/repository-place.ts';
+
+vi.setConfig({ testTimeout: 60_000 });
 
 const FILES = { 'a.bin': bytesOf('a', 30_000) };
 

@@ -7,7 +7,7 @@
  * start, and by the absence of both `HOLDFAST` and `keys/`, and is never filled.
  * Relies on: link(2) and fsync(2) of the file system. Where hard links are missing, an exclusive create takes their place.
  */
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { constants, type Stats } from 'node:fs';
 import {
   copyFile,
@@ -367,9 +367,4 @@ async function clockOf(top: string): Promise<Date | undefined> {
   } finally {
     await rm(probe, { force: true }).catch(() => undefined);
   }
-}
-
-/** Hex SHA-256, for callers that hold the bytes. */
-export function sha256Hex(data: Uint8Array): string {
-  return createHash('sha256').update(data).digest('hex');
 }
