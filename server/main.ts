@@ -43,6 +43,7 @@ const scheduler = startScheduler(deps);
 
 process.send?.({
   ready: true,
+  port,
   url: `https://${config.host === '0.0.0.0' || config.host === '::' ? 'localhost' : config.host}:${port}`,
   fingerprint: tls.fingerprint,
   ...(prepared.claimCode === undefined ? {} : { claimCode: prepared.claimCode }),

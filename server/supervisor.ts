@@ -84,10 +84,12 @@ async function startServer(
   running.server = keepProcess(processOptions('main', config, log, DRAIN_MS + 5_000));
   running.worker = keepProcess(processOptions('worker', config, log, 30_000));
   const [message] = await Promise.all([running.server.ready, running.worker.ready]);
+  // A port that the system chose stays the same when the server is started again.
+  config.port = Number(message.port);
   return {
-    url: String(message['url']),
-    fingerprint: message['fingerprint'] as string | undefined,
-    claimCode: message['claimCode'] as string | undefined,
+    url: String(message.url),
+    fingerprint: message.fingerprint as string | undefined,
+    claimCode: message.claimCode as string | undefined,
   };
 }
 
@@ -96,7 +98,7 @@ function processOptions(entry: string, config: Config, log: Logger, stopTimeoutM
     name: entry === 'main' ? 'server' : entry,
     command: process.execPath,
     args: [join(import.meta.dirname, `${entry}.ts`)],
-    env: childEnvironment({ HOLDFAST_DATA: config.dataDir }),
+    env: () => childEnvironment({ HOLDFAST_DATA: config.dataDir, HOLDFAST_PORT: String(config.port) }),
     log,
     readyTimeoutMs: READY_TIMEOUT_MS,
     stopTimeoutMs,

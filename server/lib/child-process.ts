@@ -9,7 +9,8 @@ export interface KeptProcessOptions {
   name: string;
   command: string;
   args: readonly string[];
-  env: Record<string, string>;
+  /** Asked at each start. */
+  env: () => Record<string, string>;
   log: Logger;
   /** Every message the child sends; `{ ready: true }` says that it works. */
   onMessage?: (message: Record<string, unknown>) => void;
@@ -44,7 +45,7 @@ export function keepProcess(options: KeptProcessOptions): KeptProcess {
   const start = () => {
     const startedAt = performance.now();
     child = startProcess(options.command, options.args, {
-      env: options.env,
+      env: options.env(),
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
       // Ctrl-C at the terminal reaches the supervisor, which stops the others in order.
       detached: true,

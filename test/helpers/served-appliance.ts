@@ -36,6 +36,8 @@ export interface ServedAppliance {
   process: ChildProcess;
   /** What it wrote so far. */
   output(): string;
+  /** Of the signed-in owner, for requests made by hand. */
+  cookie(): string;
   /** One request of the signed-in owner. Objects travel as JSON, bytes as they are. */
   call<Body = Record<string, unknown>>(
     method: string,
@@ -78,6 +80,7 @@ export async function serveAppliance(options: ServeOptions = {}): Promise<Served
     claimCode: /Claim code: (\S+)/.exec(output)?.[1],
     process: child,
     output: () => output,
+    cookie: () => session.cookie,
     call: (method, path, body) => callApi(url, session, method, path, body),
     stop: async (signal = 'SIGTERM') => {
       if (child.exitCode !== null || child.signalCode !== null) return child.exitCode;
