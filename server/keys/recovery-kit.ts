@@ -58,14 +58,18 @@ export function makeRecoveryKit(
     kind: 'holdfast-recovery-kit',
     format: 1,
     kitId: parts.kitId,
-    applianceName: parts.applianceName,
+    applianceName: parts.applianceName.trim(),
     createdAt: parts.createdAt,
     repositoryId: parts.repositoryId,
     trustRoot: parts.trustRoot,
     ageIdentity: parts.ageIdentity,
     volumeRecoveryKey: parts.volumeRecoveryKey ?? null,
-    targets: parts.targets,
-    steps: [...(parts.steps ?? KIT_STEPS)],
+    targets: parts.targets.map(({ name, kind, location }) => ({
+      name: name.trim(),
+      kind: kind.trim(),
+      location: location.trim(),
+    })),
+    steps: (parts.steps ?? KIT_STEPS).map((step) => step.trim()),
   });
 }
 
@@ -78,7 +82,7 @@ export function kitToJson(kit: RecoveryKit): string {
 export function kitToText(kit: RecoveryKit): string {
   const [first, second] = splitIdentity(kit.ageIdentity);
   const targets = kit.targets.map(
-    (target) => `Target:       ${target.name} (${target.kind}) ${target.location}`,
+    (target) => `Target:       ${target.kind} ${JSON.stringify(target.name)} ${target.location}`,
   );
   return [
     'HOLDFAST RECOVERY KIT, format 1',
@@ -162,8 +166,9 @@ function parseTextKit(lines: string[]): ParsedKit {
   if (!/, format 1$/.test(lines.find((line) => line.startsWith('HOLDFAST')) ?? '')) throw newerKit();
   const ageIdentity = parseIdentity(lines.slice(-2).join(''));
   const targets = lines.flatMap((line) => {
-    const match = /^Target:\s+(.*) \(([a-z0-9-]+)\) (.*)$/.exec(line);
-    return match ? [{ name: match[1] ?? '', kind: match[2] ?? '', location: match[3] ?? '' }] : [];
+    const match = /^Target:\s+(\S+) ("(?:[^"\\]|\\.)*") (.*)$/.exec(line);
+    const [, kind = '', name = '""', location = ''] = match ?? [];
+    return match ? [{ name: unquote(name), kind, location }] : [];
   });
   const steps = lines.flatMap((line) => /^\d+\. (.*)$/.exec(line)?.[1] ?? []);
   const kit = checkKit({
@@ -180,6 +185,14 @@ function parseTextKit(lines: string[]): ParsedKit {
     steps,
   });
   return { ageIdentity, kit };
+}
+
+function unquote(quoted: string): string {
+  try {
+    return String(JSON.parse(quoted));
+  } catch {
+    throw invalidKit('the name of a target is damaged', 'Give the file as it was downloaded.');
+  }
 }
 
 function checkKit(value: unknown): RecoveryKit {

@@ -29,6 +29,7 @@ describe('the recovery kit', () => {
     ['broken JSON', '{"kind":'],
     ['a newer format', JSON.stringify({ ...kit, format: 2 })],
     ['a newer text', kitToText(kit).replace('format 1', 'format 2')],
+    ['a text with a damaged target', kitToText(kit).replace('"Vault', '"\\q')],
     ['half a secret key', splitIdentity(pair.identity)[0]],
     ['a public key', pair.recipient],
     ['a target without a place', JSON.stringify({ ...kit, targets: [{ name: 'a', kind: 'directory' }] })],
