@@ -9,7 +9,7 @@ import type {
   SnapshotDraft,
   WrittenPack,
 } from '../../server/backups/engine.ts';
-import { readChunks } from '../../server/backups/pipeline/chunk-source.ts';
+import { chunkIdsOf, readChunks } from '../../server/backups/pipeline/chunk-source.ts';
 import { chunkIdOf, compressChunk, fileHashOf } from '../../server/backups/pipeline/chunk.ts';
 import { encodeEntry } from '../../server/backups/pipeline/file-entry.ts';
 import { readSegments } from '../../server/backups/pipeline/list-entries.ts';
@@ -261,7 +261,9 @@ export async function readFiles(repository: Repository, wanted: string): Promise
         if (entry.type !== 'file') continue;
         const parts: Buffer[] = [];
         const digests: Buffer[] = [];
-        for await (const { data, digest } of readChunks(reader, repository.catalogue, entry.chunks ?? [])) {
+        const ids: string[] = [];
+        for await (const id of chunkIdsOf(entry, reader, repository.catalogue)) ids.push(id);
+        for await (const { data, digest } of readChunks(reader, repository.catalogue, ids)) {
           parts.push(data);
           digests.push(digest);
         }

@@ -26,7 +26,8 @@ const TRAILER_MAGIC = Buffer.from('HFPK', 'latin1');
 const TRAILER_BYTES = 12;
 /** A pack is never larger than this, whatever its parameters say; a reader may hold one in memory. */
 export const MAX_PACK_BYTES = 96 * 1024 * 1024;
-const MAX_PACK_CHUNKS = 1_000_000;
+/** What one index object may list, and with it one pack. */
+const MAX_PACK_CHUNKS = 50_000;
 
 export type PackKind = WrittenPack['kind'];
 
@@ -89,6 +90,7 @@ export function createPackBuilder(parts: {
       return chunks.length;
     },
     fits(frameBytes) {
+      if (chunks.length >= MAX_PACK_CHUNKS) return false;
       return chunks.length === 0 || sizeWith(frameBytes) <= packBytes;
     },
     add(id, frame, originalLength) {
