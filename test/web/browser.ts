@@ -55,7 +55,7 @@ async function serve(dataDir: string, port: number): Promise<Served> {
   const child = spawn(process.execPath, [join(ROOT, 'server', 'cli', 'holdfast.ts'), 'serve'], {
     cwd: ROOT,
     env: {
-      PATH: process.env['PATH'],
+      PATH: process.env.PATH,
       HOLDFAST_DATA: dataDir,
       HOLDFAST_HOST: '127.0.0.1',
       HOLDFAST_PORT: String(port),
@@ -154,7 +154,7 @@ export async function keepingSight(page: Page, name: string, flow: () => Promise
   try {
     await flow();
   } catch (error) {
-    await page.evaluate(() => document.querySelectorAll('details').forEach((one) => (one.open = true)));
+    await page.evaluate(`document.querySelectorAll('details').forEach((one) => (one.open = true))`);
     await page
       .screenshot({ path: join(ROOT, '.cache', 'web', `${name}.png`), fullPage: true })
       .catch(() => undefined);
@@ -169,8 +169,8 @@ export async function expectAccessible(page: Page, where: string): Promise<void>
     .analyze();
   const found = violations.map((one) => `${one.id}: ${one.nodes.map((node) => node.html).join(' | ')}`);
   expect(found, `axe on ${where}`).toEqual([]);
-  const beyond = await page.evaluate(
-    () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
+  const beyond = await page.evaluate<number>(
+    'document.documentElement.scrollWidth - document.documentElement.clientWidth',
   );
   expect(beyond, `pixels sideways on ${where}`).toBe(0);
 }

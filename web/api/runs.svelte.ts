@@ -13,7 +13,7 @@ export function isFinal(run: Run): boolean {
 }
 
 const known = new SvelteMap<string, Run>();
-const listeners = new Set<(run: Run) => void>();
+let listeners: readonly ((run: Run) => void)[] = [];
 
 function note(run: Run): void {
   known.set(run.id, run);
@@ -39,9 +39,9 @@ export function onRunEnd(listener: (run: Run) => void): void {
     const each = (run: Run): void => {
       if (isFinal(run)) listener(run);
     };
-    listeners.add(each);
+    listeners = [...listeners, each];
     return () => {
-      listeners.delete(each);
+      listeners = listeners.filter((other) => other !== each);
     };
   });
 }
@@ -58,10 +58,11 @@ export function followRuns(): () => void {
         listRuns({ state: 'running' }),
         listRuns({ state: 'queued' }),
       ]);
-      const live = new Set([...running, ...queued].map((run) => run.id));
+      const live = [...running, ...queued].map((run) => run.id);
       for (const run of [...running, ...queued]) note(run);
       // What ended while nobody listened is asked for one by one.
-      for (const run of known.values()) if (!isFinal(run) && !live.has(run.id)) note(await getRun(run.id));
+      for (const run of known.values())
+        if (!isFinal(run) && !live.includes(run.id)) note(await getRun(run.id));
     } catch {
       // The next reconnection asks again; the page shows its own error.
     }

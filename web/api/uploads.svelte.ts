@@ -29,8 +29,9 @@ interface Work {
 }
 
 let list = $state<Upload[]>([]);
-const work = new Map<number, Work>();
-const listeners = new Set<(folderId: string) => void>();
+/** Beside the list, which is reactive: files and requests are not to be watched. */
+const work: Partial<Record<number, Work>> = {};
+let listeners: readonly ((folderId: string) => void)[] = [];
 let next = 1;
 
 export const uploads = {
@@ -43,7 +44,7 @@ export const uploads = {
   add(folderId: string, files: Iterable<File>): void {
     for (const file of files) {
       const id = next++;
-      work.set(id, { file, onConflict: 'refuse', request: undefined });
+      work[id] = { file, onConflict: 'refuse', request: undefined };
       list.push({
         id,
         folderId,
@@ -62,12 +63,12 @@ export const uploads = {
     const upload = find(id);
     if (!upload) return;
     upload.state = 'cancelled';
-    work.get(id)?.request?.abort();
+    work[id]?.request?.abort();
     pump();
   },
   retry(id: number, onConflict: Work['onConflict'] = 'refuse'): void {
     const upload = find(id);
-    const task = work.get(id);
+    const task = work[id];
     if (!upload || !task) return;
     task.onConflict = onConflict;
     upload.state = 'waiting';
@@ -77,7 +78,7 @@ export const uploads = {
   },
   /** Takes those that have ended off the list. */
   clear(): void {
-    for (const upload of list) if (!isOpen(upload)) work.delete(upload.id);
+    for (const upload of list) if (!isOpen(upload)) work[upload.id] = undefined;
     list = list.filter(isOpen);
   },
 };
@@ -85,9 +86,9 @@ export const uploads = {
 /** Calls `listener` with the folder whenever a file has arrived. Call while a component starts. */
 export function onUploaded(listener: (folderId: string) => void): void {
   $effect(() => {
-    listeners.add(listener);
+    listeners = [...listeners, listener];
     return () => {
-      listeners.delete(listener);
+      listeners = listeners.filter((other) => other !== listener);
     };
   });
 }
@@ -109,7 +110,7 @@ function pump(): void {
 }
 
 function send(upload: Upload): void {
-  const task = work.get(upload.id);
+  const task = work[upload.id];
   if (!task) return;
   const request = new XMLHttpRequest();
   task.request = request;
@@ -146,7 +147,7 @@ function ended(upload: Upload, error: ApiError | undefined): void {
   upload.state = error === undefined ? 'done' : error.code === 'conflict' ? 'conflict' : 'failed';
   if (error === undefined) {
     upload.sentBytes = upload.sizeBytes;
-    work.delete(upload.id);
+    work[upload.id] = undefined;
     for (const listener of listeners) listener(upload.folderId);
   }
   pump();

@@ -1,3 +1,4 @@
+/* global localStorage, document */
 // Before the first paint, so that a page chosen dark never flashes light.
 try {
   const theme = localStorage.getItem('holdfast.theme');
