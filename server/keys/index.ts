@@ -119,7 +119,8 @@ export {
 export { keydCommand } from './keyd/command.ts';
 export { credentialPath, readCredentials, createKeydCredentials } from './keyd/credentials.ts';
 export { type Keyd, startKeyd } from './keyd/server.ts';
-export { connectKeyd, type KeydClientOptions, openRepositoryWriteKeys } from './keyd-client.ts';
+export type { KeydClientOptions } from './keyd/client-connection.ts';
+export { connectKeyd, openRepositoryWriteKeys } from './keyd-client.ts';
 export {
   keyringFromObjects,
   type KeyringObjectName,
