@@ -10,7 +10,7 @@ import { HoldfastError } from './lib/errors.ts';
 import type { RunKind } from './lib/run-schema.ts';
 import type { RunContext, RunOutcome } from './lib/runs.ts';
 import { ensureSchedules, startDueRuns } from './lib/schedules.ts';
-import { runRestoreTest } from './restore-tests/index.ts';
+import { runRestoreTest, settleRestoreTests } from './restore-tests/index.ts';
 import type { RunDeps } from './run-deps.ts';
 
 type RunFunction = (deps: RunDeps, context: RunContext) => Promise<RunOutcome>;
@@ -31,6 +31,7 @@ export function findRunFunction(kind: RunKind): RunFunction {
 /** Small work that the server does itself, by name. */
 const CHORES: { name: string; cron: string; act: (deps: Deps) => Promise<unknown> }[] = [
   { name: 'start due runs', cron: '* * * * *', act: startDueRuns },
+  { name: 'settle restore tests', cron: '* * * * *', act: settleRestoreTests },
   { name: 'collect deleted files', cron: '*/10 * * * *', act: collectDoomedContents },
 ];
 
