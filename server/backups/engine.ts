@@ -45,8 +45,12 @@ export interface Target {
   list(prefix: string): AsyncIterable<TargetObject>;
   /** @returns size, or undefined when there is no such object. */
   find(name: string): Promise<TargetObject | undefined>;
-  /** Whole object, or the given bytes of it. @throws not_found; integrity_failure when shorter than asked. */
-  read(name: string, range?: { offset: number; length: number }): Promise<Buffer>;
+  /**
+   * Whole object, or the given bytes of it; with `into`, at the start of that buffer, of which a view is returned.
+   *
+   * @throws not_found; integrity_failure when shorter than asked.
+   */
+  read(name: string, range?: { offset: number; length: number; into?: Buffer }): Promise<Buffer>;
   /** Durable, write-once. Writing an existing name again with the same size is a no-op. @throws no_space, unavailable, conflict. */
   write(name: string, data: Uint8Array | readonly Uint8Array[]): Promise<void>;
   /** As `write`, but `conflict` whenever the name exists. */

@@ -8,6 +8,8 @@ import {
   openAgeHeader,
   openRange,
   plainSize,
+  sealedSize,
+  STREAM_CHUNK_BYTES,
   STREAM_NONCE_BYTES,
 } from '../../keys/index.ts';
 import { HoldfastError } from '../../lib/errors.ts';
@@ -22,6 +24,8 @@ export type PackReference = Pick<ChunkLocation, 'packId' | 'packSizeBytes' | 'he
 
 /** Stored bytes that are read and decrypted at once, more or less. */
 export const SLICE_BYTES = 2 * 1024 * 1024;
+/** Sealed bytes that a slice of one chunk or of `SLICE_BYTES` may need, whatever its place. */
+export const SLICE_BUFFER_BYTES = sealedSize(SLICE_BYTES + 2 * STREAM_CHUNK_BYTES);
 /** Unwanted bytes between two chunks that are cheaper to read along than to skip. */
 const SMALL_GAP_BYTES = 64 * 1024;
 /** Pack keys that are kept: unwrapping one costs about a millisecond. */
@@ -35,8 +39,12 @@ interface PackKey {
 
 export interface PackReader {
   key(pack: PackReference): Promise<PackKey>;
-  /** Decrypted bytes of a pack's payload. */
-  readPlain(pack: PackReference, offset: number, length: number): Promise<Buffer>;
+  /**
+   * Decrypted bytes of a pack's payload.
+   *
+   * @param into a buffer of `SLICE_BUFFER_BYTES` to work in, of which a view is returned; a new one when absent or too small
+   */
+  readPlain(pack: PackReference, offset: number, length: number, into?: Buffer): Promise<Buffer>;
 }
 
 export function openPackReader(target: Target, generations: readonly ReadGeneration[]): PackReader {
@@ -79,15 +87,17 @@ export function openPackReader(target: Target, generations: readonly ReadGenerat
 
   return {
     key,
-    async readPlain(pack, offset, length) {
+    async readPlain(pack, offset, length, into) {
       const { streamKey, plainBytes } = await key(pack);
       const range = coverPack(offset, length, plainBytes, pack);
       const sealed = await target.read(packName(pack.packId), {
         offset: pack.headerLength + STREAM_NONCE_BYTES + range.sealedOffset,
         length: range.sealedLength,
+        ...(into === undefined || into.length < range.sealedLength ? {} : { into }),
       });
       try {
-        return openRange(streamKey, range, sealed);
+        // In place: the plaintext of a chunk never reaches beyond the chunk's own sealed bytes.
+        return openRange(streamKey, range, sealed, sealed);
       } catch (cause) {
         throw new HoldfastError('integrity_failure', 'A pack is damaged', {
           hint: 'Run verify to see which snapshots it touches, and restore from another target.',

@@ -9,6 +9,7 @@ import {
   openPackReader,
   openStoredChunk,
   planSlices,
+  SLICE_BUFFER_BYTES,
   type PackReference,
   type Slice,
 } from './pack-reader.ts';
@@ -30,6 +31,9 @@ const data = workerData as ReadThreadData;
 const target = await openTarget(data.target);
 const packs = openPackReader(target, data.generations);
 
+/** One is worked on while the next is fetched. A thread does one job at a time, so they serve all of them. */
+const sliceBuffers = [0, 1].map(() => Buffer.allocUnsafeSlow(SLICE_BUFFER_BYTES));
+
 interface NumberedPart extends WantedPart {
   number: number;
 }
@@ -41,9 +45,8 @@ async function readContent(job: ContentJob): Promise<{ result: ContentResult; tr
   try {
     const { secret } = await packs.key(job.pack);
     const numbered = job.parts.map((part, number): NumberedPart => ({ ...part, number }));
-    for await (const [slice, plain] of readSlices(job.pack, planSlices(numbered), partErrors)) {
-      // What was read, what the cipher returned, and the whole they were joined to.
-      noteGarbage(slice.length * 3);
+    for await (const [slice, plain] of readSlices(job.pack, planSlices(numbered), partErrors, sliceBuffers)) {
+      noteGarbage(slice.length);
       for (const part of slice.parts) {
         try {
           const { chunk, digest } = openStoredChunk(slice, plain, part, secret);
@@ -70,24 +73,26 @@ async function* readSlices(
   pack: PackReference,
   slices: Slice<NumberedPart>[],
   partErrors: Record<number, string>,
+  buffers: readonly Buffer[] | undefined,
 ): AsyncIterable<[Slice<NumberedPart>, Buffer]> {
-  const fetch = (slice: Slice<NumberedPart> | undefined): Promise<Buffer> | undefined => {
+  const fetch = (at: number): Promise<Buffer> | undefined => {
+    const slice = slices[at];
     if (slice === undefined) return undefined;
-    const fetched = packs.readPlain(pack, slice.offset, slice.length);
+    const fetched = packs.readPlain(pack, slice.offset, slice.length, buffers?.[at % 2]);
     fetched.catch(() => undefined);
     return fetched;
   };
-  let next = fetch(slices[0]);
+  let next = fetch(0);
   for (const [at, slice] of slices.entries()) {
     const current = next;
-    next = fetch(slices[at + 1]);
+    next = fetch(at + 1);
     let plain: Buffer | undefined;
     try {
       plain = await current;
     } catch (error) {
       const reason = integrityReason(error);
       if (slice.parts.length === 1) for (const part of slice.parts) partErrors[part.number] = reason;
-      else yield* readSlices(pack, slice.parts.map(aloneInSlice), partErrors);
+      else yield* readSlices(pack, slice.parts.map(aloneInSlice), partErrors, undefined);
     }
     if (plain !== undefined) yield [slice, plain];
   }

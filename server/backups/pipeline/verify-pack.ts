@@ -11,7 +11,8 @@ import type { VerifyResult } from './read-messages.ts';
 
 const READ_BYTES = 1024 * 1024;
 /** Reused from pack to pack: a thread verifies one at a time. */
-let plainBuffer = Buffer.alloc(0);
+let plainBuffer: Buffer = Buffer.alloc(0);
+const readBuffer = Buffer.allocUnsafeSlow(READ_BYTES);
 
 /**
  * Damage is returned, not thrown. Without the generation's identity only the stored hash is checked.
@@ -60,9 +61,9 @@ async function readWhole(
   let broken: unknown;
   for (let offset = 0; offset < pack.packSizeBytes; offset += READ_BYTES) {
     const length = Math.min(READ_BYTES, pack.packSizeBytes - offset);
-    const piece = await target.read(name, { offset, length });
+    const piece = await target.read(name, { offset, length, into: readBuffer });
     result.bytesRead += piece.length;
-    noteGarbage(piece.length * 2);
+    noteGarbage(piece.length);
     hash.update(piece);
     if (collector === undefined || broken !== undefined) continue;
     try {

@@ -283,13 +283,13 @@ async function checkIsRepository(top: string): Promise<void> {
 async function readRange(
   file: string,
   name: string,
-  range?: { offset: number; length: number },
+  range?: { offset: number; length: number; into?: Buffer },
 ): Promise<Buffer> {
   const handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW);
   try {
     const offset = range?.offset ?? 0;
     const length = range?.length ?? (await handle.stat()).size;
-    const data = Buffer.allocUnsafeSlow(length);
+    const data = range?.into?.subarray(0, length) ?? Buffer.allocUnsafeSlow(length);
     let at = 0;
     while (at < length) {
       const { bytesRead } = await handle.read(data, at, length - at, offset + at);
