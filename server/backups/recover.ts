@@ -124,7 +124,9 @@ async function openEmptyFolder(dataDir: string): Promise<void> {
     if (isSystemError(error, 'ENOENT')) return undefined;
     throw error;
   });
-  const ours = found === undefined || found.length === 0 || found.includes('recovery-incomplete');
+  // The lock's file stays behind when a recovery was declined.
+  const content = found?.filter((name) => !['lock', 'lock-journal'].includes(name)) ?? [];
+  const ours = content.length === 0 || content.includes('recovery-incomplete');
   if (!ours) {
     throw new HoldfastError('conflict', `${dataDir} is not empty`, {
       hint: 'Recover into a new or empty folder. Nothing was changed.',

@@ -4,7 +4,8 @@
  *
  * Guarantees: a file gets its name only when all of it was authenticated and its hash compared; nothing is written outside
  * the directory, nor through a link that lies in it. What cannot be restored is reported, the rest is restored.
- * Relies on: memory for one entry per wanted file, and disk for a sixteenth of their stored bytes on top of the result.
+ * Relies on: memory for one entry per wanted file, and disk for 1 GiB or a sixteenth of their stored bytes on top of
+ * the result, whichever is more.
  */
 import { mkdtemp, open, readdir, rename, rm, utimes, lstat, mkdir, link } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -25,6 +26,8 @@ import { openSnapshotListing, requireSection } from './snapshot-listing.ts';
 const FILES_SECTION = 'files';
 const NAME_BATCH = 500;
 const MOST_PROBLEMS = 1_000;
+/** Stored bytes that may lie staged beside what is restored. */
+const STAGED_BYTES = 1024 ** 3;
 
 export interface RestoreTreeOptions {
   /** Absolute path. */
@@ -82,9 +85,8 @@ export async function restoreTree(
   };
   const staging = await mkdtemp(join(options.to, '.holdfast-restore-'));
   try {
-    for (const digit of '0123456789abcdef') {
-      const group = files.filter(({ node }) => node.file.contentId.startsWith(digit));
-      if (group.length > 0) await restoreGroup(source, options, { group, staging, report, totals });
+    for (const group of groupsOf(files)) {
+      await restoreGroup(source, options, { group, staging, report, totals });
     }
   } finally {
     await rm(staging, { recursive: true, force: true });
@@ -242,6 +244,14 @@ async function makeFolder(top: string, path: string, report: RestoreTreeReport):
     if (isSystemError(error, 'ENOSPC', 'EDQUOT')) throw explainWriteError(error, at);
     note(report, path, messageOf(error));
   }
+}
+
+/** All at once when they fit; else by the first digit of their random ids, which makes sixteen groups of like size. */
+function groupsOf(files: WantedFile[]): WantedFile[][] {
+  const storedBytes = files.reduce((sum, { node }) => sum + Number(node.file.storedBytes), 0);
+  if (files.length === 0) return [];
+  if (storedBytes <= STAGED_BYTES) return [files];
+  return [...Map.groupBy(files, ({ node }) => node.file.contentId.charAt(0)).values()];
 }
 
 interface Group {

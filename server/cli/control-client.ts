@@ -8,6 +8,8 @@ import { shortPath } from '../lib/sockets.ts';
 
 export interface ControlClient {
   get<T>(path: string): Promise<T>;
+  /** The reply as it is, for what is signed. */
+  getText(path: string): Promise<string>;
   send<T>(method: 'POST' | 'PUT' | 'DELETE', path: string, body?: unknown): Promise<T>;
   /** Reads a reply of JSON lines as they come. @throws the error of a line `{ "error": … }`. */
   sendStreaming(path: string, body: unknown, onLine: (line: Record<string, unknown>) => void): Promise<void>;
@@ -20,14 +22,19 @@ export function openControl(dataDir: string): ControlClient {
   const socket = dataPaths(dataDir).controlSocket;
   const call = (method: string, path: string, body?: unknown) =>
     startCall(socket, dataDir, method, path, body);
-  const read = async <T>(method: string, path: string, body?: unknown): Promise<T> => {
+  const readReply = async (method: string, path: string, body?: unknown): Promise<string> => {
     const response = await call(method, path, body);
     const text = await readText(response);
     if ((response.statusCode ?? 500) >= 400) throw errorFrom(response.statusCode ?? 500, text);
+    return text;
+  };
+  const read = async <T>(method: string, path: string, body?: unknown): Promise<T> => {
+    const text = await readReply(method, path, body);
     return (text === '' ? undefined : JSON.parse(text)) as T;
   };
   return {
     get: (path) => read('GET', path),
+    getText: (path) => readReply('GET', path),
     send: read,
     sendStreaming: async (path, body, onLine) => {
       const response = await call('POST', path, body);
@@ -68,7 +75,7 @@ function startCall(
       {
         socketPath: shortPath(socket),
         method,
-        path: path.startsWith('/health') ? path : `/api/v1${path}`,
+        path: path.startsWith('/health/') ? path : `/api/v1${path}`,
         headers: {
           host: 'console',
           'x-holdfast': '1',

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import type { Run } from '../../lib/run-schema.ts';
 import { addCommand } from '../command.ts';
+import { formatBytes, formatInstant } from '../output.ts';
 import { describeEnd, followRun, runExitCode } from '../runs.ts';
 
 export function addPrune(program: Command): void {
@@ -13,8 +14,18 @@ export function addPrune(program: Command): void {
       const client = control();
       const queued = await client.send<Run>('POST', '/targets/prune');
       const run = await followRun(client, output, queued.id);
-      output.result(run, run.state === 'succeeded' ? JSON.stringify(run.result) : describeEnd(run));
+      output.result(run, run.state === 'succeeded' ? describe(run) : describeEnd(run));
       return runExitCode(run);
     },
   );
+}
+
+function describe(run: Run): string {
+  const number = (name: string) => Number(run.result?.[name] ?? 0);
+  const nextAt = run.result?.['nextAt'];
+  const lines = [`Deleted ${number('deletedObjects')} objects, ${formatBytes(number('deletedBytes'))}`];
+  if (number('waitingObjects') > 0 && typeof nextAt === 'string') {
+    lines.push(`${number('waitingObjects')} wait for the second step, from ${formatInstant(nextAt)} on`);
+  }
+  return lines.join('\n');
 }

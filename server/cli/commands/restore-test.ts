@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { HoldfastError } from '../../lib/errors.ts';
+import { writeFileDurably } from '../../lib/files.ts';
 import type { RestoreTest } from '../../restore-tests/index.ts';
 import { addCommand, type CommandContext } from '../command.ts';
 import { chooseSnapshot, startKitTest } from '../kit-test.ts';
@@ -10,6 +11,7 @@ interface Options {
   mode: string;
   snapshot?: string;
   kit?: string;
+  report?: string;
 }
 
 export function addRestoreTest(program: Command): void {
@@ -21,12 +23,16 @@ export function addRestoreTest(program: Command): void {
       command
         .option('--mode <mode>', 'quick (a sample) or full', 'quick')
         .option('--snapshot <id>', 'which one; the newest when absent')
-        .option('--kit <file>', 'open the backup with this recovery kit, to prove the kit'),
+        .option('--kit <file>', 'open the backup with this recovery kit, to prove the kit')
+        .option('--report <file>', 'write the signed report there; verify-report checks it'),
     async (context, options) => {
       const client = context.control();
       const started = await start(context, options);
       const run = await followRun(client, context.output, started.runId);
       const test = await client.get<RestoreTest>(`/restore-tests/${started.id}`);
+      if (options.report !== undefined && test.reportSha256 !== null) {
+        await writeFileDurably(options.report, await client.getText(`/restore-tests/${started.id}/report`));
+      }
       const text = test.checks.length > 0 ? describe(test) : describeEnd(run);
       context.output.result({ run, restoreTest: test }, text);
       return runExitCode(run);

@@ -4,12 +4,12 @@ import { addCommand } from '../command.ts';
 import { formatBytes, formatInstant, table } from '../output.ts';
 
 export function addSnapshots(program: Command): void {
-  addCommand(
+  addCommand<{ all?: boolean }>(
     program,
     'snapshots',
     'List the snapshots, newest first',
-    (command) => command,
-    async ({ control, output }) => {
+    (command) => command.option('--all', 'forgotten ones too'),
+    async ({ control, output }, options) => {
       const client = control();
       const snapshots: Snapshot[] = [];
       let cursor: string | null = null;
@@ -18,7 +18,7 @@ export function addSnapshots(program: Command): void {
         const page: { items: Snapshot[]; nextCursor: string | null } = await client.get(
           `/snapshots?limit=200${query}`,
         );
-        snapshots.push(...page.items);
+        snapshots.push(...page.items.filter((one) => options.all === true || one.state !== 'forgotten'));
         cursor = page.nextCursor;
       } while (cursor !== null);
       output.result({ items: snapshots }, describe(snapshots));
