@@ -1,8 +1,8 @@
 /** The console after the first run: every page by axe in both themes and three widths, by keyboard, and when things go wrong. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { expectAccessible } from './accessible.ts';
 import type { Browser, Page } from 'playwright-core';
 import {
-  expectAccessible,
   openPage,
   startAppliance,
   startBrowser,
@@ -25,9 +25,9 @@ let appliance: Appliance;
 beforeAll(async () => {
   [browser, appliance] = await Promise.all([startBrowser(), startAppliance()]);
   const { context, page } = await openPage(browser, appliance.url, { width: 1280, theme: 'light' });
-  const kit = await claimWithKit(page, appliance);
-  await addFirstTarget(page, appliance);
-  await proveFirstSnapshot(page, kit);
+  const kit = await claimWithKit(page, appliance, expectAccessible);
+  await addFirstTarget(page, appliance, expectAccessible);
+  await proveFirstSnapshot(page, kit, expectAccessible);
   await context.close();
 }, LIMIT_MS);
 
@@ -180,7 +180,8 @@ describe('files', () => {
     await page.goto('/files');
     await page.getByRole('button', { name: 'record-00000.json', exact: true }).waitFor();
     expect(await page.locator('tbody tr').count()).toBeLessThan(80);
-    await page.locator('.scroller').evaluate('(element) => element.scrollTo(0, element.scrollHeight)');
+    await page.getByRole('group', { name: 'Content of this folder' }).focus();
+    await page.keyboard.press('End');
     await page.getByRole('button', { name: 'record-09999.json', exact: true }).waitFor();
     expect(await page.locator('tbody tr').count()).toBeLessThan(80);
     await context.close();
@@ -280,7 +281,7 @@ describe('when things go wrong', () => {
     await context.setOffline(true);
     await page.getByRole('button', { name: 'Try it now' }).click();
     await page.getByText('The appliance does not answer').waitFor();
-    await page.getByRole('heading', { name: 'Facts' }).waitFor();
+    expect(await page.getByRole('heading', { name: 'Facts' }).isVisible()).toBe(true);
     await context.setOffline(false);
     await page.getByRole('button', { name: 'Try it now' }).click();
     await page.getByText('The appliance does not answer').waitFor({ state: 'detached' });

@@ -1,5 +1,6 @@
 /** The whole way in the browser: claim, kit, target, snapshot, proof, files, and the same copy proven again from the console's pages. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { expectAccessible } from './accessible.ts';
 import type { Browser } from 'playwright-core';
 import {
   expectAccessible,
@@ -34,12 +35,12 @@ describe.each(VIEWS)('at $width px, $theme', (view) => {
       const { context, page, complaints } = await openPage(browser, appliance.url, view);
       try {
         await keepingSight(page, `first-run-${view.width}`, async () => {
-          const kit = await claimWithKit(page, appliance);
+          const kit = await claimWithKit(page, appliance, expectAccessible);
           // A reload goes on where the appliance stands, not where the browser was.
           await page.getByRole('heading', { name: 'Where do the backups go?' }).waitFor();
           await page.goto('/setup');
-          await addFirstTarget(page, appliance);
-          await proveFirstSnapshot(page, kit);
+          await addFirstTarget(page, appliance, expectAccessible);
+          await proveFirstSnapshot(page, kit, expectAccessible);
 
           await page.goto('/files');
           await page.getByText('This folder is empty').waitFor();
