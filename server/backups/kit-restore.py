@@ -197,7 +197,8 @@ class Repository:
             pack = line['pack']
             self.packs[pack] = line
             for position, (chunk, _offset, _stored, _original) in enumerate(line['chunks']):
-                self.chunks.setdefault(chunk, (pack, position))
+                # Of two packs with one chunk the newer counts: it may have been stored again for good reason.
+                self.chunks[chunk] = (pack, position)
 
     # -- snapshots --
 

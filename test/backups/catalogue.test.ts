@@ -99,7 +99,7 @@ describe('the catalogue', () => {
           .map((pack) => pack.row);
 
         if (lost === 'gone') catalogue.dropIndex(reference(first));
-        else catalogue.setMissing(row, true);
+        else catalogue.setPackStates([{ row, state: 'missing' }]);
 
         const left = hex(first === 1 ? 'pack b' : 'pack a');
         const found = catalogue.locate([0, 1, 2].map((at) => hex(`chunk ${String(at)}`)));
@@ -107,7 +107,7 @@ describe('the catalogue', () => {
           found.map((one) => one?.packId),
           `${lost} ${String(first)}`,
         ).toEqual([left, left, left]);
-        if (lost === 'missing') catalogue.setMissing(row, false);
+        if (lost === 'missing') catalogue.setPackStates([{ row, state: 'present' }]);
         for (const one of catalogue.indexes()) catalogue.dropIndex(one);
         expect(catalogue.count()).toBe(0);
         catalogue.close();

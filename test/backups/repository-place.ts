@@ -55,9 +55,9 @@ export interface Place {
   dispose(): Promise<void>;
 }
 
-/** A new, empty repository: hint, keys, head 1. */
-export async function createPlace(): Promise<Place> {
-  const top = await mkdtemp(join(tmpdir(), 'holdfast-repository-'));
+/** A new, empty repository: hint, keys, head 1. @param parent folder that it is made in */
+export async function createPlace(parent = tmpdir()): Promise<Place> {
+  const top = await mkdtemp(join(parent, 'holdfast-repository-'));
   const path = join(top, 'target');
   await mkdir(path);
   const local = await createLocalRepositoryKeys({ chunking: { fileChunkBytes: CHUNK_BYTES } });
@@ -230,8 +230,8 @@ async function storePack(
   chunks: ReadonlyMap<string, Buffer>,
 ): Promise<WrittenPack[]> {
   const ids = [...chunks.keys()];
-  const found = repository.catalogue.locate(ids);
-  const fresh = ids.filter((_, index) => found[index] === undefined);
+  const known = new Set([...repository.catalogue.ids()].map((id) => Buffer.from(id).toString('hex')));
+  const fresh = ids.filter((id) => !known.has(id));
   if (fresh.length === 0) return [];
   const packBytes = 16 * 1024 * 1024;
   const builder = createPackBuilder({

@@ -90,6 +90,34 @@ describe('a pack', () => {
     await repository.close();
   });
 
+  test('that verify found damaged is stored again by the next snapshot, and then every reader is served', async () => {
+    const name = await dataPack();
+    const bytes = await readFile(at(name));
+    bytes[15_000] = (bytes[15_000] ?? 0) ^ 1;
+    await writeFile(at(name), bytes);
+    const own = await openPlace(place);
+    await verifyRepository(own, { everyByte: true });
+    await own.close();
+
+    await takeSnapshot(place, FILES);
+
+    const reader = await openFresh();
+    expect(await readFiles(reader, '1')).toEqual(FILES);
+    expect(await readFiles(reader, 'latest')).toEqual(FILES);
+    await reader.close();
+    for (let round = 0; round < 2; round++) {
+      const repository = await openPlace(place);
+      const writer = await openPlaceWriter(place, repository);
+      expect((await writer.prune()).missingChunks).toBe(0);
+      await repository.close();
+      place.clock.advance(2 * 24 * 3600_000);
+    }
+    const after = await openFresh();
+    expect(await verifyRepository(after, { everyByte: true })).toMatchObject({ ok: true });
+    expect(await readFiles(after, '1')).toEqual(FILES);
+    await after.close();
+  });
+
   test('that is missing is named, also to a run that has it in its catalogue', async () => {
     const name = await dataPack();
     await rm(at(name));

@@ -16,6 +16,12 @@ import { type CatalogueQueries, prepareQueries } from './queries.ts';
 /** Chunk ids in one row of a segment's list. */
 const SEGMENT_PART_IDS = 4096;
 
+/** `missing`: not on the target. `damaged`: there, but not what was written; parts of it may still be readable. */
+export type PackState = 'present' | 'missing' | 'damaged';
+
+/** As stored: the position is the number. */
+const PACK_STATES: readonly PackState[] = ['present', 'missing', 'damaged'];
+
 export interface PackSummary {
   /** Row number, for `packsOfChunks`. */
   row: number;
@@ -23,7 +29,7 @@ export interface PackSummary {
   kind: 'data' | 'tree';
   sizeBytes: number;
   index: ObjectReference;
-  missing: boolean;
+  state: PackState;
   chunkCount: number;
 }
 
@@ -50,8 +56,11 @@ export interface Catalogue extends ChunkCatalogue {
   packs(): Iterable<PackSummary>;
   pack(row: number): WrittenPack | undefined;
   packStats(): { count: number; sizeBytes: number };
-  /** A missing pack keeps its place, but its chunks count as absent, so that the next run stores them again. */
-  setMissing(row: number, missing: boolean): void;
+  /**
+   * Chunks of a missing pack count as absent; those of a damaged one are still found, but not among `ids`. Either way the next
+   * run stores them again.
+   */
+  setPackStates(changes: readonly { row: number; state: PackState }[]): void;
   /** Row of the pack that a chunk is read from. @param id 32 bytes. */
   packOfChunk(id: Uint8Array): number | undefined;
 
@@ -190,18 +199,13 @@ function insertPack(q: CatalogueQueries, indexNumber: number, indexSha256: Buffe
   insertChunks(q, Number(lastInsertRowid), blob);
 }
 
-/** Of two packs with one chunk the first known one serves it; the fact that there are such chunks is kept. */
+/** Of two packs with one chunk the newer serves it: it may have been stored again for good reason. */
 function insertChunks(q: CatalogueQueries, pack: number, blob: Uint8Array): void {
   let duplicates = false;
-  for (const chunk of rawChunks(blob)) {
-    const { changes } = q.insertChunk.run(
-      chunk.id,
-      pack,
-      chunk.offset,
-      chunk.storedLength,
-      chunk.originalLength,
-    );
-    if (changes === 0) duplicates = true;
+  for (const { id, offset, storedLength, originalLength } of rawChunks(blob)) {
+    if (q.insertChunk.run(id, pack, offset, storedLength, originalLength).changes > 0) continue;
+    q.replaceChunk.run(pack, offset, storedLength, originalLength, id);
+    duplicates = true;
   }
   if (duplicates) q.upsertFact.run('duplicates', '1');
 }
@@ -218,8 +222,7 @@ function removeChunks(q: CatalogueQueries, pack: number, blob: Uint8Array): bool
 function rebuildChunks(q: CatalogueQueries): void {
   q.clearChunks.run();
   q.deleteFact.run('duplicates');
-  for (const row of q.listPacks.all()) {
-    if (Number(row.missing) !== 0) continue;
+  for (const row of q.listReadablePacks.all()) {
     const pack = q.getPack.get(Number(row.id));
     if (pack !== undefined) insertChunks(q, Number(row.id), blobOf(pack.chunks));
   }
@@ -228,7 +231,7 @@ function rebuildChunks(q: CatalogueQueries): void {
 function packsOf(
   q: CatalogueQueries,
   transaction: Transaction,
-): Pick<Catalogue, 'packs' | 'pack' | 'packStats' | 'setMissing'> {
+): Pick<Catalogue, 'packs' | 'pack' | 'packStats' | 'setPackStates'> {
   return {
     *packs() {
       for (const row of q.listPackSummaries.all()) {
@@ -238,7 +241,7 @@ function packsOf(
           kind: row.kind === 'tree' ? 'tree' : 'data',
           sizeBytes: Number(row.size_bytes),
           index: reference(row.index_number, row.index_sha256),
-          missing: Number(row.missing) !== 0,
+          state: PACK_STATES[Number(row.state)] ?? 'present',
           chunkCount: Number(row.chunk_count),
         };
       }
@@ -259,14 +262,11 @@ function packsOf(
       const row = q.sumPacks.get();
       return { count: Number(row?.['count(*)']), sizeBytes: Number(row?.['coalesce(sum(size_bytes), 0)']) };
     },
-    setMissing(row, missing) {
+    setPackStates(changes) {
+      if (changes.length === 0) return;
       transaction(() => {
-        const found = q.getPack.get(row);
-        if (found === undefined || (Number(found.missing) !== 0) === missing) return;
-        q.setPackMissing.run(missing ? 1 : 0, row);
-        const blob = blobOf(found.chunks);
-        if (!missing) insertChunks(q, row, blob);
-        else if (removeChunks(q, row, blob) || q.findFact.get('duplicates') !== undefined) rebuildChunks(q);
+        for (const { row, state } of changes) q.setPackState.run(PACK_STATES.indexOf(state), row);
+        rebuildChunks(q);
       });
     },
   };

@@ -5,7 +5,7 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 
 /** Changes with the tables: a file of another version is thrown away and rebuilt. */
-export const CATALOGUE_VERSION = 1;
+export const CATALOGUE_VERSION = 2;
 
 export const createTables = `
   create table facts (name text primary key, value text not null) without rowid;
@@ -16,7 +16,7 @@ export const createTables = `
   create table packs (
     id integer primary key, sha256 blob not null unique, kind text not null, size_bytes integer not null,
     header_length integer not null, generation integer not null, index_number integer not null, index_sha256 blob not null,
-    missing integer not null default 0, chunk_count integer not null, chunks blob not null
+    state integer not null default 0, chunk_count integer not null, chunks blob not null
   );
   create index packs_index on packs (index_number, index_sha256);
   create table chunks (
@@ -48,25 +48,27 @@ export function prepareQueries(db: DatabaseSync) {
     ),
     deleteIndex: q('delete from indexes where number = ? and sha256 = ?'),
 
-    findPack: q('select id, missing from packs where sha256 = ?'),
+    findPack: q('select id from packs where sha256 = ?'),
     insertPack: q(`
       insert into packs (sha256, kind, size_bytes, header_length, generation, index_number, index_sha256, chunk_count, chunks)
       values (?, ?, ?, ?, ?, ?, ?, ?, ?)`),
     movePack: q('update packs set index_number = ?, index_sha256 = ? where id = ?'),
-    listPacks: q('select id, sha256, size_bytes, missing from packs order by id'),
+    listReadablePacks: q('select id from packs where state <> 1 order by state desc, id'),
     listPacksOfIndex: q('select id, sha256, chunks from packs where index_number = ? and index_sha256 = ?'),
     getPack: q(`
-      select id, sha256, kind, size_bytes, header_length, generation, index_number, index_sha256, missing, chunk_count, chunks
+      select id, sha256, kind, size_bytes, header_length, generation, index_number, index_sha256, state, chunk_count, chunks
       from packs where id = ?`),
     listPackSummaries: q(`
-      select id, sha256, kind, size_bytes, index_number, index_sha256, missing, chunk_count from packs order by id`),
-    setPackMissing: q('update packs set missing = ? where id = ?'),
+      select id, sha256, kind, size_bytes, index_number, index_sha256, state, chunk_count from packs order by id`),
+    setPackState: q('update packs set state = ? where id = ?'),
     deletePack: q('delete from packs where id = ?'),
-    listPackChunks: q('select chunks from packs where missing = 0 order by id'),
+    listPackChunks: q('select chunks from packs where state = 0 order by id'),
     sumPacks: q('select count(*), coalesce(sum(size_bytes), 0) from packs'),
 
     insertChunk: q(`
       insert or ignore into chunks (id, pack, offset, stored_length, original_length) values (?, ?, ?, ?, ?)`),
+    replaceChunk: q(`
+      update chunks set pack = ?, offset = ?, stored_length = ?, original_length = ? where id = ?`),
     deleteChunk: q('delete from chunks where id = ? and pack = ?'),
     clearChunks: q('delete from chunks'),
     locateChunk: q(`

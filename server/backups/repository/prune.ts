@@ -18,7 +18,7 @@ import {
   parseKeyringName,
   parsePackName,
 } from '../objects/object-names.ts';
-import { findLivePacks } from './live-packs.ts';
+import { findLivePacks, type LivePacks } from './live-packs.ts';
 import { listNames, listNumbered, listPacks, sameReference } from './listing.ts';
 import { isWriteOnly } from './object-store.ts';
 import type { Repository } from './open-repository.ts';
@@ -57,7 +57,7 @@ export async function prune(state: WriterState): Promise<PruneReport> {
   checkComplete(repository);
   const live = await findLivePacks(repository, new Set(state.snapshots.map((one) => one.sha256)));
   const marks = repository.catalogue.removals();
-  const garbage = await findGarbage(state, live.packs);
+  const garbage = await findGarbage(state, live);
   const waitMs = DAY_MS + state.longestRunMs;
   const isDue = (mark: RemovalMark) => now.getTime() - Date.parse(mark.since) >= waitMs;
   const due = marks.filter((mark) => isDue(mark) && garbage.listed.has(mark.name));
@@ -116,15 +116,16 @@ function sizeOf(name: string, garbage: Garbage): number {
   return garbage.listed.get(name) ?? garbage.indexed.get(name) ?? 0;
 }
 
-async function findGarbage(state: WriterState, livePacks: ReadonlySet<number>): Promise<Garbage> {
+async function findGarbage(state: WriterState, live: LivePacks): Promise<Garbage> {
   const { target, catalogue } = state.repository;
   const listed = new Map<string, number>();
   const indexed = new Map<string, number>();
   const indexedIds = new Set<string>();
   for (const pack of catalogue.packs()) {
     indexedIds.add(pack.id);
-    // A missing pack may come back with its disk; it stays in the index.
-    if (!livePacks.has(pack.row) && !pack.missing) indexed.set(packName(pack.id), pack.sizeBytes);
+    if (live.packs.has(pack.row)) continue;
+    // A missing pack may come back with its disk; it stays in the index as long as some chunk is nowhere else.
+    if (pack.state !== 'missing' || live.missingChunks === 0) indexed.set(packName(pack.id), pack.sizeBytes);
   }
   for (const [id, sizeBytes] of await listPacks(target)) {
     if (!indexedIds.has(id)) listed.set(packName(id), sizeBytes);

@@ -3,7 +3,7 @@
  * that are not on the target (or have another size) are marked, so that the next run stores their chunks again.
  */
 import { HoldfastError } from '../../lib/errors.ts';
-import type { Catalogue } from '../catalogue/catalogue.ts';
+import type { Catalogue, PackState } from '../catalogue/catalogue.ts';
 import type { RepositoryReadKeys, Target } from '../engine.ts';
 import { decodeIndex, type RepositoryIndex } from '../objects/index-object.ts';
 import { numberedName, type ObjectReference, packName } from '../objects/object-names.ts';
@@ -87,23 +87,25 @@ export async function tryReadIndex(
   }
 }
 
-/** Compares the packs of the catalogue with those on the target. @returns names of those missing or of a wrong size. */
+/** Compares the packs of the catalogue with those on the target, and says which are missing, of a wrong size, or damaged. */
 export async function syncPacks(target: Target, catalogue: Catalogue): Promise<RepositoryWarning[]> {
   const listed = await listPacks(target);
-  const missing: string[] = [];
-  const changes: { row: number; missing: boolean }[] = [];
+  const lost: string[] = [];
+  const changes: { row: number; state: PackState }[] = [];
   for (const pack of catalogue.packs()) {
     const isMissing = listed.get(pack.id) !== pack.sizeBytes;
-    if (isMissing) missing.push(packName(pack.id));
-    if (isMissing !== pack.missing) changes.push({ row: pack.row, missing: isMissing });
+    // That a pack is damaged was found by reading it; a listing does not show it, and does not mend it.
+    const state = isMissing ? 'missing' : pack.state === 'missing' ? 'present' : pack.state;
+    if (state !== 'present') lost.push(packName(pack.id));
+    if (state !== pack.state) changes.push({ row: pack.row, state });
   }
-  for (const change of changes) catalogue.setMissing(change.row, change.missing);
-  if (missing.length === 0) return [];
+  catalogue.setPackStates(changes);
+  if (lost.length === 0) return [];
   return [
     makeWarning(
       'missing_pack',
-      'Packs are missing or have another size. What is still on this appliance is stored again by the next snapshot; older snapshots may have lost files.',
-      missing,
+      'Packs are missing, cut short or damaged. What is still on this appliance is stored again by the next snapshot; older snapshots may have lost files.',
+      lost,
     ),
   ];
 }

@@ -4,6 +4,7 @@
  * that it names. `everyByte` also hashes the stored bytes of all packs, which needs no secret key; decrypting and hashing each
  * chunk is `verifyPacks` of the pipeline.
  */
+import type { PackState } from '../catalogue/catalogue.ts';
 import type { ReportProgress } from '../engine.ts';
 import { HoldfastError, messageOf } from '../../lib/errors.ts';
 import { numberedName, type ObjectReference, packName, parseKeyringName } from '../objects/object-names.ts';
@@ -139,20 +140,18 @@ async function verifyContent(repository: Repository, note: Note, options: Verify
 }
 
 async function hashPacks(repository: Repository, note: Note, options: VerifyOptions): Promise<number> {
-  const { target, catalogue } = repository;
+  const { catalogue } = repository;
   const total = catalogue.packStats().sizeBytes;
   let done = 0;
   let count = 0;
+  const changes: { row: number; state: PackState }[] = [];
   for (const pack of catalogue.packs()) {
     checkCancelled(options.signal);
-    if (pack.missing) continue;
-    try {
-      const found = await target.readBack(packName(pack.id));
-      if (found.sha256 !== pack.id) note(packName(pack.id), 'This pack was changed after it was written.');
-    } catch (error) {
-      if (!isFinding(error)) throw error;
-      note(packName(pack.id), messageOf(error));
-    }
+    if (pack.state === 'missing') continue;
+    const problem = await hashPack(repository, pack.id);
+    if (problem !== undefined) note(packName(pack.id), problem);
+    const state = problem === undefined ? 'present' : 'damaged';
+    if (state !== pack.state) changes.push({ row: pack.row, state });
     done += pack.sizeBytes;
     count++;
     options.progress?.({
@@ -165,7 +164,19 @@ async function hashPacks(repository: Repository, note: Note, options: VerifyOpti
       bytesStored: 0,
     });
   }
+  // From now on the next snapshot stores again what these packs held.
+  catalogue.setPackStates(changes);
   return done;
+}
+
+async function hashPack(repository: Repository, id: string): Promise<string | undefined> {
+  try {
+    const found = await repository.target.readBack(packName(id));
+    return found.sha256 === id ? undefined : 'This pack was changed after it was written.';
+  } catch (error) {
+    if (!isFinding(error)) throw error;
+    return messageOf(error);
+  }
 }
 
 function isFinding(error: unknown): boolean {
