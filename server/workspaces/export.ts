@@ -1,8 +1,8 @@
 /**
  * Writes a folder out as a directory tree on the appliance's own disk: names, permission bits (set-user-id and the like
  * are dropped: whoever may upload must not be able to plant a program that runs as root) and times (to a quarter of a
- * microsecond, what the runtime can set). Every file is staged beside its place, checked against its hash, made durable
- * and then given its name. It can be repeated into its own earlier export: files of the same size and time are left alone.
+ * microsecond, what the runtime can set). Every file is staged beside its place, checked against its hash, then given
+ * its name; all of it is durable when the report is given. It can be repeated into its own earlier export: files of the same size and time are left alone.
  */
 import {
   chmod,
@@ -21,7 +21,7 @@ import { basename, dirname, isAbsolute, join } from 'node:path';
 import { recordAudit, type Actor } from '../audit/index.ts';
 import { writeTransaction } from '../lib/db.ts';
 import { HoldfastError, isSystemError } from '../lib/errors.ts';
-import { syncDirectory, temporaryBeside, TEMPORARY_PREFIX, writeFileDurably } from '../lib/files.ts';
+import { temporaryBeside, TEMPORARY_PREFIX, writeFileDurably } from '../lib/files.ts';
 import type { WorkspaceDeps } from './deps.ts';
 import { openStored } from './download-file.ts';
 import { isWithin } from './import.ts';
@@ -29,6 +29,7 @@ import { requireFolder } from './members.ts';
 import { nameKeyId, openNodeNames } from './names.ts';
 import { readVerified } from './open-file.ts';
 import { findContent, listChildren, type NodeRow } from './queries.ts';
+import { syncTree } from './sync-file-system.ts';
 import {
   skipReason,
   startTally,
@@ -84,6 +85,7 @@ export async function exportDirectory(deps: WorkspaceDeps, request: ExportReques
     folders.push(...(await exportFolder(deps, keyId, folder, tally)));
     finished.push(folder);
   }
+  if (tally.report.files + tally.report.replaced + tally.report.folders > 0) await syncTree(targetDir);
   // Deepest first: writing into a directory changes its time, and its mode may forbid it.
   for (const folder of finished.reverse()) {
     if (folder.node !== top) await finishFolder(folder, tally);
@@ -126,7 +128,6 @@ async function exportFolder(
     afterId = nodes.at(-1)?.id;
   }
   await reportLeftovers(folder, names, tally);
-  await syncDirectory(folder.path);
   return below;
 }
 
@@ -170,7 +171,6 @@ async function exportFile(deps: WorkspaceDeps, item: ExportFolder, tally: Tally)
       await handle.chmod((item.node.mode ?? 0o600) & FILE_BITS);
       const time = timeOf(expected.mtimeNs);
       await handle.utimes(time, time);
-      await handle.sync();
     } finally {
       await handle.close();
     }

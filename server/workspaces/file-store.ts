@@ -15,9 +15,13 @@ import { HoldfastError, isSystemError } from '../lib/errors.ts';
 import { explainWriteError, syncDirectory, TEMPORARY_PREFIX } from '../lib/files.ts';
 import { damagedFile } from './file-format.ts';
 import type { StoredBytes } from './open-file.ts';
+import { syncFiles } from './sync-file-system.ts';
 
 /** Uploads stop when the disk would be fuller than this; deletes, exports and backups go on. */
 export const FULLEST_SHARE = 0.95;
+
+/** Contents up to this size are read at once. */
+const WHOLE_BYTES = 64 * 1024;
 
 const CONTENT_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
@@ -27,6 +31,10 @@ export interface StagedContent {
   write(parts: Buffer[]): Promise<void>;
   /** Makes the bytes durable under a temporary name. */
   finish(): Promise<void>;
+  /** As `finish`, for many: `publishContents` makes them durable together. */
+  close(): Promise<void>;
+  /** False after `close`. */
+  durable: boolean;
   /** Removes what was written, published or not. */
   discard(): Promise<void>;
   /** Used by `publishContents`. */
@@ -66,10 +74,15 @@ export async function stageContent(dataDir: string, contentId: string): Promise<
     handle = undefined;
     await open?.close();
   };
-  return {
+  const content: StagedContent = {
     contentId,
     temporaryPath,
+    durable: true,
     write: (parts) => writeParts(staged, parts),
+    async close() {
+      await close();
+      content.durable = false;
+    },
     async finish() {
       try {
         crashPoint('workspaces.content.written');
@@ -86,11 +99,14 @@ export async function stageContent(dataDir: string, contentId: string): Promise<
       await rm(finalPath, { force: true });
     },
   };
+  return content;
 }
 
 /** Gives finished contents their names, and makes the names durable: one directory sync for many. */
 export async function publishContents(dataDir: string, staged: readonly StagedContent[]): Promise<void> {
   try {
+    const loose = staged.filter(({ durable }) => !durable).map(({ temporaryPath }) => temporaryPath);
+    await syncFiles(dataPaths(dataDir).files, loose);
     for (const { temporaryPath, contentId } of staged) {
       await rename(temporaryPath, contentPath(dataDir, contentId));
       crashPoint('workspaces.content.renamed');
@@ -118,9 +134,12 @@ export async function openContent(dataDir: string, contentId: string): Promise<O
     throw error;
   }
   const { size } = await handle.stat();
+  // One read instead of four for the many that are small.
+  const whole = size <= WHOLE_BYTES ? await readAt(handle, 0, size) : undefined;
   return {
     sizeBytes: size,
-    read: (offset, length) => readAt(handle, offset, length),
+    read: async (offset, length) =>
+      whole === undefined ? readAt(handle, offset, length) : whole.subarray(offset, offset + length),
     close: () => handle.close(),
   };
 }

@@ -166,7 +166,7 @@ async function sealTask(
         await staged.discard();
         return changed;
       }
-      await staged.finish();
+      await staged.close();
       return {
         ...task,
         ...read,

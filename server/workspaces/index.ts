@@ -23,4 +23,3 @@ export type {
   TransferReport,
 } from './transfer-report.ts';
 export { addFile, type AddedFile, uploadFile, type UploadRequest } from './upload-file.ts';
-export type { SkippedItem, TransferProgress, TransferReport } from './transfer-report.ts';

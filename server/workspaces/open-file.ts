@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { promisify } from 'node:util';
-import { zstdDecompress } from 'node:zlib';
+import { zstdDecompress, zstdDecompressSync } from 'node:zlib';
 import {
   damagedFile,
   FLAG_ZSTD,
@@ -41,6 +41,7 @@ export interface OpenedFile {
   read(range?: ByteRange): AsyncGenerator<Buffer>;
 }
 
+const AT_ONCE_BYTES = 64 * 1024;
 const decompress = promisify(zstdDecompress);
 
 /** @throws integrity_failure when it is not whole, or belongs to another workspace, subject, content or version. */
@@ -134,7 +135,11 @@ async function readSegment(layout: Layout, number: number): Promise<Buffer> {
 
 async function expand(content: Buffer, expected: number): Promise<Buffer> {
   try {
-    return await decompress(content, { maxOutputLength: expected });
+    const options = { maxOutputLength: expected };
+    // Below this, a trip through the thread pool costs more than expanding at once.
+    return expected <= AT_ONCE_BYTES
+      ? zstdDecompressSync(content, options)
+      : await decompress(content, options);
   } catch (cause) {
     throw damagedFile('a segment does not expand', cause);
   }
