@@ -3,7 +3,7 @@
  * dies, and stops everything in order. On a machine with systemd its units do this work instead.
  */
 import { join } from 'node:path';
-import { createKeydCredentials } from './keys/index.ts';
+import { createKeydCredentials, keydCommand } from './keys/index.ts';
 import { systemClock } from './lib/clock.ts';
 import { childEnvironment, type Config } from './lib/config.ts';
 import { keepProcess, type KeptProcess } from './lib/child-process.ts';
@@ -69,7 +69,9 @@ interface Running {
 /** keyd and PostgreSQL need nothing of each other: side by side. */
 async function startParts(config: Config, log: Logger, running: Running): Promise<void> {
   await createKeydCredentials(dataPaths(config.dataDir).run);
-  running.keyd = keepProcess(processOptions('keyd', config, log, 10_000));
+  // Without core dumps and debugger: what it holds in memory stays there.
+  const hardened = keydCommand(join(import.meta.dirname, 'keyd.ts'));
+  running.keyd = keepProcess({ ...processOptions('keyd', config, log, 10_000), ...hardened });
   const [database] = await Promise.all([startDatabase(config), running.keyd.ready]);
   running.database = database;
   const report = await prepareDatabase(config);
