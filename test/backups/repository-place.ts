@@ -32,7 +32,7 @@ export const HOLDER = 'appliance-1';
 const CHUNK_BYTES = 4096;
 
 /** A clock that a test moves; wall and monotonic time go together. */
-export function createTestClock(start = Date.now()) {
+function createTestClock(start = Date.now()) {
   let ms = start;
   const clock: Clock = { now: () => new Date(ms), monotonicMs: () => ms - start };
   return Object.assign(clock, {
@@ -41,7 +41,7 @@ export function createTestClock(start = Date.now()) {
     },
   });
 }
-export type TestClock = ReturnType<typeof createTestClock>;
+type TestClock = ReturnType<typeof createTestClock>;
 
 export interface Place {
   top: string;

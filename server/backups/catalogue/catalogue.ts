@@ -22,7 +22,7 @@ export type PackState = 'present' | 'missing' | 'damaged';
 /** As stored: the position is the number. */
 const PACK_STATES: readonly PackState[] = ['present', 'missing', 'damaged'];
 
-export interface PackSummary {
+interface PackSummary {
   /** Row number, for `packsOfChunks`. */
   row: number;
   id: string;

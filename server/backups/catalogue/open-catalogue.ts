@@ -33,7 +33,7 @@ export function openCatalogue(path: string, repositoryId: string): OpenedCatalog
 }
 
 /** Removes the file and what SQLite keeps beside it. */
-export function removeCatalogue(path: string): void {
+function removeCatalogue(path: string): void {
   for (const suffix of ['', '-wal', '-shm', '-journal']) rmSync(path + suffix, { force: true });
 }
 

@@ -15,11 +15,11 @@ import {
 } from '../../keys/index.ts';
 import { damagedObject, type JsonRecord, readRecord } from './object-fields.ts';
 
-export const FORMAT_VERSION = 1;
+const FORMAT_VERSION = 1;
 /** Features that a writer of this version may name in `must`: none yet. */
 const KNOWN_FEATURES: readonly string[] = [];
 
-export type ObjectType = SignedStatement['type'];
+type ObjectType = SignedStatement['type'];
 
 export interface ObjectHeader {
   type: ObjectType;

@@ -15,7 +15,7 @@ import {
 import { decodeObject, encodeObject, type ObjectSigner } from './object-lines.ts';
 
 /** Most single problems that a section lists; `problemCount` counts all. */
-export const MAX_LISTED_PROBLEMS = 1_000;
+const MAX_LISTED_PROBLEMS = 1_000;
 
 export interface SnapshotContent extends SnapshotDraft {
   number: number;

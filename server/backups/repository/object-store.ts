@@ -13,7 +13,7 @@ import { sha256Of } from '../objects/object-names.ts';
 const MIB = 1024 * 1024;
 
 /** Longest object of each kind that is read into memory, stored bytes. */
-export const MAX_OBJECT_BYTES = {
+const MAX_OBJECT_BYTES = {
   keys: MIB,
   index: 32 * MIB,
   snapshots: 128 * MIB,
@@ -23,7 +23,7 @@ export const MAX_OBJECT_BYTES = {
   keyring: 256 * MIB,
 } as const;
 
-export type ObjectKind = keyof typeof MAX_OBJECT_BYTES;
+type ObjectKind = keyof typeof MAX_OBJECT_BYTES;
 
 /**
  * The stored bytes of an object.
@@ -55,7 +55,7 @@ function damaged(name: string, what: string): HoldfastError {
 }
 
 /** The secret keys that open objects of this repository, newest first. */
-export function identitiesOf(keys: RepositoryReadKeys): string[] {
+function identitiesOf(keys: RepositoryReadKeys): string[] {
   return keys.generations.flatMap((one) => (one.identity === undefined ? [] : [one.identity])).reverse();
 }
 

@@ -16,7 +16,7 @@ import type { Repository } from './open-repository.ts';
 import { readStoredSnapshot } from './read-snapshot.ts';
 import { tryReadIndex } from './sync-catalogue.ts';
 
-export interface VerifyProblem {
+interface VerifyProblem {
   /** Name of the object. */
   object: string;
   /** Plain words. */

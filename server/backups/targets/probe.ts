@@ -65,7 +65,7 @@ export async function probeTarget(config: TargetConfig, options: ProbeOptions): 
 }
 
 /** True when both paths are on one file system, so that one failure takes both. */
-export async function liesOnSameDisk(targetPath: string, dataPath: string): Promise<boolean> {
+async function liesOnSameDisk(targetPath: string, dataPath: string): Promise<boolean> {
   try {
     const [target, data] = await Promise.all([stat(targetPath), stat(dataPath)]);
     return target.dev === data.dev;
