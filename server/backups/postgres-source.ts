@@ -169,7 +169,7 @@ async function copyWal(
   for (const name of walFilesBetween(timeline, start, end, BigInt(segmentBytes))) {
     options.signal.throwIfAborted();
     const entry: FileEntry = { path: `pg_wal/${name}`, type: 'file', mode: 0o600 };
-    const content = readWalSegment(client, name, segmentBytes);
+    const content = readWalSegment(client, name, { bytes: segmentBytes, end });
     await writer.addFile(entry, content, { chunkBytes: options.chunking.fileChunkBytes });
   }
 }

@@ -4,6 +4,8 @@ import { sqlState } from '../db.ts';
 import { HoldfastError } from '../errors.ts';
 
 const READ_BYTES = 1024 * 1024;
+/** Of the log, in PostgreSQL as everyone builds it. */
+const PAGE_BYTES = 8192n;
 
 /** `X/Y` as a number of bytes. @throws HoldfastError `invalid_input` for anything else. */
 export function parseLsn(text: string): bigint {
@@ -34,26 +36,33 @@ export function walFilesBetween(
 }
 
 /**
- * A whole segment, padded with zeros to its full size. It must be kept by a replication slot while it is read.
+ * A whole segment, of which what lies at or after `end` is zeros: recovery does not read beyond its target. It must be kept by a
+ * replication slot while it is read.
  *
+ * @param end - Position up to which the log is wanted.
  * @throws HoldfastError `forbidden` when the role may not read the server's files, `unavailable` when the segment is gone.
  */
 export async function* readWalSegment(
   client: pg.ClientBase,
   name: string,
-  segmentBytes: number,
+  segment: { bytes: number; end: bigint },
 ): AsyncGenerator<Buffer> {
-  for (let offset = 0; offset < segmentBytes;) {
-    const wanted = Math.min(READ_BYTES, segmentBytes - offset);
-    const piece = await readPiece(client, name, offset, wanted);
-    if (piece.length === 0) {
-      yield Buffer.alloc(wanted);
-      offset += wanted;
-      continue;
-    }
-    yield piece;
-    offset += piece.length;
+  const wantedBytes = wantedBytesOf(name, segment);
+  for (let offset = 0; offset < segment.bytes; offset += READ_BYTES) {
+    const length = Math.min(READ_BYTES, segment.bytes - offset);
+    const wanted = Math.max(0, Math.min(length, wantedBytes - offset));
+    const piece = wanted === 0 ? Buffer.alloc(0) : await readPiece(client, name, offset, wanted);
+    yield piece.length === length ? piece : Buffer.concat([piece, Buffer.alloc(length - piece.length)]);
   }
+}
+
+/** Up to the end of the page that holds the last wanted byte. */
+function wantedBytesOf(name: string, segment: { bytes: number; end: bigint }): number {
+  const perId = 0x1_0000_0000n / BigInt(segment.bytes);
+  const number = BigInt(`0x${name.slice(8, 16)}`) * perId + BigInt(`0x${name.slice(16, 24)}`);
+  const left = segment.end - number * BigInt(segment.bytes);
+  const pages = (left + PAGE_BYTES - 1n) / PAGE_BYTES;
+  return Number(pages * PAGE_BYTES > BigInt(segment.bytes) ? BigInt(segment.bytes) : pages * PAGE_BYTES);
 }
 
 /** Ends the present segment and makes everything up to here durable. */
@@ -72,12 +81,12 @@ async function readPiece(
   length: number,
 ): Promise<Buffer> {
   try {
-    const result = await client.query<{ piece: Buffer }>('select pg_read_binary_file($1, $2, $3) as piece', [
-      `pg_wal/${name}`,
-      offset,
-      length,
-    ]);
-    return result.rows[0]?.piece ?? Buffer.alloc(0);
+    // Base64: the driver takes results as text, and a bytea would travel as two digits a byte.
+    const result = await client.query<{ piece: string }>(
+      `select encode(pg_read_binary_file($1, $2, $3), 'base64') as piece`,
+      [`pg_wal/${name}`, offset, length],
+    );
+    return Buffer.from(result.rows[0]?.piece ?? '', 'base64');
   } catch (error) {
     if (sqlState(error) === '42501') throw rightsError(error);
     if (sqlState(error) !== '58P01') throw error;
