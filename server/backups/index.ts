@@ -47,5 +47,5 @@ export { createSnapshotBrowser, type SnapshotBrowser } from './snapshot-browser.
 export { openSnapshotListing } from './snapshot-listing.ts';
 export { DATABASE_SECTION, FILES_SECTION, runSnapshot } from './take-snapshot.ts';
 export { applianceId, cataloguePath, takeTestIdentity, withTargetRepository } from './target-repository.ts';
-export { LOCAL_COPY_LABEL, liesOnSameDisk } from './targets/probe.ts';
+export { LOCAL_COPY_LABEL } from './targets/probe.ts';
 export { openTarget } from './targets/open-target.ts';
