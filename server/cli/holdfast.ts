@@ -2,56 +2,41 @@
 import { Command, CommanderError } from 'commander';
 import { EXIT } from '../lib/errors.ts';
 import { SOFTWARE_VERSION } from '../lib/version.ts';
-import { addAudit } from './commands/audit.ts';
-import { addClaimCode } from './commands/claim-code.ts';
-import { addDoctor } from './commands/doctor.ts';
-import { addExport, addImport } from './commands/import-export.ts';
-import { addForget } from './commands/forget.ts';
-import { addPrune } from './commands/prune.ts';
-import { addRecover } from './commands/recover.ts';
-import { addRestore } from './commands/restore.ts';
-import { addRestoreTest } from './commands/restore-test.ts';
-import { addSetup } from './commands/setup.ts';
-import { addVerify } from './commands/verify.ts';
-import { addVerifyReport } from './commands/verify-report.ts';
-import { addKeys } from './commands/keys.ts';
-import { addRecoverOwner } from './commands/recover-owner.ts';
-import { addServe } from './commands/serve.ts';
-import { addSnapshot } from './commands/snapshot.ts';
-import { addSnapshots } from './commands/snapshots.ts';
-import { addStatus } from './commands/status.ts';
-import { addUsers } from './commands/users.ts';
+
+type Add = (program: Command) => void;
+
+/** In the order of the help. A command's own code is loaded only when it is called. */
+const COMMANDS: Record<string, () => Promise<Add>> = {
+  serve: async () => (await import('./commands/serve.ts')).addServe,
+  setup: async () => (await import('./commands/setup.ts')).addSetup,
+  status: async () => (await import('./commands/status.ts')).addStatus,
+  doctor: async () => (await import('./commands/doctor.ts')).addDoctor,
+  'claim-code': async () => (await import('./commands/claim-code.ts')).addClaimCode,
+  'recover-owner': async () => (await import('./commands/recover-owner.ts')).addRecoverOwner,
+  import: async () => (await import('./commands/import-export.ts')).addImport,
+  export: async () => (await import('./commands/import-export.ts')).addExport,
+  snapshot: async () => (await import('./commands/snapshot.ts')).addSnapshot,
+  snapshots: async () => (await import('./commands/snapshots.ts')).addSnapshots,
+  restore: async () => (await import('./commands/restore.ts')).addRestore,
+  recover: async () => (await import('./commands/recover.ts')).addRecover,
+  'restore-test': async () => (await import('./commands/restore-test.ts')).addRestoreTest,
+  verify: async () => (await import('./commands/verify.ts')).addVerify,
+  forget: async () => (await import('./commands/forget.ts')).addForget,
+  prune: async () => (await import('./commands/prune.ts')).addPrune,
+  audit: async () => (await import('./commands/audit.ts')).addAudit,
+  'verify-report': async () => (await import('./commands/verify-report.ts')).addVerifyReport,
+  keys: async () => (await import('./commands/keys.ts')).addKeys,
+  users: async () => (await import('./commands/users.ts')).addUsers,
+};
 
 const program = new Command('holdfast')
   .description('A private data appliance that proves by real restores that its backups work')
   .version(SOFTWARE_VERSION)
-  .showHelpAfterError('Run `holdfast --help` for the commands.')
-  .configureHelp({ showGlobalOptions: true });
+  .showHelpAfterError('Run `holdfast --help` for the commands.');
 
-for (const add of [
-  addServe,
-  addSetup,
-  addStatus,
-  addDoctor,
-  addClaimCode,
-  addRecoverOwner,
-  addImport,
-  addExport,
-  addSnapshot,
-  addSnapshots,
-  addRestore,
-  addRecover,
-  addRestoreTest,
-  addVerify,
-  addForget,
-  addPrune,
-  addAudit,
-  addVerifyReport,
-  addKeys,
-  addUsers,
-]) {
-  add(program);
-}
+const called = COMMANDS[process.argv[2] ?? ''];
+const loaders = called === undefined ? Object.values(COMMANDS) : [called];
+for (const load of loaders) (await load())(program);
 endWithOwnCodes(program);
 
 try {
