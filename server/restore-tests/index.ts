@@ -17,3 +17,5 @@ export {
   RestoreTestPage,
   StartRestoreTest,
 } from './schema.ts';
+export { testWithKit, type KitTestOptions } from './test-with-kit.ts';
+export type { TestVerdict } from './perform-test.ts';

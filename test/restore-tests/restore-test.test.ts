@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { dataPaths } from '../../server/lib/data-folder.ts';
 import { CHECKS } from '../../server/restore-tests/perform-test.ts';
-import { verifyReport } from '../../server/restore-tests/index.ts';
+import { testWithKit, verifyReport } from '../../server/restore-tests/index.ts';
 import type { RestoreTest, RestoreTestPage } from '../../server/restore-tests/schema.ts';
 import { expectStatus } from '../helpers/appliance.ts';
 import {
@@ -125,6 +125,21 @@ describe('a restore test', () => {
       .execute();
     expect(JSON.stringify(kept)).not.toContain(lent.keys.slice(0, 40));
     expect(run.lines.join()).not.toContain('AGE-SECRET-KEY');
+  }, 120_000);
+
+  test('with nothing but target and kit needs no appliance', async () => {
+    const verdict = await testWithKit({
+      target: { kind: 'directory', path: appliance.targetPath },
+      kit: { ...appliance.kit, ageIdentity: appliance.kit.identity },
+      mode: 'quick',
+      workDir: join(appliance.dataDir, 'scratch'),
+      clock: appliance.clock,
+      signal: new AbortController().signal,
+    });
+
+    expect(verdict.checks.filter((check) => check.state !== 'passed')).toEqual([]);
+    expect(verdict.passed).toBe(true);
+    expect(scratch()).toEqual([]);
   }, 120_000);
 
   test('that is due chooses the newest snapshot by itself', async () => {
