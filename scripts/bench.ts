@@ -176,8 +176,8 @@ function note(result: Result, work: Work, measured: Measured, contender: Contend
   result.storedBytes = contender.storedBytes();
   if (result.name !== 'holdfast') return;
   const own = ownNumbers(measured);
-  const startSeconds = measured.seconds - (own['storedAfterMs'] ?? 0) / 1000;
-  const writtenSeconds = startSeconds + (own['writtenAfterMs'] ?? 0) / 1000;
+  const startSeconds = measured.seconds - (own.storedAfterMs ?? 0) / 1000;
+  const writtenSeconds = startSeconds + (own.writtenAfterMs ?? 0) / 1000;
   if (result.own === undefined || writtenSeconds < result.own.writtenSeconds) {
     result.own = { writtenSeconds, storedSeconds: measured.seconds };
   }

@@ -38,11 +38,11 @@ async function init(): Promise<object> {
   const local = await createLocalRepositoryKeys({ repositoryId: randomUUID() });
   const [generation] = local.writeKeys.generations;
   if (generation === undefined) throw new Error('the keys have no generation');
-  const { chunkIdSecret, signingKeys: _, ...rest } = generation;
+  const { chunkIdSecret, identity, recipient, chunking } = generation;
   const stored: StoredKeys = {
     repositoryId: local.writeKeys.repositoryId,
     trustRoot: text(local.writeKeys.trustRoot),
-    generation: rest,
+    generation: { generation: generation.generation, identity, recipient, chunking },
     chunkIdSecret: text(chunkIdSecret),
     signingKey: {
       id: local.signingKey.id,

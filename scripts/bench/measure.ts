@@ -19,7 +19,7 @@ export async function measure(
 ): Promise<Measured> {
   const startedAt = performance.now();
   const child = startProcess(command, args, {
-    env: { PATH: process.env['PATH'], HOME: process.env['HOME'], ...env },
+    env: { PATH: process.env.PATH, HOME: process.env.HOME, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let stdout = '';

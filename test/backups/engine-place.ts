@@ -127,30 +127,45 @@ export async function createEnginePlace(
   };
 }
 
-/** What a tree looks like, name bytes and all; times to the microsecond, which is what a restore gives back. */
-export function describeTree(root: string): Record<string, string> {
+/** What a tree looks like, name bytes and all. */
+export interface TreeDescription {
+  lines: Record<string, string>;
+  mtimes: Map<string, bigint>;
+}
+
+/** Restored times may differ by what a double of seconds cannot hold: a quarter of a microsecond. */
+export function mostTimeDifference(left: TreeDescription, right: TreeDescription): number {
+  let most = 0;
+  for (const [path, time] of left.mtimes) {
+    most = Math.max(most, Math.abs(Number(time - (right.mtimes.get(path) ?? 0n))));
+  }
+  return most;
+}
+
+export function describeTree(root: string): TreeDescription {
   const lines: Record<string, string> = {};
+  const mtimes = new Map<string, bigint>();
   const walk = (directory: Buffer, relative: string): void => {
     for (const name of readdirSync(directory, { encoding: 'buffer' })) {
       const path = Buffer.concat([directory, Buffer.from('/'), name]);
       const key = `${relative}/${name.toString('latin1')}`;
       const stats = lstatSync(path, { bigint: true });
       const about = `${(stats.mode & 0o7777n).toString(8)} ${stats.uid}:${stats.gid}`;
-      const time = (stats.mtimeNs + 500n) / 1000n;
+      mtimes.set(key, stats.mtimeNs);
       if (stats.isDirectory()) {
-        lines[key] = `directory ${about} ${time}`;
+        lines[key] = `directory ${about}`;
         walk(path, key);
       } else if (stats.isSymbolicLink()) {
-        lines[key] = `symlink ${readlinkSync(path, { encoding: 'buffer' }).toString('latin1')} ${time}`;
+        lines[key] = `symlink ${readlinkSync(path, { encoding: 'buffer' }).toString('latin1')}`;
       } else if (stats.isFile()) {
         const content = readFileSync(path);
         const hash = createHash('sha256').update(content).digest('hex');
-        lines[key] = `file ${about} ${time} ${content.length} ${hash} links ${stats.nlink}`;
+        lines[key] = `file ${about} ${content.length} ${hash} links ${stats.nlink}`;
       } else lines[key] = 'special';
     }
   };
   walk(Buffer.from(root), '');
-  return lines;
+  return { lines, mtimes };
 }
 
 /** A file under a name of any bytes. */

@@ -63,7 +63,7 @@ function parseVector(name: string, file: Uint8Array): Vector {
 }
 
 const exported = vectorFiles as unknown as Record<string, unknown>;
-const vectors = Object.entries((exported['default'] ?? exported) as Record<string, Uint8Array>)
+const vectors = Object.entries((exported.default ?? exported) as Record<string, Uint8Array>)
   .filter(([, file]) => file instanceof Uint8Array)
   .map(([name, file]) => parseVector(name, file));
 

@@ -65,10 +65,8 @@ function* runsOf(chunks: readonly LocatedChunk[]): Iterable<LocatedChunk[]> {
     const [first] = run;
     const last = run.at(-1);
     const follows =
-      first !== undefined &&
-      last !== undefined &&
-      chunk.packId === last.packId &&
-      chunk.offset > last.offset &&
+      first?.packId === chunk.packId &&
+      chunk.offset > (last?.offset ?? 0) &&
       chunk.offset + chunk.storedLength - first.offset <= SLICE_BYTES;
     if (!follows && run.length > 0) {
       yield run;

@@ -36,6 +36,7 @@ import type {
   WriteResult,
   WriteThreadData,
 } from './write-messages.ts';
+import { createFirstFailure } from './first-failure.ts';
 
 /** Packs are handed to the index when so many chunks or packs have gathered. */
 const INDEX_CHUNKS = 40_000;
@@ -116,11 +117,11 @@ export function openChunkWriter(options: ChunkWriterOptions): ChunkWriter {
   const memories = [loadTable(options.catalogue)];
   const table = new ChunkTable(memories);
   const secret = Buffer.from(options.generation.chunkIdSecret);
-  let failure: unknown;
+  const failure = createFirstFailure();
   let closed = false;
 
   const publisher = createPublisher(options.onPacks, (error) => {
-    failure ??= error;
+    failure.note(error);
   });
 
   const onEvent = (event: unknown): void => {
@@ -156,7 +157,7 @@ export function openChunkWriter(options: ChunkWriterOptions): ChunkWriter {
 
   const check = (): void => {
     if (options.signal?.aborted === true) throw new HoldfastError('cancelled', 'The run was cancelled');
-    if (failure !== undefined) throw failure;
+    failure.check();
     if (closed) throw new HoldfastError('internal', 'The writer is closed');
   };
 

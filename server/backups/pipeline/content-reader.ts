@@ -20,6 +20,7 @@ import type {
   WantedFile,
 } from './read-messages.ts';
 import type { ThreadPool } from './thread-pool.ts';
+import { createFirstFailure } from './first-failure.ts';
 
 const WINDOW_BYTES = 64 * 1024 * 1024;
 const WINDOW_CHUNKS = 4096;
@@ -94,8 +95,8 @@ export function openContentReader(parts: {
   const underWay = new Set<Promise<void>>();
   let window: WindowChunk[] = [];
   let windowBytes = 0;
-  let toPublish: FileState[] = [];
-  let failure: unknown;
+  const toPublish: FileState[] = [];
+  const failure = createFirstFailure();
 
   const submit = async (request: ReadRequest, settleResult: (result: ReadResult) => void): Promise<void> => {
     await room(pool.width - 1);
@@ -103,14 +104,14 @@ export function openContentReader(parts: {
       .run(request)
       .then(settleResult)
       .catch((error: unknown) => {
-        failure ??= error;
+        failure.note(error);
       })
       .finally(() => underWay.delete(way));
     underWay.add(way);
   };
   const room = async (most: number): Promise<void> => {
-    while (underWay.size > most && failure === undefined) await Promise.race(underWay);
-    if (failure !== undefined) throw failure;
+    while (underWay.size > most && !failure.failed) await Promise.race(underWay);
+    failure.check();
     check();
   };
 

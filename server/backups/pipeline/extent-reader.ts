@@ -10,6 +10,7 @@ import type { ProblemList } from './problem-list.ts';
 import { reasonOf, type ScannedEntry } from './scan-directory.ts';
 import { contentKeys, inlineContentKeys } from './stream-source.ts';
 import { EXTENT, type ExtentBatch, type ExtentResults } from './write-messages.ts';
+import { createFirstFailure } from './first-failure.ts';
 
 const BATCH_BYTES = 4 * 1024 * 1024;
 const BATCH_FILES = 256;
@@ -62,11 +63,11 @@ export function openExtentReader(core: WriterCore, problems: ProblemList): Exten
   const underWay = new Set<Promise<void>>();
   let gathered: Extent[] = [];
   let gatheredBytes = 0;
-  let failure: unknown;
+  const failure = createFirstFailure();
 
   const oneDone = async (): Promise<void> => {
     if (underWay.size > 0) await Promise.race(underWay);
-    if (failure !== undefined) throw failure;
+    failure.check();
   };
 
   const dispatch = async (): Promise<void> => {
@@ -80,7 +81,7 @@ export function openExtentReader(core: WriterCore, problems: ProblemList): Exten
       .readExtents(batchOf(extents, chunkBytes))
       .then((results) => settleExtents(extents, results))
       .catch((error: unknown) => {
-        failure ??= error;
+        failure.note(error);
       })
       .finally(() => underWay.delete(way));
     underWay.add(way);
@@ -162,7 +163,7 @@ export function openExtentReader(core: WriterCore, problems: ProblemList): Exten
     async finish() {
       await dispatch();
       while (underWay.size > 0) await oneDone();
-      if (failure !== undefined) throw failure;
+      failure.check();
     },
     async settle() {
       while (underWay.size > 0) await Promise.race(underWay);

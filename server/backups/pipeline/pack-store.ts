@@ -13,6 +13,7 @@ import {
   type PackBuilder,
   type PackKind,
 } from './pack.ts';
+import { createFirstFailure } from './first-failure.ts';
 
 /** One that fills with data, one on its way, one of the rarer tree packs. */
 const BUFFERS = 3;
@@ -49,7 +50,7 @@ export function openPackStore(options: {
   nextHeader.catch(() => undefined);
   const waitingForBuffer: ((buffer: Buffer) => void)[] = [];
   const onTheirWay = new Set<Promise<void>>();
-  let failure: unknown;
+  const failure = createFirstFailure();
 
   const takeBuffer = async (): Promise<Buffer> => {
     const ready = free.pop();
@@ -98,7 +99,7 @@ export function openPackStore(options: {
     open.delete(kind);
     const way: Promise<void> = send(closing)
       .catch((error: unknown) => {
-        failure ??= error;
+        failure.note(error);
       })
       .finally(() => onTheirWay.delete(way));
     onTheirWay.add(way);
@@ -106,18 +107,18 @@ export function openPackStore(options: {
 
   return {
     async add(kind, id, frame, originalLength) {
-      if (failure !== undefined) throw failure;
+      failure.check();
       if (open.get(kind)?.builder.fits(frame.length) === false) {
         close(kind);
         while (onTheirWay.size > READ_BACK_BEHIND) await Promise.race(onTheirWay);
-        if (failure !== undefined) throw failure;
+        failure.check();
       }
       (await openPack(kind)).builder.add(id, frame, originalLength);
     },
     async flush() {
       for (const kind of [...open.keys()]) close(kind);
       await Promise.all(onTheirWay);
-      if (failure !== undefined) throw failure;
+      failure.check();
     },
   };
 }

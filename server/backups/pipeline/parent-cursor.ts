@@ -16,8 +16,9 @@ export function openParentCursor(
   packs: PackReader,
   catalogue: ChunkCatalogue,
 ): ParentCursor {
-  const startedAt = String(parent?.facts['scanStartedAt'] ?? '');
-  const scanStartedNs = /^\d{1,19}$/.test(startedAt) ? BigInt(startedAt) : 0n;
+  const startedAt = parent?.facts.scanStartedAt;
+  const known = typeof startedAt === 'string' && /^\d{1,19}$/.test(startedAt);
+  const scanStartedNs = known ? BigInt(startedAt) : 0n;
   const segments =
     parent === undefined ? undefined : readSegments(parent, packs, catalogue)[Symbol.asyncIterator]();
   let entries: ListedEntry[] = [];

@@ -8,7 +8,6 @@ import { isUtf8 } from 'node:buffer';
 
 export type ByteString = string;
 
-// eslint-disable-next-line no-control-regex -- every byte below 128 is meant
 const ASCII = /^[\0-\x7f]*$/;
 
 export function byteStringOf(text: string): ByteString {

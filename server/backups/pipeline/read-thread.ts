@@ -136,4 +136,4 @@ async function verify(request: VerifyJob) {
   return verifyPack(target, generation, request.pack, request.chunks);
 }
 
-serveThread<ReadRequest, ReadResult>({ handle, close: () => target.close() });
+serveThread({ handle, close: () => target.close() });

@@ -7,6 +7,7 @@ import { HoldfastError } from '../../lib/errors.ts';
 import type { SegmentReference } from '../engine.ts';
 import type { ByteString } from './path-bytes.ts';
 import { sha256 } from './chunk.ts';
+import { createFirstFailure } from './first-failure.ts';
 
 const SMALLEST_BYTES = 256 * 1024;
 /** In UTF-16 units: at most three times as many bytes, and with the longest line still below the limit of a chunk. */
@@ -28,7 +29,7 @@ export function createSectionBuilder(
 ): SectionBuilder {
   const segments: SegmentReference[] = [];
   const pending = new Set<Promise<void>>();
-  let failure: unknown;
+  const failure = createFirstFailure();
   let lines: string[] = [];
   let length = 0;
   let first: ByteString = '';
@@ -52,7 +53,7 @@ export function createSectionBuilder(
         reference.chunk = chunk;
       })
       .catch((error: unknown) => {
-        failure ??= error;
+        failure.note(error);
       })
       .finally(() => pending.delete(way));
     pending.add(way);
@@ -60,7 +61,7 @@ export function createSectionBuilder(
 
   const settle = async (most: number): Promise<void> => {
     while (pending.size > most) await Promise.race(pending);
-    if (failure !== undefined) throw failure;
+    failure.check();
   };
 
   return {

@@ -136,8 +136,8 @@ function sendError(error: unknown): SentError {
 }
 
 /** The thread's side: jobs one after another; `undefined` from the pool ends the thread. */
-export function serveThread<Request, Result>(handlers: {
-  handle: (request: Request) => Promise<{ result: Result; transfer?: ArrayBuffer[] }>;
+export function serveThread(handlers: {
+  handle: (request: never) => Promise<{ result: unknown; transfer?: ArrayBuffer[] }>;
   close: () => Promise<void>;
 }): void {
   const port = parentPort;
@@ -145,7 +145,7 @@ export function serveThread<Request, Result>(handlers: {
   let chain: Promise<void> = Promise.resolve();
   const work = async (message: ToThread): Promise<void> => {
     try {
-      const { result, transfer } = await handlers.handle(message.request as Request);
+      const { result, transfer } = await handlers.handle(message.request as never);
       port.postMessage({ job: message.job, result } satisfies FromThread, transfer ?? []);
     } catch (error) {
       port.postMessage({ job: message.job, error: sendError(error) } satisfies FromThread);

@@ -5,7 +5,7 @@
  * seconds when the parent's scan began: a file that was touched later may have changed again within one tick of its clock.
  * What vanished, grew, shrank or could not be read is listed as a problem of the section, never left out silently.
  */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { HoldfastError } from '../../lib/errors.ts';
 import { openTarget } from '../targets/open-target.ts';
 import type { FileEntry, SourceSection } from '../engine.ts';
@@ -196,7 +196,7 @@ async function flushReady(run: TreeRun): Promise<void> {
   const { waiting, section, counts } = run;
   while (run.written < waiting.length) {
     const next = waiting[run.written];
-    if (next === undefined || !next.ready) break;
+    if (!next?.ready) break;
     run.written++;
     if (next.gone) {
       counts.files--;
@@ -276,12 +276,7 @@ function readAccountNames(): AccountNames {
 
 function readNames(path: string): ReadonlyMap<number, string> {
   const names = new Map<number, string>();
-  let text = '';
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch {
-    return names;
-  }
+  const text = existsSync(path) ? readFileSync(path, 'utf8') : '';
   for (const line of text.split('\n')) {
     const [name, , id] = line.split(':');
     if (name !== undefined && id !== undefined && /^\d+$/.test(id)) names.set(Number(id), name);

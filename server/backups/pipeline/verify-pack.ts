@@ -5,6 +5,7 @@ import { HoldfastError } from '../../lib/errors.ts';
 import type { PackChunk, Target } from '../engine.ts';
 import { checkChunk, decompressChunk } from './chunk.ts';
 import { chunkIdBytes, decodePackIndex, MAX_PACK_BYTES, packName } from './pack.ts';
+import { createFirstFailure } from './first-failure.ts';
 import { noteGarbage } from './garbage.ts';
 import type { PackReference, ReadGeneration } from './pack-reader.ts';
 import type { VerifyResult } from './read-messages.ts';
@@ -58,22 +59,22 @@ async function readWhole(
   const name = packName(pack.packId);
   const hash = createHash('sha256');
   const collector = generation?.identity === undefined ? undefined : collectPlain(generation.identity, pack);
-  let broken: unknown;
+  const broken = createFirstFailure();
   for (let offset = 0; offset < pack.packSizeBytes; offset += READ_BYTES) {
     const length = Math.min(READ_BYTES, pack.packSizeBytes - offset);
     const piece = await target.read(name, { offset, length, into: readBuffer });
     result.bytesRead += piece.length;
     noteGarbage(piece.length);
     hash.update(piece);
-    if (collector === undefined || broken !== undefined) continue;
+    if (collector === undefined || broken.failed) continue;
     try {
       await collector.update(piece);
     } catch (error) {
-      broken = error;
+      broken.note(error);
     }
   }
   if (hash.digest('hex') !== pack.packId) throw damage('its stored bytes are not those of its name');
-  if (broken !== undefined) throw broken;
+  broken.check();
   return collector?.finish();
 }
 
@@ -110,8 +111,7 @@ function compareIndexes(own: readonly PackChunk[], expected: readonly PackChunk[
     own.every((chunk, at) => {
       const other = expected[at];
       return (
-        other !== undefined &&
-        other.id === chunk.id &&
+        other?.id === chunk.id &&
         other.offset === chunk.offset &&
         other.storedLength === chunk.storedLength &&
         other.originalLength === chunk.originalLength

@@ -6,6 +6,7 @@ import type { PackReference } from './pack-reader.ts';
 import { createProgressMeter } from './progress-meter.ts';
 import type { ReadRequest, ReadResult, VerifyResult } from './read-messages.ts';
 import { openReadPool } from './read-pool.ts';
+import { createFirstFailure } from './first-failure.ts';
 
 export interface PackToVerify extends PackReference {
   /** As a signed index lists them, in order of offset. */
@@ -44,10 +45,10 @@ export async function verifyPacks(options: {
     problems: [],
   };
   const underWay = new Set<Promise<void>>();
-  let failure: unknown;
+  const failure = createFirstFailure();
   const settle = async (most: number): Promise<void> => {
     while (underWay.size > most) await Promise.race(underWay);
-    if (failure !== undefined) throw failure;
+    failure.check();
     if (options.signal?.aborted === true) throw new HoldfastError('cancelled', 'The run was cancelled');
   };
   progress.step('verifying packs');
@@ -59,7 +60,7 @@ export async function verifyPacks(options: {
         .then((result: ReadResult) => addResult(report, pack.packId, result as VerifyResult))
         .then((bytes) => progress.add({ filesDone: 1, bytesDone: bytes }))
         .catch((error: unknown) => {
-          failure ??= error;
+          failure.note(error);
         })
         .finally(() => underWay.delete(way));
       underWay.add(way);

@@ -64,7 +64,7 @@ class ChunkList {
   take(): { ids: Uint8Array; digests: Uint8Array; transfer: ArrayBuffer[] } {
     const ids = Uint8Array.prototype.slice.call(this.#ids, 0, this.#end);
     const digests = Uint8Array.prototype.slice.call(this.#digests, 0, this.#end);
-    return { ids, digests, transfer: [ids.buffer as ArrayBuffer, digests.buffer as ArrayBuffer] };
+    return { ids, digests, transfer: [ids.buffer, digests.buffer] };
   }
 }
 
@@ -227,4 +227,4 @@ async function handle(request: WriteRequest): Promise<{ result: WriteResult; tra
   }
 }
 
-serveThread<WriteRequest, WriteResult>({ handle, close: () => target.close() });
+serveThread({ handle, close: () => target.close() });
