@@ -25,6 +25,9 @@ import { uploadFile } from './upload-file.ts';
 /** A connection on which nothing moves for this long is cut: an upload that stalls, a reader that stopped reading. */
 const STALLED_MS = 120_000;
 
+/** How long the rest of a refused upload is received and dropped. */
+const REFUSED_MS = 3_000;
+
 const ById = Type.Object({ id: Id });
 const config = { access: ANY_ROLE };
 const tags = ['files'];
@@ -96,8 +99,13 @@ export function workspaceRoutes(deps: WorkspaceDeps): FastifyPluginAsyncTypebox 
           onConflict,
           announcedBytes: announcedBytes(request),
         };
-        const node = await uploadFile(deps, upload, bodyOf(request), request.person, request.actor);
-        return reply.status(201).send(node);
+        try {
+          const node = await uploadFile(deps, upload, bodyOf(request), request.person, request.actor);
+          return reply.status(201).send(node);
+        } catch (error) {
+          stopReceiving(request);
+          throw error;
+        }
       },
     );
     app.get(
@@ -232,6 +240,14 @@ async function* bodyOf(request: FastifyRequest): AsyncGenerator<Buffer> {
       cause,
     });
   }
+}
+
+/** A sender of a refused upload is given time to read the answer, then cut off: it may have terabytes left to send. */
+function stopReceiving(request: FastifyRequest): void {
+  if (request.raw.readableEnded) return;
+  setTimeout(() => {
+    if (!request.raw.readableEnded) request.raw.destroy();
+  }, REFUSED_MS).unref();
 }
 
 function announcedBytes(request: FastifyRequest): number | undefined {
