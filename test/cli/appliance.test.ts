@@ -36,6 +36,8 @@ beforeAll(async () => {
 }, 120_000);
 afterAll(async () => {
   await appliance.stop();
+  await removeFolder(folder);
+  await removeFolder(join(appliance.dataDir, '..'));
 }, 60_000);
 
 const at = (name: string) => join(folder, name);

@@ -1,8 +1,8 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { generateAgeIdentity, kitToJson, makeRecoveryKit } from '../../server/keys/index.ts';
-import { makeFolder, runHoldfast } from '../helpers/served-appliance.ts';
+import { makeFolder, removeFolder, runHoldfast } from '../helpers/served-appliance.ts';
 
 /** Commands that end before they reach an appliance, and what they say then. */
 let folder: string;
@@ -28,6 +28,8 @@ beforeAll(async () => {
   );
   await mkdir(join(folder, 'empty'));
 });
+
+afterAll(() => removeFolder(folder));
 
 describe('a wrong call ends with 2', () => {
   const calls: [string, string[]][] = [
