@@ -60,7 +60,8 @@ export function streamFolders(client: ClientBase): AsyncGenerator<FolderLine> {
 /** Nodes whose folder's id starts with these two hex digits, by folder and id. */
 export function streamNodes(client: ClientBase, prefix: string): AsyncGenerator<NodeLine> {
   const next = (Number.parseInt(prefix, 16) + 1).toString(16).padStart(2, '0');
-  const upper = next.length > 2 ? 'ffffffff-ffff-ffff-ffff-ffffffffffff' : `${next}000000-0000-0000-0000-000000000000`;
+  const upper =
+    next.length > 2 ? 'ffffffff-ffff-ffff-ffff-ffffffffffff' : `${next}000000-0000-0000-0000-000000000000`;
   return stream<NodeLine>(
     client,
     `select n.id, n.workspace_id as "workspaceId", n.parent_id as "parentId", n.kind,

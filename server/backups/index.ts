@@ -24,7 +24,12 @@ export { addTarget, requireTarget, showTargets, targetConfigOf, tryTarget } from
 export { openChunkReader, type ChunkReader } from './pipeline/chunk-reader.ts';
 export { postgresFacts, type PostgresFacts } from './postgres-source.ts';
 export { getTarget, listActiveTargets, summarizeTarget } from './queries.ts';
-export { recoverAppliance, type RecoverOptions, type RecoveryQuestion, type RecoveryReport } from './recover.ts';
+export {
+  recoverAppliance,
+  type RecoverOptions,
+  type RecoveryQuestion,
+  type RecoveryReport,
+} from './recover.ts';
 export { openRepository, type OpenRepositoryOptions, type Repository } from './repository/open-repository.ts';
 export { verifyRepository, type VerifyReport } from './repository/verify-repository.ts';
 export type { RepositoryWarning } from './repository/warnings.ts';
@@ -43,6 +48,7 @@ export {
   TargetReply,
   TargetRequest,
 } from './schema.ts';
+export { shipReport } from './ship-report.ts';
 export { createSnapshotBrowser, type SnapshotBrowser } from './snapshot-browser.ts';
 export { openSnapshotListing } from './snapshot-listing.ts';
 export { DATABASE_SECTION, FILES_SECTION, runSnapshot } from './take-snapshot.ts';

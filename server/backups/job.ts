@@ -22,7 +22,6 @@ export async function runPrune(deps: RepositoryRunDeps, run: RunContext): Promis
     if (typeof forget === 'string') {
       await run.step('Forgetting the snapshot');
       await open.writer.forget([forget]);
-      await open.writer.publishHead();
       await recordForgotten(deps, run, target, open, forget);
       await run.log('info', 'The snapshot is forgotten; its bytes go with a prune after the waiting time');
     }

@@ -170,11 +170,20 @@ async function refuseLastProven(db: Database, id: string): Promise<void> {
   const kept = (await listSnapshots(db, { order: 'desc', limit: 10_000 })).filter(
     (row) => row.state !== 'forgotten',
   );
-  const proven = new Set((await listSnapshotProofs(db, kept.map((row) => row.id))).map((row) => row.snapshot_id));
+  const proven = new Set(
+    (
+      await listSnapshotProofs(
+        db,
+        kept.map((row) => row.id),
+      )
+    ).map((row) => row.snapshot_id),
+  );
   if (kept.length > 1 && !(proven.size === 1 && proven.has(id))) return;
   throw new HoldfastError(
     'wrong_state',
-    kept.length <= 1 ? 'This is the only snapshot there is' : 'This is the only snapshot that a restore test has proven',
+    kept.length <= 1
+      ? 'This is the only snapshot there is'
+      : 'This is the only snapshot that a restore test has proven',
     { hint: 'Take another snapshot and prove it by a restore test first.' },
   );
 }

@@ -54,14 +54,21 @@ export async function showTargets(deps: Pick<TargetDeps, 'db'>): Promise<TargetR
 /** @throws HoldfastError `forbidden` for a region that the policy refuses; everything else is told in the probe. */
 export async function tryTarget(deps: TargetDeps, request: TargetRequest): Promise<TargetProbe> {
   await requireAllowedRegion(deps.db, request.region);
-  return probeTarget({ kind: request.kind, path: request.path }, { dataPath: deps.dataDir, clock: deps.clock });
+  return probeTarget(
+    { kind: request.kind, path: request.path },
+    { dataPath: deps.dataDir, clock: deps.clock },
+  );
 }
 
 /**
  * @throws HoldfastError `wrong_state` before a recovery kit is proven or while another target is in use, `forbidden` for
  * a refused region, `invalid_input` when the probe found something bad, `conflict` for a taken name.
  */
-export async function addTarget(deps: TargetDeps, actor: Actor, request: TargetRequest): Promise<TargetReply> {
+export async function addTarget(
+  deps: TargetDeps,
+  actor: Actor,
+  request: TargetRequest,
+): Promise<TargetReply> {
   const { repository } = await deps.keys.status();
   if (!repository.claimed) {
     throw new HoldfastError('wrong_state', 'A target needs a proven recovery kit first', {
@@ -76,9 +83,13 @@ export async function addTarget(deps: TargetDeps, actor: Actor, request: TargetR
   const probe = await tryTarget(deps, request);
   const bad = probe.checks.find((check) => check.state === 'bad');
   if (!probe.ok || bad !== undefined) {
-    throw new HoldfastError('invalid_input', `This target cannot be used: ${bad?.message ?? 'the probe failed'}`, {
-      hint: 'Put that right, or choose another folder, and try again.',
-    });
+    throw new HoldfastError(
+      'invalid_input',
+      `This target cannot be used: ${bad?.message ?? 'the probe failed'}`,
+      {
+        hint: 'Put that right, or choose another folder, and try again.',
+      },
+    );
   }
   if (probe.existingRepository !== null && probe.existingRepository !== repository.repositoryId) {
     throw new HoldfastError('conflict', 'Another appliance keeps its repository in this folder', {

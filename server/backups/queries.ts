@@ -192,7 +192,10 @@ export async function countSnapshots(db: Database, state?: string): Promise<numb
   return Number((await query.executeTakeFirstOrThrow()).count);
 }
 
-export async function listSnapshotTargets(db: Database, ids: readonly string[]): Promise<SnapshotTargetRow[]> {
+export async function listSnapshotTargets(
+  db: Database,
+  ids: readonly string[],
+): Promise<SnapshotTargetRow[]> {
   if (ids.length === 0) return [];
   return db
     .selectFrom('snapshot_targets')

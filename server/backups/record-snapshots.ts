@@ -15,11 +15,18 @@ interface RecordedSnapshots {
 const MOST_PROBLEMS = 200;
 
 /** Adds what is new. Rows that are there stay as they are. */
-export async function recordSnapshots(tx: WriteTransaction, clock: Clock, recorded: RecordedSnapshots): Promise<void> {
+export async function recordSnapshots(
+  tx: WriteTransaction,
+  clock: Clock,
+  recorded: RecordedSnapshots,
+): Promise<void> {
   for (const record of recorded.records) {
     const { sections } = record;
     const problems = sections.flatMap((section) =>
-      section.problems.map((problem) => ({ path: `${section.name}/${problem.path}`, reason: problem.reason })),
+      section.problems.map((problem) => ({
+        path: `${section.name}/${problem.path}`,
+        reason: problem.reason,
+      })),
     );
     const facts = record.facts as { restorePoint?: string; endLsn?: string };
     await upsertSnapshot(

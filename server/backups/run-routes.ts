@@ -133,7 +133,11 @@ export function runRoutes(deps: RunRouteDeps): FastifyPluginAsyncTypebox {
 async function cancelRun(deps: RunRouteDeps, actor: Actor, id: string): Promise<Run> {
   await writeTransaction(deps.db, async (tx) => {
     await requestCancel(tx, deps.clock, id);
-    await recordAudit(tx, deps.clock, actor, { action: 'backups.run.cancelled', objectType: 'run', objectId: id });
+    await recordAudit(tx, deps.clock, actor, {
+      action: 'backups.run.cancelled',
+      objectType: 'run',
+      objectId: id,
+    });
   });
   return getRun(deps.db, id);
 }

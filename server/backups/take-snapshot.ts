@@ -9,7 +9,7 @@ import type { Clock } from '../lib/clock.ts';
 import { crashPoint } from '../lib/crash-point.ts';
 import { dataPaths } from '../lib/data-folder.ts';
 import { writeTransaction, type Database, type DatabaseAddress } from '../lib/db.ts';
-import { HoldfastError } from '../lib/errors.ts';
+import { HoldfastError, messageOf } from '../lib/errors.ts';
 import { withAdvisoryLock } from '../lib/lock.ts';
 import type { RunContext, RunOutcome } from '../lib/runs.ts';
 import { SOFTWARE_VERSION } from '../lib/version.ts';
@@ -103,7 +103,9 @@ async function snapshotTo(deps: SnapshotRunDeps, run: RunContext, target: Target
       crashPoint('snapshot.published');
       await open.writer.publishHead();
       crashPoint('snapshot.head-published');
-      return await recordStored(deps, run, target, open, record);
+      const outcome = await recordStored(deps, run, target, open, record);
+      await tidy(run, open);
+      return outcome;
     } catch (error) {
       await chunks.abort();
       throw error;
@@ -197,6 +199,19 @@ async function recordStored(
     state: problems === 0 ? 'succeeded' : 'partial',
     result: { snapshotId: record.id, number: record.number, problems, targetId: target.id },
   };
+}
+
+/** Merges index objects and removes what waited long enough. The snapshot is stored already, whatever comes of it. */
+async function tidy(run: RunContext, open: OpenTargetRepository): Promise<void> {
+  await run.step('Tidying the repository');
+  try {
+    const report = await open.writer.prune();
+    if (report.deletedObjects > 0) {
+      await run.log('info', `Removed ${report.deletedObjects} objects that no snapshot needs`);
+    }
+  } catch (error) {
+    await run.log('warn', `The repository was not tidied: ${messageOf(error)}`);
+  }
 }
 
 async function recordFailure(

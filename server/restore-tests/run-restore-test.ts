@@ -2,13 +2,13 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { recordAudit, systemActor, type Actor } from '../audit/index.ts';
-import { getTarget, targetConfigOf, type TargetConfig } from '../backups/index.ts';
+import { getTarget, shipReport, targetConfigOf, type TargetConfig } from '../backups/index.ts';
 import type { FieldSealer, KeyClient } from '../keys/index.ts';
 import type { Clock } from '../lib/clock.ts';
 import { crashPoint } from '../lib/crash-point.ts';
 import { dataPaths } from '../lib/data-folder.ts';
 import { writeTransaction, type Database } from '../lib/db.ts';
-import { HoldfastError } from '../lib/errors.ts';
+import { HoldfastError, messageOf } from '../lib/errors.ts';
 import type { RunContext, RunOutcome } from '../lib/runs.ts';
 import { SOFTWARE_VERSION } from '../lib/version.ts';
 import { sceneOpeners, type TestKeys } from './open-scene.ts';
@@ -47,6 +47,7 @@ export async function runRestoreTest(deps: RunRestoreTestDeps, context: RunConte
     });
     const report = await buildReport(deps, scene, { test, target, verdict });
     await recordEnd(deps, test, verdict, report);
+    await ship(deps, context, test, report);
     return {
       state: verdict.passed ? 'succeeded' : 'failed',
       result: { restoreTestId: test.id, state: verdict.passed ? 'passed' : 'failed' },
@@ -55,6 +56,27 @@ export async function runRestoreTest(deps: RunRestoreTestDeps, context: RunConte
   } catch (error) {
     await recordAbort(deps, test, context.signal.aborted);
     throw error;
+  }
+}
+
+/** The report is kept here already; beside the backups it outlives this machine. */
+async function ship(
+  deps: RunRestoreTestDeps,
+  context: RunContext,
+  test: RestoreTestRow,
+  bytes: Buffer,
+): Promise<void> {
+  try {
+    const name = await shipReport(deps, {
+      id: test.id,
+      targetId: test.target_id,
+      kind: 'restore-test',
+      bytes,
+    });
+    if (name === undefined) await context.log('warn', 'The report was not put on the target: it is busy');
+    else await context.log('info', `The report lies on the target as ${name}`);
+  } catch (error) {
+    await context.log('warn', `The report was not put on the target: ${messageOf(error)}`);
   }
 }
 

@@ -84,7 +84,8 @@ describe('with the machine gone', () => {
         200,
       );
 
-      expect(settings).toMatchObject({ id: applianceId, name: 'Vault' });
+      expect(settings).toMatchObject({ name: 'Vault', region: 'eu-north' });
+      expect(settings.id).not.toBe(applianceId);
       expect(found).toEqual(uploaded);
       expect(kits.items.map((one) => one.state)).toEqual(['proven']);
       expect(appliance.claimCode).toBeUndefined();

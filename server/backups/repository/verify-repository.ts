@@ -4,7 +4,6 @@
  * that it names. `everyByte` also hashes the stored bytes of all packs, which needs no secret key; decrypting and hashing each
  * chunk is `verifyPacks` of the pipeline.
  */
-import type { PackState } from '../catalogue/catalogue.ts';
 import type { ReportProgress } from '../engine.ts';
 import { HoldfastError, messageOf } from '../../lib/errors.ts';
 import { numberedName, type ObjectReference, packName, parseKeyringName } from '../objects/object-names.ts';
@@ -12,6 +11,7 @@ import { readHead } from './find-head.ts';
 import { findLivePacks } from './live-packs.ts';
 import { listNumbered, sameReference } from './listing.ts';
 import { isWriteOnly, readObject } from './object-store.ts';
+import { verifyPacks, type PackToVerify } from '../pipeline/verify-packs.ts';
 import type { Repository } from './open-repository.ts';
 import { readStoredSnapshot } from './read-snapshot.ts';
 import { tryReadIndex } from './sync-catalogue.ts';
@@ -64,7 +64,7 @@ export async function verifyRepository(
   await verifyKeys(repository, note);
   const contentChecked = !isWriteOnly(repository.keys);
   if (contentChecked) await verifyContent(repository, note, options);
-  const packBytesRead = options.everyByte ? await hashPacks(repository, note, options) : 0;
+  const packBytesRead = options.everyByte ? await readPacks(repository, note, options) : 0;
   const { count, sizeBytes } = repository.catalogue.packStats();
   return {
     ok: problemCount === 0,
@@ -139,43 +139,39 @@ async function verifyContent(repository: Repository, note: Note, options: Verify
   }
 }
 
-async function hashPacks(repository: Repository, note: Note, options: VerifyOptions): Promise<number> {
-  const { catalogue } = repository;
+/** Reads every byte of every pack: its hash, and, where a key is at hand, each chunk against its id. @returns bytes read. */
+async function readPacks(repository: Repository, note: Note, options: VerifyOptions): Promise<number> {
+  const { catalogue, keys, target } = repository;
   const total = catalogue.packStats().sizeBytes;
-  let done = 0;
-  let count = 0;
-  const changes: { row: number; state: PackState }[] = [];
-  for (const pack of catalogue.packs()) {
-    checkCancelled(options.signal);
-    if (pack.state === 'missing') continue;
-    const problem = await hashPack(repository, pack.id);
-    if (problem !== undefined) note(packName(pack.id), problem);
-    const state = problem === undefined ? 'present' : 'damaged';
-    if (state !== pack.state) changes.push({ row: pack.row, state });
-    done += pack.sizeBytes;
-    count++;
-    options.progress?.({
-      step: 'reading packs',
-      filesDone: count,
-      filesTotal: undefined,
-      bytesDone: done,
-      bytesTotal: total,
-      bytesAdded: 0,
-      bytesStored: 0,
-    });
-  }
+  const known = [...catalogue.packs()].filter((pack) => pack.state !== 'missing');
+  const report = await verifyPacks({
+    target: target.config,
+    generations: keys.generations,
+    packs: packsToVerify(
+      repository,
+      known.map((pack) => pack.row),
+    ),
+    ...(options.signal === undefined ? {} : { signal: options.signal }),
+    progress: (progress) => options.progress?.({ ...progress, bytesTotal: total }),
+  });
+  const damaged = new Set(report.problems.map((problem) => problem.packId));
+  for (const { packId, reason } of report.problems) note(packName(packId), reason);
   // From now on the next snapshot stores again what these packs held.
-  catalogue.setPackStates(changes);
-  return done;
+  catalogue.setPackStates(
+    known
+      .map((pack) => ({ ...pack, found: damaged.has(pack.id) ? ('damaged' as const) : ('present' as const) }))
+      .filter((pack) => pack.found !== pack.state)
+      .map(({ row, found }) => ({ row, state: found })),
+  );
+  return report.bytesRead;
 }
 
-async function hashPack(repository: Repository, id: string): Promise<string | undefined> {
-  try {
-    const found = await repository.target.readBack(packName(id));
-    return found.sha256 === id ? undefined : 'This pack was changed after it was written.';
-  } catch (error) {
-    if (!isFinding(error)) throw error;
-    return messageOf(error);
+function* packsToVerify(repository: Repository, rows: readonly number[]): Iterable<PackToVerify> {
+  for (const row of rows) {
+    const pack = repository.catalogue.pack(row);
+    if (pack === undefined) continue;
+    const { id, sizeBytes, headerLength, generation, chunks } = pack;
+    yield { packId: id, packSizeBytes: sizeBytes, headerLength, generation, chunks };
   }
 }
 
