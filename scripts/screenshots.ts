@@ -1,11 +1,12 @@
 /** Makes the pictures of the README: a fresh appliance, taken through its first run in a browser. Into web/screenshots/. */
-import { mkdir } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
 import { openPage, startAppliance, startBrowser, type Appliance, type View } from '../test/web/browser.ts';
 import { addFirstTarget, claimWithKit, OWNER, proveFirstSnapshot } from '../test/web/first-run.ts';
 
 const OUT = join(import.meta.dirname, '..', 'web', 'screenshots');
+const LONG_MS = 120_000;
 const LIGHT: View = { width: 1280, theme: 'light' };
 
 async function shoot(page: Page, name: string): Promise<void> {
@@ -27,7 +28,21 @@ async function firstRun(browser: Browser, appliance: Appliance): Promise<void> {
   await addFirstTarget(page, appliance, look);
   await proveFirstSnapshot(page, kit, look);
   await upload(page);
+  await proveAgain(page);
   await context.close();
+}
+
+/** What was uploaded, in a second snapshot, and that one proven. */
+async function proveAgain(page: Page): Promise<void> {
+  await page.goto('/snapshots');
+  await page.getByRole('button', { name: 'Take a snapshot' }).click();
+  await page.getByRole('status').getByText('Done').waitFor({ timeout: LONG_MS });
+  await page.goto('/restore-tests/new?step=ready&mode=full');
+  await page
+    .getByRole('button', { name: 'Start the test' })
+    .and(page.locator('[aria-disabled=false]'))
+    .click();
+  await page.getByText('DATA PROVEN').waitFor({ timeout: LONG_MS });
 }
 
 async function upload(page: Page): Promise<void> {
@@ -74,7 +89,10 @@ async function tour(
 }
 
 await mkdir(OUT, { recursive: true });
-const [browser, appliance] = await Promise.all([startBrowser(), startAppliance()]);
+const elsewhere = await mkdtemp('/dev/shm/vault-eu-');
+const [browser, served] = await Promise.all([startBrowser(), startAppliance()]);
+// Another file system than the data's, as storage elsewhere would be.
+const appliance: Appliance = { ...served, targetDir: elsewhere };
 try {
   await firstRun(browser, appliance);
   await tour(browser, appliance, LIGHT, [
@@ -87,4 +105,5 @@ try {
 } finally {
   await browser.close();
   await appliance.stop();
+  await rm(elsewhere, { recursive: true, force: true });
 }

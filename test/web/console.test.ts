@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { expectAccessible } from './accessible.ts';
 import type { Browser, Page } from 'playwright-core';
 import {
+  keepingSight,
   openPage,
   startAppliance,
   startBrowser,
@@ -25,9 +26,11 @@ let appliance: Appliance;
 beforeAll(async () => {
   [browser, appliance] = await Promise.all([startBrowser(), startAppliance()]);
   const { context, page } = await openPage(browser, appliance.url, { width: 1280, theme: 'light' });
-  const kit = await claimWithKit(page, appliance, expectAccessible);
-  await addFirstTarget(page, appliance, expectAccessible);
-  await proveFirstSnapshot(page, kit, expectAccessible);
+  await keepingSight(page, 'console', async () => {
+    const kit = await claimWithKit(page, appliance, expectAccessible);
+    await addFirstTarget(page, appliance, expectAccessible);
+    await proveFirstSnapshot(page, kit, expectAccessible);
+  });
   await context.close();
 }, LIMIT_MS);
 
@@ -269,15 +272,15 @@ describe('when things go wrong', () => {
       await expectAccessible(page, 'error state');
       broken = false;
       await page.getByRole('button', { name: 'Try again' }).click();
-      await page.getByRole('link', { name: 'vault-local' }).waitFor();
+      await page.getByRole('link', { name: 'vault-eu' }).waitFor();
       await context.close();
     },
   );
 
   it('without a network the page says so, and what was shown stays', { timeout: LIMIT_MS }, async () => {
     const { context, page } = await signedIn({ width: 1280, theme: 'light' }, '/targets');
-    await page.getByRole('link', { name: 'vault-local' }).click();
-    await page.getByRole('heading', { level: 1, name: 'vault-local' }).waitFor();
+    await page.getByRole('link', { name: 'vault-eu' }).click();
+    await page.getByRole('heading', { level: 1, name: 'vault-eu' }).waitFor();
     await context.setOffline(true);
     await page.getByRole('button', { name: 'Try it now' }).click();
     await page.getByText('The appliance does not answer').waitFor();
@@ -311,7 +314,7 @@ describe('when things go wrong', () => {
 
   it('an ended session asks to sign in, and goes on at the same address', { timeout: LIMIT_MS }, async () => {
     const { context, page } = await signedIn({ width: 1280, theme: 'light' }, '/targets');
-    await page.getByRole('link', { name: 'vault-local' }).waitFor();
+    await page.getByRole('link', { name: 'vault-eu' }).waitFor();
     await context.clearCookies();
     await page.getByRole('link', { name: 'Audit' }).click();
     await page.getByText('Your session has ended.').waitFor();

@@ -2,14 +2,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { expectAccessible } from './accessible.ts';
 import type { Browser } from 'playwright-core';
-import {
-  expectAccessible,
-  keepingSight,
-  openPage,
-  startAppliance,
-  startBrowser,
-  type View,
-} from './browser.ts';
+import { keepingSight, openPage, startAppliance, startBrowser, type View } from './browser.ts';
 import { addFirstTarget, claimWithKit, proveFirstSnapshot } from './first-run.ts';
 
 const VIEWS: View[] = [
@@ -41,6 +34,10 @@ describe.each(VIEWS)('at $width px, $theme', (view) => {
           await page.goto('/setup');
           await addFirstTarget(page, appliance, expectAccessible);
           await proveFirstSnapshot(page, kit, expectAccessible);
+
+          await page.goto('/targets');
+          // The test's target lies beside the data, and that is said.
+          await page.locator('tbody').getByText('local copy, not offsite').waitFor();
 
           await page.goto('/files');
           await page.getByText('This folder is empty').waitFor();

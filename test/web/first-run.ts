@@ -65,16 +65,17 @@ async function makeKit(page: Page, look: Look): Promise<string> {
 /** Target and schedule. */
 export async function addFirstTarget(page: Page, appliance: Appliance, look: Look): Promise<void> {
   await page.getByRole('heading', { name: 'Where do the backups go?' }).waitFor();
-  await page.getByLabel('Name').fill('vault-local');
+  await page.getByLabel('Name').fill('vault-eu');
   const folder = page.getByLabel('Folder on the appliance');
   await folder.fill(`${appliance.targetDir}-missing`);
   await page.getByRole('button', { name: 'Try it: write, read, list' }).click();
   await page.getByText('The trial found a problem').waitFor();
   await folder.fill(appliance.targetDir);
   await page.getByRole('button', { name: 'Try it: write, read, list' }).click();
-  await page.getByText('Local copy, not offsite.', { exact: true }).waitFor();
+  const add = page.getByRole('button', { name: 'Add the target' });
+  await add.and(page.locator('[aria-disabled=false]')).waitFor();
   await look(page, 'target');
-  await page.getByRole('button', { name: 'Add the target' }).click();
+  await add.click();
 
   await page.getByRole('heading', { name: 'How often?' }).waitFor();
   await page.getByLabel('How often').first().waitFor();

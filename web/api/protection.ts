@@ -33,6 +33,9 @@ export const addTarget = (body: TargetRequest): Promise<TargetReply> =>
 export const probeTarget = (id: string): Promise<TargetProbe> =>
   request(`/targets/${id}/probe`, { method: 'POST' });
 
+export const retireTarget = (id: string): Promise<TargetReply> =>
+  request(`/targets/${id}/retire`, { method: 'POST' });
+
 export const listSchedules = async (signal?: AbortSignal): Promise<Schedule[]> =>
   (await request<{ items: Schedule[] }>('/schedules', { signal })).items;
 export const putSchedule = (name: Schedule['name'], body: Static<typeof ScheduleChange>): Promise<Schedule> =>
