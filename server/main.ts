@@ -12,6 +12,7 @@ import { startScheduler } from './jobs.ts';
 import { connectKeyd, credentialPath, openSealer } from './keys/index.ts';
 import { systemClock } from './lib/clock.ts';
 import { loadConfig, type Config } from './lib/config.ts';
+import { keepCompiled } from './lib/compile-cache.ts';
 import { dataPaths } from './lib/data-folder.ts';
 import { appAddress } from './lib/database-setup.ts';
 import { openDatabase } from './lib/db.ts';
@@ -41,6 +42,7 @@ const port = typeof listening === 'object' && listening !== null ? listening.por
 const redirect = await startRedirect(config.redirectPort, port);
 const scheduler = startScheduler(deps);
 
+keepCompiled();
 process.send?.({
   ready: true,
   port,

@@ -7,6 +7,7 @@ import { createKeydCredentials, keydCommand } from './keys/index.ts';
 import { systemClock } from './lib/clock.ts';
 import { childEnvironment, type Config } from './lib/config.ts';
 import { keepProcess, type KeptProcess } from './lib/child-process.ts';
+import { COMPILE_CACHE_DIR } from './lib/compile-cache.ts';
 import { dataPaths, openDataFolder, sweepScratch } from './lib/data-folder.ts';
 import { prepareDatabase, startDatabase } from './lib/database-setup.ts';
 import { createLog, type Logger } from './lib/log.ts';
@@ -100,7 +101,12 @@ function processOptions(entry: string, config: Config, log: Logger, stopTimeoutM
     name: entry === 'main' ? 'server' : entry,
     command: process.execPath,
     args: [join(import.meta.dirname, `${entry}.ts`)],
-    env: () => childEnvironment({ HOLDFAST_DATA: config.dataDir, HOLDFAST_PORT: String(config.port) }),
+    env: () =>
+      childEnvironment({
+        HOLDFAST_DATA: config.dataDir,
+        HOLDFAST_PORT: String(config.port),
+        NODE_COMPILE_CACHE: COMPILE_CACHE_DIR,
+      }),
     log,
     readyTimeoutMs: READY_TIMEOUT_MS,
     stopTimeoutMs,

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { connectKeyd, credentialPath } from './keys/index.ts';
 import { systemClock } from './lib/clock.ts';
 import { childEnvironment, loadConfig } from './lib/config.ts';
+import { keepCompiled } from './lib/compile-cache.ts';
 import { dataPaths, sweepScratch } from './lib/data-folder.ts';
 import { appAddress } from './lib/database-setup.ts';
 import { openDatabase } from './lib/db.ts';
@@ -42,6 +43,7 @@ const listener = listenForRuns(address, 'holdfast worker listen', log);
 listener.subscribe(look);
 const timer = setInterval(look, LOOK_EVERY_MS);
 look();
+keepCompiled();
 process.send?.({ ready: true });
 
 for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => void stop());

@@ -1,5 +1,6 @@
 /** The `holdfast` command. Usage errors end with 2; everything else as each command says (README.md). */
 import { Command, CommanderError } from 'commander';
+import { useCompileCache } from '../lib/compile-cache.ts';
 import { EXIT } from '../lib/errors.ts';
 import { SOFTWARE_VERSION } from '../lib/version.ts';
 
@@ -29,6 +30,7 @@ const COMMANDS: Record<string, () => Promise<Add>> = {
   users: async () => (await import('./commands/users.ts')).addUsers,
 };
 
+useCompileCache();
 const program = new Command('holdfast')
   .description('A private data appliance that proves by real restores that its backups work')
   .version(SOFTWARE_VERSION)
