@@ -15,8 +15,10 @@ import {
 } from './pack.ts';
 import { createFirstFailure } from './first-failure.ts';
 
-/** One that fills with data, one on its way, one of the rarer tree packs. */
-const BUFFERS = 3;
+/** Of each kind: one that fills and one on its way. Tree packs are rarer, and their one buffer waits for its way. */
+const BUFFERS: Record<PackKind, number> = { data: 2, tree: 1 };
+/** Tree packs hold file lists, of which a day adds little; larger buffers would be idle memory in every thread. */
+const MOST_TREE_BYTES = 4 * 1024 * 1024;
 /** Packs that may wait to be read back. */
 const READ_BACK_BEHIND = 3;
 
@@ -44,37 +46,41 @@ export function openPackStore(options: {
 }): PackStore {
   const { target, recipient, generation, packBytes } = options;
   const open = new Map<PackKind, OpenPack>();
-  const free: Buffer[] = [];
-  let allocated = 0;
+  const free: Record<PackKind, Buffer[]> = { data: [], tree: [] };
+  const allocated: Record<PackKind, number> = { data: 0, tree: 0 };
+  const limits: Record<PackKind, number> = { data: packBytes, tree: Math.min(packBytes, MOST_TREE_BYTES) };
   let nextHeader = preparePackHeader(recipient);
   nextHeader.catch(() => undefined);
-  const waitingForBuffer: ((buffer: Buffer) => void)[] = [];
+  const waiting: Record<PackKind, ((buffer: Buffer) => void)[]> = { data: [], tree: [] };
   const onTheirWay = new Set<Promise<void>>();
   const failure = createFirstFailure();
 
-  const takeBuffer = async (): Promise<Buffer> => {
-    const ready = free.pop();
+  const takeBuffer = async (kind: PackKind): Promise<Buffer> => {
+    const ready = free[kind].pop();
     if (ready !== undefined) return ready;
-    if (allocated < BUFFERS) {
-      allocated++;
-      return Buffer.allocUnsafeSlow(packBufferBytes(packBytes));
+    if (allocated[kind] < BUFFERS[kind]) {
+      allocated[kind]++;
+      return Buffer.allocUnsafeSlow(packBufferBytes(limits[kind]));
     }
-    return new Promise((resolve) => waitingForBuffer.push(resolve));
+    return new Promise((resolve) => waiting[kind].push(resolve));
   };
-  const giveBuffer = (buffer: Buffer): void => {
-    const waiting = waitingForBuffer.shift();
-    if (waiting === undefined) free.push(buffer);
-    else waiting(buffer);
+  const giveBuffer = (kind: PackKind, buffer: Buffer): void => {
+    const next = waiting[kind].shift();
+    if (next === undefined) free[kind].push(buffer);
+    else next(buffer);
   };
 
   const openPack = async (kind: PackKind): Promise<OpenPack> => {
     const present = open.get(kind);
     if (present !== undefined) return present;
-    const buffer = await takeBuffer();
+    const buffer = await takeBuffer(kind);
     const age = await nextHeader;
     nextHeader = preparePackHeader(recipient);
     nextHeader.catch(() => undefined);
-    const opened = { buffer, builder: createPackBuilder({ buffer, packBytes, kind, generation, age }) };
+    const opened = {
+      buffer,
+      builder: createPackBuilder({ buffer, packBytes: limits[kind], kind, generation, age }),
+    };
     open.set(kind, opened);
     return opened;
   };
@@ -84,7 +90,7 @@ export function openPackStore(options: {
     try {
       await target.write(packName(pack.id), bytes);
     } finally {
-      giveBuffer(buffer);
+      giveBuffer(pack.kind, buffer);
     }
     crashPoint('backups.pack.written');
     options.onWritten(pack.sizeBytes);

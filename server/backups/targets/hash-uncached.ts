@@ -14,10 +14,21 @@ const ALIGNMENT_BYTES = 4096;
 /** Addresses of Node's buffers are multiples of this. */
 const ADDRESS_STEP_BYTES = 16;
 
+const flags = constants.O_RDONLY | constants.O_NOFOLLOW;
+/** As many as there were calls at once: a dead buffer of this size stays in memory for long. */
+const idleBuffers: Buffer[] = [];
+
 /** @throws system errors of open and read. */
 export async function hashUncached(path: string): Promise<ReadBack> {
-  const flags = constants.O_RDONLY | constants.O_NOFOLLOW;
-  const buffer = Buffer.allocUnsafeSlow(SLICE_BYTES + ALIGNMENT_BYTES);
+  const buffer = idleBuffers.pop() ?? Buffer.allocUnsafeSlow(SLICE_BYTES + ALIGNMENT_BYTES);
+  try {
+    return await hashWith(path, buffer);
+  } finally {
+    idleBuffers.push(buffer);
+  }
+}
+
+async function hashWith(path: string, buffer: Buffer): Promise<ReadBack> {
   try {
     const direct = await open(path, flags | constants.O_DIRECT);
     try {
