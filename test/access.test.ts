@@ -193,8 +193,8 @@ describe('with another role', () => {
     const none = await member.call('GET', `/folders/${randomUUID()}`);
 
     expect(other.status).toBe(404);
-    expect({ ...(other.body['error'] as object), requestId: '' }).toEqual({
-      ...(none.body['error'] as object),
+    expect({ ...(other.body.error as object), requestId: '' }).toEqual({
+      ...(none.body.error as object),
       requestId: '',
     });
     expect((await member.call<{ items: unknown[] }>('GET', '/workspaces')).body.items).toEqual([]);

@@ -45,7 +45,7 @@ export async function currentBanners(deps: BannerDeps): Promise<Session['banners
 /** keyd may be starting; a page without this banner is better than no page, and `doctor` tells of keyd itself. */
 async function isKitUnproven(deps: BannerDeps): Promise<boolean> {
   const status = await deps.keys.status().catch(() => undefined);
-  return status !== undefined && status.repository.kits.length === 0;
+  return status?.repository.kits.length === 0;
 }
 
 function day(at: Date): string {

@@ -127,7 +127,7 @@ export async function countLiveFiles(db: Database): Promise<{ fileCount: number;
       eb.fn.sum<string>('file_versions.size_bytes').as('bytes'),
     ])
     .executeTakeFirstOrThrow();
-  return { fileCount: Number(row.count), sizeBytes: Number(row.bytes ?? 0) };
+  return { fileCount: Number(row.count), sizeBytes: Number(row.bytes) };
 }
 
 export interface DayFacts {

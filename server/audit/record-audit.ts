@@ -5,7 +5,7 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { isIP } from 'node:net';
 import type { Clock } from '../lib/clock.ts';
-import type { WriteTransaction } from '../lib/db.ts';
+import type { Database, WriteTransaction } from '../lib/db.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import type { Actor } from './actor.ts';
 import { insertAuditEntry } from './queries.ts';
@@ -40,7 +40,8 @@ export async function recordAudit(
   actor: Actor,
   entry: AuditRecord,
 ): Promise<void> {
-  if (!tx.isTransaction)
+  // The type says so already; a cast must not get round it.
+  if (!(tx as Database).isTransaction)
     throw new HoldfastError('internal', 'An audit entry is written in the transaction of its act');
   if (!ACTION.test(entry.action)) {
     throw new HoldfastError('internal', 'An audit action is named <module>.<noun>.<past verb>', {

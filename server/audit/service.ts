@@ -2,7 +2,8 @@ import type { Static } from 'typebox';
 import type { Database } from '../lib/db.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import { listAuditEntries, type AuditRow } from './queries.ts';
-import { AuditPage, AuditQuery, type AuditEntry } from './schema.ts';
+import type { AuditPage, AuditQuery } from './schema.ts';
+import { type AuditEntry } from './schema.ts';
 
 export interface AuditDeps {
   db: Database;

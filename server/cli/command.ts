@@ -1,6 +1,6 @@
 /** What every command has in common: the data folder, `--json`, and how it ends. */
 import { resolve } from 'node:path';
-import { Command } from 'commander';
+import type { Command } from 'commander';
 import { loadConfig, type Config } from '../lib/config.ts';
 import { EXIT } from '../lib/errors.ts';
 import { openControl, type ControlClient } from './control-client.ts';
@@ -15,7 +15,7 @@ export interface CommandContext {
 }
 
 /** What a command returns when it ended otherwise than well: 3 for a partial result, 1 for a negative one. */
-type Outcome = number | void;
+type Outcome = number | undefined;
 
 interface CommonOptions {
   data?: string;
@@ -28,6 +28,7 @@ interface CommonOptions {
  * @param declare arguments and options in commander's words.
  * @param act gets the arguments in order, then the options.
  */
+// eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- commander's options are what each command declares
 export function addCommand<Options extends object>(
   parent: Command,
   name: string,

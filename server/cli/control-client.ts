@@ -43,7 +43,7 @@ export function openControl(dataDir: string): ControlClient {
       for await (const line of createInterface({ input: response, crlfDelay: Infinity })) {
         if (line === '') continue;
         const value = JSON.parse(line) as Record<string, unknown>;
-        if (value['error'] !== undefined) throw errorFrom(500, line);
+        if (value.error !== undefined) throw errorFrom(500, line);
         onLine(value);
       }
       if (!response.complete) throw gone(dataDir);

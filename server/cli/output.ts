@@ -52,10 +52,12 @@ export function reportError(error: unknown, json: boolean): number {
 /** Rows under headings, columns aligned, no trailing spaces. */
 export function table(headings: readonly string[], rows: readonly (readonly string[])[]): string {
   const all = [headings, ...rows];
-  const widths = headings.map((_, column) => Math.max(...all.map((row) => [...(row[column] ?? '')].length)));
+  const widths = headings.map((_, column) =>
+    Math.max(...all.map((row) => Array.from(row[column] ?? '').length)),
+  );
   const line = (row: readonly string[]) =>
     widths
-      .map((width, column) => (row[column] ?? '') + ' '.repeat(width - [...(row[column] ?? '')].length))
+      .map((width, column) => (row[column] ?? '') + ' '.repeat(width - Array.from(row[column] ?? '').length))
       .join('  ');
   return all.map((row) => line(row).trimEnd()).join('\n');
 }
@@ -79,7 +81,6 @@ export function formatInstant(at: string | null | undefined): string {
 
 /** Text that comes from people or targets, safe for a terminal. */
 export function printable(text: string): string {
-  // eslint-disable-next-line no-control-regex -- what must not reach the terminal
   return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, '\u{fffd}');
 }
 

@@ -15,13 +15,13 @@ export async function transfer(
   let report: TransferReport | undefined;
   try {
     await control().sendStreaming(path, body, (line) => {
-      const progress = line['progress'] as TransferProgress | undefined;
-      const skipped = line['skipped'] as SkippedItem | undefined;
+      const progress = line.progress as TransferProgress | undefined;
+      const skipped = line.skipped as SkippedItem | undefined;
       if (progress !== undefined) {
         bar.update(0, undefined, `${progress.files} files  ${formatBytes(progress.bytes)}`);
       }
       if (skipped !== undefined) output.note(`skipped ${printable(skipped.path)}: ${skipped.reason}`);
-      if (line['report'] !== undefined) report = line['report'] as TransferReport;
+      if (line.report !== undefined) report = line.report as TransferReport;
     });
   } finally {
     bar.stop();

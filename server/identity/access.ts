@@ -113,7 +113,7 @@ function prepareRequests(app: FastifyInstance): void {
   app.decorateRequest('actor', null as unknown as Actor);
   app.decorateRequest('person', {
     getter(): Person {
-      const person = (this as FastifyRequest).signedIn;
+      const person = this.signedIn;
       if (person === undefined) throw notSignedIn();
       return person;
     },

@@ -85,7 +85,7 @@ function countPieces(password: string, about: readonly string[]): number {
   for (const word of [...personal, ...COMMON].sort((a, b) => b.length - a.length))
     rest = rest.replaceAll(word, '\u0001');
   let pieces = 0;
-  const characters = [...rest];
+  const characters = Array.from(rest);
   for (let index = 0; index < characters.length; index += 1) {
     if (!continuesRun(characters, index)) pieces += 1;
   }

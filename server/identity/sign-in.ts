@@ -65,8 +65,7 @@ export async function describeSession(
 }
 
 async function checkCredentials(user: UserRow | undefined, password: string): Promise<boolean> {
-  const usable =
-    user !== undefined && user.disabled_at === null && Buffer.byteLength(password) <= PASSWORD_MAX_BYTES;
+  const usable = user?.disabled_at === null && Buffer.byteLength(password) <= PASSWORD_MAX_BYTES;
   return verifyPassword(password, usable ? user.password_hash : null);
 }
 

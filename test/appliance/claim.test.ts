@@ -66,7 +66,7 @@ describe('before the claim, or when it is refused', () => {
 
       expect(reply.status).toBe(status);
       expect(await countPeople()).toBe(0);
-      expect((await appliance.stranger.call('GET', '/setup')).body['claimed']).toBe(false);
+      expect((await appliance.stranger.call('GET', '/setup')).body.claimed).toBe(false);
     });
   }
 });

@@ -145,7 +145,7 @@ describe('reading', () => {
         { db: database.db },
         { objectId, limit: 3, ...(cursor ? { cursor } : {}) },
       );
-      seen.push(...page.items.map((item) => item.detail['number']));
+      seen.push(...page.items.map((item) => item.detail.number));
       cursor = page.nextCursor;
     } while (cursor !== null);
 

@@ -1,10 +1,11 @@
 /** The command line against an appliance as a customer runs it: set up by file, filled, snapshot, restored in every way. */
-import { mkdir, readdir, readFile, stat, utimes, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, readFile, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { decryptAge, generateAgeIdentity, parseRecoveryKit } from '../../server/keys/index.ts';
 import {
   makeFolder,
+  removeFolder,
   runHoldfast,
   serveAppliance,
   type ServedAppliance,
@@ -114,7 +115,7 @@ describe('set-up by file', () => {
 
     const outcomes = (json: Record<string, unknown>) =>
       Object.fromEntries(
-        (json['steps'] as { step: string; outcome: string }[]).map(({ step, outcome }) => [step, outcome]),
+        (json.steps as { step: string; outcome: string }[]).map(({ step, outcome }) => [step, outcome]),
       );
     expect(first).toMatchObject({ exitCode: 0 });
     expect(outcomes(first.json)).toMatchObject({
@@ -149,7 +150,7 @@ describe('set-up by file', () => {
   test('is audited under the account that ran it', async () => {
     const { json } = await holdfast('audit', 'list', '--action', 'appliance.ownership.claimed');
 
-    expect(json['items']).toMatchObject([{ actorKind: 'console', actorLabel: expect.any(String) }]);
+    expect(json.items).toMatchObject([{ actorKind: 'console', actorLabel: expect.any(String) as unknown }]);
   });
 });
 
@@ -163,7 +164,6 @@ describe('files in and out', () => {
   });
 
   test('import of a folder with a link in it takes the rest, names the link, and ends with 3', async () => {
-    const { symlink } = await import('node:fs/promises');
     await mkdir(at('linked'));
     await symlink('/etc/passwd', at('linked/link'));
 
@@ -243,7 +243,6 @@ describe('snapshot and restore', () => {
   }, 120_000);
 
   test('a link that lies in the directory is not followed', async () => {
-    const { symlink } = await import('node:fs/promises');
     await mkdir(at('trap'));
     await mkdir(at('outside'));
     await symlink(at('outside'), at('trap/accounts'));
@@ -290,7 +289,7 @@ describe('snapshot and restore', () => {
     const bytes = await readFile(path);
     const place = bytes.length - 100;
     bytes.writeUInt8(bytes.readUInt8(place) ^ 1, place);
-    await import('node:fs/promises').then(({ chmod }) => chmod(path, 0o600));
+    await chmod(path, 0o600);
     await writeFile(path, bytes);
 
     expect(await verify()).toMatchObject({ exitCode: 1, json: { ok: false } });
@@ -301,7 +300,7 @@ describe('snapshot and restore', () => {
 
   test('forget --dry-run forgets nothing', async () => {
     const before = await holdfast('snapshots');
-    const id = (before.json['items'] as { id: string }[])[0]?.id ?? '';
+    const id = (before.json.items as { id: string }[])[0]?.id ?? '';
 
     const run = await holdfast('forget', id.slice(0, 12), '--dry-run');
 
@@ -321,7 +320,7 @@ describe('at the console', () => {
     const run = await holdfast('doctor');
 
     expect(run.exitCode).toBe(0);
-    expect(run.json['items']).toContainEqual(expect.objectContaining({ name: 'target nas', state: 'warn' }));
+    expect(run.json.items).toContainEqual(expect.objectContaining({ name: 'target nas', state: 'warn' }));
   });
 
   test('people and keys are listed, keys without a key', async () => {

@@ -47,8 +47,8 @@ describe('a wrong call ends with 2', () => {
     test(`${name}, and with --json exactly one document says why`, async () => {
       const run = await runHoldfast([...args, '--json'], { dataDir: join(folder, 'none') });
 
-      expect([run.exitCode, run.stderr]).toEqual([2, expect.any(String)]);
-      expect(JSON.parse(run.stdout)).toMatchObject({ error: { message: expect.any(String) } });
+      expect([run.exitCode, run.stderr]).toEqual([2, expect.any(String) as unknown]);
+      expect(JSON.parse(run.stdout)).toMatchObject({ error: { message: expect.any(String) as unknown } });
     });
   }
 
@@ -56,7 +56,7 @@ describe('a wrong call ends with 2', () => {
     const run = await runHoldfast(['status'], { dataDir: join(folder, 'none') });
 
     expect(run.stdout).toBe('');
-    expect(run.stderr).toMatch(/^holdfast: No Holdfast runs on .*\n  Start it with/);
+    expect(run.stderr).toMatch(/^holdfast: No Holdfast runs on .*\n {2}Start it with/);
   });
 
   test('an unknown setting in the environment is named', async () => {
@@ -74,7 +74,7 @@ describe('without an appliance', () => {
 
       expect(run.exitCode).toBe(1);
       expect(JSON.parse(run.stdout)).toMatchObject({
-        error: { code: 'unavailable', hint: expect.stringContaining('holdfast serve') },
+        error: { code: 'unavailable', hint: expect.stringContaining('holdfast serve') as unknown },
       });
     });
   }
@@ -88,7 +88,7 @@ describe('without an appliance', () => {
       items: expect.arrayContaining([
         expect.objectContaining({ name: 'program', state: 'ok' }),
         expect.objectContaining({ name: 'appliance', state: 'bad' }),
-      ]),
+      ]) as unknown,
     });
   });
 

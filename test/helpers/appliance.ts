@@ -266,6 +266,7 @@ export async function expectStatus<T>(reply: Promise<TestReply<T>>, status: numb
 function caller(app: FastifyInstance, cookie = ''): TestCaller {
   return {
     cookie,
+    // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- the caller says what it expects
     call: async <T>(method: string, path: string, body?: unknown, options: InjectOptions = {}) => {
       const response = await app.inject({
         method: method as 'GET',
@@ -278,7 +279,7 @@ function caller(app: FastifyInstance, cookie = ''): TestCaller {
           ...options.headers,
         },
       });
-      const json = String(response.headers['content-type'] ?? '').includes('application/json');
+      const json = response.headers['content-type']?.includes('application/json') === true;
       const content: unknown = json && response.body !== '' ? JSON.parse(response.body) : response.body;
       return { status: response.statusCode, body: content as T, headers: response.headers };
     },

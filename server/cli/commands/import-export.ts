@@ -20,7 +20,7 @@ export function addImport(program: Command): void {
       transfer(
         context,
         '/console/import',
-        { sourceDir: resolve(directory ?? ''), ...folderOf(options) },
+        { sourceDir: resolve(directory), ...folderOf(options) },
         'Took in',
       ),
   );
@@ -36,12 +36,7 @@ export function addExport(program: Command): void {
         .argument('<directory>', 'where to')
         .option('--folder <id>', 'the folder to write; the whole workspace when absent'),
     (context, options, directory) =>
-      transfer(
-        context,
-        '/console/export',
-        { targetDir: resolve(directory ?? ''), ...folderOf(options) },
-        'Wrote',
-      ),
+      transfer(context, '/console/export', { targetDir: resolve(directory), ...folderOf(options) }, 'Wrote'),
   );
 }
 

@@ -22,7 +22,7 @@ export function addPrune(program: Command): void {
 
 function describe(run: Run): string {
   const number = (name: string) => Number(run.result?.[name] ?? 0);
-  const nextAt = run.result?.['nextAt'];
+  const nextAt = run.result?.nextAt;
   const lines = [`Deleted ${number('deletedObjects')} objects, ${formatBytes(number('deletedBytes'))}`];
   if (number('waitingObjects') > 0 && typeof nextAt === 'string') {
     lines.push(`${number('waitingObjects')} wait for the second step, from ${formatInstant(nextAt)} on`);

@@ -147,7 +147,7 @@ async function restoreRaw(
   }
   if (sections.length === 0) throw new HoldfastError('not_found', 'The snapshot holds none of these paths');
   const text = sections
-    .map((section) => `${String(section['name'])}: ${String(section['files'])} files`)
+    .map((section) => `${String(section.name)}: ${String(section.files)} files`)
     .join('\n');
   output.result({ snapshotId: snapshot.id, sections }, text);
   return problems === 0 ? EXIT.ok : EXIT.partial;

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import type { Snapshot } from '../../backups/index.ts';
+import { EXIT } from '../../lib/errors.ts';
 import type { Run } from '../../lib/run-schema.ts';
 import { addCommand } from '../command.ts';
 import { formatBytes } from '../output.ts';
@@ -18,9 +19,12 @@ export function addSnapshot(program: Command): void {
     async ({ control, output }, options) => {
       const client = control();
       const queued = await client.send<Run>('POST', '/snapshots');
-      if (!options.wait) return output.result(queued, `Queued as run ${queued.id}`);
+      if (!options.wait) {
+        output.result(queued, `Queued as run ${queued.id}`);
+        return EXIT.ok;
+      }
       const run = await followRun(client, output, queued.id);
-      const id = run.result?.['snapshotId'];
+      const id = run.result?.snapshotId;
       const snapshot = typeof id === 'string' ? await client.get<Snapshot>(`/snapshots/${id}`) : undefined;
       output.result(
         { run, snapshot: snapshot ?? null },
