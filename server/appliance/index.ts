@@ -1,7 +1,7 @@
 export { currentBanners } from './banners.ts';
 export { isClaimed } from './claim.ts';
-export { consoleRoutes, type ConsoleDeps } from './console-routes.ts';
-export { applianceRoutes, type ApplianceDeps } from './routes.ts';
+export { consoleRoutes } from './console-routes.ts';
+export { applianceRoutes } from './routes.ts';
 export {
   ApplianceSettings,
   ApplianceSettingsChange,
@@ -11,4 +11,4 @@ export {
   RecoveryKit,
   SetupState,
 } from './schema.ts';
-export { prepareAppliance, type StartDeps } from './start.ts';
+export { prepareAppliance } from './start.ts';

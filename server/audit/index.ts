@@ -1,5 +1,5 @@
 export { systemActor, type Actor } from './actor.ts';
 export { recordAudit, type AuditRecord } from './record-audit.ts';
 export { auditRoutes } from './routes.ts';
-export { listAudit, type AuditDeps } from './service.ts';
-export { AuditEntry, AuditPage, AuditQuery } from './schema.ts';
+export { listAudit } from './service.ts';
+export { AuditEntry } from './schema.ts';

@@ -4,12 +4,9 @@ export {
   installConsoleGuard,
   openToEveryone,
   type GuardDeps,
-  type RouteAccess,
   type Person,
 } from './access.ts';
-export { PASSWORD_MAX_BYTES, PASSWORD_MIN_BYTES } from './password-policy.ts';
 export {
-  getPerson,
   hashNewPassword,
   insertPerson,
   listOwners,
@@ -19,7 +16,6 @@ export {
   setPassword,
   type ListedPerson,
   type PeopleDeps,
-  type PreparedPerson,
 } from './people.ts';
 export { identityRoutes } from './routes.ts';
 export {
@@ -32,11 +28,9 @@ export {
   READERS_OF_OPERATIONS,
   Role,
   Session,
-  SignInRequest,
-  User,
   type Access,
 } from './schema.ts';
-export { sessionCookie, SESSION_COOKIE } from './session-cookie.ts';
-export { openSession, type OpenedSession, type SessionDeps } from './sessions.ts';
+export { sessionCookie } from './session-cookie.ts';
+export { openSession, type OpenedSession } from './sessions.ts';
 export { describeSession, signIn, type SignInDeps } from './sign-in.ts';
 export { clearAttempts, countAttempt, throttleBucket } from './sign-in-throttle.ts';
