@@ -13,17 +13,10 @@ export type {
   TargetConfig,
 } from './engine.ts';
 export { runPrune, runVerify } from './job.ts';
-export {
-  requestForget,
-  requestRepositoryRun,
-  requestSnapshot,
-  showSnapshot,
-  showSnapshots,
-} from './list-snapshots.ts';
-export { addTarget, requireTarget, showTargets, targetConfigOf, tryTarget } from './manage-targets.ts';
+export { targetConfigOf } from './manage-targets.ts';
 export { openChunkReader, type ChunkReader } from './pipeline/chunk-reader.ts';
 export { postgresFacts, type PostgresFacts } from './postgres-source.ts';
-export { getTarget, listActiveTargets, summarizeTarget } from './queries.ts';
+export { getTarget } from './queries.ts';
 export {
   recoverAppliance,
   type RecoverOptions,
@@ -38,20 +31,8 @@ export { requestDirectoryRestore, runRestoreDirectory, type DirectoryRestore } f
 export { restoreTree, type RestoreTreeOptions, type RestoreTreeReport } from './restore-tree.ts';
 export { startScratchDatabase } from './scratch-database.ts';
 export { backupRoutes } from './routes.ts';
-export { toRunProgress } from './run-progress.ts';
-export {
-  Schedule,
-  ScheduleChange,
-  Snapshot,
-  SnapshotPage,
-  TargetProbe,
-  TargetReply,
-  TargetRequest,
-} from './schema.ts';
+export { Schedule, ScheduleChange, Snapshot, TargetReply, TargetRequest } from './schema.ts';
 export { shipReport } from './ship-report.ts';
 export { createSnapshotBrowser, type SnapshotBrowser } from './snapshot-browser.ts';
-export { openSnapshotListing } from './snapshot-listing.ts';
 export { DATABASE_SECTION, FILES_SECTION, runSnapshot } from './take-snapshot.ts';
-export { applianceId, cataloguePath, takeTestIdentity, withTargetRepository } from './target-repository.ts';
-export { LOCAL_COPY_LABEL } from './targets/probe.ts';
 export { openTarget } from './targets/open-target.ts';

@@ -230,21 +230,3 @@ export async function listSnapshotProofs(db: Database, ids: readonly string[]): 
     .orderBy('finished_at', 'desc')
     .execute();
 }
-
-/** Totals of what a target holds. */
-export async function summarizeTarget(
-  db: Database,
-  targetId: string,
-): Promise<{ snapshotCount: number; storedBytes: number }> {
-  const row = await db
-    .selectFrom('snapshot_targets')
-    .innerJoin('snapshots', 'snapshots.id', 'snapshot_targets.snapshot_id')
-    .select((eb) => [
-      eb.fn.countAll<string>().as('count'),
-      eb.fn.coalesce(eb.fn.sum<string>('snapshots.stored_bytes'), sql<string>`0`).as('bytes'),
-    ])
-    .where('snapshot_targets.target_id', '=', targetId)
-    .where('snapshots.state', '!=', 'forgotten')
-    .executeTakeFirstOrThrow();
-  return { snapshotCount: Number(row.count), storedBytes: Number(row.bytes) };
-}
