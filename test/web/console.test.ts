@@ -161,7 +161,8 @@ describe('files', () => {
     await expectAccessible(page, 'upload conflict');
     await page.getByRole('button', { name: 'Keep both' }).click();
     await page.getByRole('heading', { name: '2 files uploaded' }).waitFor();
-    await page.waitForFunction(`document.querySelectorAll('tbody tr').length >= 3`);
+    await page.locator('tbody tr', { hasText: 'twice' }).nth(1).waitFor();
+    expect(await page.locator('tbody tr', { hasText: 'twice' }).count()).toBe(2);
     await context.close();
   });
 
@@ -204,7 +205,7 @@ describe('by keyboard', () => {
       await page.keyboard.type('restore tests');
       await page.keyboard.press('Enter');
       await page.getByRole('heading', { level: 1, name: 'Restore tests' }).waitFor();
-      await page.waitForFunction(`document.activeElement?.tagName === 'H1'`);
+      await page.locator('h1:focus').waitFor();
       await context.close();
     },
   );
@@ -219,7 +220,7 @@ describe('by keyboard', () => {
       await page.keyboard.press('Enter');
       await page.getByRole('dialog').waitFor();
       await page.keyboard.press('Escape');
-      await page.waitForFunction(`document.activeElement?.textContent?.trim() === 'New folder'`);
+      await opener.and(page.locator(':focus')).waitFor();
 
       const person = page.getByRole('button', { name: `You: ${OWNER.name}` });
       await person.focus();
@@ -228,7 +229,7 @@ describe('by keyboard', () => {
       await expectAccessible(page, 'person menu');
       await page.keyboard.press('End');
       await page.keyboard.press('Escape');
-      await page.waitForFunction(`document.activeElement?.getAttribute('aria-haspopup') === 'menu'`);
+      await person.and(page.locator(':focus')).waitFor();
       await context.close();
     },
   );

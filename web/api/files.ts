@@ -19,8 +19,6 @@ export const createFolder = (parentId: string, name: string): Promise<Node> =>
 export const changeNode = (id: string, change: { name?: string; parentId?: string }): Promise<Node> =>
   request(`/nodes/${id}`, { method: 'PATCH', body: change });
 export const deleteNode = (id: string): Promise<void> => request(`/nodes/${id}`, { method: 'DELETE' });
-export const getNode = (id: string, signal?: AbortSignal): Promise<Node> =>
-  request(`/nodes/${id}`, { signal });
 
 export const contentUrl = (id: string): string => `${API}/files/${id}/content`;
 export const previewUrl = (id: string): string => `${API}/files/${id}/preview`;

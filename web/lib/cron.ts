@@ -43,23 +43,6 @@ export function cronOf(plan: CronPlan): string {
   }
 }
 
-/** `each day at 02:00 UTC`. */
-export function describeCron(cron: string): string {
-  const plan = parseCron(cron);
-  switch (plan.every) {
-    case 'hour':
-      return `each hour at minute ${plan.minute}`;
-    case 'day':
-      return `each day at ${clock(plan)} UTC`;
-    case 'week':
-      return `each ${WEEKDAYS[plan.weekday] ?? ''} at ${clock(plan)} UTC`;
-    case 'month':
-      return `on day ${plan.day} of each month at ${clock(plan)} UTC`;
-    case 'custom':
-      return `${plan.cron} (cron, UTC)`;
-  }
-}
-
 /** The next instants of a plan after `fromMs`; none for a custom one, which the appliance works out. */
 export function nextRuns(plan: CronPlan, fromMs: number, count: number): Date[] {
   const found: Date[] = [];
@@ -91,10 +74,6 @@ function fits(plan: CronPlan, date: Date): boolean {
   if (plan.every === 'week') return date.getUTCDay() === plan.weekday;
   if (plan.every === 'month') return date.getUTCDate() === plan.day;
   return true;
-}
-
-function clock(time: { hour: number; minute: number }): string {
-  return `${String(time.hour).padStart(2, '0')}:${String(time.minute).padStart(2, '0')}`;
 }
 
 function within(text: string, least: number, most: number): boolean {
