@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import { build } from 'vite';
 
 const web = join(import.meta.dirname, '..', 'web');
+/** Sources of the server that the browser runs too. */
+const SHARED = ['server/keys/recovery-kit.ts', 'server/keys/kit-challenge.ts', 'server/lib/errors.ts'];
 const built = join(web, 'dist', 'index.html');
 
 if (process.argv.includes('--if-stale') && existsSync(built) && newestSource() < statSync(built).mtimeMs) {
@@ -13,9 +15,8 @@ await build({ configFile: join(web, 'vite.config.ts'), root: web, logLevel: 'war
 
 /** Modification time of the newest file the build depends on. */
 function newestSource(): number {
-  const lockFile = statSync(join(web, '..', 'package-lock.json')).mtimeMs;
-  const shared = join(web, '..', 'server', 'keys', 'recovery-kit.ts');
-  return Math.max(lockFile, statSync(shared).mtimeMs, newestBelow(web));
+  const outside = ['package-lock.json', ...SHARED].map((path) => statSync(join(web, '..', path)).mtimeMs);
+  return Math.max(...outside, newestBelow(web));
 }
 
 function newestBelow(directory: string): number {

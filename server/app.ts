@@ -2,7 +2,6 @@
  * The HTTP application, apart from the process that runs it: plugins in written order, then each module's routes. Built
  * twice: for people over HTTPS, and for the console over a socket that only our account and root may open.
  */
-import cookie from '@fastify/cookie';
 import helmet from '@fastify/helmet';
 import rateLimit from '@fastify/rate-limit';
 import swagger from '@fastify/swagger';
@@ -37,7 +36,6 @@ export async function buildApp(deps: Deps, options: AppOptions = {}): Promise<Fa
   const app = createServer(deps, options.tls);
   installErrorReplies(app);
   await app.register(helmet, HELMET);
-  await app.register(cookie);
   await app.register(rateLimit, {
     max: REQUESTS_PER_MINUTE,
     timeWindow: '1 minute',
@@ -58,7 +56,6 @@ export async function buildApp(deps: Deps, options: AppOptions = {}): Promise<Fa
 export async function buildConsoleApp(deps: Deps): Promise<FastifyInstance> {
   const app = createServer(deps, undefined);
   installErrorReplies(app);
-  await app.register(cookie);
   await installConsoleGuard(app, accountName());
   installHealth(app, deps);
   await app.register(apiRoutes(deps), { prefix: '/api/v1' });

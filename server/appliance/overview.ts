@@ -108,7 +108,7 @@ async function checkTargets(deps: HealthDeps): Promise<HealthCheck[]> {
       return { name, state: 'bad', message: problem.message ?? 'The last write to it failed', hint };
     }
     if (target.same_disk) {
-      const hint = 'It is lost together with the data. Add a target on another machine.';
+      const hint = 'It is lost together with the data. Retire it and add a target on another machine.';
       return { name, state: 'warn', message: 'Local copy, not offsite', hint };
     }
     const last = target.last_ok_at?.toISOString().slice(0, 16).replace('T', ' ');

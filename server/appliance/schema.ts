@@ -79,7 +79,7 @@ export const BeginKitReply = Type.Object({
 });
 export type BeginKitReply = Static<typeof BeginKitReply>;
 export const ProveKitRequest = Type.Object({
-  response: Type.String({ maxLength: 200, description: 'Base64 of the opened challenge' }),
+  response: Type.String({ maxLength: 200, description: 'Hex SHA-256 of the opened challenge' }),
 });
 
 export const RecoveryKit = Type.Object({

@@ -40,7 +40,7 @@ export function decideVerdict(facts: ProtectionFacts): Verdict {
   const overdue = explainOverdue(facts);
   if (holding.every((target) => target.sameDisk)) {
     const names = holding.map((target) => target.name).join(', ');
-    const local = `The only copies, on ${names}, lie on the disk that they should protect against. Add a target elsewhere.`;
+    const local = `The only copies, on ${names}, lie on the disk that they should protect against. Retire it and add a target elsewhere.`;
     return { verdict: 'local-only', sentences: [local, ...overdue] };
   }
   if (overdue.length > 0) return { verdict: 'overdue', sentences: overdue };

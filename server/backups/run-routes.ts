@@ -1,8 +1,9 @@
 /** Long work as anyone with the right may watch it, and when it is due. */
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
+import type { FastifyRequest } from 'fastify';
 import { Type, type Static } from 'typebox';
 import { recordAudit, type Actor } from '../audit/index.ts';
-import { ADMINISTRATORS, READERS_OF_OPERATIONS } from '../identity/index.ts';
+import { ADMINISTRATORS, findPerson, READERS_OF_OPERATIONS } from '../identity/index.ts';
 import type { Clock } from '../lib/clock.ts';
 import { writeTransaction, type Database } from '../lib/db.ts';
 import { startEventStream, type EventStream } from '../lib/http.ts';
@@ -88,7 +89,7 @@ export function runRoutes(deps: RunRouteDeps): FastifyPluginAsyncTypebox {
       },
       async (request, reply) => {
         await getRun(deps.db, request.params.id);
-        followRun(deps, request.params.id, startEventStream(request, reply));
+        followRun(deps, request.params.id, startEventStream(request, reply, stillSignedIn(deps, request)));
       },
     );
     app.get(
@@ -98,7 +99,7 @@ export function runRoutes(deps: RunRouteDeps): FastifyPluginAsyncTypebox {
         schema: { tags, summary: 'Every change of any job, as server-sent events' },
       },
       async (request, reply) => {
-        followAll(deps, startEventStream(request, reply));
+        followAll(deps, startEventStream(request, reply, stillSignedIn(deps, request)));
       },
     );
     app.get(
@@ -169,6 +170,12 @@ function toSchedule(row: Selectable<Schedules>): Schedule {
     nextDueAt: row.next_due_at?.toISOString() ?? null,
     lastDueAt: row.last_due_at?.toISOString() ?? null,
   };
+}
+
+/** The console has no session; a person's stream ends with theirs. */
+function stillSignedIn(deps: RunRouteDeps, request: FastifyRequest): () => Promise<boolean> {
+  if (request.signedIn === undefined) return () => Promise.resolve(true);
+  return async () => (await findPerson(deps, request)) !== undefined;
 }
 
 /** Sends the run and its new log lines at each change; ends after the run has ended. */

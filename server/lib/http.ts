@@ -83,8 +83,19 @@ function toHoldfastError(error: FastifyError | HoldfastError): HoldfastError {
   });
 }
 
-/** Starts a server-sent event stream. Call `end` when done; `closed` aborts when the browser goes away. */
-export function startEventStream(request: FastifyRequest, reply: FastifyReply): EventStream {
+/** How often an open stream looks whether its reader may still read, and shows intermediaries that it lives. */
+const STREAM_CHECK_MS = 5_000;
+
+/**
+ * Starts a server-sent event stream. Call `end` when done; `closed` aborts when the browser goes away.
+ *
+ * @param mayRead asked every few seconds: a stream does not outlive the right to it.
+ */
+export function startEventStream(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  mayRead: () => Promise<boolean>,
+): EventStream {
   const gone = new AbortController();
   const headers = Object.fromEntries(
     Object.entries(reply.getHeaders()).filter(
@@ -99,12 +110,21 @@ export function startEventStream(request: FastifyRequest, reply: FastifyReply): 
     'x-accel-buffering': 'no',
   });
   reply.raw.write('retry: 2000\n\n');
-  // Keeps intermediaries from closing a quiet stream.
-  const heartbeat = setInterval(() => reply.raw.write(': still here\n\n'), 15_000);
   const stop = () => {
     clearInterval(heartbeat);
     gone.abort();
   };
+  const check = async () => {
+    const allowed = await mayRead().catch(() => false);
+    if (gone.signal.aborted) return;
+    if (allowed) {
+      reply.raw.write(': still here\n\n');
+    } else {
+      stop();
+      reply.raw.end();
+    }
+  };
+  const heartbeat = setInterval(() => void check(), STREAM_CHECK_MS);
   request.raw.once('close', stop);
   reply.raw.once('close', stop);
   return {
