@@ -7,7 +7,17 @@
  */
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { mkdir, open, readdir, rename, rm, stat, statfs, unlink, type FileHandle } from 'node:fs/promises';
+import {
+  mkdir,
+  open as openFile,
+  readdir,
+  rename,
+  rm,
+  stat,
+  statfs,
+  unlink,
+  type FileHandle,
+} from 'node:fs/promises';
 import { join } from 'node:path';
 import { crashPoint } from '../lib/crash-point.ts';
 import { dataPaths } from '../lib/data-folder.ts';
@@ -25,20 +35,23 @@ const WHOLE_BYTES = 64 * 1024;
 
 const CONTENT_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
-/** A content that is being written. Either `publish` or `discard` ends it. */
-export interface StagedContent {
+/** A content under its temporary name. */
+export interface TemporaryContent {
   contentId: string;
-  write(parts: Buffer[]): Promise<void>;
-  /** Makes the bytes durable under a temporary name. */
-  finish(): Promise<void>;
-  /** As `finish`, for many: `publishContents` makes them durable together. */
-  close(): Promise<void>;
-  /** False after `close`. */
+  temporaryPath: string;
+  /** Whether its bytes would survive a power cut; `publishContents` takes care of those that would not. */
   durable: boolean;
   /** Removes what was written, published or not. */
   discard(): Promise<void>;
-  /** Used by `publishContents`. */
-  temporaryPath: string;
+}
+
+/** A content that is being written. Either `publishContents` or `discard` ends it. */
+export interface StagedContent extends TemporaryContent {
+  write(parts: Buffer[]): Promise<void>;
+  /** Ends the writing and makes the bytes durable. */
+  finish(): Promise<void>;
+  /** Ends the writing; durable later, together with others. */
+  close(): Promise<void>;
 }
 
 /** Path of a stored content. */
@@ -57,53 +70,62 @@ export async function prepareFileStore(dataDir: string): Promise<void> {
   if (missing.length > 0) await syncDirectory(files);
 }
 
-/** Starts a content. @throws no_space, unavailable */
-export async function stageContent(dataDir: string, contentId: string): Promise<StagedContent> {
+/** A content that somebody else writes to its `temporaryPath`, which must not exist yet. */
+export function planContent(dataDir: string, contentId: string): TemporaryContent {
   const finalPath = contentPath(dataDir, contentId);
   const mark = `${TEMPORARY_PREFIX}${process.pid}-${randomBytes(4).toString('hex')}-${contentId}`;
   const temporaryPath = join(contentFolder(dataDir, contentId), mark);
-  let handle: FileHandle | undefined;
+  return {
+    contentId,
+    temporaryPath,
+    durable: false,
+    async discard() {
+      await rm(temporaryPath, { force: true });
+      await rm(finalPath, { force: true });
+    },
+  };
+}
+
+/** Starts a content. @throws no_space, unavailable */
+export async function stageContent(dataDir: string, contentId: string): Promise<StagedContent> {
+  const plan = planContent(dataDir, contentId);
+  let open: FileHandle | undefined;
   try {
-    handle = await open(temporaryPath, 'wx', 0o600);
+    open = await openFile(plan.temporaryPath, 'wx', 0o600);
   } catch (error) {
     throw explainWriteError(error, 'the file store');
   }
-  const staged = handle;
+  const handle = open;
   const close = async () => {
-    const open = handle;
-    handle = undefined;
-    await open?.close();
+    const closing = open;
+    open = undefined;
+    await closing?.close();
   };
   const content: StagedContent = {
-    contentId,
-    temporaryPath,
-    durable: true,
-    write: (parts) => writeParts(staged, parts),
-    async close() {
-      await close();
-      content.durable = false;
-    },
+    ...plan,
+    write: (parts) => writeParts(handle, parts),
+    close,
     async finish() {
       try {
         crashPoint('workspaces.content.written');
-        await staged.sync();
+        await handle.sync();
       } catch (error) {
         throw explainWriteError(error, 'the file store');
       }
       await close();
+      content.durable = true;
       crashPoint('workspaces.content.synced');
     },
     async discard() {
       await close();
-      await rm(temporaryPath, { force: true });
-      await rm(finalPath, { force: true });
+      await plan.discard();
     },
   };
   return content;
 }
 
 /** Gives finished contents their names, and makes the names durable: one directory sync for many. */
-export async function publishContents(dataDir: string, staged: readonly StagedContent[]): Promise<void> {
+export async function publishContents(dataDir: string, staged: readonly TemporaryContent[]): Promise<void> {
   try {
     const loose = staged.filter(({ durable }) => !durable).map(({ temporaryPath }) => temporaryPath);
     await syncFiles(dataPaths(dataDir).files, loose);
@@ -128,7 +150,7 @@ export interface OpenContent extends StoredBytes {
 export async function openContent(dataDir: string, contentId: string): Promise<OpenContent> {
   let handle: FileHandle;
   try {
-    handle = await open(contentPath(dataDir, contentId), constants.O_RDONLY | constants.O_NOFOLLOW);
+    handle = await openFile(contentPath(dataDir, contentId), constants.O_RDONLY | constants.O_NOFOLLOW);
   } catch (error) {
     if (isSystemError(error, 'ENOENT')) throw damagedFile(`content ${contentId} is missing`, error);
     throw error;
@@ -204,8 +226,13 @@ export async function requireSpace(dataDir: string, bytes: number): Promise<void
   });
 }
 
+/** The same few data folders again and again: an import asks many thousand times. */
+const filesFolders = new Map<string, string>();
+
 function contentFolder(dataDir: string, contentId: string): string {
-  return join(dataPaths(dataDir).files, contentId.slice(0, 2));
+  let files = filesFolders.get(dataDir);
+  if (files === undefined) filesFolders.set(dataDir, (files = dataPaths(dataDir).files));
+  return `${files}/${contentId.slice(0, 2)}`;
 }
 
 function listFolders(): string[] {

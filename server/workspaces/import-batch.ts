@@ -9,9 +9,16 @@ import { recordAudit, type Actor } from '../audit/index.ts';
 import { crashPoint } from '../lib/crash-point.ts';
 import type { WriteTransaction } from '../lib/db.ts';
 import { HoldfastError, isSystemError } from '../lib/errors.ts';
+import { explainWriteError } from '../lib/files.ts';
 import type { WorkspaceDeps } from './deps.ts';
 import { SEGMENT_BYTES, type FileSeal } from './file-format.ts';
-import { publishContents, requireSpace, stageContent, type StagedContent } from './file-store.ts';
+import {
+  planContent,
+  publishContents,
+  requireSpace,
+  stageContent,
+  type TemporaryContent,
+} from './file-store.ts';
 import { namingTransaction } from './name-index.ts';
 import { nameKeyId, nodeNameContext } from './names.ts';
 import {
@@ -25,12 +32,10 @@ import {
   type NodeRow,
 } from './queries.ts';
 import type { DirectoryEntry } from './read-directory.ts';
-import { sealFile, sealSmallFile, type SealedFacts } from './seal-file.ts';
+import { sealFile, type SealedFacts } from './seal-file.ts';
+import type { SealThreads } from './seal-threads.ts';
 import { SNIFF_BYTES, sniffMediaType } from './sniff.ts';
 import { skipReason, type Tally } from './transfer-report.ts';
-
-/** Files read and sealed at once. */
-const PARALLEL = 8;
 
 /** A file to take in: new, or instead of what an existing node holds. */
 export interface FileTask {
@@ -41,23 +46,32 @@ export interface FileTask {
   existing: NodeRow | undefined;
 }
 
-interface SealedTask extends FileTask {
+interface PlannedTask extends FileTask {
   nodeId: string;
   version: number;
   subjectKeyId: string;
-  staged: StagedContent;
+  staged: TemporaryContent;
+  key: Buffer;
   wrapped: Buffer;
+}
+
+interface SealedTask extends PlannedTask {
   facts: SealedFacts;
   mediaType: string;
   mtimeNs: bigint;
   mode: number;
 }
 
-const changed = Symbol('changed while it was read');
+const CHANGED = 'it changed while it was read';
 
-/** Reads, seals and makes durable; what cannot be read goes to the tally. @throws no_space, cancelled */
+/**
+ * Reads, seals and makes durable; what cannot be read goes to the tally.
+ *
+ * @throws no_space, cancelled; nothing of the batch is left then.
+ */
 export async function sealBatch(
   deps: WorkspaceDeps,
+  threads: SealThreads,
   tasks: readonly FileTask[],
   tally: Tally,
 ): Promise<SealedTask[]> {
@@ -68,35 +82,26 @@ export async function sealBatch(
     tasks.reduce((total, { entry }) => total + entry.sizeBytes, 0),
   );
   const { id: subjectKeyId } = await deps.keys.monthlyKey(first.workspaceId);
-  const sealed: SealedTask[] = [];
-  const waiting = [...tasks].reverse();
-  const failures: unknown[] = [];
-  const work = async () => {
-    for (let task = waiting.pop(); task !== undefined && failures.length === 0; task = waiting.pop()) {
-      try {
-        tally.tick();
-        const result = await sealTask(deps, task, subjectKeyId);
-        if (result === changed) tally.skip(task.entry.shown, 'it changed while it was read');
-        else sealed.push(result);
-      } catch (error) {
-        const reason = skipReason(error);
-        if (reason === undefined) failures.push(error);
-        else tally.skip(task.entry.shown, reason);
-      }
-    }
-  };
-  await Promise.all(Array.from({ length: PARALLEL }, work));
+  const planned = await Promise.all(tasks.map((task) => planTask(deps, task, subjectKeyId)));
   try {
-    if (failures.length > 0) throw failures[0];
+    const isSmall = ({ entry }: PlannedTask) => entry.sizeBytes < SEGMENT_BYTES;
+    const sealed = await sealSmall(threads, planned.filter(isSmall), tally);
+    for (const task of planned.filter((one) => !isSmall(one))) {
+      tally.tick();
+      const result = await sealLarge(deps, task, tally);
+      if (result !== undefined) sealed.push(result);
+    }
     await publishContents(
       deps.dataDir,
       sealed.map(({ staged }) => staged),
     );
+    return sealed;
   } catch (error) {
-    await Promise.all(sealed.map(({ staged }) => staged.discard()));
+    await Promise.all(planned.map(({ staged }) => staged.discard()));
     throw error;
+  } finally {
+    for (const { key } of planned) key.fill(0);
   }
-  return sealed;
 }
 
 /** Names the files of a batch in one transaction, with one audit entry. */
@@ -140,92 +145,93 @@ export async function commitBatch(
   tally.tick();
 }
 
-async function sealTask(
+async function planTask(deps: WorkspaceDeps, task: FileTask, subjectKeyId: string): Promise<PlannedTask> {
+  const contentId = randomUUID();
+  const version = (task.existing?.current_version ?? 0) + 1;
+  const place = { workspaceId: task.workspaceId, subjectKeyId, contentId, version };
+  const { key, wrapped } = await deps.sealer.createFileKey(place);
+  const staged = planContent(deps.dataDir, contentId);
+  return { ...task, nodeId: task.existing?.id ?? randomUUID(), version, subjectKeyId, staged, key, wrapped };
+}
+
+function sealOf(task: PlannedTask): FileSeal {
+  const { workspaceId, subjectKeyId, version, key } = task;
+  return { workspaceId, subjectKeyId, contentId: task.staged.contentId, version, key };
+}
+
+async function sealSmall(
+  threads: SealThreads,
+  tasks: readonly PlannedTask[],
+  tally: Tally,
+): Promise<SealedTask[]> {
+  const jobs = tasks.map((task) => ({
+    path: task.entry.path,
+    temporaryPath: task.staged.temporaryPath,
+    seal: sealOf(task),
+  }));
+  const results = await threads.seal(jobs, () => tally.tick());
+  return tasks.flatMap((task, index) => {
+    const result = results[index];
+    if (result?.kind === 'sealed') return [{ ...task, ...result }];
+    if (result?.kind === 'failed') skipOrThrow(task, result, tally);
+    else tally.skip(task.entry.shown, CHANGED);
+    return [];
+  });
+}
+
+function skipOrThrow(task: FileTask, failure: { where: string; code: string }, tally: Tally): void {
+  const error = Object.assign(new Error(failure.code), { code: failure.code });
+  const reason = failure.where === 'source' ? skipReason(error) : undefined;
+  if (reason === undefined) throw explainWriteError(error, 'the file store');
+  tally.skip(task.entry.shown, reason);
+}
+
+async function sealLarge(
   deps: WorkspaceDeps,
-  task: FileTask,
-  subjectKeyId: string,
-): Promise<SealedTask | typeof changed> {
+  task: PlannedTask,
+  tally: Tally,
+): Promise<SealedTask | undefined> {
+  const skip = (reason: string) => void tally.skip(task.entry.shown, reason);
   const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-  const handle = await open(task.entry.path, flags);
+  let handle: FileHandle | undefined;
   try {
+    handle = await open(task.entry.path, flags);
     const before = await handle.stat({ bigint: true });
-    if (!before.isFile()) throw Object.assign(new Error('no file'), { code: 'ELOOP' });
-    const contentId = randomUUID();
-    const version = (task.existing?.current_version ?? 0) + 1;
-    const place = { workspaceId: task.workspaceId, subjectKeyId, contentId, version };
-    const { key, wrapped } = await deps.sealer.createFileKey(place);
-    const staged = await stageContent(deps.dataDir, contentId);
+    if (!before.isFile()) return skip('it is no file any more');
+    const start = Buffer.alloc(SNIFF_BYTES);
+    await handle.read(start, 0, SNIFF_BYTES, 0);
+    const staged = await stageContent(deps.dataDir, task.staged.contentId);
     try {
-      const read = await sealContent(handle, Number(before.size), { ...place, key }, staged);
+      const facts = await sealFile(readChunks(handle, tally), sealOf(task), staged.write);
       const after = await handle.stat({ bigint: true });
-      const same =
-        after.mtimeNs === before.mtimeNs &&
-        after.size === before.size &&
-        BigInt(read.facts.sizeBytes) === after.size;
-      if (!same) {
+      const same = after.mtimeNs === before.mtimeNs && after.size === before.size;
+      if (!same || BigInt(facts.sizeBytes) !== after.size) {
         await staged.discard();
-        return changed;
+        return skip(CHANGED);
       }
       await staged.close();
-      return {
-        ...task,
-        ...read,
-        nodeId: task.existing?.id ?? randomUUID(),
-        version,
-        subjectKeyId,
-        staged,
-        wrapped,
-        mtimeNs: before.mtimeNs,
-        mode: Number(before.mode) & 0o7777,
-      };
+      const mode = Number(before.mode) & 0o7777;
+      return { ...task, staged, facts, mediaType: sniffMediaType(start), mtimeNs: before.mtimeNs, mode };
     } catch (error) {
       await staged.discard();
       throw error;
-    } finally {
-      key.fill(0);
     }
+  } catch (error) {
+    const reason = skipReason(error);
+    if (reason === undefined) throw error;
+    return skip(reason);
   } finally {
-    await handle.close();
+    await handle?.close();
   }
 }
 
-async function sealContent(
-  handle: FileHandle,
-  sizeBytes: number,
-  seal: FileSeal,
-  staged: StagedContent,
-): Promise<{ facts: SealedFacts; mediaType: string }> {
-  if (sizeBytes < SEGMENT_BYTES) {
-    // One byte more than there should be, so that a file that grew is noticed.
-    const buffer = Buffer.allocUnsafe(sizeBytes + 1);
-    const length = await readFully(handle, buffer);
-    const content = buffer.subarray(0, length);
-    const { stored, facts } = await sealSmallFile(content, seal);
-    await staged.write([stored]);
-    return { facts, mediaType: sniffMediaType(content.subarray(0, SNIFF_BYTES)) };
-  }
-  const start = Buffer.alloc(SNIFF_BYTES);
-  await handle.read(start, 0, SNIFF_BYTES, 0);
-  const facts = await sealFile(readChunks(handle), seal, staged.write);
-  return { facts, mediaType: sniffMediaType(start) };
-}
-
-async function readFully(handle: FileHandle, buffer: Buffer): Promise<number> {
-  let filled = 0;
-  while (filled < buffer.length) {
-    const { bytesRead } = await handle.read(buffer, filled, buffer.length - filled, filled);
-    if (bytesRead === 0) break;
-    filled += bytesRead;
-  }
-  return filled;
-}
-
-async function* readChunks(handle: FileHandle): AsyncGenerator<Buffer> {
+async function* readChunks(handle: FileHandle, tally: Tally): AsyncGenerator<Buffer> {
   const buffer = Buffer.allocUnsafeSlow(SEGMENT_BYTES);
   for (let offset = 0; ;) {
     const { bytesRead } = await handle.read(buffer, 0, buffer.length, offset);
     if (bytesRead === 0) return;
     offset += bytesRead;
+    tally.tick();
     yield buffer.subarray(0, bytesRead);
   }
 }

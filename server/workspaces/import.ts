@@ -14,6 +14,7 @@ import { makerOf, requireFolder } from './members.ts';
 import { ensureNameIndex, nameHashes, namingTransaction } from './name-index.ts';
 import { nameKeyId, nodeNameContext } from './names.ts';
 import { insertNames, insertNodes, listNodesByName, updateNode, type NodeRow } from './queries.ts';
+import { startSealThreads } from './seal-threads.ts';
 import { readDirectory, type DirectoryEntry } from './read-directory.ts';
 import {
   skipReason,
@@ -24,7 +25,7 @@ import {
 } from './transfer-report.ts';
 
 /** Files named in one transaction. */
-const BATCH_FILES = 256;
+const BATCH_FILES = 512;
 /** A batch ends earlier at this much plaintext. */
 const BATCH_BYTES = 64 * 1024 * 1024;
 
@@ -59,7 +60,7 @@ export async function importDirectory(deps: WorkspaceDeps, request: ImportReques
     }
     await pipeline.flush();
   } finally {
-    await pipeline.settled();
+    await pipeline.close();
   }
   tally.tick();
   return tally.report;
@@ -204,20 +205,21 @@ async function storeFolders(
 interface Pipeline {
   add(task: FileTask): Promise<void>;
   flush(): Promise<void>;
-  /** Waits for what is under way, whatever became of it. */
-  settled(): Promise<void>;
+  /** Waits for what is under way, whatever became of it, and ends the threads. */
+  close(): Promise<void>;
 }
 
 function startPipeline(deps: WorkspaceDeps, request: ImportRequest, tally: Tally): Pipeline {
   let batch: FileTask[] = [];
   let batchBytes = 0;
   let committing: Promise<void> = Promise.resolve();
+  const threads = startSealThreads();
 
   const seal = async () => {
     const tasks = batch;
     batch = [];
     batchBytes = 0;
-    const sealed = await sealBatch(deps, tasks, tally);
+    const sealed = await sealBatch(deps, threads, tasks, tally);
     const before = committing;
     committing = (async () => {
       try {
@@ -240,7 +242,10 @@ function startPipeline(deps: WorkspaceDeps, request: ImportRequest, tally: Tally
       await seal();
       await committing;
     },
-    settled: () => committing.catch(() => undefined),
+    async close() {
+      await committing.catch(() => undefined);
+      await threads.close();
+    },
   };
 }
 

@@ -50,8 +50,8 @@ const LOOKAHEAD = 3;
 const SAMPLE_BYTES = 16 * 1024;
 /** A segment is stored compressed when that saves at least this share. */
 const WORTHWHILE = 0.95;
-/** Below this, a trip through the thread pool costs more than compressing at once. */
-const COMPRESS_AT_ONCE_BYTES = 32 * 1024;
+/** Up to this, compressing is quicker than finding out first, and than a trip through the thread pool. */
+const SAMPLED_BYTES = 32 * 1024;
 const ZSTD_OPTIONS = { params: { [constants.ZSTD_c_compressionLevel]: 1 } };
 const compress = promisify(zstdCompress);
 
@@ -98,19 +98,19 @@ export async function sealFile(
 }
 
 /**
- * Seals a content that is already in memory, of one segment at most.
+ * Seals a content that is in memory, of one segment at most, at once: for worker threads.
  *
  * @returns the whole stored file and what is known of it.
  */
-export async function sealSmallFile(
-  content: Buffer,
-  seal: FileSeal,
-): Promise<{ stored: Buffer; facts: SealedFacts }> {
+export function sealSmallFile(content: Buffer, seal: FileSeal): { stored: Buffer; facts: SealedFacts } {
   if (content.length > SEGMENT_BYTES) throw new HoldfastError('internal', 'This content is not small');
   const parts = [encodeHeader(SEGMENT_BYTES)];
   const segments: number[] = [];
   if (content.length > 0) {
-    const packed = await packSegment(content);
+    const packed = smaller(
+      content,
+      samplesShrink(content) ? zstdCompressSync(content, ZSTD_OPTIONS) : content,
+    );
     const record = sealSegment(seal, { number: 0, flags: packed.flags, last: true }, packed.content);
     segments.push(lengthOf(record));
     parts.push(...record);
@@ -188,17 +188,21 @@ async function* cutSegments(
 async function packSegment(segment: Buffer): Promise<PackedSegment> {
   // A view of a whole buffer on its own memory; `spare` wants that buffer back at full length.
   const buffer = Buffer.from(segment.buffer);
-  if (!samplesShrink(segment)) return { flags: 0, content: segment, buffer };
-  const compressed =
-    segment.length <= COMPRESS_AT_ONCE_BYTES
-      ? zstdCompressSync(segment, ZSTD_OPTIONS)
-      : await compress(segment, ZSTD_OPTIONS);
-  if (compressed.length > segment.length * WORTHWHILE) return { flags: 0, content: segment, buffer };
-  return { flags: FLAG_ZSTD, content: compressed, buffer };
+  if (segment.length <= SAMPLED_BYTES) {
+    return { ...smaller(segment, zstdCompressSync(segment, ZSTD_OPTIONS)), buffer };
+  }
+  const compressed = samplesShrink(segment) ? await compress(segment, ZSTD_OPTIONS) : segment;
+  return { ...smaller(segment, compressed), buffer };
+}
+
+function smaller(segment: Buffer, compressed: Buffer): { flags: number; content: Buffer } {
+  return compressed.length > segment.length * WORTHWHILE
+    ? { flags: 0, content: segment }
+    : { flags: FLAG_ZSTD, content: compressed };
 }
 
 function samplesShrink(segment: Buffer): boolean {
-  if (segment.length <= COMPRESS_AT_ONCE_BYTES) return segment.length >= 64;
+  if (segment.length <= SAMPLED_BYTES) return true;
   const middle = (segment.length - SAMPLE_BYTES) >>> 1;
   return [segment.subarray(0, SAMPLE_BYTES), segment.subarray(middle, middle + SAMPLE_BYTES)].some(
     (sample) => zstdCompressSync(sample, ZSTD_OPTIONS).length < sample.length * WORTHWHILE,

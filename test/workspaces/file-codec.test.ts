@@ -194,18 +194,17 @@ describe('round trips', () => {
     },
   );
 
-  test('the quick way for small files writes what the stream writes', async () => {
+  test('what the quick way for small files writes opens like the rest', async () => {
     for (const content of [
       Buffer.alloc(0),
       Buffer.from('small'),
       mixedContent(200_000),
       randomBytes(1024 * 1024),
     ]) {
-      const streamed = await seal(content, [], 1024 * 1024);
+      const { stored, facts } = sealSmallFile(content, SEAL);
 
-      const { stored, facts } = await sealSmallFile(content, SEAL);
-
-      expect(stored.equals(streamed)).toBe(true);
+      expect((await open(stored)).equals(content)).toBe(true);
+      expect(facts.storedSha256).toEqual(createHash('sha256').update(stored).digest());
       expect(facts.storedBytes).toBe(stored.length);
       expect(facts.sizeBytes).toBe(content.length);
     }

@@ -260,7 +260,7 @@ describe('importing and exporting', () => {
   test('a stopped import leaves whole files only, and a repetition takes in the rest', async () => {
     const source = join(scratch, 'many');
     await mkdir(source);
-    for (let n = 0; n < 700; n += 1) await writeFile(join(source, `file ${n}`), `content ${n}`);
+    for (let n = 0; n < 2000; n += 1) await writeFile(join(source, `file ${n}`), `content ${n}`);
     const folder = await space.folder('many');
     const stop = new AbortController();
     const request = { sourceDir: source, folderId: folder.id, actor: ACTOR };
@@ -275,12 +275,12 @@ describe('importing and exporting', () => {
 
     const taken = (await space.list(folder.id)).total;
     expect(taken).toBeGreaterThan(0);
-    expect(taken).toBeLessThan(700);
+    expect(taken).toBeLessThan(2000);
     const rows = await space.appliance.deps.db.selectFrom('file_versions').select('content_id').execute();
     const doomed = await space.appliance.deps.db.selectFrom('doomed_contents').select('content_id').execute();
     expect((await space.stored()).length).toBe(rows.length + doomed.length);
     expect(await importDirectory(space.appliance.deps, request)).toMatchObject({
-      files: 700 - taken,
+      files: 2000 - taken,
       unchanged: taken,
     });
   });
