@@ -135,7 +135,8 @@ async function readSegment(layout: Layout, number: number): Promise<Buffer> {
 
 async function expand(content: Buffer, expected: number): Promise<Buffer> {
   try {
-    const options = { maxOutputLength: expected };
+    // One output buffer of the right size; by default it would be pieced together from 16 KiB.
+    const options = { maxOutputLength: expected, chunkSize: Math.max(expected, 1024) };
     // Below this, a trip through the thread pool costs more than expanding at once.
     return expected <= AT_ONCE_BYTES
       ? zstdDecompressSync(content, options)

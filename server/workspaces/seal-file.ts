@@ -52,7 +52,8 @@ const SAMPLE_BYTES = 16 * 1024;
 const WORTHWHILE = 0.95;
 /** Up to this, compressing is quicker than finding out first, and than a trip through the thread pool. */
 const SAMPLED_BYTES = 32 * 1024;
-const ZSTD_OPTIONS = { params: { [constants.ZSTD_c_compressionLevel]: 1 } };
+const ZSTD_OPTIONS = { params: { [constants.ZSTD_c_compressionLevel]: 1 }, chunkSize: 128 * 1024 };
+const SAMPLE_OPTIONS = { ...ZSTD_OPTIONS, chunkSize: SAMPLE_BYTES };
 const compress = promisify(zstdCompress);
 
 /**
@@ -205,7 +206,7 @@ function samplesShrink(segment: Buffer): boolean {
   if (segment.length <= SAMPLED_BYTES) return true;
   const middle = (segment.length - SAMPLE_BYTES) >>> 1;
   return [segment.subarray(0, SAMPLE_BYTES), segment.subarray(middle, middle + SAMPLE_BYTES)].some(
-    (sample) => zstdCompressSync(sample, ZSTD_OPTIONS).length < sample.length * WORTHWHILE,
+    (sample) => zstdCompressSync(sample, SAMPLE_OPTIONS).length < sample.length * WORTHWHILE,
   );
 }
 
