@@ -39,7 +39,7 @@ import {
 } from './transfer-report.ts';
 
 /** Tells a directory that we exported into, and from which folder. An import reports it as an ordinary file. */
-export const EXPORT_MARK = '.holdfast-export';
+const EXPORT_MARK = '.holdfast-export';
 
 const BATCH = 500;
 const PARALLEL = 4;

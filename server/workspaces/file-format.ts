@@ -17,11 +17,11 @@ export const HEADER_BYTES = 8;
 export const RECORD_HEADER_BYTES = 5;
 /** Footer length and end mark. */
 export const TRAILER_BYTES = 8;
-export const TAG_BYTES = 16;
+const TAG_BYTES = 16;
 /** Segment is one zstd frame. */
 export const FLAG_ZSTD = 0x01;
 /** Longest footer that is read: a file of some 5 TiB. */
-export const MAX_FOOTER_BYTES = 48 * 1024 * 1024;
+const MAX_FOOTER_BYTES = 48 * 1024 * 1024;
 
 const HEADER_MARK = Buffer.from('HFF1');
 const END_MARK = Buffer.from('HFE1');

@@ -28,7 +28,7 @@ import type { StoredBytes } from './open-file.ts';
 import { syncFiles } from './sync-file-system.ts';
 
 /** Uploads stop when the disk would be fuller than this; deletes, exports and backups go on. */
-export const FULLEST_SHARE = 0.95;
+const FULLEST_SHARE = 0.95;
 
 /** Contents up to this size are read at once. */
 const WHOLE_BYTES = 64 * 1024;

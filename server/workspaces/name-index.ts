@@ -98,7 +98,7 @@ export async function ensureNameIndex(deps: IndexDeps): Promise<number | undefin
  *
  * @returns how many names were entered; undefined when another process had just done it.
  */
-export async function rebuildNameIndex(deps: IndexDeps): Promise<number | undefined> {
+async function rebuildNameIndex(deps: IndexDeps): Promise<number | undefined> {
   return writeTransaction(deps.db, async (tx) => {
     await startNameIndex(tx);
     if (await isNameIndexWhole(tx)) return undefined;

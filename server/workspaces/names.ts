@@ -6,10 +6,10 @@ import type { FieldContext } from '../keys/index.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import type { WorkspaceDeps } from './deps.ts';
 
-export const MAX_NAME_BYTES = 255;
+const MAX_NAME_BYTES = 255;
 
 /** Why a name cannot be one part of a path, or undefined when it can. */
-export function nameProblem(name: string): string | undefined {
+function nameProblem(name: string): string | undefined {
   if (name === '') return 'it is empty';
   if (name === '.' || name === '..') return 'it means this folder or the one above';
   if (name.includes('/')) return 'it holds a slash';

@@ -12,7 +12,7 @@ import { previewOf } from './node-shape.ts';
 import { decodeText } from './sniff.ts';
 
 /** Text is cut off after this much. */
-export const PREVIEW_TEXT_BYTES = 1024 * 1024;
+const PREVIEW_TEXT_BYTES = 1024 * 1024;
 /** Larger images are for downloading. */
 const PREVIEW_IMAGE_BYTES = 64 * 1024 * 1024;
 

@@ -75,11 +75,6 @@ export async function findNode(db: Database, id: string): Promise<NodeRow | unde
   return selectNodes(db).where('nodes.id', '=', id).executeTakeFirst();
 }
 
-export async function listNodes(db: Database, ids: readonly string[]): Promise<NodeRow[]> {
-  if (ids.length === 0) return [];
-  return selectNodes(db).where('nodes.id', 'in', ids).execute();
-}
-
 /** Children of a folder by id, after the one given. */
 export async function listChildren(
   db: Database,
@@ -213,12 +208,6 @@ export async function listKnownContents(db: Database, contentIds: readonly strin
   const result = await sql<{ content_id: string }>`
     select content_id from file_versions where content_id = any(${contentIds}::uuid[])`.execute(db);
   return result.rows.map((row) => row.content_id);
-}
-
-export async function doomContents(db: Database, contentIds: readonly string[], at: Date): Promise<void> {
-  await sql`
-    insert into doomed_contents (content_id, doomed_at)
-    select unnest(${contentIds}::uuid[]), ${at} on conflict do nothing`.execute(db);
 }
 
 export async function listDoomedContents(db: Database, limit: number): Promise<string[]> {

@@ -3,7 +3,7 @@ import { Type, type Static } from 'typebox';
 import { BigDecimal, Cursor, Id, Instant } from '../lib/shapes.ts';
 
 /** A name of one path part: no slash, no NUL, not `.` or `..`, at most 255 bytes of UTF-8 (checked by the service). */
-export const NodeName = Type.String({ minLength: 1, maxLength: 255 });
+const NodeName = Type.String({ minLength: 1, maxLength: 255 });
 
 export const WorkspaceRole = Type.Union([
   Type.Literal('manager'),

@@ -32,7 +32,7 @@ import { getNode, nameTaken, sealNodeName } from './service.ts';
 import { SNIFF_BYTES, sniffMediaType } from './sniff.ts';
 
 /** Largest file. */
-export const MAX_FILE_BYTES = 1024 ** 4;
+const MAX_FILE_BYTES = 1024 ** 4;
 /** Uploads at once; each holds some 10 MiB. */
 const MAX_UPLOADS = 32;
 /** The disk is looked at again after this much. */

@@ -102,7 +102,7 @@ export async function download(
   return { status: reply.statusCode, headers: reply.headers, body: reply.rawPayload };
 }
 
-export async function listStore(dataDir: string): Promise<string[]> {
+async function listStore(dataDir: string): Promise<string[]> {
   const found = await readdir(join(dataDir, 'files'), { recursive: true, withFileTypes: true });
   return found
     .filter((entry) => entry.isFile())
