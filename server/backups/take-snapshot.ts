@@ -10,6 +10,7 @@ import { crashPoint } from '../lib/crash-point.ts';
 import { dataPaths } from '../lib/data-folder.ts';
 import { writeTransaction, type Database, type DatabaseAddress } from '../lib/db.ts';
 import { HoldfastError, messageOf } from '../lib/errors.ts';
+import { TEMPORARY_PREFIX } from '../lib/files.ts';
 import { withAdvisoryLock } from '../lib/lock.ts';
 import type { RunContext, RunOutcome } from '../lib/runs.ts';
 import { SOFTWARE_VERSION } from '../lib/version.ts';
@@ -146,6 +147,8 @@ async function copySources(
   const parent = last.get(FILES_SECTION);
   const files = await chunks.addTree(dataPaths(deps.dataDir).files, {
     name: FILES_SECTION,
+    // Uploads under way: nothing names them yet.
+    excludePrefix: TEMPORARY_PREFIX,
     ...(parent === undefined ? {} : { parent }),
   });
   return { facts: database.facts as unknown as PostgresFacts, sections: [database, appliance, files] };

@@ -38,6 +38,8 @@ export interface ScanOptions {
   root: ByteString;
   /** Absolute paths that are left out with all that is below. They are recognised by identity too, through other mounts. */
   exclude: readonly ByteString[];
+  /** Names that start so are left out too, wherever they are: another program's temporaries. */
+  excludePrefix?: string | undefined;
 }
 
 /** @throws not_found, unavailable, invalid_input when the root itself cannot be walked. */
@@ -49,7 +51,7 @@ export function* scanDirectory(options: ScanOptions): Iterable<Scanned> {
     if (found !== undefined) excluded.add(identity(found));
   }
   yield { path: '', absolute: options.root, type: 'directory', stats };
-  yield* walk(options.root, '', excluded);
+  yield* walk(options.root, '', { identities: excluded, prefix: options.excludePrefix });
 }
 
 function identity(stats: BigIntStats): string {
@@ -74,7 +76,13 @@ function statRoot(root: ByteString): BigIntStats {
   return stats;
 }
 
-function* walk(absolute: ByteString, path: ByteString, excluded: ReadonlySet<string>): Iterable<Scanned> {
+interface Exclusion {
+  /** Absolute paths, and device and inode of what they are. */
+  identities: ReadonlySet<string>;
+  prefix: string | undefined;
+}
+
+function* walk(absolute: ByteString, path: ByteString, excluded: Exclusion): Iterable<Scanned> {
   let names: ByteString[];
   try {
     names = readdirSync(fsPathOf(absolute === '' ? '/' : absolute), { encoding: 'latin1' });
@@ -89,7 +97,10 @@ function* walk(absolute: ByteString, path: ByteString, excluded: ReadonlySet<str
       waiting.pop();
       yield* walk(joinAbsolute(absolute, last), joinBytes(path, last), excluded);
     }
-    const scanned = look(joinAbsolute(absolute, name), joinBytes(path, name), excluded);
+    const scanned: Scanned =
+      excluded.prefix !== undefined && name.startsWith(excluded.prefix)
+        ? { path: joinBytes(path, name), excluded: true }
+        : look(joinAbsolute(absolute, name), joinBytes(path, name), excluded.identities);
     yield scanned;
     if ('type' in scanned && scanned.type === 'directory') waiting.push(name);
   }

@@ -33,6 +33,8 @@ export interface TreeOptions {
   parent?: SourceSection;
   /** Absolute paths that are left out. The target's own folder always is. */
   exclude?: readonly string[];
+  /** Names that start so are left out. */
+  excludePrefix?: string;
   /** More to say about the source. */
   facts?: Record<string, unknown>;
 }
@@ -122,7 +124,11 @@ async function scanAll(
   const exclude = [core.options.target.path, ...(options.exclude ?? [])].map(withoutSlash);
   let sliceStartedMs = core.clock.monotonicMs();
   try {
-    for (const scanned of scanDirectory({ root: withoutSlash(root), exclude })) {
+    for (const scanned of scanDirectory({
+      root: withoutSlash(root),
+      exclude,
+      excludePrefix: options.excludePrefix,
+    })) {
       if (core.clock.monotonicMs() - sliceStartedMs > SLICE_MS) {
         await flushReady(run);
         await turn();
