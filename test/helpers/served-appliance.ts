@@ -52,6 +52,8 @@ interface ServeOptions {
   dataDir?: string;
   env?: Record<string, string>;
   nodeArgs?: string[];
+  /** A program that starts it, such as `unshare`, with its arguments. */
+  within?: string[];
 }
 
 /** Starts it and waits until it says that it is ready. */
@@ -68,7 +70,7 @@ export async function serveAppliance(options: ServeOptions = {}): Promise<Served
     'the appliance to be ready',
     () => {
       if (child.exitCode !== null) throw new Error(`holdfast serve ended with ${child.exitCode}:\n${output}`);
-      return /Holdfast is ready: https:/.test(output);
+      return output.includes('Holdfast is ready: https:');
     },
     90_000,
   );
@@ -109,9 +111,10 @@ function spawnHoldfast(args: string[], options: ServeOptions): ChildProcess {
   const inherited = Object.entries(process.env).filter(
     ([name]) => !name.startsWith('HOLDFAST_') && !/VITEST|^NODE_OPTIONS$/.test(name),
   );
+  const [command = process.execPath, ...before] = [...(options.within ?? []), process.execPath];
   return spawn(
-    process.execPath,
-    [...(options.nodeArgs ?? []), join(root, 'server/cli/holdfast.ts'), ...args],
+    command,
+    [...before, ...(options.nodeArgs ?? []), join(root, 'server/cli/holdfast.ts'), ...args],
     {
       cwd: tmpdir(),
       stdio: ['pipe', 'pipe', 'pipe'],
