@@ -5,11 +5,9 @@
 
 export type {
   ChunkingParameters,
-  ObjectSignature,
   RepositoryGeneration,
   RepositoryReadKeys,
   RepositoryWriteKeys,
-  SignedStatement,
   VerifyKey,
 } from '../keys/index.ts';
 

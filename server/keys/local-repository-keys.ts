@@ -5,7 +5,7 @@ import { generateAgeIdentity } from './age.ts';
 import { type BuiltObject, type KeysStatement, buildKeysObject, generationOf } from './keys-object.ts';
 import type { ChunkingParameters, RepositoryWriteKeys } from './repository-keys.ts';
 import { signStatement } from './signed-object.ts';
-import { type SigningKeyPair, createSigningKey, createTrustRoot } from './trust-root.ts';
+import { type SigningKeyPair, createSigningKey } from './trust-root.ts';
 
 /** What a new repository starts with. 48 KiB relation chunks hold six pages; packs fit twice into a worker's memory. */
 export const DEFAULT_CHUNKING: ChunkingParameters = {
@@ -69,7 +69,7 @@ export interface LocalRepositoryKeys {
 export async function createLocalRepositoryKeys(
   options: { repositoryId?: string; chunking?: Partial<ChunkingParameters>; createdAt?: Date } = {},
 ): Promise<LocalRepositoryKeys> {
-  const trustRoot = createTrustRoot();
+  const trustRoot = createSigningKey();
   const signingKey = createSigningKey();
   const kit = { id: randomUUID(), ...(await generateAgeIdentity()) };
   const statement = await createKeysStatement({

@@ -27,7 +27,7 @@ export function signingKeyId(publicKey: Uint8Array): string {
   return createHash('sha256').update(publicKey).digest('hex').slice(0, 16);
 }
 
-/** A new signing key. */
+/** A new signing key, or a new trust root: one that signs statements of the kind `keys` and nothing else. */
 export function createSigningKey(): SigningKeyPair {
   const pair = generateKeyPairSync('ed25519');
   const publicKey = pair.publicKey.export({ type: 'spki', format: 'der' }).subarray(SPKI_PREFIX.length);
@@ -36,9 +36,6 @@ export function createSigningKey(): SigningKeyPair {
   pkcs8.fill(0);
   return { id: signingKeyId(publicKey), publicKey, privateKey };
 }
-
-/** A new trust root. It signs statements of the kind `keys` and nothing else. */
-export const createTrustRoot = createSigningKey;
 
 /** @returns the 64-byte signature. */
 export function signBytes(privateKey: Uint8Array, message: Uint8Array): Buffer {

@@ -87,9 +87,3 @@ export async function readAuditFacts(client: ClientBase): Promise<AuditFacts> {
         where tgrelid = 'audit_entries'::regclass and tgenabled in ('O', 'A') and not tgisinternal order by 1) as triggers`);
   return rows[0] ?? { entries: 0, highest: 0, triggers: [], outOfOrder: 0 };
 }
-
-/** Ids of workspaces, whose keys are found by them. */
-export async function listWorkspaceIds(client: ClientBase): Promise<string[]> {
-  const { rows } = await client.query<{ id: string }>('select id from workspaces order by id');
-  return rows.map((row) => row.id);
-}

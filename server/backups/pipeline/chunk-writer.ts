@@ -11,7 +11,6 @@ import { crashPoint } from '../../lib/crash-point.ts';
 import { HoldfastError } from '../../lib/errors.ts';
 import type {
   ChunkCatalogue,
-  EngineProgress,
   ReportProgress,
   RepositoryGeneration,
   SourceSection,
@@ -289,5 +288,3 @@ function createPublisher(onPacks: ChunkWriterOptions['onPacks'], onFailure: (err
     idle: () => chain,
   };
 }
-
-export type { EngineProgress };

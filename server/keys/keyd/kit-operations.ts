@@ -9,7 +9,7 @@ import { createKitChallenge } from '../kit-challenge.ts';
 import type { RepositoryClaim, RepositoryRecord } from '../keyring/model.ts';
 import { createKeysStatement, DEFAULT_CHUNKING } from '../local-repository-keys.ts';
 import type { ChunkingParameters } from '../repository-keys.ts';
-import { createSigningKey, createTrustRoot, signingKeyId, type SigningKeyPair } from '../trust-root.ts';
+import { createSigningKey, signingKeyId, type SigningKeyPair } from '../trust-root.ts';
 import { type Arguments, flagArgument, objectArgument, textArgument, uuidArgument } from './arguments.ts';
 import type { KeyringStore } from './store.ts';
 
@@ -39,7 +39,7 @@ export function repositoryStatus(repository: RepositoryRecord | null): Repositor
     trustRoot: repository?.trustRoot.publicKey ?? null,
     generation: claim?.generation ?? 0,
     kits: repository?.kits.map((kit) => ({ ...kit })) ?? [],
-    writeOnly: claim != null && claim.testIdentity === null,
+    writeOnly: claim?.testIdentity === null,
     keyringEpoch: repository?.publication?.epoch ?? 0,
     lastHeadNumber: repository?.lastHeadNumber ?? '0',
   };
@@ -194,7 +194,7 @@ export function kitOperations({ store, clock }: KitContext) {
 }
 
 function newRepository(): RepositoryRecord {
-  const root = createTrustRoot();
+  const root = createSigningKey();
   return {
     repositoryId: randomUUID(),
     trustRoot: {
@@ -223,7 +223,7 @@ async function storedKeysObject(statement: KeysStatement, root: SigningKeyPair) 
 }
 
 function readChunking(args: Arguments): ChunkingParameters {
-  const given = args['chunking'] === undefined ? {} : objectArgument(args, 'chunking');
+  const given = args.chunking === undefined ? {} : objectArgument(args, 'chunking');
   const read = (name: keyof ChunkingParameters, from: number, to: number): number => {
     const value = given[name] ?? DEFAULT_CHUNKING[name];
     if (typeof value === 'number' && Number.isSafeInteger(value) && value >= from && value <= to)

@@ -120,6 +120,3 @@ export interface Request {
   op: string;
   args: Record<string, unknown>;
 }
-
-export type Response =
-  { id: number; result: unknown } | { id: number; error: { code: string; message: string; hint?: string } };

@@ -1,16 +1,18 @@
-export { startPostgres, SOCKET_PORT, type PostgresOptions, type PostgresServer } from './server.ts';
-export { findPostgresBinaries, clusterMajor, POSTGRES_MAJOR, type PostgresBinaries } from './binaries.ts';
+export { startPostgres, type PostgresServer } from './server.ts';
+export { findPostgresBinaries, POSTGRES_MAJOR } from './binaries.ts';
 export { ADMIN_ROLE, APP_ROLE, type PostgresSettings } from './settings.ts';
 export { runningPostmaster, stopOrphan } from './postmaster.ts';
-export { choosePostgresAccount, closedFolder, type PostgresAccount } from './account.ts';
-export { adoptCluster, ensureDatabase, ensureRoles, grantAppRights, socketAddress, withClient } from './connection.ts';
+export { choosePostgresAccount, closedFolder } from './account.ts';
 export {
-  openReplication,
-  type BaseBackup,
-  type BaseBackupEnd,
-  type ReplicationConnection,
-} from './base-backup.ts';
-export { takeConsistentPoint, type ConsistentPoint } from './consistent-point.ts';
+  adoptCluster,
+  ensureDatabase,
+  ensureRoles,
+  grantAppRights,
+  socketAddress,
+  withClient,
+} from './connection.ts';
+export { openReplication, type BaseBackup, type BaseBackupEnd } from './base-backup.ts';
+export { takeConsistentPoint } from './consistent-point.ts';
 export { parseLsn, readWalSegment, switchWal, walFileName, walFilesBetween } from './wal.ts';
 export {
   beginReadOnly,
@@ -20,5 +22,5 @@ export {
   type ServerFacts,
   type TableFacts,
 } from './table-facts.ts';
-export { recoverPostgres, type RecoveryOptions } from './recovery.ts';
+export { recoverPostgres } from './recovery.ts';
 export { checkIndexes, checkTables, prepareIntegrityChecks, type IntegrityReport } from './integrity.ts';
