@@ -22,7 +22,9 @@ export async function up(db: Kysely<never>): Promise<void> {
       cancel_requested_at timestamptz
     )`.execute(db);
   await sql`create index runs_kind on runs (kind, created_at desc)`.execute(db);
-  await sql`create index runs_open on runs (state, created_at) where state in ('queued', 'running')`.execute(db);
+  await sql`create index runs_open on runs (state, created_at) where state in ('queued', 'running')`.execute(
+    db,
+  );
   await sql`
     create table run_log (
       run_id uuid not null references runs (id) on delete cascade,
