@@ -41,7 +41,7 @@ export async function buildApp(deps: Deps, options: AppOptions = {}): Promise<Fa
     timeWindow: '1 minute',
     errorResponseBuilder: () => new HoldfastError('too_many_requests', 'Too many requests from this address'),
   });
-  await installAccessGuard(app, deps);
+  installAccessGuard(app, deps);
   await registerReference(app);
   installHealth(app, deps);
   await app.register(apiRoutes(deps), { prefix: '/api/v1' });
@@ -56,7 +56,7 @@ export async function buildApp(deps: Deps, options: AppOptions = {}): Promise<Fa
 export async function buildConsoleApp(deps: Deps): Promise<FastifyInstance> {
   const app = createServer(deps, undefined);
   installErrorReplies(app);
-  await installConsoleGuard(app, accountName());
+  installConsoleGuard(app, accountName());
   installHealth(app, deps);
   await app.register(apiRoutes(deps), { prefix: '/api/v1' });
   await app.register(

@@ -15,7 +15,7 @@ export interface NodeLine extends FolderLine {
   mtimeNs: string;
   mode: number | null;
   createdAt: string;
-  /** Present for files: their current version. */
+  /** Of files: their current version. Null of folders; snapshots made elsewhere may leave it out. */
   file?: {
     version: number;
     contentId: string;
@@ -27,7 +27,7 @@ export interface NodeLine extends FolderLine {
     /** Hex. */
     storedSha256: string;
     mediaType: string;
-  };
+  } | null;
 }
 
 const ROWS = 2_000;

@@ -97,7 +97,7 @@ async function compareWithLive(
       parentId: node.parentId,
       kind: node.kind,
       name: names[index] ?? '',
-      sizeBytes: node.file === undefined || node.file === null ? null : Number(node.file.sizeBytes),
+      sizeBytes: node.file ? Number(node.file.sizeBytes) : null,
       modifiedAt: new Date(Number(BigInt(node.mtimeNs) / 1_000_000n)).toISOString(),
       live: present === undefined ? 'deleted' : same ? 'same' : 'changed',
     };

@@ -45,7 +45,7 @@ export async function showSnapshots(
   return {
     items: await describeSnapshots(deps.db, page),
     total,
-    nextCursor: rows.length > limit && last !== undefined ? String(last.number) : null,
+    nextCursor: rows.length > limit && last !== undefined ? last.number : null,
   };
 }
 
@@ -82,7 +82,7 @@ function toSnapshot(
 ): Snapshot {
   return {
     id: row.id,
-    number: String(row.number),
+    number: row.number,
     state: row.state as SnapshotState,
     takenAt: row.taken_at.toISOString(),
     storedAt: row.stored_at?.toISOString() ?? null,

@@ -231,7 +231,7 @@ const SMALL_FILES_AT_ONCE = 16;
 
 function createSmallFiles(writer: SourceWriter) {
   const waiting = new Set<Promise<void>>();
-  let failure: unknown;
+  let failure: Error | undefined;
   return {
     async add(
       entry: FileEntry,
@@ -242,7 +242,7 @@ function createSmallFiles(writer: SourceWriter) {
       for await (const part of content) parts.push(part);
       const storing = Promise.resolve(writer.addFile(entry, once(Buffer.concat(parts)), options)).then(
         () => undefined,
-        (error: unknown) => void (failure ??= error),
+        (error: unknown) => void (failure ??= error instanceof Error ? error : new Error(String(error))),
       );
       waiting.add(storing);
       void storing.then(() => waiting.delete(storing));
@@ -267,12 +267,12 @@ async function copyEntry(
   const path = header.name.replace(/^\.\//, '').replace(/\/$/, '');
   const common = {
     path,
-    ...(header.mode === undefined ? {} : { mode: header.mode & 0o7777 }),
-    ...(header.mtime === undefined ? {} : { mtime: `${BigInt(header.mtime.getTime()) * 1_000_000n}` }),
+    mode: header.mode & 0o7777,
+    mtime: `${BigInt(header.mtime.getTime()) * 1_000_000n}`,
   };
   if (header.type === 'file') {
     const chunkBytes = RELATION.test(path) ? chunking.relationChunkBytes : chunking.fileChunkBytes;
-    const into = (header.size ?? Infinity) <= SMALL_FILE_BYTES ? small.add : writer.addFile;
+    const into = header.size <= SMALL_FILE_BYTES ? small.add : writer.addFile;
     await into({ ...common, type: 'file' }, entry, { chunkBytes });
     return;
   }

@@ -221,17 +221,18 @@ function followAll(deps: RunRouteDeps, stream: EventStream): void {
 /** Calls `act` once for any number of calls while it is at work; a failure ends the stream, the browser asks again. */
 function coalesce(act: () => Promise<void>, stream: EventStream): () => void {
   let busy = false;
-  let again = false;
+  let calls = 0;
   const perform = async () => {
     busy = true;
+    let answered: number;
     do {
-      again = false;
+      answered = calls;
       await act();
-    } while (again && !stream.closed.aborted);
+    } while (calls > answered && !stream.closed.aborted);
     busy = false;
   };
   return () => {
-    if (busy) again = true;
-    else void perform().catch(() => stream.end());
+    calls += 1;
+    if (!busy) void perform().catch(() => stream.end());
   };
 }

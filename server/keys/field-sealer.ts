@@ -155,9 +155,13 @@ function openCache(client: Pick<KeyClient, 'deriveKeys' | 'watch'>, clock: Clock
     age += 1;
   }
 
+  function isOpen(): boolean {
+    return !closed;
+  }
+
   async function watch(): Promise<void> {
     let revision = 0;
-    while (!closed) {
+    while (isOpen()) {
       const sentMs = clock.monotonicMs();
       try {
         const now = await client.watch(revision, believedUntilMs < 0 ? 0 : WATCH_MS);
@@ -169,7 +173,7 @@ function openCache(client: Pick<KeyClient, 'deriveKeys' | 'watch'>, clock: Clock
         forget();
         believedUntilMs = -1;
         revision = 0;
-        if (!closed) await new Promise((resolve) => setTimeout(resolve, 100).unref());
+        if (isOpen()) await new Promise((resolve) => setTimeout(resolve, 100).unref());
       }
     }
   }

@@ -163,10 +163,12 @@ function checkStatement(statement: KeysStatement, header: KeysHeader, repository
     typeof statement.identity === 'string' &&
     typeof statement.recipient === 'string' &&
     Array.isArray(statement.kits) &&
-    Buffer.from(String(statement.chunkIdSecret), 'base64').length === 32 &&
+    typeof statement.chunkIdSecret === 'string' &&
+    Buffer.from(statement.chunkIdSecret, 'base64').length === 32 &&
     Array.isArray(statement.signingKeys) &&
     statement.signingKeys.every(
-      (key) => signingKeyId(Buffer.from(String(key.publicKey), 'base64')) === key.id,
+      (key) =>
+        typeof key.publicKey === 'string' && signingKeyId(Buffer.from(key.publicKey, 'base64')) === key.id,
     );
   if (!whole) throw damaged('a part of it is missing or not valid');
 }

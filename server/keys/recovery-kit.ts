@@ -163,7 +163,7 @@ function parseTextKit(lines: string[]): ParsedKit {
       .find((line) => line.startsWith(`${name}:`))
       ?.slice(name.length + 1)
       .trim();
-  if (!/, format 1$/.test(lines.find((line) => line.startsWith('HOLDFAST')) ?? '')) throw newerKit();
+  if (!(lines.find((line) => line.startsWith('HOLDFAST')) ?? '').endsWith(', format 1')) throw newerKit();
   const ageIdentity = parseIdentity(lines.slice(-2).join(''));
   const targets = lines.flatMap((line) => {
     const match = /^Target:\s+(\S+) ("(?:[^"\\]|\\.)*") (.*)$/.exec(line);
@@ -222,7 +222,7 @@ function checkKit(value: unknown): RecoveryKit {
 
 function isKitTarget(value: unknown): boolean {
   const target = (typeof value === 'object' && value !== null ? value : {}) as Record<string, unknown>;
-  return isText(target['name']) && isText(target['kind']) && isText(target['location']);
+  return isText(target.name) && isText(target.kind) && isText(target.location);
 }
 
 /** One line: a line break would let one field of the text form pose as another. */

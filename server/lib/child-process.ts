@@ -54,7 +54,7 @@ export function keepProcess(options: KeptProcessOptions): KeptProcess {
     child.on('message', (message) => {
       if (typeof message !== 'object') return;
       const content = message as Record<string, unknown>;
-      if (content['ready'] === true) {
+      if (content.ready === true) {
         delayMs = FIRST_DELAY_MS;
         ready.resolve(content);
       }

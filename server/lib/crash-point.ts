@@ -5,6 +5,5 @@
 const HOOK = Symbol.for('holdfast.crashPoint');
 
 export function crashPoint(name: string): void {
-  const hook = (globalThis as Record<symbol, unknown>)[HOOK];
-  if (typeof hook === 'function') hook(name);
+  (globalThis as { [HOOK]?: (name: string) => void })[HOOK]?.(name);
 }

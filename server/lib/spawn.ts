@@ -72,9 +72,9 @@ export async function runProcess(
   child.stdin?.on('error', () => undefined);
   child.stdin?.end(input);
   const closed = new Promise<void>((resolve) => child.once('close', () => resolve()));
-  let timedOut = false;
+  const limit = { reached: false };
   const timer = setTimeout(() => {
-    timedOut = true;
+    limit.reached = true;
     child.kill('SIGKILL');
   }, timeoutMs);
   const end = await endOf(child);
@@ -86,7 +86,7 @@ export async function runProcess(
       cause: end.error,
     });
   }
-  if (timedOut)
+  if (limit.reached)
     throw new HoldfastError('unavailable', `${command} did not finish within ${timeoutMs / 1000} s`);
   return { exitCode: end.exitCode, signal: end.signal, ...output };
 }

@@ -102,7 +102,7 @@ async function makeSelfSigned(clock: Clock): Promise<TlsIdentity> {
   // Loaded only when a certificate is made: once in a year of starts. The library needs the first import.
   await import('reflect-metadata');
   const x509 = await import('@peculiar/x509');
-  x509.cryptoProvider.set(webcrypto as Crypto);
+  x509.cryptoProvider.set(webcrypto);
   const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
   const keys = await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
   const now = clock.now().getTime();

@@ -85,7 +85,7 @@ async function findOrAddTest(
   deps: RunRestoreTestDeps,
   context: RunContext,
 ): Promise<RestoreTestRow | undefined> {
-  const given = context.input['restoreTestId'];
+  const given = context.input.restoreTestId;
   if (typeof given === 'string') return getRestoreTest(deps.db, given);
   const newest = await findNewestSnapshot(deps.db);
   if (newest === undefined) {
@@ -102,7 +102,7 @@ async function findOrAddTest(
       snapshotId: newest.snapshotId,
       snapshotTakenAt: newest.takenAt,
       targetId: newest.targetId,
-      mode: context.input['mode'] === 'full' ? 'full' : 'quick',
+      mode: context.input.mode === 'full' ? 'full' : 'quick',
       keySource: repository.writeOnly ? 'recovery-kit' : 'test-identity',
       kitId: null,
       state: repository.writeOnly ? 'needs-kit' : 'running',

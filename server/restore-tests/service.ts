@@ -125,8 +125,8 @@ export async function checkPreflight(
   const snapshot = await findTestableSnapshot(deps.db, request.snapshotId, request.targetId);
   if (snapshot === undefined) throw noSnapshot();
   const volume = await statfs(deps.dataDir);
-  const freeBytes = Number(volume.bavail) * Number(volume.bsize);
-  const keptBytes = Number(volume.blocks) * Number(volume.bsize) * KEEP_FREE_SHARE;
+  const freeBytes = volume.bavail * volume.bsize;
+  const keptBytes = volume.blocks * volume.bsize * KEEP_FREE_SHARE;
   const needsBytes = databaseBytes(snapshot.sources) + SCRATCH_MARGIN_BYTES;
   const fits = freeBytes - needsBytes >= Math.min(keptBytes, 1024 ** 3);
   const mib = (bytes: number) => `${Math.ceil(bytes / 1024 ** 2)} MiB`;

@@ -191,7 +191,9 @@ async function sealLarge(
   task: PlannedTask,
   tally: Tally,
 ): Promise<SealedTask | undefined> {
-  const skip = (reason: string) => void tally.skip(task.entry.shown, reason);
+  const skip = (reason: string): undefined => {
+    tally.skip(task.entry.shown, reason);
+  };
   const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
   let handle: FileHandle | undefined;
   try {

@@ -61,13 +61,17 @@ async function describeEntry(
   try {
     name = UTF8.decode(nameBytes);
   } catch {
-    return void tally.skip(shownPath, 'its name is not UTF-8');
+    tally.skip(shownPath, 'its name is not UTF-8');
+    return undefined;
   }
   const entryPath = join(path, name);
   try {
     const stats = await lstat(entryPath, { bigint: true });
     const kind = kindOf(stats);
-    if (kind !== 'file' && kind !== 'folder') return void tally.skip(shownPath, `it is a ${kind}`);
+    if (kind !== 'file' && kind !== 'folder') {
+      tally.skip(shownPath, `it is a ${kind}`);
+      return undefined;
+    }
     return {
       name,
       path: entryPath,
@@ -82,7 +86,8 @@ async function describeEntry(
       ? (skipReason(error) ?? `it cannot be read: ${error.code ?? ''}`)
       : undefined;
     if (reason === undefined) throw error;
-    return void tally.skip(shownPath, reason);
+    tally.skip(shownPath, reason);
+    return undefined;
   }
 }
 

@@ -101,7 +101,8 @@ export function workspaceRoutes(deps: WorkspaceDeps): FastifyPluginAsyncTypebox 
         };
         try {
           const node = await uploadFile(deps, upload, bodyOf(request), request.person, request.actor);
-          return reply.status(201).send(node);
+          reply.status(201);
+          return node;
         } catch (error) {
           stopReceiving(request);
           throw error;

@@ -42,7 +42,9 @@ export function startSealThreads(): SealThreads {
       for (const end of ends) if (end.status === 'rejected') throw end.reason;
       return results;
     },
-    close: async () => void (await Promise.all(workers.map((worker) => worker.terminate()))),
+    async close() {
+      await Promise.all(workers.map((worker) => worker.terminate()));
+    },
   };
 }
 
@@ -57,7 +59,7 @@ function askThread(worker: Worker, jobs: SealJob[]): Promise<SealResult[]> {
       settle();
       resolve(results);
     };
-    const onError = (error: unknown) => {
+    const onError = (error: Error) => {
       settle();
       reject(error);
     };

@@ -49,7 +49,7 @@ async function syncFileSystem(anchor: string): Promise<boolean> {
     if (/unrecognized|invalid option/i.test(stderr)) return false;
     throw new HoldfastError('unavailable', 'The disk did not take what was written', { detail: stderr });
   } catch (error) {
-    if (error instanceof HoldfastError && /could not be started/.test(messageOf(error))) return false;
+    if (error instanceof HoldfastError && messageOf(error).includes('could not be started')) return false;
     throw error;
   }
 }

@@ -69,7 +69,8 @@ export function startTally(watch: TransferWatch): Tally {
           hint: 'Run it again: what is there already is not transferred twice.',
         });
       }
-      const { skipped: _listed, ...progress } = report;
+      const progress: TransferProgress & Partial<TransferReport> = { ...report };
+      delete progress.skipped;
       watch.onProgress?.(progress);
     },
   };

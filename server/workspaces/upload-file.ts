@@ -231,7 +231,7 @@ async function replaceContent(
   now: Date,
 ): Promise<void> {
   const node = await lockNode(tx, plan.nodeId);
-  if (node === undefined || node.current_version !== plan.version - 1 || node.parent_id !== plan.folder.id) {
+  if (node?.current_version !== plan.version - 1 || node.parent_id !== plan.folder.id) {
     throw new HoldfastError('conflict', 'This file was changed while the new content was on its way', {
       hint: 'Look at what is there now, then upload again.',
     });

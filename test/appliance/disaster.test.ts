@@ -241,7 +241,7 @@ async function withStockPostgres<T>(cluster: string, act: (client: pg.Client) =>
       await chown(join(cluster, entry), account.owner.uid, account.owner.gid);
     }
   }
-  const [command = '', ...args] = [...account.prefix, binaries.postgres, '-D', cluster];
+  const [command, ...args] = [...account.prefix, binaries.postgres, '-D', cluster];
   const child = spawn(command, [...args, '-c', 'listen_addresses=', '-c', 'unix_socket_directories=.'], {
     cwd: cluster,
     stdio: ['ignore', 'ignore', 'pipe'],

@@ -219,8 +219,8 @@ describe('a run of the real pipeline, write-only', () => {
     const section = (await kit.findSnapshot('latest')).sections[0];
     expect(section?.fileCount).toBe(2);
     const files = await readFiles(kit, 'latest');
-    expect(files['young']?.equals(bytesOf('young', 100_000))).toBe(true);
-    expect(files['large']?.equals(LARGE)).toBe(true);
+    expect(files.young?.equals(bytesOf('young', 100_000))).toBe(true);
+    expect(files.large?.equals(LARGE)).toBe(true);
     await kit.close();
   });
 });

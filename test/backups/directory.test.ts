@@ -44,7 +44,7 @@ describe('a directory target', () => {
     for (const path of [join(top, 'missing'), join(top, 'file')]) {
       await expect(openTarget({ kind: 'directory', path })).rejects.toMatchObject({
         code: 'unavailable',
-        hint: expect.stringContaining('mount'),
+        hint: expect.stringContaining('mount') as string,
       });
     }
     await expect(openTarget({ kind: 'directory', path: 'relative' })).rejects.toMatchObject({

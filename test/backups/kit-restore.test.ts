@@ -184,7 +184,7 @@ async function takeRealSnapshot(): Promise<void> {
     ],
   };
   const appliance = chunks.openSource('appliance', 'directory', {});
-  await appliance.addEntry({ path: 'nodes', type: 'directory', mode: 0o700 });
+  appliance.addEntry({ path: 'nodes', type: 'directory', mode: 0o700 });
   for (const [path, lines] of Object.entries(lists)) {
     const text = Buffer.from(lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
     await appliance.addFile({ path, type: 'file', mode: 0o600 }, [text], { chunkBytes: 4096 });
@@ -293,11 +293,11 @@ describe('kit-restore.py', () => {
     expect(restore(['list'], place.path, noKit).status).toBe(12);
     expect(restore(['list'], place.path, foreign)).toMatchObject({
       status: 12,
-      stderr: expect.stringContaining('does not open this repository'),
+      stderr: expect.stringContaining('does not open this repository') as string,
     });
     expect(restore(['list'], place.path, root)).toMatchObject({
       status: 12,
-      stderr: expect.stringContaining('not valid'),
+      stderr: expect.stringContaining('not valid') as string,
     });
     expect(restore(['list'], source).status).toBe(10);
   });
@@ -305,7 +305,7 @@ describe('kit-restore.py', () => {
   test('refuses a folder that is not empty and a snapshot that is not there', () => {
     expect(restore(['restore', 'latest', '--section', 'tree', '--to', source])).toMatchObject({
       status: 1,
-      stderr: expect.stringContaining('not empty'),
+      stderr: expect.stringContaining('not empty') as string,
     });
     expect(restore(['restore', '77', '--section', 'tree', '--to', join(place.top, 'x')]).status).toBe(1);
     expect(restore(['restore', '1', '--section', 'nope', '--to', join(place.top, 'x')]).status).toBe(1);

@@ -232,7 +232,7 @@ describe('any object', () => {
     for (const changes of [{ must: ['time-travel'] }, { version: 2 }, { must: 'x' }]) {
       const bytes = await signed([first(changes), line]);
       expect(() => decodeHead(bytes, expected(9), keys)).toThrow(
-        expect.objectContaining({ code: 'invalid_input', hint: expect.stringContaining('newest') }),
+        expect.objectContaining({ code: 'invalid_input', hint: expect.stringContaining('newest') as string }),
       );
     }
   });

@@ -133,16 +133,16 @@ describe('a copy', () => {
     'recovers to exactly the rows that it counts, whatever was written meanwhile',
     { timeout: 120_000 },
     async () => {
-      let writing = true;
+      const stop = new AbortController();
       let written = 0;
       const writer = (async () => {
-        while (writing) {
+        while (!stop.signal.aborted) {
           await addRun('meanwhile');
           written += 1;
         }
       })();
       const { facts } = await takeCopy();
-      writing = false;
+      stop.abort();
       await writer;
 
       const scratch = await start(facts);

@@ -73,7 +73,7 @@ describe('forget and prune', () => {
       place.clock.advance(jumpMs);
       await expect(withWriter(place, (writer) => writer.forget([snapshot.id]))).rejects.toMatchObject({
         code: 'wrong_state',
-        hint: expect.stringContaining('clock'),
+        hint: expect.stringContaining('clock') as string,
       });
       place.clock.advance(-jumpMs);
     }
@@ -87,7 +87,7 @@ describe('forget and prune', () => {
     await withWriter(place, (writer) => writer.forget([first.id]));
     expect(await packCount()).toBe(before);
     const marked = await pruneAt(0);
-    expect(marked).toMatchObject({ deletedObjects: 0, markedBytes: expect.any(Number) });
+    expect(marked).toMatchObject({ deletedObjects: 0, markedBytes: expect.any(Number) as number });
     expect(marked.markedObjects).toBeGreaterThan(0);
     expect(await packCount()).toBe(before);
     const early = await pruneAt(DAY_MS + 2 * HOUR_MS);

@@ -167,7 +167,7 @@ test('an interrupted recovery starts over, at whichever step it was killed', asy
   for (const point of points) {
     const ended = await runProcess(process.execPath, ['--import', crashAt, child, target, kitFile, dataDir], {
       timeoutMs: 60_000,
-      env: { PATH: process.env['PATH'], HOLDFAST_TEST_CRASH_AT: `recover.${point}:1` },
+      env: { PATH: process.env.PATH, HOLDFAST_TEST_CRASH_AT: `recover.${point}:1` },
     });
     expect([point, ended.signal, ended.stderr]).toEqual([point, 'SIGKILL', '']);
     expect(existsSync(join(dataDir, 'recovery-incomplete'))).toBe(true);

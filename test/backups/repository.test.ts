@@ -49,7 +49,7 @@ describe('a new repository', () => {
   test('is not made over another one', async () => {
     await expect(create(place.path, await createLocalRepositoryKeys())).rejects.toMatchObject({
       code: 'conflict',
-      hint: expect.any(String),
+      hint: expect.any(String) as string,
     });
   });
 
@@ -94,7 +94,7 @@ describe('opening', () => {
         },
         empty,
       ),
-    ).rejects.toMatchObject({ code: 'no_repository', hint: expect.stringContaining('mounted') });
+    ).rejects.toMatchObject({ code: 'no_repository', hint: expect.stringContaining('mounted') as string });
     expect(await readdir(empty)).toEqual([]);
   });
 
@@ -107,7 +107,7 @@ describe('opening', () => {
         repositoryId: other.statement.repositoryId,
         trustRoot: other.trustRoot.publicKey,
       }),
-    ).rejects.toMatchObject({ code: 'wrong_key', hint: expect.stringContaining('kit') });
+    ).rejects.toMatchObject({ code: 'wrong_key', hint: expect.stringContaining('kit') as string });
   });
 
   test('with the right identity and another trust root is refused', async () => {
@@ -338,7 +338,7 @@ describe('the catalogue', () => {
     const second = await takeSnapshot(place, FILES, { writeOnly: true });
     await expect(withWriter(place, (writer) => writer.prune(), { writeOnly: true })).rejects.toMatchObject({
       code: 'wrong_key',
-      hint: expect.stringContaining('kit'),
+      hint: expect.stringContaining('kit') as string,
     });
 
     const repository = await openPlace(place, { kit: true });

@@ -75,7 +75,7 @@ export function describeTarget(kind: string, harness: () => TargetHarness): void
     test('an empty place takes nothing but the hint and keys, so that a lost disk is not replaced', async () => {
       await expect(target.write(PACK, Buffer.from('x'))).rejects.toMatchObject({
         code: 'unavailable',
-        hint: expect.stringContaining('mount'),
+        hint: expect.stringContaining('mount') as string,
       });
       expect(await namesIn(target, '')).toEqual([]);
 

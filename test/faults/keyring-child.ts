@@ -49,10 +49,12 @@ for (const step of steps) {
   else if (step === 'rewrite') await file.rewrite();
   else if (step === 'fill') {
     for (;;) {
-      const failed = await put().catch((error: unknown) => error);
-      if (failed === undefined) continue;
-      say({ failed: String(failed), keys: file.keyring().keys.size });
-      break;
+      try {
+        await put();
+      } catch (error) {
+        say({ failed: String(error), keys: file.keyring().keys.size });
+        break;
+      }
     }
   }
 }

@@ -26,7 +26,7 @@ async function runChild(
   crash: { at?: string; log?: string } = {},
   limit: readonly string[] = [],
 ): Promise<Told> {
-  const [command = process.execPath, ...before] = [...limit, process.execPath];
+  const [command, ...before] = [...limit, process.execPath];
   const child = startProcess(command, [...before, '--import', CRASH_AT, CHILD, directory, ...steps], {
     env: childEnvironment({
       HOLDFAST_TEST_CRASH_AT: crash.at ?? '',
@@ -42,10 +42,10 @@ async function runChild(
   const told: Told = { put: new Map(), dropping: new Set(), dropped: new Set(), failed: undefined, signal };
   for (const line of output.split('\n').filter(Boolean)) {
     const message = JSON.parse(line) as Record<string, string>;
-    if (message['put']) told.put.set(message['put'], message['material'] ?? '');
-    if (message['dropping']) told.dropping.add(message['dropping']);
-    if (message['dropped']) told.dropped.add(message['dropped']);
-    if (message['failed']) told.failed = message['failed'];
+    if (message.put) told.put.set(message.put, message.material ?? '');
+    if (message.dropping) told.dropping.add(message.dropping);
+    if (message.dropped) told.dropped.add(message.dropped);
+    if (message.failed) told.failed = message.failed;
   }
   return told;
 }

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { copyFile, cp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { encodeHead, type RepositoryHead } from '../../server/backups/objects/head-object.ts';
+import { encodeHead } from '../../server/backups/objects/head-object.ts';
 import { encodeIndex } from '../../server/backups/objects/index-object.ts';
 import { numberedName } from '../../server/backups/objects/object-names.ts';
 import { verifyRepository } from '../../server/backups/repository/verify-repository.ts';
@@ -180,7 +180,8 @@ describe('someone with only the public recipient', () => {
 
   test('cannot make a head that is obeyed', async () => {
     const before = await openFresh();
-    const head = before.head as RepositoryHead;
+    const { head } = before;
+    if (!head) throw new Error('The repository has no head');
     await before.close();
     const forged = await encodeHead(
       place.local.statement.repositoryId,
@@ -250,7 +251,7 @@ describe('an older state', () => {
     const before = await listObjects(repository);
     await expect(openPlaceWriter(place, repository)).rejects.toMatchObject({
       code: 'wrong_state',
-      hint: expect.stringContaining('confirm'),
+      hint: expect.stringContaining('confirm') as string,
     });
     expect(await listObjects(repository)).toEqual(before);
     const writer = await openPlaceWriter(place, repository, { confirmed: ['older_head'] });

@@ -49,7 +49,7 @@ describe('a target that vanishes in mid-run', () => {
     for (const attempt of [() => writer.flush(), () => writer.publishSnapshot(draft), () => writer.prune()]) {
       await expect(attempt()).rejects.toMatchObject({
         code: 'unavailable',
-        hint: expect.stringContaining('mount'),
+        hint: expect.stringContaining('mount') as string,
       });
     }
     expect(await readdir(place.path)).toEqual([]);
@@ -90,7 +90,7 @@ describe('a full target', () => {
           await target.write(name, bytesOf(name, 400_000));
           written.push(name);
         } catch (error) {
-          expect(error).toMatchObject({ code: 'no_space', hint: expect.stringContaining('space') });
+          expect(error).toMatchObject({ code: 'no_space', hint: expect.stringContaining('space') as string });
         }
       }
       expect(written).toHaveLength(2);

@@ -16,7 +16,7 @@ export interface ChildOrder {
   content: string;
 }
 
-const order = JSON.parse(process.env['HOLDFAST_TEST_ORDER'] ?? '{}') as ChildOrder;
+const order = JSON.parse(process.env.HOLDFAST_TEST_ORDER ?? '{}') as ChildOrder;
 const { run, keydSocket } = dataPaths(order.dataDir);
 const keys = await connectKeyd({
   socketPath: keydSocket,

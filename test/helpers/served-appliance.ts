@@ -111,7 +111,7 @@ function spawnHoldfast(args: string[], options: ServeOptions): ChildProcess {
   const inherited = Object.entries(process.env).filter(
     ([name]) => !name.startsWith('HOLDFAST_') && !/VITEST|^NODE_OPTIONS$/.test(name),
   );
-  const [command = process.execPath, ...before] = [...(options.within ?? []), process.execPath];
+  const [command, ...before] = [...(options.within ?? []), process.execPath];
   return spawn(
     command,
     [...before, ...(options.nodeArgs ?? []), join(root, 'server/cli/holdfast.ts'), ...args],

@@ -81,7 +81,7 @@ export async function startStockedAppliance(): Promise<StockedAppliance> {
       const run = await performRun();
       if (run.state !== 'succeeded')
         throw new Error(`the snapshot ${run.state}: ${JSON.stringify(run.error)}`);
-      return String(run.result?.['snapshotId']);
+      return String(run.result?.snapshotId);
     },
     async close() {
       await appliance.close();

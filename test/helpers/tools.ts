@@ -37,7 +37,7 @@ export function tool(name: ToolName): Tool {
 
 /** Environment in which every tool is found by name. */
 export function toolEnvironment(): Record<string, string> {
-  const folders = [join(TOOLS_DIRECTORY, 'usr', 'bin'), process.env['PATH'] ?? '/usr/bin:/bin'];
+  const folders = [join(TOOLS_DIRECTORY, 'usr', 'bin'), process.env.PATH ?? '/usr/bin:/bin'];
   return {
     PATH: folders.join(delimiter),
     PYTHONPATH: existsSync(PYTHON_PARTS) ? PYTHON_PARTS : '',
@@ -52,7 +52,7 @@ export function findTool(name: ToolName): string | undefined {
   const folders = [
     join(TOOLS_DIRECTORY, 'usr', 'bin'),
     ...first,
-    ...(process.env['PATH'] ?? '').split(delimiter),
+    ...(process.env.PATH ?? '').split(delimiter),
   ];
   return folders.map((folder) => join(folder, name)).find((path) => existsSync(path));
 }

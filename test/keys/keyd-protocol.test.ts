@@ -279,7 +279,10 @@ describe('the key socket', () => {
     const client = await place.connect('server');
     await place.stop();
 
-    await expect(client.status()).rejects.toMatchObject({ code: 'unavailable', hint: expect.any(String) });
+    await expect(client.status()).rejects.toMatchObject({
+      code: 'unavailable',
+      hint: expect.any(String) as string,
+    });
   });
 
   it('hundreds of requests at once are all answered', async () => {

@@ -24,7 +24,7 @@ async function expectRefused(directory: string, code: string): Promise<void> {
   const before = await snapshot(directory);
   await expect(
     openKeyringFile({ directory, rootKey: rootKeyFile(rootKeyPath(directory)) }),
-  ).rejects.toMatchObject({ code, hint: expect.any(String) });
+  ).rejects.toMatchObject({ code, hint: expect.any(String) as string });
   expect(await snapshot(directory)).toEqual(before);
 }
 

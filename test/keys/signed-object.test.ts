@@ -37,7 +37,7 @@ describe('signed objects', () => {
   });
 
   it('an object is not taken for one of another type, number or repository, nor from another key', () => {
-    const refused = expect.objectContaining({ code: 'integrity_failure' });
+    const refused = expect.objectContaining({ code: 'integrity_failure' }) as Error;
 
     expect(() => verifySignature(signed, { ...expected, type: 'index' }, [signer])).toThrow(refused);
     expect(() => verifySignature(signed, { ...expected, number: '8' }, [signer])).toThrow(refused);

@@ -23,7 +23,7 @@ beforeAll(async () => {
 }, 180_000);
 
 afterAll(async () => {
-  await appliance?.close();
+  await (appliance as StockedAppliance | undefined)?.close();
 });
 
 afterEach(() => {

@@ -31,7 +31,7 @@ beforeAll(async () => {
 }, 120_000);
 
 afterAll(async () => {
-  await appliance?.stop();
+  await (appliance as ServedAppliance | undefined)?.stop();
   await removeFolder(place);
 });
 
@@ -39,7 +39,7 @@ test('a restore test that is killed counts as failed, and neither its files nor 
   await claimAppliance(appliance);
   const targetId = await addDirectoryTarget(appliance, join(place, 'target'));
   const { result } = await finishRun(appliance, appliance.call('POST', '/snapshots'));
-  const request = { snapshotId: result['snapshotId'], targetId, mode: 'quick', keySource: 'test-identity' };
+  const request = { snapshotId: result.snapshotId, targetId, mode: 'quick', keySource: 'test-identity' };
   const begun = await expectStatus(appliance.call<RestoreTest>('POST', '/restore-tests', request), 202);
 
   const run = await finishRunOf(appliance, begun.runId);

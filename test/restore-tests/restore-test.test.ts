@@ -24,7 +24,7 @@ beforeAll(async () => {
 }, 120_000);
 
 afterAll(async () => {
-  await appliance?.close();
+  await (appliance as StockedAppliance | undefined)?.close();
 });
 
 const start = (change: Record<string, unknown> = {}) =>

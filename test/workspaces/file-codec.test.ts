@@ -56,7 +56,7 @@ function mixedContent(length: number): Buffer {
   return content;
 }
 
-const DAMAGED = expect.objectContaining({ code: 'integrity_failure' });
+const DAMAGED = expect.objectContaining({ code: 'integrity_failure' }) as Error;
 
 describe('refusals', () => {
   test('a file opened for another workspace, subject key, content or version is refused', async () => {

@@ -70,7 +70,7 @@ describe('listing', () => {
     const [listed] = (await space.list(folder.id)).items;
     expect(listed?.name).toMatch(/^unreadable-/);
     const renamed = await space.owner.call('PATCH', `/nodes/${node.id}`, { name: 'fine again' });
-    expect([renamed.status, renamed.body['name']]).toEqual([200, 'fine again']);
+    expect([renamed.status, renamed.body.name]).toEqual([200, 'fine again']);
   });
 });
 
@@ -215,7 +215,9 @@ describe('the store', () => {
 
     const got = await download(space.owner, space.appliance.app, node.id);
 
-    expect([got.status, JSON.parse(got.body.toString()).error.code]).toEqual([500, 'integrity_failure']);
+    expect([got.status, (JSON.parse(got.body.toString()) as { error: { code: string } }).error.code]).toEqual(
+      [500, 'integrity_failure'],
+    );
   });
 });
 

@@ -77,7 +77,7 @@ describe('uploads that do not arrive', () => {
     ['without one', { 'transfer-encoding': 'chunked' }],
   ])('a sender that goes away %s leaves nothing', async (_how, headers) => {
     const before = await space.state();
-    const request = send('PUT', uploadPath(space.root, 'never there'), headers as Record<string, string>);
+    const request = send('PUT', uploadPath(space.root, 'never there'), headers);
     request.once('error', () => undefined);
     request.write(noise(5 * MIB));
     await until(
@@ -187,7 +187,7 @@ describe('downloads under way', () => {
   });
 });
 
-test.runIf(process.env['SLOW'] === '1')(
+test.runIf(process.env.SLOW === '1')(
   'three gibibytes go in and out in bounded memory',
   async () => {
     const size = 3 * 1024 * MIB;

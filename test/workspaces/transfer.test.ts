@@ -249,7 +249,8 @@ describe('importing and exporting', () => {
 
   test('what an upload said about rights to run as its owner is not exported', async () => {
     const folder = await space.folder('set-user-id');
-    await space.upload('rootkit', '#!/bin/sh', { folderId: folder.id, query: `&mode=${0o4755}` });
+    const mode = 0o4755;
+    await space.upload('rootkit', '#!/bin/sh', { folderId: folder.id, query: `&mode=${mode}` });
     const target = join(scratch, 'plain rights');
 
     await exportDirectory(space.appliance.deps, { targetDir: target, folderId: folder.id, actor: ACTOR });
@@ -269,7 +270,9 @@ describe('importing and exporting', () => {
       importDirectory(space.appliance.deps, {
         ...request,
         signal: stop.signal,
-        onProgress: (progress) => void (progress.files > 0 && stop.abort()),
+        onProgress(progress) {
+          if (progress.files > 0) stop.abort();
+        },
       }),
     ).rejects.toMatchObject({ code: 'cancelled' });
 

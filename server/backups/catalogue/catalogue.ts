@@ -103,15 +103,17 @@ export function wrapCatalogue(db: DatabaseSync): Catalogue {
 type Transaction = <T>(work: () => T) => T;
 
 function transactionOf(db: DatabaseSync): Transaction {
+  /** Asked anew each time: SQLite may have rolled back by itself. */
+  const isOpen = () => db.isTransaction;
   return (work) => {
-    if (db.isTransaction) return work();
+    if (isOpen()) return work();
     db.exec('begin immediate');
     try {
       const result = work();
       db.exec('commit');
       return result;
     } catch (error) {
-      if (db.isTransaction) db.exec('rollback');
+      if (isOpen()) db.exec('rollback');
       throw error;
     }
   };

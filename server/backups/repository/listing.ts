@@ -51,12 +51,6 @@ export function sameReference(
   a: ObjectReference | null | undefined,
   b: ObjectReference | null | undefined,
 ): boolean {
-  return (
-    a !== null &&
-    b !== null &&
-    a !== undefined &&
-    b !== undefined &&
-    a.number === b.number &&
-    a.sha256 === b.sha256
-  );
+  if (!a || !b) return false;
+  return a.number === b.number && a.sha256 === b.sha256;
 }

@@ -91,7 +91,7 @@ async function verifyHeads(repository: Repository, note: Note): Promise<void> {
       note(numberedName('heads', reference), 'This head is damaged, or was not signed by this appliance.');
       continue;
     }
-    if (later && later.number === reference.number && !sameReference(later, reference)) {
+    if (later?.number === reference.number && !sameReference(later, reference)) {
       note(numberedName('heads', reference), 'The head after it names another one: someone exchanged it.');
     }
     later = head.previous;

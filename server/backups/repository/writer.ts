@@ -184,7 +184,7 @@ function makeWriter(state: WriterState): RepositoryWriter {
 
 async function publishKeyring(state: WriterState, name: string, stored: Uint8Array): Promise<void> {
   const parsed = parseKeyringName(name);
-  if (parsed === undefined || parsed.sha256 !== sha256Of(stored)) {
+  if (parsed?.sha256 !== sha256Of(stored)) {
     throw new HoldfastError('internal', 'A keyring object has a name that does not fit its content');
   }
   const current = state.keyring;

@@ -57,10 +57,10 @@ export function serveConnection(options: ConnectionOptions): void {
 
   function onHello(body: Buffer): void {
     const hello = parse(body);
-    role = KEYD_ROLES.find((known) => known === hello['role']);
+    role = KEYD_ROLES.find((known) => known === hello.role);
     const key = role && options.credentials.get(role);
-    clientNonce = decodeBytes(hello['nonce'], 32);
-    if (hello['version'] !== 1 || !role || !key || !clientNonce) throw refused('the hello is not valid');
+    clientNonce = decodeBytes(hello.nonce, 32);
+    if (hello.version !== 1 || !role || !key || !clientNonce) throw refused('the hello is not valid');
     const nonces = { client: clientNonce, server: serverNonce };
     const proof = handshakeProof('server', key, role, nonces).toString('base64');
     const reply = { nonce: serverNonce.toString('base64'), proof };
@@ -69,7 +69,7 @@ export function serveConnection(options: ConnectionOptions): void {
 
   function onProof(body: Buffer): void {
     const key = role && options.credentials.get(role);
-    const given = decodeBytes(parse(body)['proof'], 32);
+    const given = decodeBytes(parse(body).proof, 32);
     if (!role || !key || !clientNonce || !given) throw refused('the proof is not valid');
     const nonces = { client: clientNonce, server: serverNonce };
     if (!timingSafeEqual(given, handshakeProof('client', key, role, nonces))) {
@@ -130,7 +130,7 @@ function readRequest(body: Buffer): Request {
   const valid =
     Number.isSafeInteger(id) && typeof op === 'string' && typeof args === 'object' && args !== null;
   if (!valid) throw refused('a request is not valid');
-  return { id: Number(id), op: String(op), args: args as Record<string, unknown> };
+  return { id: Number(id), op, args: args as Record<string, unknown> };
 }
 
 function parse(body: Buffer): Record<string, unknown> {

@@ -110,7 +110,7 @@ export function keyOperations({ store, clock }: KeyContext) {
     },
 
     async createSubjectKey(args: Arguments) {
-      const workspaceId = args['workspaceId'] === null ? null : uuidArgument(args, 'workspaceId');
+      const workspaceId = args.workspaceId === null ? null : uuidArgument(args, 'workspaceId');
       if (workspaceId !== null) {
         const parent = findOwnedKey(store.keyring(), { kind: 'workspace', workspaceId, subject: null });
         if (!parent)

@@ -38,7 +38,7 @@ export function lendOperations({ store, clock }: { store: KeyringStore; clock: C
     async lend(args: Arguments, role: KeydRole) {
       sweep();
       const runId = uuidArgument(args, 'runId');
-      const given = args['secrets'] === null ? null : textArgument(args, 'secrets', MAX_SECRET_CHARACTERS);
+      const given = args.secrets === null ? null : textArgument(args, 'secrets', MAX_SECRET_CHARACTERS);
       const before = lent.get(runId);
       if (given !== null && role !== 'server') {
         throw new HoldfastError('forbidden', 'Only the server lends secrets to a run');

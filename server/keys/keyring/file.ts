@@ -212,7 +212,7 @@ function keep(
       if (broken) throw broken;
       if (closed) throw new HoldfastError('unavailable', 'The keyring is closed');
       for (const record of records) applyRecord(state.keyring, record);
-      const done = Promise.withResolvers<void>();
+      const done: PromiseWithResolvers<void> = Promise.withResolvers();
       waiting.push({ records, done });
       last = done.promise;
       void start();

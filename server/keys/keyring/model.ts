@@ -258,27 +258,27 @@ function applyLine(keyring: Keyring, line: string): void {
     throw damagedLine();
   }
   if (kind === 'key') applyKeyLine(keyring, value);
-  else if (kind === 'drop') applyRecord(keyring, { kind: 'drop', id: String(value['id']) });
+  else if (kind === 'drop') applyRecord(keyring, { kind: 'drop', id: String(value.id) });
   else if (kind === 'repository') {
-    applyRecord(keyring, { kind: 'repository', repository: value['repository'] as RepositoryRecord });
+    applyRecord(keyring, { kind: 'repository', repository: value.repository as RepositoryRecord });
   } else throw damagedLine();
 }
 
 function applyKeyLine(keyring: Keyring, value: Record<string, unknown>): void {
-  const material = Buffer.from(String(value['material']), 'base64');
-  const version = Number(value['version']);
+  const material = Buffer.from(String(value.material), 'base64');
+  const version = Number(value.version);
   if (material.length !== 32 || !Number.isSafeInteger(version) || version < 1) throw damagedLine();
-  const id = String(value['id']);
+  const id = String(value.id);
   const older = keyring.keys.get(id)?.versions.filter((candidate) => candidate.version < version) ?? [];
   const key: KeyRecord = {
     id,
-    kind: value['kind'] as KeyKind,
-    workspaceId: value['workspace'] as string | null,
-    subject: value['subject'] as string | null,
-    state: value['state'] as KeyRecord['state'],
-    createdAt: String(value['created']),
-    expiresAt: (value['expires'] ?? null) as string | null,
-    versions: [...older, { version, material, createdAt: String(value['versionCreated']) }],
+    kind: value.kind as KeyKind,
+    workspaceId: value.workspace as string | null,
+    subject: value.subject as string | null,
+    state: value.state as KeyRecord['state'],
+    createdAt: String(value.created),
+    expiresAt: (value.expires ?? null) as string | null,
+    versions: [...older, { version, material, createdAt: String(value.versionCreated) }],
   };
   applyRecord(keyring, { kind: 'key', key });
 }

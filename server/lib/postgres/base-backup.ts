@@ -105,12 +105,13 @@ function startBaseBackup(client: pg.Client): BaseBackup {
       connection?.stream.resume();
     });
   };
+  const ignore = () => undefined;
   const command = {
     submit(on: DriverConnection) {
       connection = on;
       on.query(COMMAND);
     },
-    handleRowDescription() {},
+    handleRowDescription: ignore,
     handleDataRow(message: Message) {
       rows.push((message.fields ?? []).map((field) => field ?? ''));
     },
@@ -123,10 +124,10 @@ function startBaseBackup(client: pg.Client): BaseBackup {
       else if (kind === 'd' && part === 'manifest') manifest.push(Buffer.from(data.subarray(1)));
       else if (kind === 'd' && part === 'archive') writeArchive(Buffer.from(data.subarray(1)));
     },
-    handleCommandComplete() {},
-    handleEmptyQuery() {},
-    handlePortalSuspended() {},
-    handleCopyInResponse() {},
+    handleCommandComplete: ignore,
+    handleEmptyQuery: ignore,
+    handlePortalSuspended: ignore,
+    handleCopyInResponse: ignore,
     handleError: fail,
     handleReadyForQuery() {
       const [start, last] = [rows[0], rows.at(-1)];

@@ -136,7 +136,7 @@ function isPostgres(pid: number): boolean {
 function isZombie(pid: number): boolean {
   if (process.platform !== 'linux') return false;
   try {
-    return / Z /.test(readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\)/s, ''));
+    return readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\)/s, '').includes(' Z ');
   } catch {
     return false;
   }

@@ -96,7 +96,7 @@ async function launch(
 ): Promise<PostgresServer> {
   const log = openLogFile(options.logFile);
   const [command, ...args] = [...account.prefix, binaries.postgres, '-D', options.clusterDir];
-  const child = startProcess(command ?? binaries.postgres, args, {
+  const child = startProcess(command, args, {
     cwd: options.clusterDir,
     // PG_OOM_ADJUST and the like stay out; nothing of our environment is PostgreSQL's business.
     env: { PATH: '/usr/bin:/bin', LC_ALL: 'C', TZ: 'UTC', PGDATA: options.clusterDir },

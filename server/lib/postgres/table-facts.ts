@@ -1,5 +1,5 @@
 /** What a restored database is compared with: rows and digests of every table, as one SQL snapshot sees them. */
-import pg from 'pg';
+import type pg from 'pg';
 import { sqlState } from '../db.ts';
 import { rightsError } from './wal.ts';
 

@@ -83,15 +83,15 @@ async function* pairFiles(scene: Scene): AsyncGenerator<{ named: NamedFile; entr
 
 async function nextFile(entries: AsyncIterator<FileEntry>): Promise<FileEntry | undefined> {
   for (;;) {
-    const { done, value } = await entries.next();
-    if (done === true) return undefined;
-    if (value.type === 'file') return value;
+    const next = await entries.next();
+    if (next.done === true) return undefined;
+    if (next.value.type === 'file') return next.value;
   }
 }
 
 /** Hands items from one loop to another, one at a time. */
 function channel<T>() {
-  let taken = Promise.withResolvers<void>();
+  let taken: PromiseWithResolvers<void> = Promise.withResolvers();
   let offered = Promise.withResolvers<{ item: T } | undefined>();
   let stopped = false;
   taken.resolve();
@@ -99,7 +99,7 @@ function channel<T>() {
     async put(item: T) {
       await taken.promise;
       if (stopped) throw new Error('the reader stopped');
-      taken = Promise.withResolvers<void>();
+      taken = Promise.withResolvers();
       offered.resolve({ item });
       await taken.promise;
     },
