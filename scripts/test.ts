@@ -17,7 +17,10 @@ interface Report {
 
 const root = join(import.meta.dirname, '..');
 const reportFile = join(root, '.cache', 'test-report.json');
-mkdirSync(join(root, '.cache'), { recursive: true });
+// Everything that tests make, the unpacked browser included, lies in the project and is gone afterwards.
+const temporary = join(root, '.cache', 'tmp');
+rmSync(temporary, { recursive: true, force: true });
+mkdirSync(temporary, { recursive: true });
 rmSync(reportFile, { force: true });
 
 run('scripts/fetch-test-tools.ts');
@@ -34,10 +37,15 @@ const status = start(
   ],
   ...process.argv.slice(2),
 );
+rmSync(temporary, { recursive: true, force: true, maxRetries: 5 });
 process.exit(close(status));
 
 function start(script: string, ...args: string[]): number {
-  const result = spawnSync(process.execPath, [join(root, script), ...args], { cwd: root, stdio: 'inherit' });
+  const result = spawnSync(process.execPath, [join(root, script), ...args], {
+    cwd: root,
+    stdio: 'inherit',
+    env: { ...process.env, TMPDIR: temporary },
+  });
   return result.status ?? 1;
 }
 
