@@ -9,6 +9,7 @@ import {
   openPlaceWriter,
   type Place,
   readFiles,
+  storeFiles,
   takeSnapshot,
   withWriter,
 } from './repository-place.ts';
@@ -118,6 +119,18 @@ describe('forget and prune', () => {
     expect(repository.warnings).toEqual([]);
     expect(await readFiles(repository, 'latest')).toEqual(big('one'));
     await repository.close();
+  });
+
+  test('the writer of a snapshot may prune right after it, and keeps what it just wrote', async () => {
+    const report = await withWriter(place, async (writer, repository) => {
+      const draft = await storeFiles(repository, writer, place.local.writeKeys, FILES, place.clock);
+      await writer.publishSnapshot({ ...draft, durationMs: 1000 });
+      await writer.publishHead();
+      return writer.prune();
+    });
+
+    expect(report).toMatchObject({ deletedObjects: 0, missingChunks: 0 });
+    expect(await packCount()).toBe(2);
   });
 
   test('works write-only, by the catalogue alone', async () => {

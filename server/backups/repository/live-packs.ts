@@ -8,7 +8,9 @@ import type { SegmentReference } from '../engine.ts';
 import { decodeChunkList, readChunks } from '../pipeline/chunk-source.ts';
 import { decodeSegment } from '../pipeline/list-entries.ts';
 import { openPackReader, type PackReader } from '../pipeline/pack-reader.ts';
+import type { ObjectReference } from '../objects/object-names.ts';
 import type { Repository } from './open-repository.ts';
+import { readSnapshot } from './read-snapshot.ts';
 import { isWriteOnly } from './object-store.ts';
 
 export interface LivePacks {
@@ -28,15 +30,17 @@ export interface LivePacks {
  */
 export async function findLivePacks(
   repository: Repository,
-  snapshotIds: ReadonlySet<string>,
+  snapshots: readonly ObjectReference[],
   options: { readAll: boolean } = { readAll: false },
 ): Promise<LivePacks> {
   const live: LivePacks = { packs: new Set(), segments: new Set(), missingChunks: 0 };
   const reader = openPackReader(repository.target, repository.keys.generations);
   const treePacks = new Set<number>();
   for (const pack of repository.catalogue.packs()) if (pack.kind === 'tree') treePacks.add(pack.row);
-  for (const id of snapshotIds) {
-    const snapshot = await repository.findSnapshot(id);
+  const { target, keys, catalogue } = repository;
+  for (const reference of snapshots) {
+    // Not asked of the repository as it was opened: the writer may have published it since.
+    const snapshot = await readSnapshot(target, keys, catalogue, reference);
     for (const section of snapshot.sections) {
       for (const segment of section.segments) {
         if (live.segments.has(segment.chunk)) continue;

@@ -55,7 +55,7 @@ export async function prune(state: WriterState): Promise<PruneReport> {
   const { repository } = state;
   const now = await state.guard.check(repository.target);
   checkComplete(repository);
-  const live = await findLivePacks(repository, new Set(state.snapshots.map((one) => one.sha256)));
+  const live = await findLivePacks(repository, state.snapshots);
   const marks = repository.catalogue.removals();
   const garbage = await findGarbage(state, live);
   const waitMs = DAY_MS + state.longestRunMs;

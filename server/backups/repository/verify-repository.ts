@@ -128,7 +128,7 @@ async function verifyContent(repository: Repository, note: Note, options: Verify
     const name = numberedName('snapshots', reference);
     try {
       await readStoredSnapshot(target, keys, reference);
-      const live = await findLivePacks(repository, new Set([reference.sha256]), { readAll: true });
+      const live = await findLivePacks(repository, [reference], { readAll: true });
       if (live.missingChunks > 0) {
         note(name, `${String(live.missingChunks)} chunks that it names are on no pack of this target.`);
       }
