@@ -36,11 +36,24 @@ export function fileHashOf(digests: Uint8Array): Buffer {
 
 /** One zstd frame that states its content size. The result may share memory with nothing else. */
 export function compressChunk(chunk: Uint8Array): Buffer {
-  return zstdCompressSync(chunk, {
-    params: { [constants.ZSTD_c_compressionLevel]: COMPRESSION_LEVEL },
-    pledgedSrcSize: chunk.length,
-    chunkSize: Math.max(64, chunk.length + (chunk.length >> 8) + 64),
-  });
+  return takeOutput(
+    zstdCompressSync(chunk, {
+      params: { [constants.ZSTD_c_compressionLevel]: COMPRESSION_LEVEL },
+      pledgedSrcSize: chunk.length,
+      chunkSize: Math.max(64, chunk.length + (chunk.length >> 8) + 64),
+      info: true,
+    }),
+  );
+}
+
+/**
+ * The engine of a finished call is a native object that only a full collection frees, and with it the whole output buffer
+ * that it still holds. Letting go of that buffer here leaves it to the cheap collections of the young generation.
+ */
+function takeOutput(finished: unknown): Buffer {
+  const { buffer, engine } = finished as { buffer: Buffer; engine: { _outBuffer?: Buffer | null } };
+  engine._outBuffer = null;
+  return buffer;
 }
 
 /** Longest frame that `compressChunk` makes of a chunk of that length. */
@@ -58,10 +71,14 @@ export function decompressChunk(frame: Uint8Array, originalLength: number): Buff
   }
   let plain: Buffer;
   try {
-    plain = zstdDecompressSync(frame, {
-      maxOutputLength: Math.max(1, originalLength),
-      chunkSize: Math.max(64, originalLength),
-    });
+    plain = takeOutput(
+      zstdDecompressSync(frame, {
+        maxOutputLength: Math.max(1, originalLength),
+        // One more than comes: zlib makes a second buffer when the first is full to the last byte.
+        chunkSize: Math.max(64, originalLength + 1),
+        info: true,
+      }),
+    );
   } catch (cause) {
     throw new HoldfastError('integrity_failure', 'A chunk cannot be decompressed', { cause });
   }

@@ -59,7 +59,9 @@ export function openFileWriter(files: readonly WantedFile[]): FileWriter {
         const descriptor = descriptorOf(use.file, file.staging);
         writeAround(descriptor, chunk, use.position, file.holes);
         if (file.whole === undefined) return;
-        finish(descriptor, file.whole.size, file.whole.metadata);
+        const end = use.position + chunk.length;
+        if (file.holes.length > 0 || end !== file.whole.size) ftruncateSync(descriptor, file.whole.size);
+        applyToDescriptor(descriptor, file.whole.metadata);
         close();
         renameSync(fsPathOf(file.staging), fsPathOf(file.whole.final));
       } catch (error) {
