@@ -89,7 +89,8 @@ export function childEnvironment(extra: Record<string, string> = {}): Record<str
       ['NODE_OPTIONS', 'NODE_EXTRA_CA_CERTS', 'NODE_COMPILE_CACHE', 'FAKETIME'].includes(name);
     if (wanted) kept[name] = value;
   }
-  return { ...kept, ...extra };
+  // glibc keeps freed memory in one pool per thread that ever allocated; two serve threads that mostly use their own buffers.
+  return { MALLOC_ARENA_MAX: '2', ...kept, ...extra };
 }
 
 /** Name of the operating-system account this process runs under; its number where it has no name. */
