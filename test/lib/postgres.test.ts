@@ -21,16 +21,8 @@ import {
   withClient,
   type PostgresServer,
 } from '../../server/lib/postgres/index.ts';
+import { NOBODY, othersMayPass } from '../helpers/other-account.ts';
 import { runProcess } from '../../server/lib/spawn.ts';
-
-const isRoot = process.getuid?.() === 0;
-const NOBODY = 65_534;
-/** Acting as another account needs root, and a way to this project and its temporaries that is not closed to others. */
-const othersMayPass =
-  isRoot &&
-  [import.meta.dirname, tmpdir()].every(
-    (place) => closedFolder(join(place, 'x'), { uid: NOBODY, gid: NOBODY }) === undefined,
-  );
 
 let folder: string;
 let server: PostgresServer | undefined;
