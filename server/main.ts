@@ -19,6 +19,7 @@ import { openDatabase } from './lib/db.ts';
 import { createLog } from './lib/log.ts';
 import { listenForRuns } from './lib/run-listener.ts';
 import { shortPath } from './lib/sockets.ts';
+import { isSystemError } from './lib/errors.ts';
 import { loadTlsIdentity } from './lib/tls.ts';
 import { prepareWorkspaces } from './workspaces/index.ts';
 
@@ -36,7 +37,7 @@ const { controlSocket } = dataPaths(config.dataDir);
 await rm(controlSocket, { force: true });
 await consoleApp.listen({ path: shortPath(controlSocket) });
 await chmod(controlSocket, 0o600);
-await app.listen({ host: config.host, port: config.port });
+await app.listen({ host: config.host, port: config.port }).catch(refuseAddress);
 const listening = app.server.address();
 const port = typeof listening === 'object' && listening !== null ? listening.port : config.port;
 const redirect = await startRedirect(config.redirectPort, port);
@@ -95,6 +96,23 @@ async function connectDeps(settings: Config): Promise<Deps> {
     isClaimed: () => isClaimed(db),
     banners: () => currentBanners({ db, keys, clock: systemClock }),
   };
+}
+
+/** Tells the supervisor why there is no listening, and ends: starting again would not help. */
+function refuseAddress(error: unknown): never {
+  const taken = isSystemError(error, 'EADDRINUSE');
+  const closed = isSystemError(error, 'EACCES');
+  if (!taken && !closed && !isSystemError(error, 'EADDRNOTAVAIL')) throw error;
+  const why = taken
+    ? 'is in use by another program'
+    : closed
+      ? 'may not be used by this account'
+      : 'is not an address of this machine';
+  process.send?.({
+    failed: `${config.host}, port ${config.port}, ${why}`,
+    hint: 'Choose another port with HOLDFAST_PORT, or another address with HOLDFAST_HOST.',
+  });
+  process.exit(1);
 }
 
 /** Plain HTTP that answers nothing but where HTTPS is. */

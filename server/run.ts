@@ -23,8 +23,18 @@ const cancelled = new AbortController();
 process.on('message', (message) => {
   if (typeof message === 'object' && message !== null && 'cancel' in message) cancelled.abort(cancelError());
 });
-// Without the worker nobody records how this ends.
-process.once('disconnect', () => cancelled.abort(cancelError()));
+// Without the worker nobody watches over this; a cancel disconnects too, after it has said so.
+let interrupted = false;
+process.once('disconnect', () => {
+  interrupted = !cancelled.signal.aborted;
+  cancelled.abort(cancelError());
+});
+
+const INTERRUPTED: Problem = {
+  code: 'unavailable',
+  message: 'The worker of the appliance stopped while this was running',
+  hint: 'Nothing that was stored is lost. Start it again; what is already there is used.',
+};
 
 const reporter = startReporter();
 const context: RunContext = {
@@ -53,6 +63,7 @@ async function perform(): Promise<{ state: RunState; result?: JsonObject; error?
     const outcome: RunOutcome = await findRunFunction(context.kind)(deps, context);
     return outcome;
   } catch (error) {
+    if (interrupted) return { state: 'failed', error: INTERRUPTED };
     if (cancelled.signal.aborted) {
       await context.log('warn', 'Cancelled');
       return { state: 'cancelled' };

@@ -65,6 +65,7 @@ export async function readOverview(deps: OverviewDeps): Promise<Overview> {
       name: target.name,
       sameDisk: target.same_disk,
       snapshotCount: target.complete_count,
+      lastProblem: (target.last_error as { message: string } | null)?.message ?? null,
     })),
     lastSnapshot,
     lastProven: proof === undefined ? null : toProofFacts(proof),

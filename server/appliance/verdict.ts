@@ -2,7 +2,7 @@
  * "Are we safe?", decided from facts. Pure. The rules, in order; the first that holds is the verdict:
  * 1. no target has a complete snapshot: unprotected;
  * 2. every complete snapshot lies on the disk that it protects against: local-only, whatever else is well;
- * 3. the last due snapshot or restore test did not happen: overdue;
+ * 3. the last due snapshot or restore test did not happen, or the last work on every target failed: overdue;
  * 4. a restore test passed on a copy that is elsewhere: proven;
  * 5. else: stored.
  */
@@ -15,6 +15,8 @@ export interface ProtectionFacts {
     sameDisk: boolean;
     /** Complete snapshots on it. */
     snapshotCount: number;
+    /** What the last work on it ran into; null when it went well. */
+    lastProblem: string | null;
   }[];
   lastSnapshot: { takenAt: string; state: string } | null;
   lastProven: {
@@ -37,7 +39,7 @@ export interface Verdict {
 export function decideVerdict(facts: ProtectionFacts): Verdict {
   const holding = facts.targets.filter((target) => target.snapshotCount > 0);
   if (holding.length === 0) return { verdict: 'unprotected', sentences: [explainUnprotected(facts)] };
-  const overdue = explainOverdue(facts);
+  const overdue = [...explainFailing(facts), ...explainOverdue(facts)];
   if (holding.every((target) => target.sameDisk)) {
     const names = holding.map((target) => target.name).join(', ');
     const local = `The only copies, on ${names}, lie on the disk that they should protect against. Retire it and add a target elsewhere.`;
@@ -66,6 +68,14 @@ function explainUnprotected(facts: ProtectionFacts): string {
   if (facts.targets.length === 0) return 'There is no target yet. Add one, then take the first snapshot.';
   if (facts.lastSnapshot === null) return 'There is no snapshot yet. Take the first one.';
   return 'No target holds a complete snapshot. Look at the last run, then take another snapshot.';
+}
+
+/** Copies that nobody can reach are no protection: said before anything good. */
+function explainFailing(facts: ProtectionFacts): string[] {
+  if (!facts.targets.every((target) => target.lastProblem !== null)) return [];
+  return facts.targets.map(
+    (target) => `The last snapshot could not be stored on ${target.name}: ${target.lastProblem ?? ''}.`,
+  );
 }
 
 function explainOverdue(facts: ProtectionFacts): string[] {

@@ -107,12 +107,32 @@ function toSnapshot(
   };
 }
 
+/** What a person agrees to when the repository is not as it should be. */
+export interface SnapshotConsent {
+  /** Go on although the target lost or changed heads: what this appliance knows becomes the truth there. */
+  acceptWarnings?: boolean | undefined;
+  /** Take the repository over from another appliance, which is off for good. */
+  takeOver?: boolean | undefined;
+}
+
+/** Warnings that stop a writer until a person agreed. */
+const CONFIRMED = ['older_head', 'forked_head', 'no_head'];
+
 /** Queues a snapshot. @throws HoldfastError `wrong_state` without a target, or while one is under way. */
-export async function requestSnapshot(deps: SnapshotDeps, actor: Actor): Promise<Run> {
+export async function requestSnapshot(
+  deps: SnapshotDeps,
+  actor: Actor,
+  consent: SnapshotConsent = {},
+): Promise<Run> {
   await requireTarget(deps.db);
+  const agreed = {
+    ...(consent.acceptWarnings === true ? { confirmed: CONFIRMED } : {}),
+    ...(consent.takeOver === true ? { takeOver: true } : {}),
+  };
   const id = await writeTransaction(deps.db, async (tx) => {
     const runId = await enqueueRun(tx, deps.clock, {
       kind: 'snapshot',
+      input: agreed,
       cause: actor.kind === 'console' ? 'console' : 'person',
       requestedBy: actor.id,
     });
@@ -120,6 +140,7 @@ export async function requestSnapshot(deps: SnapshotDeps, actor: Actor): Promise
       action: 'backups.snapshot.requested',
       objectType: 'run',
       objectId: runId,
+      detail: agreed,
     });
     return runId;
   });

@@ -1,6 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
-import { ADMINISTRATORS, ANY_ROLE, READERS_OF_OPERATIONS } from '../identity/index.ts';
+import { ADMINISTRATORS, ANY_ROLE, READERS_OF_OPERATIONS, type Person } from '../identity/index.ts';
+import { HoldfastError } from '../lib/errors.ts';
 import { Run } from '../lib/run-schema.ts';
 import { Id } from '../lib/shapes.ts';
 import { browseSnapshot, requestFileRestore, type BrowseDeps } from './browse-snapshot.ts';
@@ -8,6 +9,7 @@ import {
   requestForget,
   requestRepositoryRun,
   requestSnapshot,
+  type SnapshotConsent,
   showSnapshot,
   showSnapshots,
 } from './list-snapshots.ts';
@@ -26,6 +28,7 @@ import {
   Snapshot,
   SnapshotFolder,
   SnapshotFolderQuery,
+  SnapshotConsentQuery,
   SnapshotPage,
   SnapshotQuery,
   TargetProbe,
@@ -37,6 +40,16 @@ export type BackupDeps = RunRouteDeps & BrowseDeps;
 
 const TargetParams = Type.Object({ id: Id });
 const SnapshotParams = Type.Object({ id: Type.String({ pattern: '^[0-9a-f]{64}$' }) });
+
+/** The console and owners may say that a repository is theirs to go on with; others may not. */
+function requireOwnersConsent(consent: SnapshotConsent, person: Person | undefined): void {
+  if (consent.acceptWarnings !== true && consent.takeOver !== true) return;
+  if (person === undefined || person.role === 'owner') return;
+  throw new HoldfastError(
+    'forbidden',
+    'Only an owner may go on with a repository that is not as it should be',
+  );
+}
 
 export function backupRoutes(deps: BackupDeps): FastifyPluginAsyncTypebox {
   return async (app) => {
@@ -144,9 +157,17 @@ function snapshotRoutes(deps: BackupDeps): FastifyPluginAsyncTypebox {
       '/snapshots',
       {
         config: { access: ADMINISTRATORS },
-        schema: { tags, summary: 'Take a snapshot now', response: { 202: Run } },
+        schema: {
+          tags,
+          summary: 'Take a snapshot now',
+          querystring: SnapshotConsentQuery,
+          response: { 202: Run },
+        },
       },
-      async ({ actor }, reply) => reply.status(202).send(await requestSnapshot(deps, actor)),
+      async ({ actor, query, signedIn }, reply) => {
+        requireOwnersConsent(query, signedIn);
+        return reply.status(202).send(await requestSnapshot(deps, actor, query));
+      },
     );
     app.get(
       '/snapshots/:id',

@@ -93,6 +93,12 @@ export const SnapshotQuery = Type.Object({
   order: Type.Optional(Type.Union([Type.Literal('asc'), Type.Literal('desc')], { default: 'desc' })),
 });
 
+/** Given once, by an owner or at the console, after finding out what happened to the target. */
+export const SnapshotConsentQuery = Type.Object({
+  acceptWarnings: Type.Optional(Type.Boolean()),
+  takeOver: Type.Optional(Type.Boolean()),
+});
+
 /**
  * The content of a snapshot, as people know it: the workspace's own folders and files at that instant, names opened with
  * the appliance's keys, for members of the workspace.

@@ -40,11 +40,16 @@ export function openControl(dataDir: string): ControlClient {
       const response = await call('POST', path, body);
       if ((response.statusCode ?? 500) >= 400)
         throw errorFrom(response.statusCode ?? 500, await readText(response));
-      for await (const line of createInterface({ input: response, crlfDelay: Infinity })) {
-        if (line === '') continue;
-        const value = JSON.parse(line) as Record<string, unknown>;
-        if (value.error !== undefined) throw errorFrom(500, line);
-        onLine(value);
+      try {
+        for await (const line of createInterface({ input: response, crlfDelay: Infinity })) {
+          if (line === '') continue;
+          const value = JSON.parse(line) as Record<string, unknown>;
+          if (value.error !== undefined) throw errorFrom(500, line);
+          onLine(value);
+        }
+      } catch (error) {
+        if (error instanceof HoldfastError || !(error instanceof Error)) throw error;
+        throw gone(dataDir, error);
       }
       if (!response.complete) throw gone(dataDir);
     },

@@ -1,7 +1,9 @@
 /**
- * A process of ours that is kept running: started again when it dies, ever more slowly when it keeps dying, and stopped
+ * A process of ours that is kept running (it says `{ ready: true }` when it works, and `{ failed, hint }` when starting it
+ * again cannot help): started again when it dies, ever more slowly when it keeps dying, and stopped
  * in order when the appliance stops.
  */
+import { HoldfastError } from './errors.ts';
 import type { Logger } from './log.ts';
 import { endOf, startProcess, type ChildProcess } from './spawn.ts';
 
@@ -12,8 +14,6 @@ export interface KeptProcessOptions {
   /** Asked at each start. */
   env: () => Record<string, string>;
   log: Logger;
-  /** Every message the child sends; `{ ready: true }` says that it works. */
-  onMessage?: (message: Record<string, unknown>) => void;
   /** How long it may take to say that it works. */
   readyTimeoutMs: number;
   /** How long it may take to end after SIGTERM, before it is killed. */
@@ -58,7 +58,11 @@ export function keepProcess(options: KeptProcessOptions): KeptProcess {
         delayMs = FIRST_DELAY_MS;
         ready.resolve(content);
       }
-      options.onMessage?.(content);
+      if (typeof content.failed === 'string') {
+        stopping = true;
+        const hint = typeof content.hint === 'string' ? { hint: content.hint } : {};
+        ready.reject(new HoldfastError('unavailable', content.failed, hint));
+      }
     });
     void endOf(child).then((end) => {
       if (stopping) return;

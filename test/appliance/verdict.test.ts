@@ -3,8 +3,8 @@ import { describe, expect, test } from 'vitest';
 import { isOverdue } from '../../server/appliance/schedule-state.ts';
 import { decideVerdict, type ProtectionFacts } from '../../server/appliance/verdict.ts';
 
-const offsite = { name: 'nas', sameDisk: false, snapshotCount: 3 };
-const local = { name: 'disk', sameDisk: true, snapshotCount: 3 };
+const offsite = { name: 'nas', sameDisk: false, snapshotCount: 3, lastProblem: null };
+const local = { name: 'disk', sameDisk: true, snapshotCount: 3, lastProblem: null };
 const proof = {
   at: '2026-01-02T04:10:00.000Z',
   grade: 'kit-proven',
@@ -41,6 +41,11 @@ describe('the verdict', () => {
     ['a local copy that is overdue is local only', { targets: [local], snapshotOverdue: true }, 'local-only'],
     ['a missed snapshot is overdue, proof or not', { snapshotOverdue: true }, 'overdue'],
     ['a missed restore test is overdue', { restoreTestOverdue: true }, 'overdue'],
+    [
+      'a proven copy that the last snapshot could not reach is overdue',
+      { targets: [{ ...offsite, lastProblem: 'The target is not there' }] },
+      'overdue',
+    ],
     ['an offsite copy without a test is stored', { lastProven: null }, 'stored'],
     [
       'a test of the local copy does not prove the offsite one',
@@ -61,7 +66,12 @@ describe('the verdict', () => {
   test('local copies alone are never called proven, stored or overdue, whatever else is true', () => {
     const facts = fc.record({
       targets: fc.array(
-        fc.record({ name: fc.string(), sameDisk: fc.constant(true), snapshotCount: fc.nat(5) }),
+        fc.record({
+          name: fc.string(),
+          sameDisk: fc.constant(true),
+          snapshotCount: fc.nat(5),
+          lastProblem: fc.option(fc.string()),
+        }),
       ),
       lastSnapshot: fc.constantFrom(null, well.lastSnapshot),
       lastProven: fc.constantFrom(null, proof, { ...proof, sameDisk: true }),

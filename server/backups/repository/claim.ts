@@ -115,7 +115,7 @@ async function readClaim(
 
 function heldByOther(claim: WriterClaim): HoldfastError {
   return new HoldfastError('locked', 'Another appliance writes to this repository', {
-    hint: 'If it is off for good, take the repository over. Two appliances must never write to one repository.',
+    hint: 'If it is off for good, take the repository over: `holdfast snapshot --take-over`. Two appliances must never write to one repository.',
     detail: `writer ${String(claim.number)}, holder ${claim.holder}, since ${claim.startedAt}`,
   });
 }

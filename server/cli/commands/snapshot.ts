@@ -8,6 +8,8 @@ import { describeEnd, followRun, runExitCode } from '../runs.ts';
 
 interface Options {
   wait: boolean;
+  acceptWarnings?: boolean;
+  takeOver?: boolean;
 }
 
 export function addSnapshot(program: Command): void {
@@ -15,10 +17,14 @@ export function addSnapshot(program: Command): void {
     program,
     'snapshot',
     'Take a snapshot now, on every target',
-    (command) => command.option('--no-wait', 'only start it'),
+    (command) =>
+      command
+        .option('--no-wait', 'only start it')
+        .option('--accept-warnings', 'go on although the target lost or changed something, once you know why')
+        .option('--take-over', 'take the repository over from another appliance, which is off for good'),
     async ({ control, output }, options) => {
       const client = control();
-      const queued = await client.send<Run>('POST', '/snapshots');
+      const queued = await client.send<Run>('POST', `/snapshots${consentOf(options)}`);
       if (!options.wait) {
         output.result(queued, `Queued as run ${queued.id}`);
         return EXIT.ok;
@@ -33,6 +39,13 @@ export function addSnapshot(program: Command): void {
       return runExitCode(run);
     },
   );
+}
+
+function consentOf(options: Options): string {
+  const query = new URLSearchParams();
+  if (options.acceptWarnings === true) query.set('acceptWarnings', 'true');
+  if (options.takeOver === true) query.set('takeOver', 'true');
+  return query.size === 0 ? '' : `?${query.toString()}`;
 }
 
 function describe(snapshot: Snapshot): string {
