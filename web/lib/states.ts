@@ -37,7 +37,7 @@ const LOOKS: Record<string, StateLook> = {
   done: { tone: 'ok', label: 'Done' },
   refused: { tone: 'warn', label: 'Refused' },
   // Content of a snapshot against the present
-  same: { tone: 'neutral', label: 'Unchanged since' },
+  same: { tone: 'neutral', label: 'Same as now' },
   changed: { tone: 'info', label: 'Changed since' },
   deleted: { tone: 'warn', label: 'Deleted since' },
 };

@@ -10,3 +10,8 @@ export function whyNot(state: SnapshotState, act: SnapshotAct): string | undefin
     ? 'It is forgotten already'
     : 'This snapshot is forgotten: its content is no longer kept';
 }
+
+/** Whether a read failed because no snapshot has that id; one that is no id at all is refused as a bad request. */
+export function isMissing(error: { status: number } | undefined): boolean {
+  return error !== undefined && (error.status === 404 || error.status === 400);
+}
