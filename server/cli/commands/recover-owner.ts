@@ -23,10 +23,9 @@ export function addRecoverOwner(program: Command): void {
       const password =
         options.passwordFile === undefined ? await askTwice() : await readSecretFile(options.passwordFile);
       const client = control();
-      const { challenge } = await client.send<{ challenge: string }>(
-        'POST',
-        `/recovery-kits/${kit.kitId}/challenge`,
-      );
+      const { challenge } = await client
+        .send<{ challenge: string }>('POST', `/recovery-kits/${kit.kitId}/challenge`)
+        .catch(explainForeignKit);
       const response = await answerKitChallenge(kit.kitId, kit.ageIdentity, challenge);
       const body = { kitId: kit.kitId, response, password };
       const recovered = await client.send<{ userId: string }>('POST', '/console/recover-owner', body);
@@ -36,6 +35,15 @@ export function addRecoverOwner(program: Command): void {
       );
     },
   );
+}
+
+/** To the appliance an unknown kit is nothing; to whoever holds it, it is the wrong key. */
+function explainForeignKit(error: unknown): never {
+  if (!(error instanceof HoldfastError) || error.code !== 'not_found') throw error;
+  throw new HoldfastError('wrong_key', error.message, {
+    hint: 'Take the kit whose id the page Keys or `holdfast keys status` shows.',
+    cause: error,
+  });
 }
 
 async function askTwice(): Promise<string> {

@@ -177,7 +177,7 @@ export function kitOperations({ store, clock }: KitContext) {
     async challengeKit(args: Arguments) {
       const kitId = uuidArgument(args, 'kitId');
       const kit = getRepository().kits.find((candidate) => candidate.id === kitId);
-      if (!kit) throw new HoldfastError('wrong_key', 'This recovery kit is not one of this appliance');
+      if (!kit) throw new HoldfastError('not_found', 'This recovery kit is not one of this appliance');
       return { challenge: await challenge(kitId, kit.recipient) };
     },
 
