@@ -81,7 +81,7 @@ export async function openWriter(
   const open = repository.warnings.find((one) => one.confirm && !options.confirmed?.includes(one.code));
   if (open !== undefined) {
     throw new HoldfastError('wrong_state', open.message, {
-      hint: 'Find out what happened to this target. To go on with it all the same: `holdfast snapshot --accept-warnings`.',
+      hint: 'Find out what happened to this target. To go on with it all the same, confirm it once: `holdfast snapshot --accept-warnings`.',
       detail: `${open.code}: ${open.objects.join(', ')}`,
     });
   }
