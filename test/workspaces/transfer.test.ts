@@ -202,8 +202,8 @@ describe('importing and exporting', () => {
       skipped: [{ path: 'mine.txt', reason: 'it is not in the appliance; left as it is' }],
     });
     await rm(join(target, 'mine.txt'));
-    expect(Object.keys(await describeTree(target)).sort()).toEqual(
-      Object.keys(await describeTree(source)).sort(),
+    expect(Object.keys((await describeTree(target)).facts).sort()).toEqual(
+      Object.keys((await describeTree(source)).facts).sort(),
     );
     expect(await readFile(join(target, 'text.txt'), 'utf8')).toBe('changed\n');
   });
