@@ -1,18 +1,14 @@
 /** Restoring the files of a snapshot into a directory of this machine, asked for at the console. */
 import { recordAudit, systemActor, type Actor } from '../audit/index.ts';
-import { openRepositoryWriteKeys } from '../keys/index.ts';
 import type { Clock } from '../lib/clock.ts';
 import { writeTransaction, type Database } from '../lib/db.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import type { Run } from '../lib/run-schema.ts';
 import { enqueueRun, getRun, type RunContext, type RunOutcome } from '../lib/runs.ts';
 import type { WorkspaceDeps } from '../workspaces/index.ts';
-import { targetConfigOf } from './manage-targets.ts';
-import { openChunkReader } from './pipeline/chunk-reader.ts';
 import { getSnapshot, getTarget } from './queries.ts';
-import { openRepository } from './repository/open-repository.ts';
 import { restoreTree, type RestoreTreeOptions } from './restore-tree.ts';
-import { cataloguePath, takeTestIdentity, type RepositoryRunDeps } from './target-repository.ts';
+import { withSnapshot, type RepositoryRunDeps } from './target-repository.ts';
 
 export interface DirectoryRestore {
   snapshotId: string;
@@ -58,24 +54,8 @@ export async function runRestoreDirectory(
   run: RunContext,
 ): Promise<RunOutcome> {
   const wanted = run.input as unknown as DirectoryRestore;
-  const target = await getTarget(deps.db, wanted.targetId);
   await run.step('Opening the snapshot');
-  const { repositoryId, trustRoot } = await openRepositoryWriteKeys(deps.keys);
-  const identity = await takeTestIdentity(deps.keys, run.runId);
-  if (identity === undefined) {
-    throw new HoldfastError('wrong_state', 'This appliance keeps no key that opens its backups', {
-      hint: 'Restore with the recovery kit: `holdfast restore --from TARGET --kit FILE`.',
-    });
-  }
-  const repository = await openRepository({
-    target: targetConfigOf(target),
-    keys: { identity, repositoryId, trustRoot },
-    cataloguePath: `${cataloguePath(deps.dataDir, repositoryId)}.restore`,
-  });
-  const { target: place, keys, catalogue } = repository;
-  const reader = await openChunkReader({ target: place.config, generations: keys.generations, catalogue });
-  try {
-    const snapshot = await repository.findSnapshot(wanted.snapshotId);
+  return withSnapshot(deps, run, wanted, async ({ reader, snapshot }) => {
     await run.step('Restoring the files');
     const report = await restoreTree(
       { reader, snapshot, keys: deps.keys, sealer: deps.sealer },
@@ -98,8 +78,5 @@ export async function runRestoreDirectory(
       }),
     );
     return { state: report.problemCount === 0 ? 'succeeded' : 'partial', result: { ...report } };
-  } finally {
-    await reader.close();
-    await repository.close();
-  }
+  });
 }

@@ -5,7 +5,6 @@
 import { mkdir, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { recordAudit, systemActor } from '../audit/index.ts';
-import { openRepositoryWriteKeys } from '../keys/index.ts';
 import { dataPaths } from '../lib/data-folder.ts';
 import { writeTransaction } from '../lib/db.ts';
 import { HoldfastError } from '../lib/errors.ts';
@@ -19,12 +18,9 @@ import {
   type WorkspaceDeps,
 } from '../workspaces/index.ts';
 import type { NodeLine } from './appliance-queries.ts';
-import { targetConfigOf } from './manage-targets.ts';
-import { openChunkReader, type ChunkReader } from './pipeline/chunk-reader.ts';
-import { getTarget } from './queries.ts';
-import { openRepository } from './repository/open-repository.ts';
+import type { ChunkReader } from './pipeline/chunk-reader.ts';
 import { openSnapshotListing, requireSection } from './snapshot-listing.ts';
-import { cataloguePath, takeTestIdentity, type RepositoryRunDeps } from './target-repository.ts';
+import { withSnapshot, type RepositoryRunDeps } from './target-repository.ts';
 import type { SnapshotRecord } from './engine.ts';
 
 export type RestoreFileDeps = RepositoryRunDeps & WorkspaceDeps;
@@ -33,36 +29,14 @@ const FILES_SECTION = 'files';
 
 /** The run of kind `restore-file`; input: snapshotId, targetId, folderId, nodeId. */
 export async function runRestoreFile(deps: RestoreFileDeps, run: RunContext): Promise<RunOutcome> {
-  const { snapshotId, targetId, folderId, nodeId } = run.input as Record<string, string>;
-  const target = await getTarget(deps.db, targetId ?? '');
+  const { snapshotId = '', targetId = '', folderId = '', nodeId } = run.input as Record<string, string>;
   await run.step('Opening the snapshot');
-  const { repositoryId, trustRoot } = await openRepositoryWriteKeys(deps.keys);
-  const identity = await takeTestIdentity(deps.keys, run.runId);
-  if (identity === undefined) {
-    throw new HoldfastError('wrong_state', 'This appliance keeps no key that opens its backups', {
-      hint: 'Restore with the recovery kit: `holdfast restore --from TARGET --kit FILE`.',
-    });
-  }
-  const repository = await openRepository({
-    target: targetConfigOf(target),
-    keys: { identity, repositoryId, trustRoot },
-    cataloguePath: `${cataloguePath(deps.dataDir, repositoryId)}.restore`,
-  });
-  const reader = await openChunkReader({
-    target: repository.target.config,
-    generations: repository.keys.generations,
-    catalogue: repository.catalogue,
-  });
-  try {
-    const snapshot = await repository.findSnapshot(snapshotId ?? '');
-    const nodes = await openSnapshotListing(reader, snapshot).nodes(folderId ?? '');
+  return withSnapshot(deps, run, { targetId, snapshotId }, async ({ reader, snapshot }) => {
+    const nodes = await openSnapshotListing(reader, snapshot).nodes(folderId);
     const node = nodes.find((one) => one.id === nodeId);
     if (node?.file == null) throw new HoldfastError('not_found', 'The snapshot does not have this file');
-    return await bringBack(deps, run, { reader, snapshot, node: { ...node, file: node.file } });
-  } finally {
-    await reader.close();
-    await repository.close();
-  }
+    return bringBack(deps, run, { reader, snapshot, node: { ...node, file: node.file } });
+  });
 }
 
 interface Wanted {

@@ -10,10 +10,12 @@ import type {
   RepositoryGeneration,
   RepositoryReadKeys,
   RepositoryWriteKeys,
+  SnapshotRecord,
   TargetConfig,
 } from './engine.ts';
 import { targetConfigOf } from './manage-targets.ts';
-import type { TargetRow } from './queries.ts';
+import { openChunkReader, type ChunkReader } from './pipeline/chunk-reader.ts';
+import { getTarget, type TargetRow } from './queries.ts';
 import { createRepository } from './repository/create-repository.ts';
 import { openRepository, type Repository } from './repository/open-repository.ts';
 import { openWriter, type RepositoryWriter } from './repository/writer.ts';
@@ -108,6 +110,45 @@ export async function withTargetRepository<T>(
       await writer.release();
     }
   } finally {
+    await repository.close();
+  }
+}
+
+interface SnapshotSource {
+  snapshot: SnapshotRecord;
+  reader: ChunkReader;
+}
+
+/**
+ * Opens one snapshot for reading, beside whatever writes to the repository.
+ *
+ * @throws HoldfastError `wrong_state` when the appliance keeps no key that opens its backups.
+ */
+export async function withSnapshot<T>(
+  deps: RepositoryRunDeps,
+  run: RunContext,
+  wanted: { targetId: string; snapshotId: string },
+  act: (source: SnapshotSource) => Promise<T>,
+): Promise<T> {
+  const target = await getTarget(deps.db, wanted.targetId);
+  const { repositoryId, trustRoot } = await openRepositoryWriteKeys(deps.keys);
+  const identity = await takeTestIdentity(deps.keys, run.runId);
+  if (identity === undefined) {
+    throw new HoldfastError('wrong_state', 'This appliance keeps no key that opens its backups', {
+      hint: 'Restore with the recovery kit: `holdfast restore --from TARGET --kit FILE`.',
+    });
+  }
+  const repository = await openRepository({
+    target: targetConfigOf(target),
+    keys: { identity, repositoryId, trustRoot },
+    cataloguePath: `${cataloguePath(deps.dataDir, repositoryId)}.restore`,
+  });
+  const { target: place, keys, catalogue } = repository;
+  const reader = await openChunkReader({ target: place.config, generations: keys.generations, catalogue });
+  try {
+    return await act({ snapshot: await repository.findSnapshot(wanted.snapshotId), reader });
+  } finally {
+    await reader.close();
     await repository.close();
   }
 }
