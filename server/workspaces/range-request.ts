@@ -15,14 +15,15 @@ interface RangeHeaders {
 
 /**
  * What to answer. A range that is malformed, of several parts, of another unit, or conditional on another content is
- * ignored, as the standard allows: the whole is sent.
+ * ignored, as the standard allows: the whole is sent. Positions may have any number of digits; one beyond the end is beyond
+ * the end.
  */
 export function answerRange(headers: RangeHeaders, etag: string, sizeBytes: number): RangeAnswer {
   if (headers.ifNoneMatch !== undefined && matchesAny(headers.ifNoneMatch, etag)) return { status: 304 };
   const whole: RangeAnswer = { status: 200, range: { start: 0, end: sizeBytes } };
   if (headers.range === undefined) return whole;
   if (headers.ifRange !== undefined && headers.ifRange.trim() !== etag) return whole;
-  const match = /^bytes=\s*(\d{0,15})-(\d{0,15})\s*$/i.exec(headers.range);
+  const match = /^bytes=\s*(\d*)-(\d*)\s*$/i.exec(headers.range);
   if (match === null) return whole;
   const [first, last] = [match[1] ?? '', match[2] ?? ''];
   if (first === '' && last === '') return whole;
