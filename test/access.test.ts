@@ -20,6 +20,7 @@ const CASES: Record<string, Access> = {
   'GET /api/openapi.json': EVERYONE,
   'GET /api/v1/setup': EVERYONE,
   'POST /api/v1/setup/claim': 'setup',
+  'POST /api/v1/setup/claim-code': 'setup',
   'GET /api/v1/session': SIGNED_IN,
   'POST /api/v1/session': EVERYONE,
   'DELETE /api/v1/session': SIGNED_IN,
@@ -165,6 +166,7 @@ describe('without a session', () => {
 
   test('the claim is closed once there is an owner', async () => {
     expect((await callAs(appliance.stranger, 'POST /api/v1/setup/claim')).status).toBe(409);
+    expect((await callAs(appliance.stranger, 'POST /api/v1/setup/claim-code')).status).toBe(409);
   });
 });
 

@@ -122,6 +122,21 @@ export async function claimAppliance(
   return opened;
 }
 
+/**
+ * Tells whether a claim code is right, without using it up; counted and audited as a claim is, so that guessing here gains
+ * nothing.
+ *
+ * @throws HoldfastError as `claimAppliance` does for the code.
+ */
+export async function checkClaimCode(deps: ClaimDeps, typed: string, actor: Actor): Promise<void> {
+  const present = await getAppliance(deps.db);
+  refuseSecondClaim(present);
+  const bucket = throttleBucket('claim', Buffer.from(present.id), actor.address);
+  await countAttempt(deps, bucket);
+  await requireCode(deps, present, typed, actor);
+  await clearAttempts(deps, bucket);
+}
+
 /** As `claimAppliance` for somebody at the console, where the code is shown: set-up by file. */
 export async function claimAtConsole(
   deps: ClaimDeps,

@@ -11,8 +11,8 @@ import {
   sessionCookie,
   type SignInDeps,
 } from '../identity/index.ts';
-import { Id } from '../lib/shapes.ts';
-import { claimAppliance, type ClaimDeps } from './claim.ts';
+import { Id, NoContent } from '../lib/shapes.ts';
+import { checkClaimCode, claimAppliance, type ClaimDeps } from './claim.ts';
 import { checkEverything, readOverview, type OverviewDeps } from './overview.ts';
 import {
   beginRecoveryKit,
@@ -26,6 +26,7 @@ import {
   ApplianceSettingsChange,
   BeginKitReply,
   BeginKitRequest,
+  ClaimCodeRequest,
   ClaimRequest,
   HealthCheck,
   Overview,
@@ -59,6 +60,23 @@ export const applianceRoutes =
         const administrator =
           request.actor.kind === 'console' || person?.role === 'owner' || person?.role === 'admin';
         return readSetupState(deps, { withSteps: administrator });
+      },
+    );
+
+    app.post(
+      '/setup/claim-code',
+      {
+        config: { access: 'setup' },
+        schema: {
+          tags,
+          summary: 'Whether a claim code is right; it is not used up',
+          body: ClaimCodeRequest,
+          response: { 204: NoContent },
+        },
+      },
+      async (request, reply) => {
+        await checkClaimCode(deps, request.body.code, request.actor);
+        return reply.status(204).send(null);
       },
     );
 

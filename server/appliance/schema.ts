@@ -31,8 +31,10 @@ export const SetupState = Type.Object({
 });
 export type SetupState = Static<typeof SetupState>;
 
+const ClaimCode = Type.String({ minLength: 4, maxLength: 64 });
+export const ClaimCodeRequest = Type.Object({ code: ClaimCode });
 export const ClaimRequest = Type.Object({
-  code: Type.String({ minLength: 4, maxLength: 64 }),
+  code: ClaimCode,
   owner: Type.Object({ name: PersonName, email: Email, password: Password }),
 });
 export type ClaimRequest = Static<typeof ClaimRequest>;

@@ -145,6 +145,25 @@ describe('a claim', () => {
     expect((await from('192.0.2.9', appliance.claimCode)).status).toBe(201);
   });
 
+  test('its code can be checked before: that uses nothing up, and guessing there counts as guessing here', async () => {
+    const from = { remoteAddress: '198.51.100.10' };
+    const check = (code: string) =>
+      appliance.stranger.call('POST', '/setup/claim-code', { code }, from).then(({ status }) => status);
+    for (let guess = 0; guess < 4; guess += 1) expect(await check(newClaimCode())).toBe(403);
+    expect(await check(appliance.claimCode.toLowerCase())).toBe(204);
+    expect(await check(appliance.claimCode)).toBe(204);
+    for (let guess = 0; guess < 5; guess += 1) expect(await check(newClaimCode())).toBe(403);
+
+    expect(await check(appliance.claimCode)).toBe(429);
+    const audit = await appliance.console.call<{ items: unknown[] }>(
+      'GET',
+      '/audit?action=appliance.claim.refused',
+    );
+    expect(audit.body.items).toHaveLength(9);
+    expect((await claimWith({})).status).toBe(201);
+    expect(await check(appliance.claimCode)).toBe(409);
+  });
+
   test('that a crash cut off between keyring and database is simply repeated', async () => {
     const hook = Symbol.for('holdfast.crashPoint');
     const globals = globalThis as Record<symbol, unknown>;

@@ -20,6 +20,8 @@ type SettingsChange = Static<typeof ApplianceSettingsChange>;
 export type AuditRows = Static<typeof AuditPage>;
 
 export const getSetup = (): Promise<SetupState> => request('/setup');
+export const checkClaimCode = (code: string): Promise<void> =>
+  request('/setup/claim-code', { method: 'POST', body: { code } });
 export const claim = (body: ClaimRequest): Promise<Session> =>
   request('/setup/claim', { method: 'POST', body });
 
