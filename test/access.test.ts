@@ -37,6 +37,8 @@ const CASES: Record<string, Access> = {
   'GET /api/v1/folders/:id': SIGNED_IN,
   'POST /api/v1/folders': SIGNED_IN,
   'PUT /api/v1/folders/:id/files': SIGNED_IN,
+  'POST /api/v1/folders/:id/paths': SIGNED_IN,
+  'POST /api/v1/folders/:id/batch': SIGNED_IN,
   'GET /api/v1/nodes/:id': SIGNED_IN,
   'PATCH /api/v1/nodes/:id': SIGNED_IN,
   'DELETE /api/v1/nodes/:id': SIGNED_IN,

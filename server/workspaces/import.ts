@@ -128,7 +128,7 @@ async function planEntries(
     } else if (existing !== undefined && isUnchanged(existing, entry)) {
       tally.report.unchanged += 1;
     } else {
-      planned.files.push({ ...common, folderId: folder.folderId });
+      planned.files.push({ ...common, name: entry.name, folderId: folder.folderId });
     }
   });
   return planned;

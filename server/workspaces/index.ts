@@ -13,5 +13,6 @@ export { listLiveVersions } from './queries.ts';
 export { workspaceRoutes } from './routes.ts';
 export { insertWorkspace, prepareWorkspace } from './service.ts';
 export { prepareWorkspaces } from './start.ts';
+export { syncTree } from './sync-file-system.ts';
 export type { SkippedItem, TransferProgress, TransferReport } from './transfer-report.ts';
 export { addFile } from './upload-file.ts';

@@ -16,6 +16,7 @@ import {
   insertNames,
   isNameIndexWhole,
   listNodesByName,
+  listNodesByPlace,
   listNodesForIndex,
   startNameIndex,
   type NodeRow,
@@ -75,6 +76,34 @@ export async function nameHashes(
     keyId,
     names.map((value) => ({ context, value })),
   );
+}
+
+/** A name in a folder, with its index value and the node that has it. */
+export interface TakenPlace {
+  hash: Buffer;
+  node: NodeRow | undefined;
+}
+
+/** For many names in many folders of one workspace at once, in order. */
+export async function findNodesByPlace(
+  deps: IndexDeps,
+  workspaceId: string,
+  places: readonly { folderId: string; name: string }[],
+): Promise<TakenPlace[]> {
+  await ensureNameIndex(deps);
+  const keyId = await nameKeyId(deps, workspaceId);
+  const hashes = await deps.sealer.blindIndexes(
+    keyId,
+    places.map(({ folderId, name }) => ({ context: nameIndexContext(folderId), value: name })),
+  );
+  const asked = places.map(({ folderId }, index) => ({
+    parentId: folderId,
+    hash: hashes[index] ?? Buffer.alloc(0),
+  }));
+  const found = asked.length === 0 ? [] : await listNodesByPlace(deps.db, asked);
+  const keyOf = (parentId: string | null, hash: Buffer) => `${parentId} ${hash.toString('hex')}`;
+  const nodes = new Map(found.map((node) => [keyOf(node.parent_id, node.name_hash), node]));
+  return asked.map(({ parentId, hash }) => ({ hash, node: nodes.get(keyOf(parentId, hash)) }));
 }
 
 /** The node of that name in a folder. */

@@ -9,7 +9,7 @@ import type { WorkspaceDeps } from './deps.ts';
 const MAX_NAME_BYTES = 255;
 
 /** Why a name cannot be one part of a path, or undefined when it can. */
-function nameProblem(name: string): string | undefined {
+export function nameProblem(name: string): string | undefined {
   if (name === '') return 'it is empty';
   if (name === '.' || name === '..') return 'it means this folder or the one above';
   if (name.includes('/')) return 'it holds a slash';

@@ -251,6 +251,39 @@ export async function listNodesByName(
     .execute();
 }
 
+/** As `listNodesByName`, for many folders at once: a node counts when its name is among those of its own folder. */
+export async function listNodesByPlace(
+  db: Database,
+  places: readonly { parentId: string; hash: Buffer }[],
+): Promise<(NodeRow & { name_hash: Buffer })[]> {
+  const parentIds = places.map(({ parentId }) => parentId);
+  const hashes = places.map(({ hash }) => hash);
+  return selectNodes(db)
+    .innerJoin('node_name_index', 'node_name_index.node_id', 'nodes.id')
+    .select('node_name_index.name_hash')
+    .where(
+      sql<boolean>`(node_name_index.parent_id, node_name_index.name_hash) in (
+        select * from unnest(${parentIds}::uuid[], ${hashes}::bytea[]))`,
+    )
+    .execute();
+}
+
+/** Ids among the given that are folders of a workspace. */
+export async function listFolderIds(
+  db: Database,
+  workspaceId: string,
+  ids: readonly string[],
+): Promise<string[]> {
+  const rows = await db
+    .selectFrom('nodes')
+    .select('id')
+    .where('workspace_id', '=', workspaceId)
+    .where('kind', '=', 'folder')
+    .where(sql<boolean>`id = any(${ids}::uuid[])`)
+    .execute();
+  return rows.map((row) => row.id);
+}
+
 export async function isNameIndexWhole(db: Database): Promise<boolean> {
   const row = await db
     .selectFrom('node_name_index')

@@ -5,14 +5,18 @@ import { Type } from 'typebox';
 import { ANY_ROLE } from '../identity/index.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import { ErrorReply, Id, NoContent } from '../lib/shapes.ts';
+import { createFolders } from './create-folders.ts';
 import type { WorkspaceDeps } from './deps.ts';
 import { findDownload, openDownload } from './download-file.ts';
 import { listFolder } from './list-folder.ts';
 import { openPreview, PREVIEW_HEADERS } from './preview.ts';
 import { answerRange, contentDisposition } from './range-request.ts';
 import {
+  BatchReply,
   ChangeNodeRequest,
   CreateFolderRequest,
+  CreateFoldersReply,
+  CreateFoldersRequest,
   FolderPage,
   FolderQuery,
   Node,
@@ -20,6 +24,7 @@ import {
   Workspace,
 } from './schema.ts';
 import { changeNode, createFolder, deleteNode, getNode, listWorkspaces } from './service.ts';
+import { uploadBatch } from './upload-batch.ts';
 import { uploadFile } from './upload-file.ts';
 
 /** A connection on which nothing moves for this long is cut: an upload that stalls, a reader that stopped reading. */
@@ -32,6 +37,9 @@ const ById = Type.Object({ id: Id });
 const config = { access: ANY_ROLE };
 const tags = ['files'];
 const Bytes = { content: { 'application/octet-stream': { schema: Type.String({ format: 'binary' }) } } };
+
+const BATCH_DESCRIPTION =
+  'Content-Type is application/octet-stream. The body: the length of the head (four bytes, big-endian); the head, JSON: `{"onConflict":"refuse"|"replace"|"rename","files":[{"folderId","name","sizeBytes","mtime"}]}`; then the contents in that order. At most 500 files of 1 MiB each, 16 MiB in all. Answers for each file what became of it.';
 
 /** Files and folders of the workspaces a person is a member of. */
 export function workspaceRoutes(deps: WorkspaceDeps): FastifyPluginAsyncTypebox {
@@ -103,6 +111,43 @@ export function workspaceRoutes(deps: WorkspaceDeps): FastifyPluginAsyncTypebox 
           const node = await uploadFile(deps, upload, bodyOf(request), request.person, request.actor);
           reply.status(201);
           return node;
+        } catch (error) {
+          stopReceiving(request);
+          throw error;
+        }
+      },
+    );
+    app.post(
+      '/folders/:id/paths',
+      {
+        config,
+        schema: {
+          tags,
+          summary: 'Make the folders of a tree, unless they are there',
+          description: 'Answers for each path its folder, or why there can be none. Can be repeated.',
+          params: ById,
+          body: CreateFoldersRequest,
+          response: { 200: CreateFoldersReply },
+        },
+      },
+      (request) => createFolders(deps, request.params.id, request.body.paths, request.person, request.actor),
+    );
+    app.post(
+      '/folders/:id/batch',
+      {
+        config,
+        schema: {
+          tags,
+          summary: 'Upload many small files at once',
+          description: BATCH_DESCRIPTION,
+          params: ById,
+          response: { 200: BatchReply, 413: ErrorReply, 507: ErrorReply },
+        },
+      },
+      async (request) => {
+        cutWhenStalled(request);
+        try {
+          return await uploadBatch(deps, request.params.id, bodyOf(request), request.person, request.actor);
         } catch (error) {
           stopReceiving(request);
           throw error;

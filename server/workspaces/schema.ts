@@ -80,6 +80,53 @@ export const UploadQuery = Type.Object({
 });
 export type UploadQuery = Static<typeof UploadQuery>;
 
+/** Parts joined by slashes, relative to a folder. */
+const FolderPath = Type.String({ minLength: 1, maxLength: 32_768 });
+
+/** Body of `POST /api/v1/folders/:id/paths`. */
+export const CreateFoldersRequest = Type.Object({
+  paths: Type.Array(FolderPath, { minItems: 1, maxItems: 500 }),
+});
+/** For each path in order: the folder there, or why there can be none. */
+export const CreateFoldersReply = Type.Object({
+  items: Type.Array(Type.Union([Type.Object({ folderId: Id }), Type.Object({ reason: Type.String() })])),
+});
+export type CreateFoldersReply = Static<typeof CreateFoldersReply>;
+
+/** The head of a batch: what its contents are, which follow in this order. */
+export const BatchHead = Type.Object({
+  onConflict: UploadQuery.properties.onConflict,
+  files: Type.Array(
+    Type.Object({
+      folderId: Id,
+      /** Checked one by one: one that cannot be used is answered for, and the others go on. */
+      name: Type.String({ maxLength: 1_000 }),
+      sizeBytes: Type.Integer({ minimum: 0, maximum: 1024 * 1024 }),
+      /** Nanoseconds since the epoch. */
+      mtime: BigDecimal,
+    }),
+    { minItems: 1, maxItems: 500 },
+  ),
+});
+export type BatchHead = Static<typeof BatchHead>;
+
+export const BatchOutcome = Type.Union([
+  Type.Literal('stored'),
+  Type.Literal('replaced'),
+  /** A file of this name, size and time is there already. */
+  Type.Literal('unchanged'),
+  /** Another file of this name is there, and the batch said to refuse. */
+  Type.Literal('conflict'),
+  Type.Literal('refused'),
+]);
+export type BatchOutcome = Static<typeof BatchOutcome>;
+
+/** What became of each file of a batch, in order. */
+export const BatchReply = Type.Object({
+  items: Type.Array(Type.Object({ outcome: BatchOutcome, reason: Type.Optional(Type.String()) })),
+});
+export type BatchReply = Static<typeof BatchReply>;
+
 const ServerPath = Type.String({ minLength: 1, maxLength: 4096, pattern: '^/' });
 
 /** Body of `POST /api/v1/console/import`. Without a folder: the root of the only workspace. */

@@ -28,7 +28,7 @@ import {
 import type { Node, Workspace, WorkspaceRole } from './schema.ts';
 
 /** Folders within folders, at most. */
-const MAX_DEPTH = 256;
+export const MAX_DEPTH = 256;
 const FOREIGN_KEY_VIOLATION = '23503';
 const DEADLOCK = '40P01';
 

@@ -259,8 +259,12 @@ function versionRow(plan: UploadPlan, content: ReceivedContent, now: Date, maker
   };
 }
 
-/** @throws conflict when as many numbers as are tried are taken */
-async function findFreeName(deps: WorkspaceDeps, folder: NodeRow, name: string): Promise<string> {
+/** The name, or the first numbered form of it that is free. @throws conflict when as many numbers as are tried are taken */
+export async function findFreeName(
+  deps: WorkspaceDeps,
+  folder: Pick<NodeRow, 'id' | 'workspace_id'>,
+  name: string,
+): Promise<string> {
   const candidates = [name, ...Array.from({ length: MAX_NUMBERED }, (_, n) => numberedName(name, n + 2))];
   const hashes = await nameHashes(deps, folder.workspace_id, folder.id, candidates);
   const taken = await listNodesByName(deps.db, folder.id, hashes);
