@@ -1,15 +1,18 @@
 /**
  * `npm run bench`: Holdfast's engine beside restic and the tar, zstd and age pipe, on the same data in the same minutes.
  *
- *   --size small|full|tenfold   data: 140 MiB, 1.4 GiB (default), 14 GiB
+ *   --size small|appliance|full|tenfold   data: 140 MiB, 1 GiB, 1.4 GiB (default), 14 GiB
  *   --rounds N                  each round in the other order; the best of each is compared (default 2)
  *   --folder DIR                where to work (default: a new folder below the system's temporary one)
+ *   --appliance                 a whole appliance instead: time and memory of all its processes, idle and at work;
+ *                               no peer, and every round is shown
  *   --json                      one JSON list of { work, peer, holdfast, peerValue, unit, ratio, aim, met } on standard output
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { describeFigures, measureAppliance } from './bench/appliance.ts';
 import {
   createHoldfast,
   createPipe,
@@ -60,6 +63,7 @@ const { values: options } = parseArgs({
     rounds: { type: 'string', default: '2' },
     folder: { type: 'string' },
     seed: { type: 'string', default: 'holdfast' },
+    appliance: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
   },
 });
@@ -75,12 +79,41 @@ if (size === undefined || !Number.isInteger(rounds) || rounds < 1) {
 const say = (text: string): void => void process.stderr.write(`${text}\n`);
 const folder = options.folder ?? mkdtempSync(join(tmpdir(), 'holdfast-bench-'));
 try {
-  const results = await runAll(folder, size);
-  const lines = compare(results);
-  if (options.json) process.stdout.write(`${JSON.stringify(lines, undefined, 2)}\n`);
-  else print(results, lines);
+  if (options.appliance) await runAppliance(folder, size);
+  else {
+    const results = await runAll(folder, size);
+    const lines = compare(results);
+    if (options.json) process.stdout.write(`${JSON.stringify(lines, undefined, 2)}\n`);
+    else print(results, lines);
+  }
 } finally {
   rmSync(folder, { recursive: true, force: true });
+}
+
+async function runAppliance(top: string, corpusSize: CorpusSize): Promise<void> {
+  for (let round = 1; round <= rounds; round++) {
+    const place = mkdtempSync(join(top, 'appliance-'));
+    const figures = await measureAppliance({
+      folder: place,
+      size: corpusSize,
+      seed: options.seed,
+      idleSeconds: 10,
+    });
+    rmSync(place, { recursive: true, force: true });
+    const phases = [...figures].map(
+      ([
+        phase,
+        {
+          seconds,
+          memory: { all, roles, atPeak },
+        },
+      ]) => ({
+        ...{ phase, seconds, all, roles: Object.fromEntries(roles), atPeak: Object.fromEntries(atPeak) },
+      }),
+    );
+    if (options.json) process.stdout.write(`${JSON.stringify(phases)}\n`);
+    else process.stdout.write(`${describeFigures(figures)}\n`);
+  }
 }
 
 interface Best {

@@ -8,7 +8,10 @@ import { dirname, join } from 'node:path';
 
 export interface CorpusSize {
   smallFiles: number;
+  /** Of one large file. */
   largeBytes: number;
+  /** Default 1. */
+  largeFiles?: number;
   /** Of the small files together, approximately. */
   smallBytes: number;
 }
@@ -16,6 +19,8 @@ export interface CorpusSize {
 const MIB = 1024 * 1024;
 export const CORPUS_SIZES: Record<string, CorpusSize> = {
   small: { smallFiles: 2000, largeBytes: 100 * MIB, smallBytes: 40 * MIB },
+  /** For a whole appliance: what people have, several large files rather than one. */
+  appliance: { smallFiles: 20_000, largeBytes: 150 * MIB, largeFiles: 4, smallBytes: 400 * MIB },
   full: { smallFiles: 20_000, largeBytes: 1024 * MIB, smallBytes: 400 * MIB },
   tenfold: { smallFiles: 200_000, largeBytes: 10 * 1024 * MIB, smallBytes: 4000 * MIB },
 };
@@ -95,6 +100,9 @@ export function makeCorpus(root: string, size: CorpusSize, seed: string): number
     total += length;
   }
   total += makeLarge(join(root, 'large.bin'), size.largeBytes, random, words);
+  for (let number = 2; number <= (size.largeFiles ?? 1); number++) {
+    total += makeLarge(join(root, `large-${number}.bin`), size.largeBytes, random, words);
+  }
   settleTimes(root, size.smallFiles);
   return total;
 }
