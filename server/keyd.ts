@@ -10,6 +10,7 @@ import { systemClock } from './lib/clock.ts';
 import { dataPaths } from './lib/data-folder.ts';
 import { HoldfastError, messageOf } from './lib/errors.ts';
 import { createLog } from './lib/log.ts';
+import { giveMemoryBackSoon } from './lib/process-memory.ts';
 import {
   openKeyringFile,
   readCredentials,
@@ -66,6 +67,7 @@ async function serveKeyring(): Promise<void> {
   // A supervisor that is gone cannot start us again with the credentials of its successor.
   process.once('disconnect', () => void stop());
   say({ ready: true, keys: file.keyring().keys.size });
+  giveMemoryBackSoon();
 }
 
 async function serveScratch(directory: string): Promise<void> {

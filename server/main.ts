@@ -17,6 +17,7 @@ import { dataPaths } from './lib/data-folder.ts';
 import { appAddress } from './lib/database-setup.ts';
 import { openDatabase } from './lib/db.ts';
 import { createLog } from './lib/log.ts';
+import { giveMemoryBackSoon } from './lib/process-memory.ts';
 import { listenForRuns } from './lib/run-listener.ts';
 import { shortPath } from './lib/sockets.ts';
 import { isSystemError } from './lib/errors.ts';
@@ -44,6 +45,7 @@ const redirect = await startRedirect(config.redirectPort, port);
 const scheduler = startScheduler(deps);
 
 keepCompiled();
+giveMemoryBackSoon();
 process.send?.({
   ready: true,
   port,

@@ -12,6 +12,7 @@ import { dataPaths, openDataFolder, sweepScratch } from './lib/data-folder.ts';
 import { prepareDatabase, startDatabase } from './lib/database-setup.ts';
 import { createLog, type Logger } from './lib/log.ts';
 import type { PostgresServer } from './lib/postgres/index.ts';
+import { giveMemoryBackSoon, SMALL_HEAP } from './lib/process-memory.ts';
 import { SOFTWARE_VERSION } from './lib/version.ts';
 
 /** What a started appliance tells whoever started it. */
@@ -50,6 +51,7 @@ export async function superviseAppliance(config: Config, options: SuperviseOptio
     const ready = await Promise.race([startServer(config, log, running), stopAsked]);
     if (typeof ready === 'object') {
       log.info({ url: ready.url, version: SOFTWARE_VERSION }, 'Holdfast is ready');
+      giveMemoryBackSoon();
       options.onStarted?.({ ...ready, startedInMs: Math.round(systemClock.monotonicMs() - startedAt) });
       await Promise.race([stopAsked, keepDatabase(config, log, running)]);
     }
@@ -100,7 +102,7 @@ function processOptions(entry: string, config: Config, log: Logger, stopTimeoutM
   return {
     name: entry === 'main' ? 'server' : entry,
     command: process.execPath,
-    args: [join(import.meta.dirname, `${entry}.ts`)],
+    args: [...SMALL_HEAP, join(import.meta.dirname, `${entry}.ts`)],
     env: () =>
       childEnvironment({
         HOLDFAST_DATA: config.dataDir,

@@ -11,6 +11,7 @@ import { dataPaths, sweepScratch } from './lib/data-folder.ts';
 import { appAddress } from './lib/database-setup.ts';
 import { openDatabase } from './lib/db.ts';
 import { createLog } from './lib/log.ts';
+import { giveMemoryBackSoon } from './lib/process-memory.ts';
 import { listenForRuns } from './lib/run-listener.ts';
 import { failInterruptedRuns, finishRun, takeQueuedRun } from './lib/runs.ts';
 import { endOf, startProcess, type ChildProcess } from './lib/spawn.ts';
@@ -45,6 +46,7 @@ const timer = setInterval(look, LOOK_EVERY_MS);
 look();
 keepCompiled();
 process.send?.({ ready: true });
+giveMemoryBackSoon();
 
 for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => void stop());
 process.once('disconnect', () => void stop());

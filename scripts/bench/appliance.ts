@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { openControl, type ControlClient } from '../../server/cli/control-client.ts';
 import { chooseSnapshot } from '../../server/cli/kit-test.ts';
 import { generateAgeIdentity } from '../../server/keys/index.ts';
+import { COMPILE_CACHE_DIR } from '../../server/lib/compile-cache.ts';
 import type { Run } from '../../server/lib/run-schema.ts';
 import { endOf, startProcess, type ChildProcess } from '../../server/lib/spawn.ts';
 import { makeCorpus, type CorpusSize } from './corpus.ts';
@@ -103,16 +104,24 @@ function pause(seconds: number): Promise<void> {
 
 function environment(dataDir: string): Record<string, string> {
   const { PATH = '', HOME = '' } = process.env;
-  return { PATH, HOME, HOLDFAST_DATA: dataDir, HOLDFAST_HOST: '127.0.0.1', HOLDFAST_PORT: '0' };
+  return {
+    ...{ PATH, HOME, HOLDFAST_DATA: dataDir, HOLDFAST_HOST: '127.0.0.1', HOLDFAST_PORT: '0' },
+    ...{ MALLOC_ARENA_MAX: '2', NODE_COMPILE_CACHE: COMPILE_CACHE_DIR },
+  };
 }
 
 /** Starts it and waits until it says that it is ready. */
 async function serve(node: string, dataDir: string): Promise<{ child: ChildProcess; seconds: number }> {
   const startedAt = performance.now();
-  const child = startProcess(node, [join(ROOT, 'server/cli/holdfast.ts'), 'serve'], {
-    env: environment(dataDir),
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
+  // As `scripts/holdfast` does.
+  const child = startProcess(
+    node,
+    ['--max-semi-space-size=2', join(ROOT, 'server/cli/holdfast.ts'), 'serve'],
+    {
+      env: environment(dataDir),
+      stdio: ['ignore', 'pipe', 'pipe'],
+    },
+  );
   const output = { text: '' };
   const ready = Promise.withResolvers<undefined>();
   const timer = setTimeout(() => ready.reject(new Error(`not ready in time:\n${output.text}`)), READY_MS);

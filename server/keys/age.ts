@@ -5,14 +5,7 @@
  * would only be as strong as the weaker). A header is accepted only with its MAC checked.
  * age does not sign: whoever knows the public recipient can make such a file. Authenticity is signed-object's work.
  */
-import {
-  Decrypter,
-  Encrypter,
-  generateX25519Identity,
-  identityToRecipient,
-  type Recipient,
-  type Stanza,
-} from 'age-encryption';
+import type { Decrypter, Encrypter, Recipient, Stanza } from 'age-encryption';
 import { HoldfastError, messageOf } from '../lib/errors.ts';
 import {
   createStreamDecryptor,
@@ -21,6 +14,9 @@ import {
   STREAM_NONCE_BYTES,
   STREAM_TAG_BYTES,
 } from './age-stream.ts';
+
+/** Loaded when it is first needed: it is 6 MiB, and most processes and threads never need it. */
+const loadAge = () => import('age-encryption');
 
 /** Longest header that is looked at. A header of a hundred recipients has under 12 KiB. */
 export const AGE_HEADER_LIMIT_BYTES = 64 * 1024;
@@ -44,12 +40,14 @@ export interface OpenedAgeHeader {
 
 /** A new X25519 age key pair: `AGE-SECRET-KEY-1…` and its `age1…`. */
 export async function generateAgeIdentity(): Promise<{ identity: string; recipient: string }> {
+  const { generateX25519Identity, identityToRecipient } = await loadAge();
   const identity = await generateX25519Identity();
   return { identity, recipient: await identityToRecipient(identity) };
 }
 
 /** The `age1…` of an identity. @throws invalid_input when it is not one. */
 export async function ageRecipientOf(identity: string): Promise<string> {
+  const { identityToRecipient } = await loadAge();
   try {
     return await identityToRecipient(identity);
   } catch (cause) {
@@ -64,8 +62,8 @@ function isPostQuantum(recipient: string): boolean {
   return recipient.startsWith('age1pq1') || recipient.startsWith('age1tagpq1');
 }
 
-/** @throws invalid_input for none, for something that is not a recipient, and for a mix of post-quantum and classic ones. */
-export function checkAgeRecipients(recipients: readonly string[]): void {
+/** @throws invalid_input for none, and for a mix of post-quantum and classic ones. */
+function checkAgeRecipients(recipients: readonly string[]): void {
   if (recipients.length === 0) {
     throw new HoldfastError('invalid_input', 'Refusing to encrypt to no recipient: nobody could open it');
   }
@@ -75,8 +73,6 @@ export function checkAgeRecipients(recipients: readonly string[]): void {
       hint: 'Use age1pq1… recipients only, or age1… recipients only.',
     });
   }
-  const encrypter = new Encrypter();
-  for (const recipient of recipients) addRecipient(encrypter, recipient);
 }
 
 function addRecipient(encrypter: Encrypter, recipient: string): void {
@@ -93,10 +89,11 @@ function addRecipient(encrypter: Encrypter, recipient: string): void {
 /**
  * A fresh file key, wrapped for every recipient.
  *
- * @throws invalid_input as `checkAgeRecipients`.
+ * @throws invalid_input for no recipient, for something that is none, and for a mix of post-quantum and classic ones.
  */
 export async function makeAgeHeader(recipients: readonly string[]): Promise<AgeHeader> {
   checkAgeRecipients(recipients);
+  const age = await loadAge();
   let kept: Buffer | undefined;
   // The library does not hand out the file key; a recipient that adds no stanza is told it.
   const keeper: Recipient = {
@@ -105,7 +102,7 @@ export async function makeAgeHeader(recipients: readonly string[]): Promise<AgeH
       return [];
     },
   };
-  const encrypter = new Encrypter();
+  const encrypter = new age.Encrypter();
   for (const recipient of recipients) addRecipient(encrypter, recipient);
   encrypter.addRecipient(keeper);
   const empty = Buffer.from(await encrypter.encrypt(new Uint8Array(0)));
@@ -122,8 +119,9 @@ export function findAgeHeaderLength(data: Uint8Array): number | undefined {
   return end < 0 ? undefined : end + 1;
 }
 
-function decrypterOf(identities: readonly AgeIdentity[]): Decrypter {
-  const decrypter = new Decrypter();
+async function decrypterOf(identities: readonly AgeIdentity[]): Promise<Decrypter> {
+  const age = await loadAge();
+  const decrypter = new age.Decrypter();
   for (const identity of identities) {
     try {
       if (typeof identity === 'string') decrypter.addIdentity(identity);
@@ -152,7 +150,7 @@ export async function openAgeHeader(
   if (headerLength === undefined) {
     throw new HoldfastError('integrity_failure', 'This is not an age file, or its header is cut short');
   }
-  const decrypter = decrypterOf(identities);
+  const decrypter = await decrypterOf(identities);
   try {
     const fileKey = await decrypter.decryptHeader(data.subarray(0, headerLength));
     return { fileKey: Buffer.from(fileKey), headerLength };

@@ -5,13 +5,15 @@
  * The answer is a hash, and only of a text made for this purpose and this kit, so that a hostile page cannot use the holder to
  * decrypt anything else.
  */
-import { Decrypter, Encrypter } from 'age-encryption';
 import { HoldfastError } from '../lib/errors.ts';
 import { isKitRecipient } from './recovery-kit.ts';
 
 const PURPOSE = 'holdfast/kit-challenge/1';
 /** A challenge to one recipient is under 3 KiB, also for a post-quantum one. */
 const MAX_CHALLENGE_CHARACTERS = 16 * 1024;
+
+/** Large, and rarely needed. */
+const loadAge = () => import('age-encryption');
 
 export interface KitChallenge {
   /** Base64 of an age file. */
@@ -29,6 +31,7 @@ export async function createKitChallenge(kitId: string, recipient: string): Prom
   }
   const nonce = crypto.getRandomValues(new Uint8Array(32));
   const text = new TextEncoder().encode(`${PURPOSE}\n${kitId}\n${toBase64(nonce)}\n`);
+  const { Encrypter } = await loadAge();
   const encrypter = new Encrypter();
   try {
     encrypter.addRecipient(recipient);
@@ -62,6 +65,7 @@ async function openChallenge(identity: string, challenge: string): Promise<Uint8
   if (challenge.length > MAX_CHALLENGE_CHARACTERS) {
     throw new HoldfastError('too_large', 'This is too long to be a challenge for a recovery kit');
   }
+  const { Decrypter } = await loadAge();
   const decrypter = new Decrypter();
   try {
     decrypter.addIdentity(identity);

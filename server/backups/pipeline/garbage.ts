@@ -3,15 +3,11 @@
  * their weight and lets up to 64 MiB of them pile up in each thread, then collects everything, which is slow. A small
  * collection of the young generation every few MiB frees them at once and costs less than half a millisecond.
  */
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
+import { collectYoung } from '../../lib/process-memory.ts';
 
 /** Dead bytes that may pile up. */
 const MOST_BYTES = 4 * 1024 * 1024;
 
-type Collect = (options: { type: 'minor' }) => void;
-
-let collect: Collect | undefined;
 let piled = 0;
 
 /** Says that so many bytes were allocated in buffers that are dead by now, or soon. */
@@ -19,12 +15,5 @@ export function noteGarbage(bytes: number): void {
   piled += bytes;
   if (piled < MOST_BYTES) return;
   piled = 0;
-  collect ??= findCollect();
-  collect({ type: 'minor' });
-}
-
-function findCollect(): Collect {
-  setFlagsFromString('--expose-gc');
-  const found: unknown = runInNewContext('typeof gc === "function" ? gc : undefined');
-  return typeof found === 'function' ? (found as Collect) : () => undefined;
+  collectYoung();
 }
