@@ -18,6 +18,9 @@ export const MODULES = [
   'appliance',
 ] as const;
 
+/** Parts of a module that programs of their own load without the rest of it. */
+const FRONT_DOORS_OF_PROGRAMS = ['server/appliance/host/index.ts'];
+
 export interface SourceFile {
   /** From the top of the project, with forward slashes. */
   path: string;
@@ -71,7 +74,8 @@ function checkImports({ path, text }: SourceFile): string[] {
     if (!above && (from === 'lib' || from === 'migrations' || toIndex > fromIndex)) {
       found.push(`${from} may not import ${to}`);
     }
-    if (resolved[2] !== 'index.ts') found.push(`imports ${to} past its front door: ${target}`);
+    const door = above && FRONT_DOORS_OF_PROGRAMS.includes(resolved.join('/'));
+    if (resolved[2] !== 'index.ts' && !door) found.push(`imports ${to} past its front door: ${target}`);
   }
   return found;
 }
