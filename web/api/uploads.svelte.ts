@@ -2,8 +2,9 @@
  * Files on their way to the appliance: a few at once, each with its progress, and each can be cancelled or tried again. They go on
  * while the person looks at other pages; leaving the site is warned about.
  */
-import { CHANGE_HEADERS, errorOf, offlineError, queryText, type ApiError } from './client.ts';
+import { asApiError, queryText, type ApiError } from './client.ts';
 import { uploadUrl } from './files.ts';
+import { mtimeOf, sendBytes } from './send-bytes.ts';
 import { createRateMeter } from '../lib/rate.ts';
 
 const AT_ONCE = 3;
@@ -25,7 +26,7 @@ export interface Upload {
 interface Work {
   file: File;
   onConflict: 'refuse' | 'replace' | 'rename';
-  request: XMLHttpRequest | undefined;
+  stop: AbortController | undefined;
 }
 
 let list = $state<Upload[]>([]);
@@ -44,7 +45,7 @@ export const uploads = {
   add(folderId: string, files: Iterable<File>): void {
     for (const file of files) {
       const id = next++;
-      work[id] = { file, onConflict: 'refuse', request: undefined };
+      work[id] = { file, onConflict: 'refuse', stop: undefined };
       list.push({
         id,
         folderId,
@@ -63,7 +64,7 @@ export const uploads = {
     const upload = find(id);
     if (!upload) return;
     upload.state = 'cancelled';
-    work[id]?.request?.abort();
+    work[id]?.stop?.abort();
     pump();
   },
   retry(id: number, onConflict: Work['onConflict'] = 'refuse'): void {
@@ -93,6 +94,11 @@ export function onUploaded(listener: (folderId: string) => void): void {
   });
 }
 
+/** Tells whoever shows the folder that something arrived in it. */
+export function announceArrival(folderId: string): void {
+  for (const listener of listeners) listener(folderId);
+}
+
 function isOpen(upload: Upload): boolean {
   return upload.state === 'running' || upload.state === 'waiting';
 }
@@ -112,33 +118,27 @@ function pump(): void {
 function send(upload: Upload): void {
   const task = work[upload.id];
   if (!task) return;
-  const request = new XMLHttpRequest();
-  task.request = request;
+  const stop = new AbortController();
+  task.stop = stop;
   upload.state = 'running';
   const meter = createRateMeter();
-  request.upload.onprogress = (event) => {
-    upload.sentBytes = event.loaded;
-    const rate = meter(event.loaded, upload.sizeBytes, performance.now());
-    upload.bytesPerSecond = rate.bytesPerSecond;
-    upload.leftMs = rate.leftMs;
-  };
-  request.onload = () => {
-    ended(
-      upload,
-      request.status >= 200 && request.status < 300
-        ? undefined
-        : errorOf(request.status, request.responseText),
-    );
-  };
-  request.onerror = () => {
-    ended(upload, offlineError());
-  };
-  const mtime = (BigInt(Math.max(0, task.file.lastModified)) * 1_000_000n).toString();
-  const query = queryText({ name: upload.name, mtime, onConflict: task.onConflict });
-  request.open('PUT', uploadUrl(upload.folderId) + query);
-  request.setRequestHeader('content-type', 'application/octet-stream');
-  for (const [name, value] of Object.entries(CHANGE_HEADERS)) request.setRequestHeader(name, value);
-  request.send(task.file);
+  const query = queryText({ name: upload.name, mtime: mtimeOf(task.file), onConflict: task.onConflict });
+  sendBytes('PUT', uploadUrl(upload.folderId) + query, task.file, {
+    signal: stop.signal,
+    onSent(bytes) {
+      upload.sentBytes = bytes;
+      const rate = meter(bytes, upload.sizeBytes, performance.now());
+      upload.bytesPerSecond = rate.bytesPerSecond;
+      upload.leftMs = rate.leftMs;
+    },
+  }).then(
+    () => {
+      ended(upload, undefined);
+    },
+    (error: unknown) => {
+      ended(upload, asApiError(error));
+    },
+  );
 }
 
 function ended(upload: Upload, error: ApiError | undefined): void {
@@ -148,7 +148,7 @@ function ended(upload: Upload, error: ApiError | undefined): void {
   if (error === undefined) {
     upload.sentBytes = upload.sizeBytes;
     work[upload.id] = undefined;
-    for (const listener of listeners) listener(upload.folderId);
+    announceArrival(upload.folderId);
   }
   pump();
 }
