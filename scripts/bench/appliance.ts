@@ -103,10 +103,10 @@ function pause(seconds: number): Promise<void> {
 }
 
 function environment(dataDir: string): Record<string, string> {
-  const { PATH = '', HOME = '' } = process.env;
+  const { PATH = '', HOME = '', NODE_OPTIONS = '' } = process.env;
   return {
     ...{ PATH, HOME, HOLDFAST_DATA: dataDir, HOLDFAST_HOST: '127.0.0.1', HOLDFAST_PORT: '0' },
-    ...{ MALLOC_ARENA_MAX: '2', NODE_COMPILE_CACHE: COMPILE_CACHE_DIR },
+    ...{ NODE_OPTIONS, MALLOC_ARENA_MAX: '2', NODE_COMPILE_CACHE: COMPILE_CACHE_DIR },
   };
 }
 

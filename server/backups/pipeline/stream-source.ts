@@ -7,12 +7,13 @@ import type { FileEntry, SourceProblem, SourceSection } from '../engine.ts';
 import { CHUNK_ID_BYTES, fileHashOf, MAX_CHUNK_BYTES, MAX_INLINE_CHUNKS } from './chunk.ts';
 import { cutChunkLists } from './chunk-source.ts';
 import { encodeEntry, pathOf } from './file-entry.ts';
+import { noteGarbage } from './garbage.ts';
 import type { ByteString } from './path-bytes.ts';
 import { createProblemList } from './problem-list.ts';
 import type { WriterCore } from './chunk-writer.ts';
 
 /** Bytes handed to a thread at once, more or less. */
-const BATCH_BYTES = 4 * 1024 * 1024;
+const BATCH_BYTES = 1024 * 1024;
 
 export interface SourceWriter {
   /** An entry without content, or with chunks that the repository holds (see `ChunkWriter.has`). */
@@ -40,6 +41,8 @@ export function openStreamSource(
   const lines: { path: ByteString; line: string }[] = [];
   const problems = createProblemList();
   const counts = { files: 0, directories: 0, bytes: 0 };
+  // Used again from file to file: most are far smaller than a batch.
+  const spare: Uint8Array<ArrayBuffer>[] = [];
 
   const addEntry = (entry: FileEntry): void => {
     lines.push({ path: pathOf(entry), line: encodeEntry(entry) });
@@ -51,7 +54,7 @@ export function openStreamSource(
   return {
     addEntry,
     async addFile(entry, content, { chunkBytes }) {
-      const stored = await storeStream(core, content, chunkBytes);
+      const stored = await storeStream(core, content, chunkBytes, spare);
       const complete = { ...entry, ...stored };
       addEntry(complete);
       core.progress.add({ filesDone: 1 });
@@ -130,13 +133,15 @@ async function storeStream(
   core: WriterCore,
   content: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
   chunkBytes: number,
+  spare: Uint8Array<ArrayBuffer>[],
 ): Promise<ContentKeys> {
   if (!Number.isSafeInteger(chunkBytes) || chunkBytes < 1 || chunkBytes > MAX_CHUNK_BYTES) {
     throw new HoldfastError('internal', 'An impossible chunk size was asked for');
   }
   const batchBytes = Math.max(1, Math.floor(BATCH_BYTES / chunkBytes)) * chunkBytes;
   const results: Promise<{ ids: Uint8Array; digests: Uint8Array }>[] = [];
-  let batch = new Uint8Array(0);
+  let batch = spare.pop();
+  if (batch?.length !== batchBytes) batch = new Uint8Array(batchBytes);
   let used = 0;
   let size = 0;
 
@@ -152,19 +157,18 @@ async function storeStream(
     core.check();
     size += piece.length;
     for (let at = 0; at < piece.length;) {
-      if (batch.length === 0) batch = new Uint8Array(batchBytes);
       const count = Math.min(batchBytes - used, piece.length - at);
       batch.set(piece.subarray(at, at + count), used);
       used += count;
       at += count;
       if (used < batchBytes) continue;
-      const full = batch;
-      batch = new Uint8Array(0);
       used = 0;
-      await send(full);
+      await send(batch.slice());
     }
+    noteGarbage(2 * piece.length);
   }
   if (used > 0) await send(batch.slice(0, used));
+  spare.push(batch);
   const parts = await Promise.all(results);
   const ids = Buffer.concat(parts.map((part) => part.ids));
   return contentKeys(core, size, ids, Buffer.concat(parts.map((part) => part.digests)));
