@@ -7,6 +7,7 @@ import type { Run } from '../lib/run-schema.ts';
 import { enqueueRun, getRun, type RunContext, type RunOutcome } from '../lib/runs.ts';
 import type { WorkspaceDeps } from '../workspaces/index.ts';
 import { getSnapshot, getTarget } from './queries.ts';
+import { requireUsablePlace } from './restore-place.ts';
 import { restoreTree, type RestoreTreeOptions } from './restore-tree.ts';
 import { withSnapshot, type RepositoryRunDeps } from './target-repository.ts';
 
@@ -19,7 +20,11 @@ export interface DirectoryRestore {
   existing: RestoreTreeOptions['existing'];
 }
 
-/** Queues the run. @throws HoldfastError `not_found`, `wrong_state` for a forgotten snapshot. */
+/**
+ * Queues the run.
+ *
+ * @throws HoldfastError `not_found`, `wrong_state` for a forgotten snapshot, `conflict` for a directory that may not be filled.
+ */
 export async function requestDirectoryRestore(
   deps: { db: Database; clock: Clock },
   actor: Actor,
@@ -30,6 +35,7 @@ export async function requestDirectoryRestore(
   const snapshot = await getSnapshot(deps.db, restore.snapshotId);
   if (snapshot.state === 'forgotten') throw new HoldfastError('wrong_state', 'This snapshot was forgotten');
   const target = await getTarget(deps.db, restore.targetId);
+  await refuseKnownPlace(restore);
   const runId = await writeTransaction(deps.db, async (tx) => {
     const id = await enqueueRun(tx, deps.clock, {
       kind: 'restore-directory',
@@ -46,6 +52,15 @@ export async function requestDirectoryRestore(
     return id;
   });
   return getRun(deps.db, runId);
+}
+
+/** A refusal now leaves no failed run behind. The run looks again, as an account that may see what this one may not. */
+async function refuseKnownPlace({ to, existing }: DirectoryRestore): Promise<void> {
+  try {
+    await requireUsablePlace(to, existing);
+  } catch (error) {
+    if (error instanceof HoldfastError && error.code === 'conflict') throw error;
+  }
 }
 
 /** The run of kind `restore-directory`. */

@@ -5,6 +5,7 @@ import type { Clock } from '../lib/clock.ts';
 import { dataPaths } from '../lib/data-folder.ts';
 import type { Database } from '../lib/db.ts';
 import { HoldfastError } from '../lib/errors.ts';
+import { lockProcess } from '../lib/process-lock.ts';
 import type { RunContext } from '../lib/runs.ts';
 import type {
   RepositoryGeneration,
@@ -39,6 +40,28 @@ export interface OpenTargetRepository {
 /** Cache of what lies in the repository of this appliance. */
 export function cataloguePath(dataDir: string, repositoryId: string): string {
   return join(dataPaths(dataDir).catalogue, `${repositoryId}.sqlite`);
+}
+
+/** More restores than this are not under way at once. */
+const RESTORE_CATALOGUES = 8;
+
+/**
+ * A catalogue for one restore alone. Two that shared one would bring it in step with different heads or targets under each
+ * other's hands; a snapshot under way has its own. The file stays, so that the next restore need not read every index.
+ *
+ * @throws HoldfastError `locked`
+ */
+function leaseCatalogue(dataDir: string, repositoryId: string): { path: string; release(): void } {
+  const base = `${cataloguePath(dataDir, repositoryId)}.restore`;
+  for (let number = 1; ; number++) {
+    const path = number === 1 ? base : `${base}-${String(number)}`;
+    try {
+      return { path, release: lockProcess(`${path}.lock`, 'too many restores at once').release };
+    } catch (error) {
+      const taken = error instanceof HoldfastError && error.code === 'locked';
+      if (!taken || number >= RESTORE_CATALOGUES) throw error;
+    }
+  }
 }
 
 /** The generation that new packs are written under. */
@@ -138,18 +161,30 @@ export async function withSnapshot<T>(
       hint: 'Restore with the recovery kit: `holdfast restore --from TARGET --kit FILE`.',
     });
   }
-  const repository = await openRepository({
-    target: targetConfigOf(target),
-    keys: { identity, repositoryId, trustRoot },
-    cataloguePath: `${cataloguePath(deps.dataDir, repositoryId)}.restore`,
-  });
-  const { target: place, keys, catalogue } = repository;
-  const reader = await openChunkReader({ target: place.config, generations: keys.generations, catalogue });
+  const lease = leaseCatalogue(deps.dataDir, repositoryId);
   try {
-    return await act({ snapshot: await repository.findSnapshot(wanted.snapshotId), reader });
+    const repository = await openRepository({
+      target: targetConfigOf(target),
+      keys: { identity, repositoryId, trustRoot },
+      cataloguePath: lease.path,
+    });
+    try {
+      const { target: place, keys, catalogue } = repository;
+      const reader = await openChunkReader({
+        target: place.config,
+        generations: keys.generations,
+        catalogue,
+      });
+      try {
+        return await act({ snapshot: await repository.findSnapshot(wanted.snapshotId), reader });
+      } finally {
+        await reader.close();
+      }
+    } finally {
+      await repository.close();
+    }
   } finally {
-    await reader.close();
-    await repository.close();
+    lease.release();
   }
 }
 

@@ -6,6 +6,7 @@ import { readChunks } from './chunk-source.ts';
 import { decodeEntry, pathOf } from './file-entry.ts';
 import type { PackReader } from './pack-reader.ts';
 import { byteStringOf, type ByteString } from './path-bytes.ts';
+import type { PathSelection } from './path-selection.ts';
 
 export interface ListedEntry {
   path: ByteString;
@@ -16,6 +17,8 @@ export interface ListedEntry {
 export interface ListFilter {
   /** This entry and everything below it; '' and absent mean all. */
   under?: string;
+  /** Only segments that may hold a path of these are read; entries of those segments all come. */
+  near?: Pick<PathSelection, 'mayLieWithin'>;
   /** Only entries behind this path in byte order. */
   after?: string;
 }
@@ -29,7 +32,12 @@ export async function* readSegments(
 ): AsyncIterable<ListedEntry[]> {
   const under = byteStringOf(filter.under ?? '');
   const after = filter.after === undefined ? undefined : byteStringOf(filter.after);
-  const wanted = section.segments.filter((_, at) => mayHold(section.segments, at, under, after));
+  const { near } = filter;
+  const wanted = section.segments.filter(
+    (segment, at) =>
+      mayHold(section.segments, at, under, after) &&
+      near?.mayLieWithin(firstOf(segment) ?? '', firstOf(section.segments[at + 1])) !== false,
+  );
   // One segment ahead: the next is fetched while this one is worked on.
   let next = wanted[0] === undefined ? undefined : readSegment(wanted[0], packs, catalogue);
   for (let at = 0; next !== undefined; at++) {
@@ -53,7 +61,7 @@ export async function* listEntries(
   for await (const segment of readSegments(section, packs, catalogue, filter)) yield* segment;
 }
 
-export function isUnder(path: ByteString, under: ByteString): boolean {
+function isUnder(path: ByteString, under: ByteString): boolean {
   return under === '' || path === under || path.startsWith(`${under}/`);
 }
 

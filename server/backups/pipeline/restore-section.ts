@@ -21,9 +21,10 @@ import { chunkIdsOf } from './chunk-source.ts';
 import { openContentReader, type ContentReader, type RestoringFile } from './content-reader.ts';
 import { ownershipOf } from './file-metadata.ts';
 import { removeStaging } from './file-writer.ts';
-import { isUnder, readSegments, type ListedEntry } from './list-entries.ts';
+import { readSegments, type ListedEntry } from './list-entries.ts';
 import type { PackReader } from './pack-reader.ts';
-import { byteStringOf, isSafeRelative, type ByteString } from './path-bytes.ts';
+import { isSafeRelative, type ByteString } from './path-bytes.ts';
+import { selectPaths } from './path-selection.ts';
 import { createProblemList, type ProblemList } from './problem-list.ts';
 import { createProgressMeter, type ProgressMeter } from './progress-meter.ts';
 import { openReadPool } from './read-pool.ts';
@@ -145,24 +146,16 @@ function checkCancelled(signal: AbortSignal | undefined): void {
 
 async function takeEntries(run: RestoreRun, section: SourceSection): Promise<void> {
   const { reader, options, problems } = run;
-  for (const under of distinctPaths(options.paths)) {
-    let found = false;
-    for await (const segment of readSegments(section, reader.packs, reader.catalogue, { under })) {
-      for (const listed of segment) {
-        found = true;
-        checkCancelled(options.signal);
-        await takeEntry(run, listed);
-      }
+  const wanted = selectPaths(options.paths);
+  const filter = { near: wanted };
+  for await (const segment of readSegments(section, reader.packs, reader.catalogue, filter)) {
+    for (const listed of segment) {
+      if (!wanted.take(listed.path)) continue;
+      checkCancelled(options.signal);
+      await takeEntry(run, listed);
     }
-    if (!found && under !== '') problems.add(byteStringOf(under), 'is not in the snapshot');
   }
-}
-
-/** Without those that lie below another, or are the same. */
-function distinctPaths(paths: readonly string[] | undefined): string[] {
-  if (paths === undefined) return [''];
-  const cleaned = [...new Set(paths.map((path) => path.replace(/^\/+|\/+$/g, '')))].sort();
-  return cleaned.filter((path) => !cleaned.some((other) => other !== path && isUnder(path, other)));
+  for (const path of wanted.unmet()) problems.add(path, 'is not in the snapshot');
 }
 
 async function takeEntry(run: RestoreRun, { path, entry }: ListedEntry): Promise<void> {
