@@ -12,6 +12,9 @@ export const TOOL_PACKAGES = {
   age: ['age'],
   zstd: ['zstd'],
   python3: ['python3-cryptography', 'python3-cffi-backend', 'python3-bcrypt'],
+  rauc: ['rauc', 'libjson-glib-1.0-0'],
+  mksquashfs: ['squashfs-tools', 'liblzo2-2'],
+  openssl: ['openssl'],
 } as const;
 
 export type ToolName = keyof typeof TOOL_PACKAGES;
@@ -41,6 +44,12 @@ export function toolEnvironment(): Record<string, string> {
   return {
     PATH: folders.join(delimiter),
     PYTHONPATH: existsSync(PYTHON_PARTS) ? PYTHON_PARTS : '',
+    LD_LIBRARY_PATH: join(
+      TOOLS_DIRECTORY,
+      'usr',
+      'lib',
+      process.arch === 'arm64' ? 'aarch64-linux-gnu' : 'x86_64-linux-gnu',
+    ),
     LC_ALL: 'C.UTF-8',
   };
 }
