@@ -7,6 +7,7 @@ import { recordAudit, systemActor } from '../audit/index.ts';
 import type { KeyClient } from '../keys/index.ts';
 import type { Clock } from '../lib/clock.ts';
 import { crashPoint } from '../lib/crash-point.ts';
+import { requireFreeBytes } from '../lib/data-disk.ts';
 import { dataPaths } from '../lib/data-folder.ts';
 import { writeTransaction, type Database, type DatabaseAddress } from '../lib/db.ts';
 import { HoldfastError, messageOf } from '../lib/errors.ts';
@@ -32,6 +33,9 @@ import {
 export const DATABASE_SECTION = 'database';
 export const FILES_SECTION = 'files';
 
+/** The restore point ends a log file of PostgreSQL, which must be able to begin others, or it stops. */
+const NEEDS_FREE_BYTES = 64 * 1024 ** 2;
+
 export interface SnapshotRunDeps {
   db: Database;
   clock: Clock;
@@ -44,6 +48,7 @@ export interface SnapshotRunDeps {
 export async function runSnapshot(deps: SnapshotRunDeps, run: RunContext): Promise<RunOutcome> {
   const target = await requireTarget(deps.db);
   try {
+    await requireFreeBytes(deps.dataDir, NEEDS_FREE_BYTES, 'a snapshot');
     const outcome = await withAdvisoryLock(
       deps.db,
       'repositoryWork',

@@ -5,6 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import { chmod, mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { giveUpReserve } from './data-disk.ts';
 import { HoldfastError, isSystemError } from './errors.ts';
 import { explainWriteError, readFileIfPresent, writeFileDurably } from './files.ts';
 import { stopOrphan } from './postgres/index.ts';
@@ -38,6 +39,7 @@ export function dataPaths(dataDir: string) {
     controlSocket: join(dataDir, 'run', 'control.sock'),
     catalogue: join(dataDir, 'catalogue'),
     scratch: join(dataDir, 'scratch'),
+    reserve: join(dataDir, 'reserve'),
   };
 }
 
@@ -58,6 +60,7 @@ export async function openDataFolder(dataDir: string, softwareVersion: string): 
       });
     }
     const applianceId = await readMarker(dataDir, softwareVersion);
+    await giveUpReserve(paths.reserve);
     await mkdir(paths.run, { recursive: true, mode: 0o711 });
     await chmod(paths.run, 0o711);
     for (const path of [paths.files, paths.keyring, paths.tls, paths.catalogue, paths.scratch]) {

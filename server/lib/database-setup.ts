@@ -1,6 +1,7 @@
 /** Which database the appliance uses, and making it ready: started, migrated, with rights as narrow as the work allows. */
 import { mkdir } from 'node:fs/promises';
 import type { Config } from './config.ts';
+import { giveUpReserve, keepReserve } from './data-disk.ts';
 import { dataPaths } from './data-folder.ts';
 import { openDatabase, type DatabaseAddress } from './db.ts';
 import { migrate, type MigrationReport } from './migrate.ts';
@@ -38,12 +39,16 @@ export async function startDatabase(config: Config): Promise<PostgresServer | un
   if (config.databaseUrl !== undefined) return undefined;
   const paths = dataPaths(config.dataDir);
   await mkdir(paths.run, { recursive: true, mode: 0o711 });
-  return startPostgres({
+  // A full disk is a common reason for it to have ended.
+  await giveUpReserve(paths.reserve);
+  const server = await startPostgres({
     clusterDir: paths.postgres,
     socketDir: paths.databaseSocket,
     logFile: paths.postgresLog,
     takeOver: true,
   });
+  keepReserve(paths.reserve);
+  return server;
 }
 
 /** Migrations and rights; safe to run by several processes at once. */

@@ -45,6 +45,8 @@ export function openDatabase(address: DatabaseAddress, options: OpenOptions): Da
   const pool = new pg.Pool({ ...clientConfig(address, options.name), max: options.max ?? 10 });
   // An idle connection that dies is replaced on the next query; without a listener it would end the process.
   pool.on('error', () => undefined);
+  // As would one that is lent out and dies between two queries; the next query says so.
+  pool.on('connect', (client) => client.on('error', () => undefined));
   return new Kysely<DB>({ dialect: new PostgresDialect({ pool }) });
 }
 
@@ -67,8 +69,14 @@ export async function writeTransaction<T>(
   }
 }
 
-/** Turns a lost connection into `unavailable`; leaves everything else as it is. */
+/** Turns a lost connection into `unavailable` and a full disk into `no_space`; leaves everything else as it is. */
 export function explainDatabaseError(error: unknown): unknown {
+  if (isSystemError(error, '53100')) {
+    return new HoldfastError('no_space', 'The disk of the database is full', {
+      hint: 'Free some space on it or give it more, then try again. Nothing was changed.',
+      cause: error,
+    });
+  }
   const lost =
     isSystemError(
       error,
@@ -77,12 +85,13 @@ export function explainDatabaseError(error: unknown): unknown {
       'ECONNRESET',
       'EPIPE',
       '57P01',
+      '57P02',
       '57P03',
       '08006',
       '08001',
     ) ||
     (error instanceof Error &&
-      /Connection terminated|timeout exceeded when trying to connect/.test(error.message));
+      /Connection terminated|timeout exceeded when trying to connect|is not queryable/.test(error.message));
   if (!lost) return error;
   return new HoldfastError('unavailable', 'The database cannot be reached', {
     hint: 'It may be starting; try again in a few seconds. `holdfast doctor` says more.',

@@ -29,6 +29,8 @@ import { syncFiles } from './sync-file-system.ts';
 
 /** Uploads stop when the disk would be fuller than this; deletes, exports and backups go on. */
 const FULLEST_SHARE = 0.95;
+/** On a small disk too, the database needs this much to go on. */
+const LEAST_FREE_BYTES = 96 * 1024 * 1024;
 
 /** Contents up to this size are read at once. */
 const WHOLE_BYTES = 64 * 1024;
@@ -214,12 +216,12 @@ export async function sweepFileStore(
   return swept;
 }
 
-/** @throws no_space when the disk would be more than 95 % full with `bytes` more on it. */
+/** @throws no_space when the disk would be more than 95 % full, or nearly so by size, with `bytes` more on it. */
 export async function requireSpace(dataDir: string, bytes: number): Promise<void> {
   const disk = await statfs(dataPaths(dataDir).files);
   const used = (disk.blocks - disk.bfree) * disk.bsize;
   const usable = used + disk.bavail * disk.bsize;
-  if (used + bytes <= usable * FULLEST_SHARE) return;
+  if (used + bytes <= Math.min(usable * FULLEST_SHARE, usable - LEAST_FREE_BYTES)) return;
   throw new HoldfastError('no_space', 'The disk of this appliance is too full to take this file', {
     hint: 'Delete files that are not needed, or give the appliance a larger disk. Nothing was stored.',
     detail: `used ${used}, usable ${usable}, asked ${bytes}`,

@@ -7,6 +7,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { request } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import {
   ageRecipientOf,
   answerKitChallenge,
@@ -38,11 +39,11 @@ export interface ServedAppliance {
   output(): string;
   /** Of the signed-in owner, for requests made by hand. */
   cookie(): string;
-  /** One request of the signed-in owner. Objects travel as JSON, bytes as they are. */
+  /** One request of the signed-in owner. Objects travel as JSON, bytes as they are, a stream without saying its length. */
   call<Body = Record<string, unknown>>(
     method: string,
     path: string,
-    body?: object | Buffer,
+    body?: object | Buffer | Readable,
   ): Promise<Reply<Body>>;
   /** Ends it and waits. Default SIGTERM. */
   stop(signal?: NodeJS.Signals): Promise<number | null>;
@@ -219,10 +220,14 @@ async function callApi<Body>(
   session: { cookie: string },
   method: string,
   path: string,
-  body: object | Buffer | undefined,
+  body: object | Buffer | Readable | undefined,
 ): Promise<Reply<Body>> {
-  const payload = body === undefined || Buffer.isBuffer(body) ? body : Buffer.from(JSON.stringify(body));
-  const type = Buffer.isBuffer(body) ? 'application/octet-stream' : 'application/json';
+  const bytes = body === undefined || Buffer.isBuffer(body) || body instanceof Readable;
+  const payload = bytes ? body : Buffer.from(JSON.stringify(body));
+  const headers: Record<string, string | number> = {};
+  if (payload !== undefined)
+    headers['content-type'] = bytes ? 'application/octet-stream' : 'application/json';
+  if (Buffer.isBuffer(payload)) headers['content-length'] = payload.length;
   return new Promise((resolve, reject) => {
     const sent = request(
       `${url}${path.startsWith('/health') || path.startsWith('/api') ? '' : '/api/v1'}${path}`,
@@ -235,7 +240,7 @@ async function callApi<Body>(
           'sec-fetch-site': 'same-origin',
           'x-holdfast': '1',
           ...(session.cookie === '' ? {} : { cookie: session.cookie }),
-          ...(payload === undefined ? {} : { 'content-type': type, 'content-length': payload.length }),
+          ...headers,
         },
       },
       (reply) => {
@@ -256,6 +261,7 @@ async function callApi<Body>(
       },
     );
     sent.on('error', reject);
-    sent.end(payload);
+    if (payload instanceof Readable) payload.on('error', reject).pipe(sent);
+    else sent.end(payload);
   });
 }

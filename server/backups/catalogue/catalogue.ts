@@ -6,6 +6,7 @@
  * Memory does not grow with the repository: rows are read one at a time, ids leave as views of one pack's blob.
  */
 import type { DatabaseSync } from 'node:sqlite';
+import { HoldfastError, isSystemError, messageOf } from '../../lib/errors.ts';
 import type { ChunkCatalogue, ChunkLocation, SnapshotRecord, WrittenPack } from '../engine.ts';
 import type { KeyringState } from '../objects/head-object.ts';
 import type { RemovalMark, RepositoryIndex } from '../objects/index-object.ts';
@@ -86,7 +87,7 @@ export function wrapCatalogue(db: DatabaseSync): Catalogue {
 
   return {
     transaction,
-    ...headOf(q),
+    ...headOf(q, transaction),
     ...indexesOf(q, transaction),
     ...packsOf(q, transaction),
     ...chunksOf(q),
@@ -94,7 +95,11 @@ export function wrapCatalogue(db: DatabaseSync): Catalogue {
     ...segmentsOf(q, transaction),
     close() {
       if (!db.isOpen) return;
-      q.upsertFact.run('closed', '1');
+      try {
+        q.upsertFact.run('closed', '1');
+      } catch {
+        // On a full disk, for example. The next user looks whether the file is whole.
+      }
       db.close();
     },
   };
@@ -114,26 +119,41 @@ function transactionOf(db: DatabaseSync): Transaction {
       return result;
     } catch (error) {
       if (isOpen()) db.exec('rollback');
-      throw error;
+      throw explainCatalogueError(error);
     }
   };
 }
 
-function headOf(q: CatalogueQueries): Pick<Catalogue, 'head' | 'setHead' | 'keyring' | 'setKeyring'> {
+/** SQLite's "database or disk is full" and what else the disk refuses, in words. */
+export function explainCatalogueError(error: unknown): unknown {
+  const full = isSystemError(error, 'ENOSPC', 'EDQUOT') || messageOf(error).includes('disk is full');
+  if (!full && !isSystemError(error, 'ERR_SQLITE_ERROR', 'EACCES', 'EPERM', 'EROFS')) return error;
+  return new HoldfastError(full ? 'no_space' : 'unavailable', 'The catalogue of backups cannot be written', {
+    hint: full
+      ? 'Free some space on the disk of the data folder, then try again.'
+      : 'Look at the health and the rights of the data folder, then try again.',
+    cause: error,
+  });
+}
+
+function headOf(
+  q: CatalogueQueries,
+  transaction: Transaction,
+): Pick<Catalogue, 'head' | 'setHead' | 'keyring' | 'setKeyring'> {
   return {
     head() {
       const [number, sha256] = String(q.findFact.get('head')?.value ?? '').split(' ');
       return sha256 === undefined ? undefined : { number: Number(number), sha256 };
     },
     setHead(head) {
-      q.upsertFact.run('head', `${String(head.number)} ${head.sha256}`);
+      transaction(() => q.upsertFact.run('head', `${String(head.number)} ${head.sha256}`));
     },
     keyring() {
       const value = q.findFact.get('keyring')?.value;
       return value === undefined ? undefined : (JSON.parse(String(value)) as KeyringState);
     },
     setKeyring(keyring) {
-      q.upsertFact.run('keyring', JSON.stringify(keyring));
+      transaction(() => q.upsertFact.run('keyring', JSON.stringify(keyring)));
     },
   };
 }

@@ -2,8 +2,8 @@
 import { closeSync, mkdirSync, openSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { isSystemError, HoldfastError, messageOf } from '../../lib/errors.ts';
-import { type Catalogue, wrapCatalogue } from './catalogue.ts';
+import { isSystemError } from '../../lib/errors.ts';
+import { type Catalogue, explainCatalogueError, wrapCatalogue } from './catalogue.ts';
 import { CATALOGUE_VERSION, createTables } from './queries.ts';
 
 export interface OpenedCatalogue {
@@ -24,11 +24,7 @@ export function openCatalogue(path: string, repositoryId: string): OpenedCatalog
     removeCatalogue(path);
     return { catalogue: wrapCatalogue(create(path, repositoryId)), isNew: true };
   } catch (error) {
-    const full = isSystemError(error, 'ENOSPC', 'EDQUOT') || messageOf(error).includes('disk is full');
-    throw new HoldfastError(full ? 'no_space' : 'unavailable', 'The catalogue of backups cannot be written', {
-      hint: 'Look at the space and the rights of the data folder, then try again.',
-      cause: error,
-    });
+    throw explainCatalogueError(error);
   }
 }
 
