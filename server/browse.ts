@@ -10,8 +10,8 @@ const config = loadConfig();
 const paths = dataPaths(config.dataDir);
 const keys = await connectKeyd({
   socketPath: paths.keydSocket,
-  credentialFile: credentialPath(paths.run, 'run'),
-  role: 'run',
+  credentialFile: credentialPath(paths.run, 'browse'),
+  role: 'browse',
   clock: systemClock,
 });
 const runId = process.argv[2] ?? '';

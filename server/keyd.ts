@@ -1,7 +1,7 @@
 /**
  * The process `holdfast-keyd`: holds the keyring, and nothing else of the appliance. It opens no network connection.
  *
- * `keyd.ts` serves the data folder's keyring on its `run/keyd.sock`. `keyd.ts --scratch DIRECTORY` serves a keyring that it is
+ * `keyd.ts` serves the data folder's keyring on its `run/keyd/keyd.sock`. `keyd.ts --scratch DIRECTORY` serves a keyring that it is
  * handed on standard input, for one restore test, on a socket in that directory; it ends when standard input ends.
  */
 import { join } from 'node:path';
@@ -10,8 +10,10 @@ import { systemClock } from './lib/clock.ts';
 import { dataPaths } from './lib/data-folder.ts';
 import { HoldfastError, messageOf } from './lib/errors.ts';
 import { createLog } from './lib/log.ts';
+import { connectServiceManager } from './lib/service-notify.ts';
 import { giveMemoryBackSoon } from './lib/process-memory.ts';
 import {
+  givenRootKey,
   openKeyringFile,
   readCredentials,
   readScratchKeyring,
@@ -45,7 +47,7 @@ async function serveKeyring(): Promise<void> {
   const paths = dataPaths(config.dataDir);
   const file = await openKeyringFile({
     directory: paths.keyring,
-    rootKey: rootKeyFile(rootKeyPath(paths.keyring)),
+    rootKey: config.rootKeyFile ? givenRootKey(config.rootKeyFile) : rootKeyFile(rootKeyPath(paths.keyring)),
     onBroken: fail,
   });
   for (const notice of file.notices) log.warn(notice);
@@ -57,7 +59,9 @@ async function serveKeyring(): Promise<void> {
     directory: paths.keyring,
     onRefused,
   });
+  const service = connectServiceManager(log);
   const stop = async () => {
+    await service.stopping();
     await keyd.close();
     await file.close();
     process.exit(0);
@@ -66,6 +70,7 @@ async function serveKeyring(): Promise<void> {
   process.once('SIGINT', () => void stop());
   // A supervisor that is gone cannot start us again with the credentials of its successor.
   process.once('disconnect', () => void stop());
+  await service.ready('The keyring is open');
   say({ ready: true, keys: file.keyring().keys.size });
   giveMemoryBackSoon();
 }

@@ -13,10 +13,11 @@ import { connectKeyd, credentialPath, openSealer } from './keys/index.ts';
 import { systemClock } from './lib/clock.ts';
 import { loadConfig, type Config } from './lib/config.ts';
 import { keepCompiled } from './lib/compile-cache.ts';
-import { dataPaths } from './lib/data-folder.ts';
+import { dataPaths, holdPreparedFolder } from './lib/data-folder.ts';
 import { appAddress } from './lib/database-setup.ts';
 import { openDatabase } from './lib/db.ts';
 import { createLog } from './lib/log.ts';
+import { connectServiceManager } from './lib/service-notify.ts';
 import { giveMemoryBackSoon } from './lib/process-memory.ts';
 import { listenForRuns } from './lib/run-listener.ts';
 import { shortPath } from './lib/sockets.ts';
@@ -26,6 +27,10 @@ import { prepareWorkspaces } from './workspaces/index.ts';
 
 const config = loadConfig();
 const log = createLog(config.logLevel, 'server');
+const service = connectServiceManager(log);
+// A supervisor holds the folder for us; under a service manager nobody else does.
+const folderLock = process.send === undefined ? await holdPreparedFolder(config.dataDir) : undefined;
+if (config.sharedGroup !== undefined) process.umask(0o007);
 
 const deps = await connectDeps(config);
 const prepared = await prepareAppliance(deps);
@@ -46,10 +51,12 @@ const scheduler = startScheduler(deps);
 
 keepCompiled();
 giveMemoryBackSoon();
+const url = `https://${config.host === '0.0.0.0' || config.host === '::' ? 'localhost' : config.host}:${port}`;
+await service.ready(`Listening on ${url}`);
 process.send?.({
   ready: true,
   port,
-  url: `https://${config.host === '0.0.0.0' || config.host === '::' ? 'localhost' : config.host}:${port}`,
+  url,
   fingerprint: tls.fingerprint,
   ...(prepared.claimCode === undefined ? {} : { claimCode: prepared.claimCode }),
 });
@@ -62,6 +69,7 @@ async function stop(why: string): Promise<void> {
   if (stopping) return;
   stopping = true;
   log.info({ why }, 'The server stops');
+  await service.stopping();
   scheduler.stop();
   redirect?.close();
   await Promise.all([app.close(), consoleApp.close()]);
@@ -70,6 +78,7 @@ async function stop(why: string): Promise<void> {
   deps.sealer.close();
   await deps.keys.close();
   await deps.db.destroy();
+  folderLock?.release();
   process.exit(0);
 }
 
@@ -110,10 +119,10 @@ function refuseAddress(error: unknown): never {
     : closed
       ? 'may not be used by this account'
       : 'is not an address of this machine';
-  process.send?.({
-    failed: `${config.host}, port ${config.port}, ${why}`,
-    hint: 'Choose another port with HOLDFAST_PORT, or another address with HOLDFAST_HOST.',
-  });
+  const failed = `${config.host}, port ${config.port}, ${why}`;
+  const hint = 'Choose another port with HOLDFAST_PORT, or another address with HOLDFAST_HOST.';
+  if (process.send === undefined) log.fatal({ hint }, failed);
+  else process.send({ failed, hint });
   process.exit(1);
 }
 

@@ -3,7 +3,7 @@ import { connectKeyd, credentialPath, openSealer, type FieldSealer, type KeyClie
 import { systemClock, type Clock } from './lib/clock.ts';
 import type { Config } from './lib/config.ts';
 import { dataPaths } from './lib/data-folder.ts';
-import { adminAddress, appAddress } from './lib/database-setup.ts';
+import { appAddress, backupAddress } from './lib/database-setup.ts';
 import { openDatabase, type Database, type DatabaseAddress } from './lib/db.ts';
 import type { Logger } from './lib/log.ts';
 
@@ -39,7 +39,7 @@ export async function openRunDeps(config: Config, log: Logger): Promise<RunDeps>
     log,
     db,
     databaseAddress: appAddress(config),
-    adminAddress: adminAddress(config),
+    adminAddress: backupAddress(config),
     keys,
     sealer,
     close: async () => {

@@ -13,6 +13,7 @@ import { openDatabase } from './lib/db.ts';
 import { createLog } from './lib/log.ts';
 import { giveMemoryBackSoon } from './lib/process-memory.ts';
 import { listenForRuns } from './lib/run-listener.ts';
+import { connectServiceManager } from './lib/service-notify.ts';
 import { failInterruptedRuns, finishRun, takeQueuedRun } from './lib/runs.ts';
 import { endOf, startProcess, type ChildProcess } from './lib/spawn.ts';
 
@@ -25,6 +26,10 @@ const CANCEL_MS = 20_000;
 
 const config = loadConfig();
 const log = createLog(config.logLevel, 'worker');
+// Under a supervisor that one has done it, before anything could be under way.
+if (process.send === undefined) await sweepScratch(config.dataDir);
+if (config.sharedGroup !== undefined) process.umask(0o007);
+const service = connectServiceManager(log);
 const address = appAddress(config);
 const db = openDatabase(address, { name: 'holdfast worker', max: 3 });
 const paths = dataPaths(config.dataDir);
@@ -46,6 +51,7 @@ const timer = setInterval(look, LOOK_EVERY_MS);
 look();
 keepCompiled();
 process.send?.({ ready: true });
+await service.ready('Waiting for jobs');
 giveMemoryBackSoon();
 
 for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => void stop());
@@ -134,6 +140,7 @@ function cancel(id: string): void {
 async function stop(): Promise<void> {
   if (stopping) return;
   stopping = true;
+  await service.stopping();
   clearInterval(timer);
   for (const id of children.keys()) cancel(id);
   await looking;

@@ -14,11 +14,13 @@ import {
   type PeopleDeps,
 } from '../identity/index.ts';
 import type { KeyClient } from '../keys/index.ts';
+import type { Config } from '../lib/config.ts';
 import { crashPoint } from '../lib/crash-point.ts';
 import { writeTransaction, type Database, type WriteTransaction } from '../lib/db.ts';
 import type { Clock } from '../lib/clock.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import { insertWorkspace, prepareWorkspace, type WorkspaceDeps } from '../workspaces/index.ts';
+import { showClaimCode } from './claim-code-file.ts';
 import { CLAIM_CODE_LIFETIME_MS, claimCodeHash, isClaimCode, newClaimCode } from './claim-code.ts';
 import {
   countClaimFailure,
@@ -31,6 +33,7 @@ import {
 import type { ClaimRequest } from './schema.ts';
 
 export interface ClaimDeps extends PeopleDeps, WorkspaceDeps {
+  config: Pick<Config, 'claimCodeFile'>;
   keys: WorkspaceDeps['keys'] & PeopleDeps['keys'] & Pick<KeyClient, 'prepareRepository'>;
   sealer: WorkspaceDeps['sealer'] & PeopleDeps['sealer'];
 }
@@ -75,12 +78,12 @@ export async function isClaimed(db: Database): Promise<boolean> {
  * @returns the code, to be shown on the console and nowhere else; undefined when the appliance has an owner.
  */
 export async function renewClaimCode(
-  deps: { db: Database; clock: Clock },
+  deps: { db: Database; clock: Clock; config: Pick<Config, 'claimCodeFile'> },
   actor: Actor,
 ): Promise<{ code: string; expiresAt: string } | undefined> {
   const code = newClaimCode();
   const expiresAt = new Date(deps.clock.now().getTime() + CLAIM_CODE_LIFETIME_MS);
-  return writeTransaction(deps.db, async (tx) => {
+  const renewed = await writeTransaction(deps.db, async (tx) => {
     const row = await lockAppliance(tx);
     if (row.claimed_at !== null) return undefined;
     await updateAppliance(tx, {
@@ -96,6 +99,8 @@ export async function renewClaimCode(
     });
     return { code, expiresAt: expiresAt.toISOString() };
   });
+  await showClaimCode(deps.config, renewed);
+  return renewed;
 }
 
 /**
@@ -181,6 +186,7 @@ async function createOwner<T>(
     return finish(tx, person.userId);
   });
   crashPoint('appliance.claim.committed');
+  await showClaimCode(deps.config, undefined);
   return result;
 }
 

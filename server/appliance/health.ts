@@ -160,7 +160,8 @@ async function checkKit(deps: HealthDeps): Promise<HealthCheck[]> {
 async function checkDataFolder(deps: HealthDeps): Promise<HealthCheck[]> {
   const name = 'data folder';
   const facts = await stat(deps.dataDir);
-  if ((facts.mode & 0o066) !== 0) {
+  const others = deps.config.sharedGroup === undefined ? 0o066 : 0o006;
+  if ((facts.mode & others) !== 0) {
     const mode = (facts.mode & 0o777).toString(8);
     return [
       {

@@ -1,11 +1,13 @@
 /** What the appliance does at every start, before anyone is let in. */
 import { systemActor } from '../audit/index.ts';
 import { rebuildEmailIndex, type PeopleDeps } from '../identity/index.ts';
+import type { Config } from '../lib/config.ts';
 import { readApplianceId } from '../lib/data-folder.ts';
 import type { Logger } from '../lib/log.ts';
 import { registerAppliance, renewClaimCode } from './claim.ts';
 
 export interface StartDeps extends PeopleDeps {
+  config: Pick<Config, 'claimCodeFile'>;
   dataDir: string;
   log: Logger;
 }

@@ -3,6 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { KeyClient } from '../keys/index.ts';
 import { HoldfastError, messageOf } from '../lib/errors.ts';
+import { PRIVATE_DIRECTORY_MODE } from '../lib/files.ts';
 import type { FolderLine } from './appliance-queries.ts';
 import { openChunkReader, type ChunkReader } from './pipeline/chunk-reader.ts';
 import { openRepository, type Repository } from './repository/open-repository.ts';
@@ -30,7 +31,7 @@ export async function answerBrowsing(options: BrowsingOptions): Promise<Browsing
   const identity = takeTestIdentity(options.keys, options.runId);
   identity.catch(() => undefined);
   const status = await options.keys.status();
-  await mkdir(options.catalogueDir, { recursive: true, mode: 0o700 });
+  await mkdir(options.catalogueDir, { recursive: true, mode: PRIVATE_DIRECTORY_MODE });
   const opened = new Map<string, Promise<OpenSnapshot>>();
 
   const open = async (question: BrowseQuestion): Promise<OpenSnapshot> => {

@@ -81,5 +81,5 @@ export {
 } from './keyring-object.ts';
 export { type KeyringFile, openKeyringFile } from './keyring/file.ts';
 export { restoreKeyring } from './keyring/restore.ts';
-export { rootKeyFile, rootKeyPath } from './keyring/root-key.ts';
+export { givenRootKey, rootKeyFile, rootKeyPath } from './keyring/root-key.ts';
 export { readScratchKeyring, startScratchKeyd } from './scratch-keyd.ts';

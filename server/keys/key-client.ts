@@ -13,7 +13,7 @@ import type {
 } from './repository-keys.ts';
 
 /** Who is asking; each has a credential of its own. */
-export const KEYD_ROLES = ['server', 'worker', 'run', 'console'] as const;
+export const KEYD_ROLES = ['server', 'worker', 'run', 'browse', 'console'] as const;
 export type KeydRole = (typeof KEYD_ROLES)[number];
 
 /** What may be known about a key. */

@@ -1,6 +1,6 @@
 /** Settings from the environment, checked once at start. The only place that reads `process.env`. */
 import { userInfo } from 'node:os';
-import { resolve } from 'node:path';
+import { isAbsolute, resolve } from 'node:path';
 import { HoldfastError } from './errors.ts';
 
 export interface Config {
@@ -18,6 +18,16 @@ export interface Config {
   logLevel: 'debug' | 'info' | 'warn' | 'error';
   /** How people reach the appliance, where it is not simply host and port: allowed `Origin` values. */
   origins: string[];
+  /** Where keyd reads the root key that an unlock way opened; undefined: it keeps its own beside the keyring. */
+  rootKeyFile: string | undefined;
+  /** Folder of PostgreSQL's programs; undefined: those of the npm package. */
+  postgresBin: string | undefined;
+  /** Group that shares the places of the data folder that server and runs both need; undefined: one account does all. */
+  sharedGroup: string | undefined;
+  /** Socket of the root service of the machine image; undefined: this is no machine image. */
+  hostSocket: string | undefined;
+  /** Existing file that always holds the present claim code, for the machine's console; undefined: the supervisor says it. */
+  claimCodeFile: string | undefined;
 }
 
 type Reader = (value: string, name: string) => unknown;
@@ -32,6 +42,11 @@ const SETTINGS: Record<string, Reader> = {
   HOLDFAST_TLS_KEY: readText,
   HOLDFAST_LOG: readLogLevel,
   HOLDFAST_ORIGINS: readOrigins,
+  HOLDFAST_ROOT_KEY_FILE: readPath,
+  HOLDFAST_POSTGRES_BIN: readPath,
+  HOLDFAST_SHARED_GROUP: readGroupName,
+  HOLDFAST_HOST_SOCKET: readPath,
+  HOLDFAST_CLAIM_CODE_FILE: readPath,
 };
 
 /** Names that belong to tests and one-off commands, not to the appliance's settings. */
@@ -64,6 +79,11 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
     tlsKeyFile: text('HOLDFAST_TLS_KEY'),
     logLevel: (values.get('HOLDFAST_LOG') as Config['logLevel'] | undefined) ?? 'info',
     origins: (values.get('HOLDFAST_ORIGINS') as string[] | undefined) ?? [],
+    rootKeyFile: text('HOLDFAST_ROOT_KEY_FILE'),
+    postgresBin: text('HOLDFAST_POSTGRES_BIN'),
+    sharedGroup: text('HOLDFAST_SHARED_GROUP'),
+    hostSocket: text('HOLDFAST_HOST_SOCKET'),
+    claimCodeFile: text('HOLDFAST_CLAIM_CODE_FILE'),
   };
   if ((config.tlsCertificateFile === undefined) !== (config.tlsKeyFile === undefined)) {
     throw new HoldfastError('invalid_input', 'HOLDFAST_TLS_CERT and HOLDFAST_TLS_KEY go together', {
@@ -76,6 +96,24 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
 /** An environment variable that a one-off command asks for by name, such as a password for set-up. */
 export function readSecretVariable(name: string): string | undefined {
   return process.env[name];
+}
+
+/** Folder of PostgreSQL's programs, for those who start a server deep inside a run. */
+export function postgresBinDirectory(): string | undefined {
+  return process.env.HOLDFAST_POSTGRES_BIN || undefined;
+}
+
+/** Whether server and runs are different accounts that share files through a group. */
+export function isSharedWithGroup(): boolean {
+  return (process.env.HOLDFAST_SHARED_GROUP ?? '') !== '';
+}
+
+/** What systemd hands to a service that tells it how it does ("sd_notify(3)"); undefined where nobody listens. */
+export function serviceManagerAddress(): { socket: string; watchdogMs: number | undefined } | undefined {
+  const { NOTIFY_SOCKET: socket, WATCHDOG_USEC: watchdog } = process.env;
+  if (socket === undefined || socket === '') return undefined;
+  const watchdogMs = Number(watchdog ?? '') / 1000;
+  return { socket, watchdogMs: watchdogMs > 0 ? watchdogMs : undefined };
 }
 
 /** Environment for a child of ours: the settings, and what a program needs to run; nothing else of the parent's. */
@@ -104,6 +142,18 @@ export function accountName(): string {
 
 function readText(value: string): string {
   return value;
+}
+
+function readPath(value: string, name: string): string {
+  if (isAbsolute(value) && !value.includes('\0')) return value;
+  throw new HoldfastError('invalid_input', `${name} is not an absolute path: ${value}`, {
+    hint: 'Give the whole path, beginning with /.',
+  });
+}
+
+function readGroupName(value: string, name: string): string {
+  if (/^[a-z_][a-z0-9_-]{0,31}$/.test(value)) return value;
+  throw new HoldfastError('invalid_input', `${name} is no name of a group: ${value}`);
 }
 
 function readPort(value: string, name: string): number {

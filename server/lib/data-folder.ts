@@ -4,7 +4,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { chmod, mkdir, readdir, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { giveUpReserve } from './data-disk.ts';
 import { HoldfastError, isSystemError } from './errors.ts';
 import { explainWriteError, readFileIfPresent, writeFileDurably } from './files.ts';
@@ -35,8 +35,8 @@ export function dataPaths(dataDir: string) {
     tls: join(dataDir, 'tls'),
     run: join(dataDir, 'run'),
     databaseSocket: join(dataDir, 'run', 'pg'),
-    keydSocket: join(dataDir, 'run', 'keyd.sock'),
-    controlSocket: join(dataDir, 'run', 'control.sock'),
+    keydSocket: join(dataDir, 'run', 'keyd', 'keyd.sock'),
+    controlSocket: join(dataDir, 'run', 'server', 'control.sock'),
     catalogue: join(dataDir, 'catalogue'),
     scratch: join(dataDir, 'scratch'),
     reserve: join(dataDir, 'reserve'),
@@ -54,16 +54,16 @@ export async function openDataFolder(dataDir: string, softwareVersion: string): 
   const created = await ensureFolder(dataDir);
   const lock = lockProcess(paths.lock, 'Holdfast on this data folder');
   try {
-    if ((await readFileIfPresent(paths.incomplete)) !== undefined) {
-      throw new HoldfastError('wrong_state', 'A recovery into this folder was interrupted', {
-        hint: 'Run `holdfast recover` again with the same folder; it starts over.',
-      });
-    }
+    await refuseIncomplete(dataDir);
     const applianceId = await readMarker(dataDir, softwareVersion);
     await giveUpReserve(paths.reserve);
     await mkdir(paths.run, { recursive: true, mode: 0o711 });
     await chmod(paths.run, 0o711);
-    for (const path of [paths.files, paths.keyring, paths.tls, paths.catalogue, paths.scratch]) {
+    const sockets = [dirname(paths.keydSocket), dirname(paths.controlSocket)];
+    for (const path of [
+      ...[paths.files, paths.keyring, paths.tls, paths.catalogue, paths.scratch],
+      ...sockets,
+    ]) {
       await mkdir(path, { recursive: true, mode: 0o700 });
     }
     return { path: dataDir, applianceId, created, lock };
@@ -71,6 +71,31 @@ export async function openDataFolder(dataDir: string, softwareVersion: string): 
     lock.release();
     throw error;
   }
+}
+
+/**
+ * Holds a folder that the machine prepared, for one server. Nothing in it is made or changed.
+ *
+ * @throws HoldfastError as `openDataFolder`.
+ */
+export async function holdPreparedFolder(dataDir: string): Promise<ProcessLock> {
+  const paths = dataPaths(dataDir);
+  const lock = lockProcess(paths.lock, 'Holdfast on this data folder');
+  try {
+    await refuseIncomplete(dataDir);
+    await readApplianceId(dataDir);
+    return lock;
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+}
+
+async function refuseIncomplete(dataDir: string): Promise<void> {
+  if ((await readFileIfPresent(dataPaths(dataDir).incomplete)) === undefined) return;
+  throw new HoldfastError('wrong_state', 'A recovery into this folder was interrupted', {
+    hint: 'Run `holdfast recover` again with the same folder; it starts over.',
+  });
 }
 
 async function ensureFolder(dataDir: string): Promise<boolean> {

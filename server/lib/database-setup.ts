@@ -8,9 +8,11 @@ import { migrate, type MigrationReport } from './migrate.ts';
 import {
   ADMIN_ROLE,
   APP_ROLE,
+  BACKUP_ROLE,
   ensureDatabase,
   ensureRoles,
   grantAppRights,
+  grantBackupRights,
   socketAddress,
   startPostgres,
   withClient,
@@ -24,8 +26,13 @@ export function appAddress(config: Pick<Config, 'dataDir' | 'databaseUrl'>): Dat
   return address(config, APP_ROLE);
 }
 
-/** As the owner of the schema, who may also copy the whole cluster. With an outside database, as its URL says. */
-export function adminAddress(config: Pick<Config, 'dataDir' | 'databaseUrl'>): DatabaseAddress {
+/** As snapshots work: reads everything and copies the cluster. With an outside database, as its URL says. */
+export function backupAddress(config: Pick<Config, 'dataDir' | 'databaseUrl'>): DatabaseAddress {
+  return address(config, BACKUP_ROLE);
+}
+
+/** As the owner of the schema. With an outside database, as its URL says. */
+function adminAddress(config: Pick<Config, 'dataDir' | 'databaseUrl'>): DatabaseAddress {
   return address(config, ADMIN_ROLE);
 }
 
@@ -64,7 +71,12 @@ export async function prepareDatabase(config: Config): Promise<MigrationReport> 
   const db = openDatabase(admin, { name: 'holdfast migrate', max: 1 });
   try {
     const report = await migrate(db);
-    if (embedded) await withClient(admin, 'holdfast prepare', grantAppRights);
+    if (embedded) {
+      await withClient(admin, 'holdfast prepare', async (client) => {
+        await grantAppRights(client);
+        await grantBackupRights(client);
+      });
+    }
     return report;
   } finally {
     await db.destroy();

@@ -4,13 +4,34 @@
  */
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { link, mkdir, open, readFile, rename, rm, unlink } from 'node:fs/promises';
+import {
+  chmod,
+  chown,
+  lchown,
+  link,
+  lstat,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  unlink,
+} from 'node:fs/promises';
 import { dirname, join, basename } from 'node:path';
 import { HoldfastError, isSystemError } from './errors.ts';
+import { isSharedWithGroup } from './config.ts';
 import { crashPoint } from './crash-point.ts';
 
 /** Prefix of every temporary file we make; swept at start. */
 export const TEMPORARY_PREFIX = '.tmp-';
+
+/**
+ * Modes of what lies in the places of the data folder and of targets that server and runs share: for us alone, or for our group
+ * where they are different accounts. The group itself comes from the folder above (setgid).
+ */
+export const PRIVATE_FILE_MODE = isSharedWithGroup() ? 0o660 : 0o600;
+export const PRIVATE_DIRECTORY_MODE = isSharedWithGroup() ? 0o2770 : 0o700;
 
 /** Path for a new temporary file beside `path`. */
 export function temporaryBeside(path: string): string {
@@ -98,6 +119,34 @@ export function explainWriteError(error: unknown, path: string): unknown {
 export async function makePrivateDirectory(path: string, mode = 0o700): Promise<void> {
   const first = await mkdir(path, { recursive: true, mode });
   if (first !== undefined) await syncDirectory(dirname(first));
+}
+
+/** Who owns a tree, and how closed it is. */
+export interface TreeOwner {
+  uid: number;
+  gid: number;
+  directoryMode: number;
+  fileMode: number;
+}
+
+/**
+ * Gives a tree to an account. Its top is changed last, so that what a crash cut off is found again; a tree whose top is
+ * right is taken to be right, whatever its size. Only for root.
+ */
+export async function settleOwner(path: string, owner: TreeOwner): Promise<void> {
+  const found = await lstat(path);
+  const same = found.uid === owner.uid && found.gid === owner.gid;
+  if (same && (found.mode & 0o7777) === owner.directoryMode) return;
+  for (const entry of await readdir(path, { withFileTypes: true })) {
+    const at = join(path, entry.name);
+    if (entry.isDirectory()) await settleOwner(at, owner);
+    else {
+      await lchown(at, owner.uid, owner.gid);
+      if (entry.isFile()) await chmod(at, owner.fileMode);
+    }
+  }
+  await chown(path, owner.uid, owner.gid);
+  await chmod(path, owner.directoryMode);
 }
 
 /** The content of a file, or undefined when there is none. */

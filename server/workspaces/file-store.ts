@@ -22,7 +22,13 @@ import { join } from 'node:path';
 import { crashPoint } from '../lib/crash-point.ts';
 import { dataPaths } from '../lib/data-folder.ts';
 import { HoldfastError, isSystemError } from '../lib/errors.ts';
-import { explainWriteError, syncDirectory, TEMPORARY_PREFIX } from '../lib/files.ts';
+import {
+  explainWriteError,
+  PRIVATE_DIRECTORY_MODE,
+  PRIVATE_FILE_MODE,
+  syncDirectory,
+  TEMPORARY_PREFIX,
+} from '../lib/files.ts';
 import { damagedFile } from './file-format.ts';
 import type { StoredBytes } from './open-file.ts';
 import { syncFiles } from './sync-file-system.ts';
@@ -65,10 +71,11 @@ export function contentPath(dataDir: string, contentId: string): string {
 /** Makes the folders of the store, durable. Cheap when they are there. */
 export async function prepareFileStore(dataDir: string): Promise<void> {
   const { files } = dataPaths(dataDir);
-  await mkdir(files, { recursive: true, mode: 0o700 });
+  await mkdir(files, { recursive: true, mode: PRIVATE_DIRECTORY_MODE });
   const present = new Set(await readdir(files));
   const missing = listFolders().filter((name) => !present.has(name));
-  for (const name of missing) await mkdir(join(files, name), { recursive: true, mode: 0o700 });
+  for (const name of missing)
+    await mkdir(join(files, name), { recursive: true, mode: PRIVATE_DIRECTORY_MODE });
   if (missing.length > 0) await syncDirectory(files);
 }
 
@@ -93,7 +100,7 @@ export async function stageContent(dataDir: string, contentId: string): Promise<
   const plan = planContent(dataDir, contentId);
   let open: FileHandle | undefined;
   try {
-    open = await openFile(plan.temporaryPath, 'wx', 0o600);
+    open = await openFile(plan.temporaryPath, 'wx', PRIVATE_FILE_MODE);
   } catch (error) {
     throw explainWriteError(error, 'the file store');
   }

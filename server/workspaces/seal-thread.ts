@@ -14,6 +14,7 @@ import {
 } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 import { isSystemError } from '../lib/errors.ts';
+import { PRIVATE_FILE_MODE } from '../lib/files.ts';
 import type { FileSeal } from './file-format.ts';
 import { sealSmallFile, type SealedFacts } from './seal-file.ts';
 import { SNIFF_BYTES, sniffMediaType } from './sniff.ts';
@@ -79,7 +80,7 @@ function readSource(path: string): { content: Buffer | undefined; before: BigInt
 function writeTemporary(path: string, stored: Buffer): void {
   let descriptor: number;
   try {
-    descriptor = openSync(path, 'wx', 0o600);
+    descriptor = openSync(path, 'wx', PRIVATE_FILE_MODE);
   } catch (cause) {
     throw new StoreFailure('create', { cause });
   }

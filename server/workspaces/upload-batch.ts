@@ -7,7 +7,7 @@ import { writeFile } from 'node:fs/promises';
 import type { Actor } from '../audit/index.ts';
 import { crashPoint } from '../lib/crash-point.ts';
 import { HoldfastError } from '../lib/errors.ts';
-import { explainWriteError } from '../lib/files.ts';
+import { explainWriteError, PRIVATE_FILE_MODE } from '../lib/files.ts';
 import type { WorkspaceDeps } from './deps.ts';
 import { publishContents, requireSpace } from './file-store.ts';
 import { requireFolder, type Visitor } from './members.ts';
@@ -135,7 +135,7 @@ async function sealTasks(
       const { content } = task.file;
       const { stored, facts } = sealSmallFile(content, sealOf(task));
       // Waiting for the write is also what lets other requests in between two files.
-      await writeFile(task.staged.temporaryPath, stored, { flag: 'wx', mode: 0o600 });
+      await writeFile(task.staged.temporaryPath, stored, { flag: 'wx', mode: PRIVATE_FILE_MODE });
       const mediaType = sniffMediaType(content.subarray(0, SNIFF_BYTES));
       sealed.push({ ...task, facts, mediaType, mtimeNs: BigInt(task.file.mtime), mode: undefined });
     }

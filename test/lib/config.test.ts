@@ -10,6 +10,8 @@ describe('settings', () => {
     [{ HOLDFAST_TLS_CERT: '/a.pem' }, /go together/],
     [{ HOLDFAST_LOG: 'loud' }, /not one of/],
     [{ HOLDFAST_ORIGINS: 'http://plain.example' }, /no https origin/],
+    [{ HOLDFAST_POSTGRES_BIN: 'bin' }, /HOLDFAST_POSTGRES_BIN is not an absolute path/],
+    [{ HOLDFAST_SHARED_GROUP: 'a b' }, /no name of a group/],
   ])('%j is refused in words', (environment, words) => {
     expect(() => loadConfig(environment)).toThrow(words);
   });

@@ -3,6 +3,7 @@ import { closeSync, mkdirSync, openSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { isSystemError } from '../../lib/errors.ts';
+import { PRIVATE_DIRECTORY_MODE, PRIVATE_FILE_MODE } from '../../lib/files.ts';
 import { type Catalogue, explainCatalogueError, wrapCatalogue } from './catalogue.ts';
 import { CATALOGUE_VERSION, createTables } from './queries.ts';
 
@@ -18,7 +19,7 @@ export interface OpenedCatalogue {
  */
 export function openCatalogue(path: string, repositoryId: string): OpenedCatalogue {
   try {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    mkdirSync(dirname(path), { recursive: true, mode: PRIVATE_DIRECTORY_MODE });
     const present = openUsable(path, repositoryId);
     if (present !== undefined) return { catalogue: wrapCatalogue(present), isNew: false };
     removeCatalogue(path);
@@ -68,7 +69,7 @@ function configure(db: DatabaseSync): void {
 }
 
 function create(path: string, repositoryId: string): DatabaseSync {
-  closeSync(openSync(path, 'wx', 0o600));
+  closeSync(openSync(path, 'wx', PRIVATE_FILE_MODE));
   const db = new DatabaseSync(path);
   configure(db);
   db.exec('begin immediate');

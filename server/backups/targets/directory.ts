@@ -2,7 +2,8 @@
  * A target that is a directory: a mounted disk, a network file system, or a folder beside the data.
  *
  * Guarantees: an object is whole or absent (temporary beside it, fsync, exclusive link, fsync of the directory), is never
- * overwritten, and is durable when `write` returns. Only our account can read it (0600 in 0700).
+ * overwritten, and is durable when `write` returns. Only our account can read it (0600 in 0700), or our group on a machine
+ * image, where server and runs are different accounts.
  * A disk that was unmounted leaves an empty mount point; it is recognised by another device or inode number than at the
  * start, and by the absence of both `HOLDFAST` and `keys/`, and is never filled.
  * Relies on: link(2) and fsync(2) of the file system. Where hard links are missing, an exclusive create takes their place.
@@ -25,13 +26,16 @@ import {
 import { dirname, join } from 'node:path';
 import { crashPoint } from '../../lib/crash-point.ts';
 import { HoldfastError, isSystemError } from '../../lib/errors.ts';
-import { syncDirectory, TEMPORARY_PREFIX, temporaryBeside } from '../../lib/files.ts';
+import {
+  PRIVATE_DIRECTORY_MODE,
+  PRIVATE_FILE_MODE,
+  syncDirectory,
+  TEMPORARY_PREFIX,
+  temporaryBeside,
+} from '../../lib/files.ts';
 import type { ReadBack, Target, TargetConfig, TargetObject } from '../engine.ts';
 import { hashUncached } from './hash-uncached.ts';
 import { checkObjectName, checkPrefix, HINT_NAME, OBJECT_KINDS } from './object-name.ts';
-
-const DIRECTORY_MODE = 0o700;
-const FILE_MODE = 0o600;
 
 /**
  * Opens a directory that exists. Nothing is created.
@@ -205,7 +209,7 @@ async function writeObject(
   await makeParents(top, name, directory);
   const temporary = temporaryBeside(file);
   try {
-    const handle = await open(temporary, 'wx', FILE_MODE);
+    const handle = await open(temporary, 'wx', PRIVATE_FILE_MODE);
     try {
       for (const part of parts) await writeAll(handle, part);
       await handle.sync();
@@ -262,7 +266,7 @@ async function makeParents(top: string, name: string, directory: string): Promis
   for (let at = directory; at !== top; at = dirname(at)) made.unshift(at);
   for (const folder of made) {
     try {
-      await mkdir(folder, { mode: DIRECTORY_MODE });
+      await mkdir(folder, { mode: PRIVATE_DIRECTORY_MODE });
       await syncDirectory(dirname(folder));
     } catch (error) {
       if (!isSystemError(error, 'EEXIST')) throw error;
@@ -357,7 +361,7 @@ async function sweepTemporaries(directory: string): Promise<number> {
 async function clockOf(top: string): Promise<Date | undefined> {
   const probe = join(top, `${TEMPORARY_PREFIX}${randomBytes(6).toString('hex')}-clock`);
   try {
-    const handle = await open(probe, 'wx', FILE_MODE);
+    const handle = await open(probe, 'wx', PRIVATE_FILE_MODE);
     try {
       return (await handle.stat()).mtime;
     } finally {

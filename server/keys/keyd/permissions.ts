@@ -3,7 +3,7 @@ import type { KeydRole } from '../key-client.ts';
 import type { SignedStatement } from '../repository-keys.ts';
 
 export const PERMISSIONS = {
-  status: ['server', 'worker', 'run', 'console'],
+  status: ['server', 'worker', 'run', 'browse', 'console'],
   watch: ['server', 'run'],
   applianceKey: ['server'],
   createWorkspaceKey: ['server'],
@@ -28,7 +28,7 @@ export const PERMISSIONS = {
   readObject: ['worker', 'run'],
   lend: ['server', 'worker'],
   take: ['run'],
-  testIdentity: ['run'],
+  testIdentity: ['run', 'browse'],
   signReport: ['server', 'run'],
 } as const satisfies Record<string, readonly KeydRole[]>;
 

@@ -3,6 +3,7 @@ import { chmod, readFile, rm } from 'node:fs/promises';
 import { createServer, type Socket } from 'node:net';
 import type { Clock } from '../../lib/clock.ts';
 import { HoldfastError } from '../../lib/errors.ts';
+import { PRIVATE_FILE_MODE } from '../../lib/files.ts';
 import { shortPath } from '../../lib/sockets.ts';
 import { repositoryStatus, kitOperations } from './kit-operations.ts';
 import type { KeydRole, KeydStatus } from '../key-client.ts';
@@ -53,7 +54,7 @@ export async function startKeyd(options: KeydOptions): Promise<Keyd> {
     );
     server.listen(shortPath(options.socketPath), resolve);
   });
-  await chmod(options.socketPath, 0o600);
+  await chmod(options.socketPath, PRIVATE_FILE_MODE);
   return {
     async close() {
       store.releaseWaiters();

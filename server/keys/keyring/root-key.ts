@@ -42,6 +42,20 @@ export function rootKeyFile(path: string): RootKeySource {
   };
 }
 
+/** R that an unlock way of the machine put into a file, in the same form. It is never made here. */
+export function givenRootKey(path: string): RootKeySource {
+  return {
+    read: rootKeyFile(path).read,
+    create: () =>
+      Promise.reject(
+        new HoldfastError('unavailable', 'The machine has not handed over the root key', {
+          hint: 'Unlock the appliance first, on its unlock page or at its console.',
+          detail: path,
+        }),
+      ),
+  };
+}
+
 /** What the operator reads when R is missing, damaged or another keyring's. */
 export function wrongRootKey(message: string, detail: string): HoldfastError {
   return new HoldfastError('wrong_key', message, {

@@ -7,15 +7,16 @@
  *
  * Ambient capabilities (`setpriv`) are no third way: PostgreSQL asks access(2), which looks at the real user only.
  */
-import { readFileSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { dirname, resolve } from 'node:path';
+import { findAccount, readAccounts, type Account } from '../accounts.ts';
 import { HoldfastError, messageOf } from '../errors.ts';
 import { runProcess } from '../spawn.ts';
 
 /** How to start a PostgreSQL program, and whom its socket sees when we connect. */
 export interface PostgresAccount {
-  kind: 'self' | 'nobody' | 'namespace';
+  kind: 'self' | 'nobody' | 'namespace' | 'named';
   /** Put before the program and its arguments. */
   prefix: readonly string[];
   /** User and group to switch to, with the owner that cluster files must have. */
@@ -24,12 +25,6 @@ export interface PostgresAccount {
   owner: { uid: number; gid: number };
   /** Name of our own user as PostgreSQL resolves it on its socket. */
   peerName: string;
-}
-
-interface PasswdEntry {
-  name: string;
-  uid: number;
-  gid: number;
 }
 
 /**
@@ -48,7 +43,7 @@ export async function choosePostgresAccount(paths: readonly string[]): Promise<P
       peerName: ownName(self),
     };
   }
-  const entries = readPasswd();
+  const entries = readAccounts();
   const nobody = entries.find((entry) => entry.name === 'nobody');
   const closed = nobody
     ? paths.map((path) => closedFolder(path, nobody)).find((path) => path !== undefined)
@@ -60,9 +55,19 @@ export async function choosePostgresAccount(paths: readonly string[]): Promise<P
   return namespaceAccount(entries, nobody, closed ?? '/');
 }
 
+/**
+ * The account that a machine image made for PostgreSQL. Only root may start programs under it.
+ *
+ * @throws HoldfastError `unavailable` when there is no such account.
+ */
+export function namedPostgresAccount(name: string): PostgresAccount {
+  const { uid, gid } = findAccount(name);
+  return { kind: 'named', prefix: [], ids: { uid, gid }, owner: { uid, gid }, peerName: name };
+}
+
 async function namespaceAccount(
-  entries: PasswdEntry[],
-  nobody: PasswdEntry | undefined,
+  entries: readonly Account[],
+  nobody: Account | undefined,
   closed: string,
 ): Promise<PostgresAccount> {
   // Not nobody: every user outside the namespace appears in it as nobody, and would pass for us on the socket.
@@ -106,14 +111,6 @@ function mayEnter(folder: string, user: { uid: number; gid: number }): boolean {
   if (found.uid === user.uid) return (found.mode & 0o100) !== 0;
   if (found.gid === user.gid) return (found.mode & 0o010) !== 0;
   return (found.mode & 0o001) !== 0;
-}
-
-function readPasswd(): PasswdEntry[] {
-  return readFileSync('/etc/passwd', 'utf8')
-    .split('\n')
-    .map((line) => line.split(':'))
-    .map(([name = '', , uid, gid]) => ({ name, uid: Number(uid), gid: Number(gid) }))
-    .filter((entry) => entry.name !== '' && Number.isInteger(entry.uid));
 }
 
 function ownName(uid: number): string {

@@ -1,6 +1,7 @@
 import { accessSync, constants, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
+import { postgresBinDirectory } from '../config.ts';
 import { HoldfastError, isSystemError } from '../errors.ts';
 
 /** The PostgreSQL major that data folders are made with. */
@@ -21,11 +22,12 @@ const PACKAGE_PLATFORMS: Partial<Record<NodeJS.Platform, string>> = {
 };
 
 /**
- * Finds PostgreSQL: in the given directory, else in the npm package for this platform.
+ * Finds PostgreSQL: in the given directory, else where the setting HOLDFAST_POSTGRES_BIN says, else in the npm package for
+ * this platform.
  *
  * @throws HoldfastError `unavailable` when there is none, saying what to install.
  */
-export function findPostgresBinaries(directory?: string): PostgresBinaries {
+export function findPostgresBinaries(directory = postgresBinDirectory()): PostgresBinaries {
   const found = directory ?? packagedDirectory();
   const binaries = { directory: found, initdb: join(found, 'initdb'), postgres: join(found, 'postgres') };
   for (const path of [binaries.initdb, binaries.postgres]) {

@@ -1,7 +1,7 @@
 import pg from 'pg';
 import { clientConfig, explainDatabaseError, type DatabaseAddress } from '../db.ts';
 import { shortDirectory } from '../sockets.ts';
-import { ADMIN_ROLE, APP_ROLE } from './settings.ts';
+import { ADMIN_ROLE, APP_ROLE, BACKUP_ROLE } from './settings.ts';
 import { SOCKET_PORT } from './server.ts';
 
 /** How to reach a database of a server of ours as one role. Holds in this process only: the path may be a short form of it. */
@@ -39,13 +39,18 @@ export async function ensureDatabase(client: pg.ClientBase, name: string): Promi
     await client.query(`create database ${pg.escapeIdentifier(name)} owner ${ADMIN_ROLE}`);
 }
 
-/** Creates the role the server works as. Safe to call at each start and by several processes at once. */
+/** Creates the roles of server and snapshots. Safe to call at each start and by several processes at once. */
 export async function ensureRoles(client: pg.ClientBase): Promise<void> {
-  await client.query(`
-    do $$ begin
-      create role ${APP_ROLE} login nosuperuser nocreatedb nocreaterole noreplication;
-    exception when duplicate_object or unique_violation then null;
-    end $$`);
+  for (const [role, attribute] of [
+    [APP_ROLE, 'noreplication'],
+    [BACKUP_ROLE, 'replication'],
+  ]) {
+    await client.query(`
+      do $$ begin
+        create role ${role} login nosuperuser nocreatedb nocreaterole ${attribute};
+      exception when duplicate_object or unique_violation then null;
+      end $$`);
+  }
   await client.query(`alter role ${APP_ROLE} set idle_in_transaction_session_timeout = '60s'`);
 }
 
@@ -69,6 +74,15 @@ export async function grantAppRights(client: pg.ClientBase): Promise<void> {
     await client.query('rollback');
     throw error;
   }
+}
+
+/** Gives the snapshots' role what copying a cluster takes (as `rightsError` lists it), in this database. */
+export async function grantBackupRights(client: pg.ClientBase): Promise<void> {
+  await client.query(`
+    grant pg_read_all_data, pg_read_server_files to ${BACKUP_ROLE};
+    grant execute on function pg_read_binary_file(text, bigint, bigint) to ${BACKUP_ROLE};
+    grant execute on function pg_create_restore_point(text) to ${BACKUP_ROLE};
+    grant execute on function pg_switch_wal() to ${BACKUP_ROLE}`);
 }
 
 /**

@@ -8,12 +8,12 @@ import { dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { HoldfastError } from '../errors.ts';
 import { endOf, startProcess, type ChildProcess, type ProcessEnd } from '../spawn.ts';
-import { choosePostgresAccount, type PostgresAccount } from './account.ts';
+import { choosePostgresAccount, namedPostgresAccount, type PostgresAccount } from './account.ts';
 import { findPostgresBinaries, type PostgresBinaries } from './binaries.ts';
 import { ensureCluster, ensureOwner } from './cluster.ts';
 import { openLogFile } from './log-file.ts';
 import { readPostmasterFile, clearLeftovers, runningPostmaster, stopOrphan } from './postmaster.ts';
-import { writeConfiguration, type PostgresSettings } from './settings.ts';
+import { writeConfiguration, type PeerRole, type PostgresSettings } from './settings.ts';
 
 /** PostgreSQL names its socket after a port, even where there is none. */
 export const SOCKET_PORT = 5432;
@@ -65,6 +65,36 @@ export async function startPostgres(options: PostgresOptions): Promise<PostgresS
   return await launch(options, binaries, account);
 }
 
+/**
+ * Makes a cluster ready for a service manager that starts PostgreSQL itself, under an account of its own: made when absent,
+ * owned by that account, and configured. Only for root.
+ *
+ * @param options.account name of the account of the machine.
+ * @param options.peers which other accounts may connect as which roles.
+ * @throws HoldfastError as `startPostgres`.
+ */
+export async function prepareCluster(options: {
+  clusterDir: string;
+  socketDir: string;
+  account: string;
+  /** Group whose members may reach the socket. */
+  socketGroupId: number;
+  peers: readonly PeerRole[];
+}): Promise<void> {
+  const { clusterDir, socketDir, peers } = options;
+  const account = namedPostgresAccount(options.account);
+  refuseSecond(clusterDir);
+  await ensureCluster(clusterDir, findPostgresBinaries(), account);
+  await clearLeftovers(clusterDir);
+  await makeSocketDirectory(socketDir, account);
+  // The socket takes its group from the folder: PostgreSQL itself need not be in that group.
+  await chown(socketDir, account.owner.uid, options.socketGroupId);
+  await chmod(socketDir, 0o2750);
+  const settings = { unix_socket_permissions: '0770' };
+  await writeConfiguration({ clusterDir, socketDir, peerName: account.peerName, peers, settings });
+  await ownFiles(clusterDir, account);
+}
+
 function refuseSecond(clusterDir: string): void {
   const pid = runningPostmaster(clusterDir);
   if (pid === undefined) return;
@@ -82,7 +112,7 @@ async function makeSocketDirectory(socketDir: string, account: PostgresAccount):
 
 /** The files we wrote as root belong to the account again. */
 async function ownFiles(clusterDir: string, account: PostgresAccount): Promise<void> {
-  if (account.kind !== 'nobody') return;
+  if (account.ids === undefined) return;
   for (const name of ['postgresql.conf', 'pg_hba.conf', 'pg_ident.conf']) {
     await chown(join(clusterDir, name), account.owner.uid, account.owner.gid);
   }

@@ -10,6 +10,15 @@ export const ADMIN_ROLE = 'holdfast';
 /** The role the server works as: no ownership, and only select and insert on the audit log. */
 export const APP_ROLE = 'holdfast_app';
 
+/** The role that takes snapshots: reads everything and copies the cluster, writes nothing. */
+export const BACKUP_ROLE = 'holdfast_backup';
+
+/** An account of the machine, and a role that it may connect as. */
+export interface PeerRole {
+  account: string;
+  role: string;
+}
+
 /** Values as in postgresql.conf. */
 export type PostgresSettings = Readonly<Record<string, string | number>>;
 
@@ -54,13 +63,15 @@ interface ConfigurationParts {
   socketDir: string;
   /** Our user's name as PostgreSQL sees it. */
   peerName: string;
+  /** Other accounts that may connect, each only as the roles named here. */
+  peers?: readonly PeerRole[] | undefined;
   /** Replace or add to the settings above. */
   settings?: PostgresSettings | undefined;
 }
 
 /**
  * Writes postgresql.conf, pg_hba.conf and pg_ident.conf whole. They are ours: what a person changed in them does not stay.
- * Only the user that runs Holdfast may connect, over the socket, and as any role.
+ * Only the user that runs PostgreSQL may connect as any role, and `peers` as the roles they were given; over the socket.
  */
 export async function writeConfiguration(parts: ConfigurationParts): Promise<void> {
   // Relative to the cluster, where PostgreSQL runs: a socket's absolute path may not be longer than 107 bytes.
@@ -77,7 +88,10 @@ export async function writeConfiguration(parts: ConfigurationParts): Promise<voi
   const settings = { ...SETTINGS, unix_socket_directories: socketDir, ...parts.settings };
   const lines = Object.entries(settings).map(([name, value]) => `${name} = ${quoteSetting(value)}`);
   const hba = `local all all peer map=${ADMIN_ROLE}\nlocal replication all peer map=${ADMIN_ROLE}\n`;
-  const ident = `${ADMIN_ROLE} "${parts.peerName.replaceAll('"', '""')}" all\n`;
+  const peers = [{ account: parts.peerName, role: 'all' }, ...(parts.peers ?? [])];
+  const ident = peers
+    .map(({ account, role }) => `${ADMIN_ROLE} "${account.replaceAll('"', '""')}" ${role}\n`)
+    .join('');
   await writeFileDurably(join(parts.clusterDir, 'postgresql.conf'), `${lines.join('\n')}\n`);
   await writeFileDurably(join(parts.clusterDir, 'pg_hba.conf'), hba);
   await writeFileDurably(join(parts.clusterDir, 'pg_ident.conf'), ident);
