@@ -8,6 +8,7 @@ import { realpath, stat } from 'node:fs/promises';
 import { isAbsolute, sep } from 'node:path';
 import { recordAudit, type Actor } from '../audit/index.ts';
 import { HoldfastError, isSystemError } from '../lib/errors.ts';
+import { giveMemoryBackSoon } from '../lib/process-memory.ts';
 import type { WorkspaceDeps } from './deps.ts';
 import { commitBatch, sealBatch, type FileTask } from './import-batch.ts';
 import { makerOf, requireFolder } from './members.ts';
@@ -61,6 +62,7 @@ export async function importDirectory(deps: WorkspaceDeps, request: ImportReques
     await pipeline.flush();
   } finally {
     await pipeline.close();
+    giveMemoryBackSoon(1000);
   }
   tally.tick();
   return tally.report;

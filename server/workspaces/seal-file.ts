@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto';
 import { promisify } from 'node:util';
 import { constants, zstdCompress, zstdCompressSync } from 'node:zlib';
 import { HoldfastError } from '../lib/errors.ts';
+import { noteGarbage } from '../lib/process-memory.ts';
 import {
   encodeFooter,
   encodeHeader,
@@ -52,9 +53,28 @@ const SAMPLE_BYTES = 16 * 1024;
 const WORTHWHILE = 0.95;
 /** Up to this, compressing is quicker than finding out first, and than a trip through the thread pool. */
 const SAMPLED_BYTES = 32 * 1024;
-const ZSTD_OPTIONS = { params: { [constants.ZSTD_c_compressionLevel]: 1 }, chunkSize: 128 * 1024 };
+const ZSTD_OPTIONS = {
+  params: { [constants.ZSTD_c_compressionLevel]: 1 },
+  chunkSize: 128 * 1024,
+  info: true,
+};
 const SAMPLE_OPTIONS = { ...ZSTD_OPTIONS, chunkSize: SAMPLE_BYTES };
 const compress = promisify(zstdCompress);
+
+/**
+ * The engine of a finished call is a native object that only a full collection frees, and with it the output buffer that it
+ * still holds. Letting go of that buffer here leaves it to the cheap collections of the young generation.
+ */
+function takeOutput(finished: unknown): Buffer {
+  const { buffer, engine } = finished as { buffer: Buffer; engine: { _outBuffer?: Buffer | null } };
+  engine._outBuffer = null;
+  noteGarbage(ZSTD_OPTIONS.chunkSize + buffer.length);
+  return buffer;
+}
+
+function compressNow(content: Uint8Array, options = ZSTD_OPTIONS): Buffer {
+  return takeOutput(zstdCompressSync(content, options));
+}
 
 /**
  * Seals a stream.
@@ -108,10 +128,7 @@ export function sealSmallFile(content: Buffer, seal: FileSeal): { stored: Buffer
   const parts = [encodeHeader(SEGMENT_BYTES)];
   const segments: number[] = [];
   if (content.length > 0) {
-    const packed = smaller(
-      content,
-      samplesShrink(content) ? zstdCompressSync(content, ZSTD_OPTIONS) : content,
-    );
+    const packed = smaller(content, samplesShrink(content) ? compressNow(content) : content);
     const record = sealSegment(seal, { number: 0, flags: packed.flags, last: true }, packed.content);
     segments.push(lengthOf(record));
     parts.push(...record);
@@ -121,6 +138,7 @@ export function sealSmallFile(content: Buffer, seal: FileSeal): { stored: Buffer
   parts.push(encodeFooter(seal, { sizeBytes, sha256, segmentBytes: SEGMENT_BYTES, segments }));
   const stored = Buffer.concat(parts);
   const storedSha256 = createHash('sha256').update(stored).digest();
+  noteGarbage(3 * stored.length);
   return { stored, facts: { sizeBytes, sha256, storedBytes: stored.length, storedSha256 } };
 }
 
@@ -148,6 +166,7 @@ function startOutput(seal: FileSeal, segmentBytes: number, write: WriteParts) {
       const place = { number: segments.length, flags: packed.flags, last };
       const parts = sealSegment(seal, place, packed.content);
       segments.push(lengthOf(parts));
+      noteGarbage(2 * packed.content.length);
       await put(parts);
     },
     async finish(sizeBytes: number, sha256: string): Promise<SealedFacts> {
@@ -190,9 +209,9 @@ async function packSegment(segment: Buffer): Promise<PackedSegment> {
   // A view of a whole buffer on its own memory; `spare` wants that buffer back at full length.
   const buffer = Buffer.from(segment.buffer);
   if (segment.length <= SAMPLED_BYTES) {
-    return { ...smaller(segment, zstdCompressSync(segment, ZSTD_OPTIONS)), buffer };
+    return { ...smaller(segment, compressNow(segment)), buffer };
   }
-  const compressed = samplesShrink(segment) ? await compress(segment, ZSTD_OPTIONS) : segment;
+  const compressed = samplesShrink(segment) ? takeOutput(await compress(segment, ZSTD_OPTIONS)) : segment;
   return { ...smaller(segment, compressed), buffer };
 }
 
@@ -206,7 +225,7 @@ function samplesShrink(segment: Buffer): boolean {
   if (segment.length <= SAMPLED_BYTES) return true;
   const middle = (segment.length - SAMPLE_BYTES) >>> 1;
   return [segment.subarray(0, SAMPLE_BYTES), segment.subarray(middle, middle + SAMPLE_BYTES)].some(
-    (sample) => zstdCompressSync(sample, SAMPLE_OPTIONS).length < sample.length * WORTHWHILE,
+    (sample) => compressNow(sample, SAMPLE_OPTIONS).length < sample.length * WORTHWHILE,
   );
 }
 

@@ -36,7 +36,11 @@ export function startSealThreads(): SealThreads {
       for (let at = 0; at < jobs.length; at += CHUNK) chunks.push({ at, jobs: jobs.slice(at, at + CHUNK) });
       const results: SealResult[] = [];
       while (workers.length < Math.min(THREADS, chunks.length)) {
-        workers.push(new Worker(new URL('./seal-thread.ts', import.meta.url)));
+        workers.push(
+          new Worker(new URL('./seal-thread.ts', import.meta.url), {
+            resourceLimits: { maxYoungGenerationSizeMb: 4 },
+          }),
+        );
       }
       const ends = await Promise.allSettled(workers.map((worker) => work(worker, chunks, results, between)));
       for (const end of ends) if (end.status === 'rejected') throw end.reason;

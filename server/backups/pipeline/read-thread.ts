@@ -2,8 +2,8 @@
 import { workerData } from 'node:worker_threads';
 import { openTarget } from '../targets/open-target.ts';
 import { HoldfastError } from '../../lib/errors.ts';
+import { noteGarbage } from '../../lib/process-memory.ts';
 import { CHUNK_ID_BYTES } from './chunk.ts';
-import { noteGarbage } from './garbage.ts';
 import { openFileWriter } from './file-writer.ts';
 import {
   openPackReader,

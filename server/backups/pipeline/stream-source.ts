@@ -3,11 +3,11 @@
  * Lines wait in memory until `finish` sorts them, so this is for sources of thousands of files, not millions.
  */
 import { HoldfastError } from '../../lib/errors.ts';
+import { noteGarbage } from '../../lib/process-memory.ts';
 import type { FileEntry, SourceProblem, SourceSection } from '../engine.ts';
 import { CHUNK_ID_BYTES, fileHashOf, MAX_CHUNK_BYTES, MAX_INLINE_CHUNKS } from './chunk.ts';
 import { cutChunkLists } from './chunk-source.ts';
 import { encodeEntry, pathOf } from './file-entry.ts';
-import { noteGarbage } from './garbage.ts';
 import type { ByteString } from './path-bytes.ts';
 import { createProblemList } from './problem-list.ts';
 import type { WriterCore } from './chunk-writer.ts';

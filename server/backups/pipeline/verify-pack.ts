@@ -2,11 +2,11 @@
 import { createHash } from 'node:crypto';
 import { createStreamDecryptor, openAgeHeader } from '../../keys/index.ts';
 import { HoldfastError } from '../../lib/errors.ts';
+import { noteGarbage } from '../../lib/process-memory.ts';
 import type { PackChunk, Target } from '../engine.ts';
 import { checkChunk, decompressChunk } from './chunk.ts';
 import { chunkIdBytes, decodePackIndex, MAX_PACK_BYTES, packName } from './pack.ts';
 import { createFirstFailure } from './first-failure.ts';
-import { noteGarbage } from './garbage.ts';
 import type { PackReference, ReadGeneration } from './pack-reader.ts';
 import type { VerifyResult } from './read-messages.ts';
 
