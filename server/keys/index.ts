@@ -66,6 +66,7 @@ export {
   sealField,
 } from './sealing.ts';
 export { appendSignature, signStatement, statementBytes, verifySignature } from './signed-object.ts';
+export { makeSigningCertificate, readSigningCertificate } from './signing-certificate.ts';
 export { createSigningKey, signingKeyId, verifyBytes } from './trust-root.ts';
 
 // For the process keyd, its supervisor, and recovery.

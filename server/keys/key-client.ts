@@ -166,6 +166,8 @@ export interface KeyClient {
   testIdentity(runId: string): Promise<string>;
   /** Role run and server: a signature for a report. */
   signReport(report: { number: string; sha256: string }): Promise<ObjectSignature>;
+  /** Role run and server: the trust root's word for the key that signs now. @throws wrong_state before the claim. */
+  signingCertificate(): Promise<string>;
 
   close(): Promise<void>;
 }

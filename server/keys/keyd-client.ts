@@ -130,6 +130,7 @@ function createMethods(role: KeydRole, ask: Ask): Omit<KeyClient, 'close'> {
     },
     testIdentity: (runId) => ask<string>('testIdentity', { runId }),
     signReport: (report) => ask<ObjectSignature>('signReport', { ...report }),
+    signingCertificate: () => ask<string>('signingCertificate'),
   };
 }
 

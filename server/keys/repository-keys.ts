@@ -53,11 +53,11 @@ export interface RepositoryWriteKeys extends RepositoryReadKeys {
 export type SignableType =
   'index' | 'snapshot' | 'files' | 'ledger' | 'head' | 'writer' | 'anchor' | 'report' | 'wal' | 'keyring';
 
-/** What a signature of a repository object says. `keys` alone is signed by the trust root. */
+/** What a signature of a repository object says. `keys` and `certificate` alone are signed by the trust root. */
 export interface ObjectStatement {
-  type: SignableType | 'keys';
+  type: SignableType | 'keys' | 'certificate';
   repositoryId: string;
-  /** Decimal. */
+  /** Decimal; of a certificate the key's id. */
   number: string;
   /** Hex SHA-256 of every byte before the signature line. */
   sha256: string;

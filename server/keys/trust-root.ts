@@ -27,7 +27,7 @@ export function signingKeyId(publicKey: Uint8Array): string {
   return createHash('sha256').update(publicKey).digest('hex').slice(0, 16);
 }
 
-/** A new signing key, or a new trust root: one that signs statements of the kind `keys` and nothing else. */
+/** A new signing key, or a new trust root: one that signs statements of the kinds `keys` and `certificate` and nothing else. */
 export function createSigningKey(): SigningKeyPair {
   const pair = generateKeyPairSync('ed25519');
   const publicKey = pair.publicKey.export({ type: 'spki', format: 'der' }).subarray(SPKI_PREFIX.length);

@@ -1,6 +1,6 @@
 export { restoreTestRoutes } from './routes.ts';
 export { runRestoreTest } from './run-restore-test.ts';
 export { isOverdue, readTestSchedule, settleRestoreTests } from './service.ts';
-export { verifyReport, type RestoreTestReport } from './report.ts';
+export { type ReportTrust, type RestoreTestReport, verifyReport } from './report.ts';
 export { KitMaterial, RestoreTest, RestoreTestMode } from './schema.ts';
 export { testWithKit } from './test-with-kit.ts';

@@ -1,12 +1,14 @@
 /**
  * The evidence of a restore test: one line of canonical JSON (RFC 8785 for what occurs here: sorted keys, no spaces) and one
- * signature line, kept and handed out as exactly these bytes. The signing key is named by the keys object that lies in the report,
- * encrypted to the kits: with a kit the report verifies offline, from the trust root down.
+ * signature line, kept and handed out as exactly these bytes, as a file of JSON lines. The report carries the trust root's
+ * certificate of the key that signed it: whoever knows the trust root's public half verifies it offline, without any secret.
+ * Reports from before certificates are verified with a recovery kit, which opens the keys object that lies in them.
  */
 import {
   appendSignature,
   generationOf,
   openKeysObject,
+  readSigningCertificate,
   verifySignature,
   type ObjectSignature,
   type SignedStatement,
@@ -54,6 +56,8 @@ export interface RestoreTestReport {
   checks: CheckResult[];
   /** `object`: base64 of the age file, which only a recovery kit opens. */
   keysObject: { name: string; object: string };
+  /** The trust root's word for the signing key, in the clear; not in reports from before it was made. */
+  certificate?: string;
 }
 
 /** Sorted keys, no spaces. Pure. */
@@ -74,8 +78,9 @@ export async function signReport(
   return appendSignature(Buffer.from(`${canonicalJson(report)}\n`), statement, sign);
 }
 
-/** Whom a verifier believes: the trust root with the secret key of a kit, or signing keys that are known by other ways. */
+/** Whom a verifier believes: the trust root by its public half, a whole kit, or signing keys that are known by other ways. */
 export type ReportTrust =
+  | { trustRoot: Uint8Array }
   | { kit: { repositoryId: string; trustRoot: Uint8Array; ageIdentity: string } }
   | { repositoryId: string; signingKeys: readonly VerifyKey[] };
 
@@ -84,19 +89,34 @@ export type ReportTrust =
  *
  * @returns what it says, all of it signed.
  * @throws HoldfastError `integrity_failure` when it was changed, or is not signed by this appliance; `wrong_key` when the kit
- * does not open its keys object; `invalid_input` when it is no report.
+ * does not open its keys object; `invalid_input` when it is no report, or one without a certificate and there is no kit.
  */
 export async function verifyReport(bytes: Uint8Array, trust: ReportTrust): Promise<RestoreTestReport> {
   const report = readReport(bytes);
-  const repositoryId = 'kit' in trust ? trust.kit.repositoryId : trust.repositoryId;
-  if (report.repositoryId !== repositoryId) {
+  const { repositoryId, number } = report;
+  verifySignature(bytes, { type: 'report', repositoryId, number }, await signingKeysOf(report, trust));
+  return report;
+}
+
+async function signingKeysOf(report: RestoreTestReport, trust: ReportTrust): Promise<readonly VerifyKey[]> {
+  if ('trustRoot' in trust) return [keyFromCertificate(report, trust.trustRoot)];
+  const expected = 'kit' in trust ? trust.kit : trust;
+  if (report.repositoryId !== expected.repositoryId) {
     throw new HoldfastError('wrong_key', 'This report is of another appliance', {
       hint: 'Give the recovery kit of the appliance that made it.',
     });
   }
-  const signingKeys = 'kit' in trust ? await keysFromKit(report, trust.kit) : trust.signingKeys;
-  verifySignature(bytes, { type: 'report', repositoryId, number: report.number }, signingKeys);
-  return report;
+  if ('signingKeys' in trust) return trust.signingKeys;
+  if (report.certificate === undefined) return keysFromKit(report, trust.kit);
+  return [keyFromCertificate(report, trust.kit.trustRoot)];
+}
+
+function keyFromCertificate(report: RestoreTestReport, trustRoot: Uint8Array): VerifyKey {
+  const { certificate, repositoryId } = report;
+  if (certificate !== undefined) return readSigningCertificate(certificate, { repositoryId, trustRoot });
+  throw new HoldfastError('invalid_input', 'This report carries no certificate of the key that signed it', {
+    hint: 'It was made before reports carried one. A recovery kit of the appliance still verifies it.',
+  });
 }
 
 async function keysFromKit(
@@ -120,6 +140,7 @@ export function readReport(bytes: Uint8Array): RestoreTestReport {
       typeof value.repositoryId === 'string' &&
       typeof value.number === 'string' &&
       typeof value.keysObject?.object === 'string' &&
+      ['string', 'undefined'].includes(typeof value.certificate) &&
       Array.isArray(value.checks);
     if (whole) return value as RestoreTestReport;
   } catch {

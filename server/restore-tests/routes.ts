@@ -100,13 +100,17 @@ export const restoreTestRoutes =
       '/restore-tests/:id/report',
       {
         config: { access: READERS_OF_OPERATIONS },
-        schema: { tags, summary: 'The signed report, as it was signed', params: ById },
+        schema: {
+          tags,
+          summary: 'The signed report, as it was signed: two JSON lines, the report and its signature',
+          params: ById,
+        },
       },
       async (request, reply) => {
         const report = await readRestoreTestReport(deps, request.params.id);
         return reply
-          .type('application/json')
-          .header('content-disposition', `attachment; filename="restore-test-${request.params.id}.json"`)
+          .type('application/jsonl')
+          .header('content-disposition', `attachment; filename="restore-test-${request.params.id}.jsonl"`)
           .header('cache-control', 'no-store')
           .send(report);
       },

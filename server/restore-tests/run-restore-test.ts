@@ -172,6 +172,7 @@ async function buildReport(
   parts: { test: RestoreTestRow; target: TargetConfig; verdict: TestVerdict },
 ): Promise<Buffer> {
   const keysObject = await deps.keys.keysObject();
+  const certificate = await deps.keys.signingCertificate();
   const { repository } = await deps.keys.status();
   const { test, target, verdict } = parts;
   const content = reportContent(scene, {
@@ -181,6 +182,7 @@ async function buildReport(
     kitId: test.kit_id,
     target: { id: test.target_id, kind: target.kind },
     keysObject: { name: keysObject.name, object: keysObject.bytes.toString('base64') },
+    certificate,
     verdict,
   });
   return signReport(content, (statement) => deps.keys.signReport(statement));
@@ -189,9 +191,10 @@ async function buildReport(
 /** What a report says of a test. */
 export function reportContent(
   scene: Scene,
-  parts: Pick<RestoreTestReport, 'id' | 'repositoryId' | 'keySource' | 'kitId' | 'target' | 'keysObject'> & {
-    verdict: TestVerdict;
-  },
+  parts: Pick<
+    RestoreTestReport,
+    'id' | 'repositoryId' | 'keySource' | 'kitId' | 'target' | 'keysObject' | 'certificate'
+  > & { verdict: TestVerdict },
 ): RestoreTestReport {
   const { verdict, ...given } = parts;
   const { snapshot, facts, repository } = scene;

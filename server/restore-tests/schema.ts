@@ -95,6 +95,8 @@ export const RestoreTest = Type.Object({
   createdAt: Instant,
   finishedAt: Type.Union([Instant, Type.Null()]),
   rtoMs: Type.Union([Type.Number(), Type.Null()]),
+  /** From the report: `extrapolated` where only a sample of the files was read. */
+  rtoBasis: Type.Union([Type.Literal('measured'), Type.Literal('extrapolated'), Type.Null()]),
   rpoMs: Type.Union([Type.Number(), Type.Null()]),
   /** From the report; absent while it runs. */
   checks: Type.Array(CheckResult),

@@ -22,7 +22,6 @@ import {
 } from './queries.ts';
 import { readReport } from './report.ts';
 import type {
-  CheckResult,
   KitMaterial,
   Preflight,
   RestoreTest,
@@ -265,13 +264,15 @@ function toRestoreTest(row: RestoreTestRow, names: Map<string, string>): Restore
     finishedAt: row.finished_at?.toISOString() ?? null,
     rtoMs: row.rto_ms === null ? null : Number(row.rto_ms),
     rpoMs: row.rpo_ms === null ? null : Number(row.rpo_ms),
-    checks: checksOf(row.report),
+    ...factsOf(row.report),
     reportSha256: row.report_sha256?.toString('hex') ?? null,
   };
 }
 
-function checksOf(report: Buffer | null): CheckResult[] {
-  return report === null ? [] : readReport(report).checks;
+function factsOf(report: Buffer | null): Pick<RestoreTest, 'rtoBasis' | 'checks'> {
+  if (report === null) return { rtoBasis: null, checks: [] };
+  const { rtoBasis, checks } = readReport(report);
+  return { rtoBasis, checks };
 }
 
 function writeCursor(row: RestoreTestRow): string {

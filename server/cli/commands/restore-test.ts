@@ -5,6 +5,7 @@ import type { RestoreTest } from '../../restore-tests/index.ts';
 import { addCommand, type CommandContext } from '../command.ts';
 import { chooseSnapshot, startKitTest } from '../kit-test.ts';
 import { describeEnd, followRun, runExitCode } from '../runs.ts';
+import { describeRto } from '../rto.ts';
 import { readWholeKit } from '../secrets.ts';
 
 interface Options {
@@ -24,7 +25,7 @@ export function addRestoreTest(program: Command): void {
         .option('--mode <mode>', 'quick (a sample) or full', 'quick')
         .option('--snapshot <id>', 'which one; the newest when absent')
         .option('--kit <file>', 'open the backup with this recovery kit, to prove the kit')
-        .option('--report <file>', 'write the signed report there; verify-report checks it'),
+        .option('--report <file>', 'write the signed report there (two JSON lines); verify-report checks it'),
     async (context, options) => {
       const client = context.control();
       const started = await start(context, options);
@@ -60,7 +61,7 @@ async function start({ control }: CommandContext, options: Options): Promise<Res
 }
 
 function describe(test: RestoreTest): string {
-  const seconds = test.rtoMs === null ? '' : `, ${(test.rtoMs / 1000).toFixed(1)} s`;
+  const time = test.rtoMs === null ? [] : [`Recovery time: ${describeRto(test.rtoMs, test.rtoBasis)}`];
   const verdict = test.grade === null ? test.state.toUpperCase() : test.grade.toUpperCase().replace('-', ' ');
   const lines = test.checks.map((check) => {
     const mark = { passed: 'ok  ', failed: 'BAD ', skipped: 'skip' }[check.state];
@@ -69,7 +70,8 @@ function describe(test: RestoreTest): string {
     return `${mark}  ${check.label}${found}`;
   });
   return [
-    `${verdict}  snapshot ${test.snapshotId.slice(0, 12)} from ${test.targetName}${seconds}`,
+    `${verdict}  snapshot ${test.snapshotId.slice(0, 12)} from ${test.targetName}`,
+    ...time,
     ...lines,
   ].join('\n');
 }

@@ -1,13 +1,15 @@
 import { open } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { EXIT, HoldfastError } from '../../lib/errors.ts';
-import { verifyReport, type RestoreTestReport } from '../../restore-tests/index.ts';
+import { verifyReport, type ReportTrust, type RestoreTestReport } from '../../restore-tests/index.ts';
 import { addCommand } from '../command.ts';
 import { formatInstant, printable } from '../output.ts';
+import { describeRto } from '../rto.ts';
 import { readWholeKit } from '../secrets.ts';
 
 interface Options {
-  kit: string;
+  kit?: string;
+  trustRoot?: string;
 }
 
 const REPORT_LIMIT_BYTES = 1024 * 1024;
@@ -16,23 +18,47 @@ export function addVerifyReport(program: Command): void {
   addCommand<Options>(
     program,
     'verify-report',
-    'Check the signature of a restore-test report; needs no running appliance',
+    'Check the signature of a restore-test report, offline: by the trust root of its appliance, or by a recovery kit',
     (command) =>
       command
-        .argument('<file>', 'the report')
-        .requiredOption('--kit <file>', 'the recovery kit, for its trust root'),
+        .argument('<file>', 'the report, as it was downloaded')
+        .option(
+          '--trust-root <base64>',
+          'public; in every recovery kit, and in `holdfast keys status --json`',
+        )
+        .option(
+          '--kit <file>',
+          'a recovery kit instead; needed for reports from before they had a certificate',
+        ),
     async ({ output }, options, file) => {
-      const kit = await readWholeKit(options.kit);
-      const report = await verifyReport(await readReportFile(file), {
-        kit: {
-          repositoryId: kit.repositoryId,
-          trustRoot: Buffer.from(kit.trustRoot, 'base64'),
-          ageIdentity: kit.ageIdentity,
-        },
-      });
+      const trust = await readTrust(options);
+      const report = await verifyReport(await readReportFile(file), trust);
       output.result({ valid: true, report }, describe(report));
       return EXIT.ok;
     },
+  );
+}
+
+async function readTrust({ kit, trustRoot }: Options): Promise<ReportTrust> {
+  if ((kit === undefined) === (trustRoot === undefined)) {
+    throw new HoldfastError(
+      'invalid_input',
+      'Give the trust root to believe: --trust-root or --kit, one of them',
+      {
+        hint: 'The trust root is public: 44 characters in every recovery kit of the appliance that made the report.',
+      },
+    );
+  }
+  if (kit !== undefined) {
+    const { repositoryId, trustRoot: root, ageIdentity } = await readWholeKit(kit);
+    return { kit: { repositoryId, trustRoot: Buffer.from(root, 'base64'), ageIdentity } };
+  }
+  if (trustRoot !== undefined && /^[A-Za-z0-9+/]{43}=$/.test(trustRoot)) {
+    return { trustRoot: Buffer.from(trustRoot, 'base64') };
+  }
+  throw new HoldfastError(
+    'invalid_input',
+    '--trust-root is no trust root: 32 bytes in base64, 44 characters',
   );
 }
 
@@ -56,6 +82,7 @@ function describe(report: RestoreTestReport): string {
     `Signed by this appliance, unchanged: restore test ${report.id}`,
     `${report.state}${report.grade === null ? '' : `, ${report.grade}`}, ${report.mode}, ended ${formatInstant(report.finishedAt)}`,
     `Snapshot ${report.snapshot.id}, taken ${formatInstant(report.snapshot.takenAt)}`,
+    ...(report.rtoMs === null ? [] : [`Recovery time ${describeRto(report.rtoMs, report.rtoBasis)}`]),
     `${report.checks.length} checks, ${failed.length} failed`,
     ...failed.map(
       (check) =>

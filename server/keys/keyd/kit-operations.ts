@@ -6,10 +6,10 @@ import { generateAgeIdentity } from '../age.ts';
 import type { RepositoryStatus } from '../key-client.ts';
 import { buildKeysObject, type KeysStatement, type KitRecipient, openKeysObject } from '../keys-object.ts';
 import { createKitChallenge } from '../kit-challenge.ts';
-import type { RepositoryClaim, RepositoryRecord } from '../keyring/model.ts';
+import { type RepositoryClaim, type RepositoryRecord, trustRootOf } from '../keyring/model.ts';
 import { createKeysStatement, DEFAULT_CHUNKING } from '../local-repository-keys.ts';
 import type { ChunkingParameters } from '../repository-keys.ts';
-import { createSigningKey, signingKeyId, type SigningKeyPair } from '../trust-root.ts';
+import { createSigningKey, type SigningKeyPair } from '../trust-root.ts';
 import { type Arguments, flagArgument, objectArgument, textArgument, uuidArgument } from './arguments.ts';
 import type { KeyringStore } from './store.ts';
 
@@ -205,15 +205,6 @@ function newRepository(): RepositoryRecord {
     claim: null,
     lastHeadNumber: '0',
     publication: null,
-  };
-}
-
-function trustRootOf(repository: RepositoryRecord): SigningKeyPair {
-  const publicKey = Buffer.from(repository.trustRoot.publicKey, 'base64');
-  return {
-    id: signingKeyId(publicKey),
-    publicKey,
-    privateKey: Buffer.from(repository.trustRoot.privateKey, 'base64'),
   };
 }
 

@@ -30,6 +30,7 @@ export const PERMISSIONS = {
   take: ['run'],
   testIdentity: ['run', 'browse'],
   signReport: ['server', 'run'],
+  signingCertificate: ['server', 'run'],
 } as const satisfies Record<string, readonly KeydRole[]>;
 
 export type Operation = keyof typeof PERMISSIONS;

@@ -4,11 +4,17 @@ import { HoldfastError } from '../../lib/errors.ts';
 import { readFileIfPresent } from '../../lib/files.ts';
 import { buildKeyringObject } from '../keyring-object.ts';
 import { keyringPaths, writeAndReadBack } from '../keyring/layout.ts';
-import type { PublicationRecord, RepositoryClaim, RepositoryRecord } from '../keyring/model.ts';
+import {
+  type PublicationRecord,
+  type RepositoryClaim,
+  type RepositoryRecord,
+  trustRootOf,
+} from '../keyring/model.ts';
 import type { BuiltObject } from '../keys-object.ts';
 import { staleHead } from '../local-repository-keys.ts';
 import type { ObjectSignature, ObjectStatement } from '../repository-keys.ts';
 import { objectName, signStatement } from '../signed-object.ts';
+import { makeSigningCertificate } from '../signing-certificate.ts';
 import {
   type Arguments,
   choiceArgument,
@@ -195,6 +201,18 @@ export function repositoryOperations({ store, clock, directory }: RepositoryCont
     async signReport(args: Arguments) {
       const { repositoryId } = getClaimed().repository;
       return signObject(readStatement({ ...args, repositoryId }, 'report'));
+    },
+
+    /** Composed anew each time from what is kept anyway: a keyring of any age has it. */
+    async signingCertificate() {
+      await store.settled();
+      const { repository, claim } = getClaimed();
+      const key = claim.signingKeys.at(-1);
+      if (key === undefined) throw new HoldfastError('internal', 'The repository has no signing key');
+      const root = trustRootOf(repository);
+      const certificate = await makeSigningCertificate(repository.repositoryId, key, root);
+      root.privateKey.fill(0);
+      return certificate;
     },
 
     async lastHeadNumber() {

@@ -7,6 +7,7 @@
 import { HoldfastError } from '../../lib/errors.ts';
 import { type KeyState, stricterState } from '../key-states.ts';
 import type { ChunkingParameters } from '../repository-keys.ts';
+import { signingKeyId, type SigningKeyPair } from '../trust-root.ts';
 
 export type KeyKind = 'appliance' | 'workspace' | 'subject';
 
@@ -45,6 +46,13 @@ export interface RepositoryRecord {
   /** Decimal: highest number signed for a head. */
   lastHeadNumber: string;
   publication: PublicationRecord | null;
+}
+
+/** The trust root whole, to sign with. Zero `privateKey` after use. */
+export function trustRootOf(repository: Pick<RepositoryRecord, 'trustRoot'>): SigningKeyPair {
+  const publicKey = Buffer.from(repository.trustRoot.publicKey, 'base64');
+  const privateKey = Buffer.from(repository.trustRoot.privateKey, 'base64');
+  return { id: signingKeyId(publicKey), publicKey, privateKey };
 }
 
 export interface RepositoryClaim {
