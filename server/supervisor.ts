@@ -12,7 +12,7 @@ import { dataPaths, openDataFolder, sweepScratch } from './lib/data-folder.ts';
 import { prepareDatabase, startDatabase } from './lib/database-setup.ts';
 import { createLog, type Logger } from './lib/log.ts';
 import type { PostgresServer } from './lib/postgres/index.ts';
-import { giveMemoryBackSoon, SMALL_HEAP } from './lib/process-memory.ts';
+import { ALLOCATOR_ENVIRONMENT, giveMemoryBackSoon, SMALL_HEAP } from './lib/process-memory.ts';
 import { SOFTWARE_VERSION } from './lib/version.ts';
 
 /** What a started appliance tells whoever started it. */
@@ -105,6 +105,7 @@ function processOptions(entry: string, config: Config, log: Logger, stopTimeoutM
     args: [...SMALL_HEAP, join(import.meta.dirname, `${entry}.ts`)],
     env: () =>
       childEnvironment({
+        ...ALLOCATOR_ENVIRONMENT,
         HOLDFAST_DATA: config.dataDir,
         HOLDFAST_PORT: String(config.port),
         NODE_COMPILE_CACHE: COMPILE_CACHE_DIR,

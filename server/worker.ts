@@ -11,7 +11,7 @@ import { dataPaths, sweepScratch } from './lib/data-folder.ts';
 import { appAddress } from './lib/database-setup.ts';
 import { openDatabase } from './lib/db.ts';
 import { createLog } from './lib/log.ts';
-import { giveMemoryBackSoon } from './lib/process-memory.ts';
+import { ALLOCATOR_ENVIRONMENT, giveMemoryBackSoon } from './lib/process-memory.ts';
 import { listenForRuns } from './lib/run-listener.ts';
 import { connectServiceManager } from './lib/service-notify.ts';
 import { failInterruptedRuns, finishRun, takeQueuedRun } from './lib/runs.ts';
@@ -83,7 +83,7 @@ function startRun(id: string, kind: string): void {
     process.execPath,
     ['--max-semi-space-size=4', '--max-old-space-size=512', join(import.meta.dirname, 'run.ts'), id],
     {
-      env: childEnvironment(),
+      env: childEnvironment(ALLOCATOR_ENVIRONMENT),
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
       detached: true,
     },

@@ -2,6 +2,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { generateAgeIdentity } from '../../server/keys/index.ts';
+import { ALLOCATOR_ENVIRONMENT } from '../../server/lib/process-memory.ts';
 import { measure, type Measured } from './measure.ts';
 
 export interface Contender {
@@ -37,6 +38,7 @@ export function createHoldfast(folder: string): Contender {
     measure(process.execPath, ['--max-semi-space-size=4', '--max-old-space-size=512', script, ...args], {
       NODE_COMPILE_CACHE: join(folder, '..', 'compile-cache'),
       MALLOC_ARENA_MAX: '2',
+      ...ALLOCATOR_ENVIRONMENT,
     });
   return {
     name: 'holdfast',

@@ -8,6 +8,15 @@ import { runInNewContext } from 'node:vm';
 /** Node's options for processes that mostly wait: what is young is collected often instead of being kept. */
 export const SMALL_HEAP = ['--max-semi-space-size=1'] as const;
 
+/**
+ * glibc's settings ("mallopt(3)") for our processes: a buffer of 256 KiB or more is mapped by itself and gone when it is
+ * freed. By default that limit rises with every large buffer, up to 32 MiB, and what is freed stays with the process.
+ */
+export const ALLOCATOR_ENVIRONMENT = {
+  MALLOC_MMAP_THRESHOLD_: '262144',
+  MALLOC_TRIM_THRESHOLD_: '1048576',
+} as const;
+
 type CollectOptions =
   { type: 'minor' } | { type: 'major'; execution: 'sync'; flavor: 'regular' | 'last-resort' };
 

@@ -62,7 +62,7 @@ export async function importDirectory(deps: WorkspaceDeps, request: ImportReques
     await pipeline.flush();
   } finally {
     await pipeline.close();
-    giveMemoryBackSoon(1000);
+    giveMemoryBackSoon(0);
   }
   tally.tick();
   return tally.report;
