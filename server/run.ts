@@ -6,7 +6,7 @@ import { loadConfig } from './lib/config.ts';
 import { HoldfastError, messageOf } from './lib/errors.ts';
 import { createLog } from './lib/log.ts';
 import type { Run, RunKind, RunProgress, RunState } from './lib/run-schema.ts';
-import { appendRunLog, finishRun, updateRun, type RunContext, type RunOutcome } from './lib/runs.ts';
+import { appendRunLog, settleRun, updateRun, type RunContext, type RunOutcome } from './lib/runs.ts';
 import type { Problem } from './lib/shapes.ts';
 import type { JsonObject } from './lib/tables.ts';
 
@@ -54,7 +54,7 @@ const context: RunContext = {
 
 const ending = await perform();
 await reporter.stop();
-await finishRun(deps.db, systemClock, runId, ending);
+await settleRun(deps.db, systemClock, runId, ending);
 await deps.close();
 process.exit(0);
 
@@ -72,7 +72,8 @@ async function perform(): Promise<{ state: RunState; result?: JsonObject; error?
       { err: error, detail: error instanceof HoldfastError ? error.detail : undefined },
       messageOf(error),
     );
-    await context.log('error', describe(error));
+    // The line is worth less than the ending, which is recorded even when the database has to come back first.
+    await context.log('error', describe(error)).catch(() => undefined);
     return { state: 'failed', error: problemOf(error) };
   }
 }

@@ -14,7 +14,7 @@ import { createLog } from './lib/log.ts';
 import { ALLOCATOR_ENVIRONMENT, giveMemoryBackSoon } from './lib/process-memory.ts';
 import { listenForRuns } from './lib/run-listener.ts';
 import { connectServiceManager } from './lib/service-notify.ts';
-import { failInterruptedRuns, finishRun, takeQueuedRun } from './lib/runs.ts';
+import { failInterruptedRuns, settleRun, takeQueuedRun } from './lib/runs.ts';
 import { endOf, startProcess, type ChildProcess } from './lib/spawn.ts';
 
 /** Bulk work shares two cores with the server: one run at a time, and short ones beside a long one. */
@@ -93,7 +93,7 @@ function startRun(id: string, kind: string): void {
     children.delete(id);
     log.info({ run: id, kind, ...end }, 'Run ended');
     if (end.exitCode !== 0) {
-      await finishRun(db, systemClock, id, {
+      await settleRun(db, systemClock, id, {
         state: 'failed',
         error: {
           code: 'internal',

@@ -3,6 +3,7 @@
  * run; notifications only save waiting. At most one run of a kind is open unless the kind allows more.
  */
 import { randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
 import { sql, type Selectable } from 'kysely';
 import type { Clock } from './clock.ts';
 import { writeTransaction, type Database, type WriteTransaction } from './db.ts';
@@ -215,6 +216,22 @@ export async function finishRun(
       .execute();
     await announce(tx, id);
   });
+}
+
+/** A database that was killed or whose disk was full is back by then, or the appliance has other worries. */
+const SETTLE_MS = 120_000;
+
+/** As `finishRun`, through a restart of PostgreSQL: a run whose end is not recorded would count as running for ever. */
+export async function settleRun(...ending: Parameters<typeof finishRun>): Promise<void> {
+  const deadline = performance.now() + SETTLE_MS;
+  for (;;) {
+    try {
+      return await finishRun(...ending);
+    } catch (error) {
+      if (performance.now() > deadline) throw error;
+      await delay(1_000);
+    }
+  }
 }
 
 export async function updateRun(
