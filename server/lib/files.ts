@@ -28,10 +28,11 @@ export const TEMPORARY_PREFIX = '.tmp-';
 
 /**
  * Modes of what lies in the places of the data folder and of targets that server and runs share: for us alone, or for our group
- * where they are different accounts. The group itself comes from the folder above (setgid).
+ * where they are different accounts. The group itself comes from the folder above (setgid, which a new folder takes over: the
+ * units let no process set that bit).
  */
 export const PRIVATE_FILE_MODE = isSharedWithGroup() ? 0o660 : 0o600;
-export const PRIVATE_DIRECTORY_MODE = isSharedWithGroup() ? 0o2770 : 0o700;
+export const PRIVATE_DIRECTORY_MODE = isSharedWithGroup() ? 0o770 : 0o700;
 
 /** Path for a new temporary file beside `path`. */
 export function temporaryBeside(path: string): string {

@@ -94,6 +94,12 @@ export async function serveAppliance(options: ServeOptions = {}): Promise<Served
   };
 }
 
+/** An appliance that somebody else started. */
+export function callerOf(url: string): Pick<ServedAppliance, 'call'> {
+  const session = { cookie: '' };
+  return { call: (method, path, body) => callApi(url, session, method, path, body) };
+}
+
 /** Runs a command of the command line to its end. */
 export async function runHoldfast(
   args: string[],
@@ -131,7 +137,9 @@ function spawnHoldfast(args: string[], options: ServeOptions): ChildProcess {
 }
 
 /** Claims it, names it, and proves a recovery kit. @returns the kit, as its holder keeps it. */
-export async function claimAppliance(appliance: ServedAppliance): Promise<RecoveryKit> {
+export async function claimAppliance(
+  appliance: Pick<ServedAppliance, 'call' | 'claimCode'>,
+): Promise<RecoveryKit> {
   await expectStatus(
     appliance.call('POST', '/setup/claim', { code: appliance.claimCode, owner: OWNER }),
     201,
@@ -170,14 +178,17 @@ export async function signIn(appliance: ServedAppliance): Promise<void> {
   await expectStatus(appliance.call('POST', '/session', { email, password }), 201);
 }
 
-export async function addDirectoryTarget(appliance: ServedAppliance, path: string): Promise<string> {
+export async function addDirectoryTarget(
+  appliance: Pick<ServedAppliance, 'call'>,
+  path: string,
+): Promise<string> {
   const target = { name: 'nas', kind: 'directory', path, region: 'eu-north' };
   return (await expectStatus(appliance.call<{ id: string }>('POST', '/targets', target), 201)).id;
 }
 
 /** Starts a job and waits for its end. */
 export async function finishRun(
-  appliance: ServedAppliance,
+  appliance: Pick<ServedAppliance, 'call'>,
   started: Promise<Reply<{ id: string }>>,
 ): Promise<{ state: string; result: Record<string, string>; error: { message: string } | null }> {
   const { id } = await expectStatus(started, 202);
@@ -186,7 +197,7 @@ export async function finishRun(
 
 /** Waits for the end of a job. */
 export async function finishRunOf(
-  appliance: ServedAppliance,
+  appliance: Pick<ServedAppliance, 'call'>,
   id: string,
 ): Promise<{ state: string; result: Record<string, string>; error: { message: string } | null }> {
   type Shown = { state: string; result: Record<string, string>; error: { message: string } | null };

@@ -22,6 +22,9 @@ const ACCOUNTS = {
   'holdfast-worker': [7104, 7104, [7105]],
 } as const;
 
+/** Of `holdfast-data`. */
+export const DATA_GROUP_ID = 7105;
+
 export type MachineAccount = keyof typeof ACCOUNTS;
 
 /** Whether this machine lets a test play other accounts: root, with mount namespaces. */
@@ -32,11 +35,15 @@ export interface Machine {
   dataDir: string;
   /** What systemd puts below /run. */
   runDir: string;
+  /** PostgreSQL's server program. */
+  postgres: string;
   /** Starts a program under an account. */
   start(account: MachineAccount, command: readonly string[], env?: Record<string, string>): MachineProcess;
   /** Starts one of the server's entries. */
   node(account: MachineAccount, entry: string, env?: Record<string, string>): MachineProcess;
-  /** Ends what still runs and removes everything. */
+  /** Ends what still runs, newest first. */
+  stopAll(): Promise<void>;
+  /** The same, and removes everything. */
   close(): Promise<void>;
 }
 
@@ -78,17 +85,22 @@ export async function makeMachine(): Promise<Machine> {
     started.push(process);
     return process;
   };
+  const stopAll = async () => {
+    for (const process of started.splice(0).reverse()) await process.stop();
+  };
   return {
     dataDir,
     runDir,
+    postgres: findPostgresBinaries().postgres,
     start,
     node: (account, entry, env) =>
       start(account, [process.execPath, join(root, 'server', `${entry}.ts`)], {
         ...(entry === 'keyd' ? { HOLDFAST_ROOT_KEY_FILE: rootKey } : {}),
         ...env,
       }),
+    stopAll,
     close: async () => {
-      for (const process of started.reverse()) await process.stop();
+      await stopAll();
       await rm(top, { recursive: true, force: true, maxRetries: 5 });
     },
   };
