@@ -110,6 +110,13 @@ async function ensureFolder(dataDir: string): Promise<boolean> {
         cause: error,
       });
     }
+    // Said instead of "read-only" where folders are made one below the other.
+    if (isSystemError(error, 'ENOENT')) {
+      throw new HoldfastError('unavailable', `${dataDir} cannot be written: it could not be made`, {
+        hint: 'Give the account that runs Holdfast the right to write there; the disk may be read-only.',
+        cause: error,
+      });
+    }
     throw explainWriteError(error, dataDir);
   }
 }

@@ -3,7 +3,7 @@
  * written. Root mounts it where everybody sees it; anyone else gets it in a user and mount namespace of its own.
  */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
-import { rmdirSync, statfsSync } from 'node:fs';
+import { statfsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 
 const HELP = `A test needs a small disk of its own. As root, the right to mount (CAP_SYS_ADMIN) is missing: start the
@@ -25,7 +25,7 @@ export interface SmallDisk {
   used(): number;
   /** Fails while a file on it is open to be written. */
   setReadOnly(readOnly: boolean): void;
-  /** Takes it away, open files or not. */
+  /** Takes it away, open files or not; the folder stays. */
   dispose(): Promise<void>;
 }
 
@@ -69,7 +69,6 @@ export async function mountSmallDisk(path: string, sizeBytes: number): Promise<S
         keeper.stdin?.end();
         await ended;
       }
-      rmdirSync(path);
     },
   };
 }
