@@ -81,7 +81,7 @@ function startRun(id: string, kind: string): void {
   // Bulk work leaves much short-lived garbage; a small young generation keeps it from piling up.
   const child = startProcess(
     process.execPath,
-    ['--max-semi-space-size=4', '--max-old-space-size=512', join(import.meta.dirname, 'run.ts'), id],
+    ['--max-semi-space-size=2', '--max-old-space-size=512', join(import.meta.dirname, 'run.ts'), id],
     {
       env: childEnvironment(ALLOCATOR_ENVIRONMENT),
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],

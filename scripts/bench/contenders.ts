@@ -35,7 +35,7 @@ export function createHoldfast(folder: string): Contender {
   const script = join(import.meta.dirname, 'engine-run.ts');
   // As the appliance starts its runs: little young memory, two malloc arenas, compiled modules kept from run to run.
   const run = (...args: string[]) =>
-    measure(process.execPath, ['--max-semi-space-size=4', '--max-old-space-size=512', script, ...args], {
+    measure(process.execPath, ['--max-semi-space-size=2', '--max-old-space-size=512', script, ...args], {
       NODE_COMPILE_CACHE: join(folder, '..', 'compile-cache'),
       MALLOC_ARENA_MAX: '2',
       ...ALLOCATOR_ENVIRONMENT,

@@ -3,7 +3,7 @@
  * nothing to do starts none. An error thrown in a thread arrives as the same HoldfastError here.
  */
 import { isMainThread, parentPort, Worker } from 'node:worker_threads';
-import { HoldfastError, isSystemError, messageOf, type ErrorCode } from '../../lib/errors.ts';
+import { ERROR_STATUS, HoldfastError, isSystemError, messageOf, type ErrorCode } from '../../lib/errors.ts';
 
 /** Threads that do bulk work at once; more do not help on the machines we are made for. */
 export const BULK_THREADS = 2;
@@ -54,7 +54,7 @@ export function openThreadPool<Request, Result>(options: {
     const worker = new Worker(options.script, {
       workerData: options.workerData,
       // A small young generation keeps the garbage of 64 KiB cipher outputs small too.
-      resourceLimits: { maxYoungGenerationSizeMb: 4 },
+      resourceLimits: { maxYoungGenerationSizeMb: 2 },
     });
     const thread: Thread = { worker, jobs: new Map(), ended: onceEnded(worker) };
     const failAll = (error: unknown): void => {
@@ -71,7 +71,7 @@ export function openThreadPool<Request, Result>(options: {
       if ('error' in message) job?.reject(receiveError(message.error));
       else job?.resolve(message.result);
     });
-    worker.on('error', failAll);
+    worker.on('error', (error) => failAll(asThrown(error)));
     worker.on('exit', () => {
       failAll(new HoldfastError('internal', 'A worker thread ended in the middle of its work'));
     });
@@ -116,6 +116,13 @@ function receiveError(sent: SentError): HoldfastError {
     ...(sent.hint === undefined ? {} : { hint: sent.hint }),
     ...(sent.detail === undefined ? {} : { detail: sent.detail }),
   });
+}
+
+/** What ended a thread outside any job, such as at its start. On the way here it loses its class, and keeps its fields. */
+function asThrown(error: unknown): unknown {
+  const { code, message, hint, detail } = error as Partial<SentError>;
+  if (code === undefined || message === undefined || !(code in ERROR_STATUS)) return error;
+  return receiveError({ code, message, hint, detail });
 }
 
 function sendError(error: unknown): SentError {
