@@ -11,6 +11,7 @@ export const TOOLS_DIRECTORY = join(import.meta.dirname, '..', '..', '.cache', '
 export const TOOL_PACKAGES = {
   age: ['age'],
   zstd: ['zstd'],
+  packer: ['packer'],
   python3: ['python3-cryptography', 'python3-cffi-backend', 'python3-bcrypt'],
   rauc: ['rauc', 'libjson-glib-1.0-0'],
   mksquashfs: ['squashfs-tools', 'liblzo2-2'],
@@ -64,4 +65,21 @@ export function findTool(name: ToolName): string | undefined {
     ...(process.env.PATH ?? '').split(delimiter),
   ];
   return folders.map((folder) => join(folder, name)).find((path) => existsSync(path));
+}
+
+/** What the encrypted volume is made with. Root's folders are not on everybody's path. */
+const VOLUME_TOOLS = { cryptsetup: 'cryptsetup-bin', blkid: 'util-linux', wipefs: 'util-linux' };
+
+/**
+ * Puts the programs for LUKS volumes on the path of this process.
+ *
+ * @throws Error that says how to get one that is missing: it needs libraries of the system, so it is installed, not unpacked.
+ */
+export function requireVolumeTools(): void {
+  const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/sbin'];
+  process.env.PATH = [...new Set(folders)].join(delimiter);
+  for (const [name, debianPackage] of Object.entries(VOLUME_TOOLS)) {
+    if (folders.some((folder) => existsSync(join(folder, name)))) continue;
+    throw new Error(`The tests need ${name}. On Debian: apt-get install ${debianPackage}`);
+  }
 }

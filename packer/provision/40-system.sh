@@ -1,0 +1,33 @@
+#!/bin/bash
+# Our files over Debian's, units and their order of start, mount points.
+set -euo pipefail
+mkdir -p /data /state
+chmod 755 /data /state
+tar -C "$UPLOAD/root" --owner=0 --group=0 --exclude=./etc/initramfs-tools -c . | tar -C / -x --no-same-permissions --keep-directory-symlink
+install -m 644 "$UPLOAD/keyring.pem" /etc/rauc/keyring.pem
+
+# Nothing of Debian's that would start beside ours, wait for a keyboard or look for updates.
+for unit in postgresql.service rpcbind.service rpcbind.socket e2scrub_all.timer e2scrub_reap.service apt-daily.timer \
+  apt-daily-upgrade.timer dpkg-db-backup.timer grub-common.service nfs-blkmap.service ssh.service ssh.socket \
+  sshd-keygen.service cloud-init-hotplugd.socket getty@tty1.service systemd-networkd-wait-online.service; do
+  systemctl disable --quiet "$unit" 2> /dev/null || true
+done
+# Started by nothing, by accident neither.
+systemctl mask --quiet getty@.service serial-getty@.service debug-shell.service ctrl-alt-del.target \
+  systemd-firstboot.service apt-daily.service apt-daily-upgrade.service
+systemctl enable --quiet systemd-networkd.service systemd-resolved.service chrony.service auditd.service
+ln -sf ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf
+echo holdfast > /etc/hostname
+printf '127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\tholdfast\n' > /etc/hosts
+ln -sf /usr/share/zoneinfo/UTC /etc/localtime
+
+# The units and what belongs to them, from the application's own tree.
+from=/opt/holdfast/systemd
+if [ -x "$from/install.sh" ]; then
+  "$from/install.sh"
+else
+  cp "$from"/units/* /usr/lib/systemd/system/
+  cp -r "$from"/apparmor/. /etc/apparmor.d/
+  [ -e "$from/system/holdfast.env" ] && install -m 644 "$from/system/holdfast.env" /etc/holdfast/holdfast.env
+  grep -l '^\[Install\]' "$from"/units/* | xargs -n 1 basename | grep -v '@\.service$' | xargs systemctl enable --quiet
+fi
