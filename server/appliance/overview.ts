@@ -1,5 +1,5 @@
 /** Collects "are we safe?" from the tables, the disks and the keyring, and lets `verdict.ts` decide. */
-import { statfs } from 'node:fs/promises';
+import { readFreeBytes } from '../backups/index.ts';
 import type { Database } from '../lib/db.ts';
 import { listRuns } from '../lib/runs.ts';
 import { listSchedules } from '../lib/schedules.ts';
@@ -24,8 +24,6 @@ export type OverviewDeps = HealthDeps;
 
 const DAY_MS = 86_400_000;
 const COVERAGE_DAYS = 365;
-/** A disk that does not answer must not hold up the page. */
-const FREE_SPACE_TIMEOUT_MS = 1_000;
 /** Counting every file takes time that a page which refreshes itself should not spend each time. */
 const COUNT_KEPT_MS = 15_000;
 
@@ -166,20 +164,6 @@ async function toTarget(row: TargetFacts): Promise<Overview['targets'][number]> 
     freeBytes: await readFreeBytes(path, row.probe),
     provenAt: row.proven_at?.toISOString() ?? null,
   };
-}
-
-/** What the disk says now; what the last probe found when it does not answer. */
-async function readFreeBytes(path: string, probe: unknown): Promise<number | null> {
-  const probed = (probe as { freeBytes?: number | null } | null)?.freeBytes ?? null;
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<number | null>((resolve) => {
-    timer = setTimeout(() => resolve(probed), FREE_SPACE_TIMEOUT_MS);
-  });
-  const asked = statfs(path).then(
-    (facts) => facts.bavail * facts.bsize,
-    () => probed,
-  );
-  return Promise.race([asked, late]).finally(() => clearTimeout(timer));
 }
 
 function nextOf(schedule: ScheduleFacts | undefined): string | null {

@@ -7,7 +7,8 @@ export { targetConfigOf } from './manage-targets.ts';
 export { openChunkReader, type ChunkReader } from './pipeline/chunk-reader.ts';
 export { postgresFacts, type PostgresFacts } from './postgres-source.ts';
 export { getTarget } from './queries.ts';
-export { recoverAppliance, type RecoveryQuestion, type RecoveryReport } from './recover.ts';
+export { recoverAppliance } from './recover.ts';
+export type { RecoveryQuestion, RecoveryReport } from './recover-plan.ts';
 export { openRepository, type OpenRepositoryOptions, type Repository } from './repository/open-repository.ts';
 export { verifyRepository, type VerifyReport } from './repository/verify-repository.ts';
 export { runRestoreFile } from './restore-file.ts';
@@ -19,4 +20,6 @@ export { Schedule, ScheduleChange, Snapshot, TargetReply, TargetRequest } from '
 export { shipReport } from './ship-report.ts';
 export { createSnapshotBrowser, type SnapshotBrowser } from './snapshot-browser.ts';
 export { DATABASE_SECTION, FILES_SECTION, runSnapshot } from './take-snapshot.ts';
+export { readFreeBytes } from './targets/free-space.ts';
+export { withSnapshot, type RepositoryRunDeps } from './target-repository.ts';
 export { openTarget } from './targets/open-target.ts';

@@ -15,6 +15,7 @@ import {
   type TargetRow,
 } from './queries.ts';
 import type { TargetProbe, TargetReply, TargetRequest } from './schema.ts';
+import { readFreeBytes } from './targets/free-space.ts';
 import { LOCAL_COPY_LABEL, probeTarget } from './targets/probe.ts';
 
 export interface TargetDeps {
@@ -29,17 +30,19 @@ export function targetConfigOf(row: TargetRow): TargetConfig {
   return { kind: 'directory', path: settings.path };
 }
 
-export function toTargetReply(row: TargetRow): TargetReply {
+export async function toTargetReply(row: TargetRow): Promise<TargetReply> {
+  const { path } = targetConfigOf(row);
   return {
     id: row.id,
     name: row.name,
     kind: 'directory',
-    location: targetConfigOf(row).path,
+    location: path,
     region: row.region,
     regionKnownBy: row.region_known_by,
     sameDisk: row.same_disk,
     label: row.same_disk ? LOCAL_COPY_LABEL : null,
     probe: row.probe as TargetProbe | null,
+    freeBytes: await readFreeBytes(path, row.probe),
     state: row.state as TargetReply['state'],
     lastOkAt: row.last_ok_at?.toISOString() ?? null,
     lastError: row.last_error as TargetReply['lastError'],
@@ -48,7 +51,7 @@ export function toTargetReply(row: TargetRow): TargetReply {
 }
 
 export async function showTargets(deps: Pick<TargetDeps, 'db'>): Promise<TargetReply[]> {
-  return (await listTargets(deps.db)).map(toTargetReply);
+  return Promise.all((await listTargets(deps.db)).map(toTargetReply));
 }
 
 /** @throws HoldfastError `forbidden` for a region that the policy refuses; everything else is told in the probe. */

@@ -38,6 +38,8 @@ export const TargetReply = Type.Object({
   /** "local copy, not offsite" and the like. */
   label: Type.Union([Type.String(), Type.Null()]),
   probe: Type.Union([TargetProbe, Type.Null()]),
+  /** Now, not when it was tried. */
+  freeBytes: Type.Union([Type.Number(), Type.Null()]),
   state: Type.Union([Type.Literal('active'), Type.Literal('retired')]),
   lastOkAt: Type.Union([Instant, Type.Null()]),
   lastError: Type.Union([Problem, Type.Null()]),
