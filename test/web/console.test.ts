@@ -1,4 +1,7 @@
 /** The console after the first run: every page by axe in both themes and three widths, by keyboard, and when things go wrong. */
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { expectAccessible } from './accessible.ts';
 import type { Browser, Page } from 'playwright-core';
@@ -72,6 +75,7 @@ describe.each(VIEWS)('at $width px, $theme', (view) => {
       '/snapshots',
       '/restore-tests',
       '/restore-tests/new',
+      '/restore-tests/new?pick=random',
       '/restore-tests/new?step=key&key=kit',
       '/restore-tests/new?step=ready',
       '/targets',
@@ -163,6 +167,72 @@ describe('files', () => {
     await page.getByRole('heading', { name: '2 files uploaded' }).waitFor();
     await page.locator('tbody tr', { hasText: 'twice' }).nth(1).waitFor();
     expect(await page.locator('tbody tr', { hasText: 'twice' }).count()).toBe(2);
+    await context.close();
+  });
+
+  it(
+    'a folder that comes again leaves alone what is the same, and asks once about what changed',
+    { timeout: LIMIT_MS },
+    async () => {
+      const { context, page } = await signedIn({ width: 375, theme: 'dark' }, '/files');
+      const top = join(await mkdtemp(join(tmpdir(), 'holdfast-folder-')), 'twice over');
+      await mkdir(join(top, 'below'), { recursive: true });
+      for (const name of ['a.txt', 'b.txt', 'below/c.txt']) await writeFile(join(top, name), name);
+      const upload = async (): Promise<void> => {
+        await page.getByLabel('Folder to upload').setInputFiles(top);
+      };
+      await upload();
+      await page.getByRole('heading', { name: '3 files uploaded' }).waitFor();
+      await page.getByRole('button', { name: 'Close the uploads' }).click();
+
+      await upload();
+      await page.getByText('3 there already, the same').waitFor();
+      await page.getByRole('button', { name: 'Close the uploads' }).click();
+
+      await writeFile(join(top, 'a.txt'), 'changed');
+      await writeFile(join(top, 'below', 'c.txt'), 'changed');
+      await upload();
+      await page.getByText('2 files met another one of the same name').waitFor();
+      await expectAccessible(page, 'a folder that asks');
+      await page.getByRole('button', { name: 'Skip' }).click();
+      await page.getByText('2 items left out').click();
+      await page.getByText('another file of this name is there').first().waitFor();
+      await expectAccessible(page, 'what was left out');
+      await page.getByRole('button', { name: 'Close the uploads' }).click();
+
+      await upload();
+      await page.getByRole('button', { name: 'Replace' }).click();
+      await page.getByRole('heading', { name: '2 files uploaded' }).waitFor();
+      await page.getByRole('link', { name: 'twice over' }).click();
+      await page.getByRole('button', { name: 'a.txt', exact: true }).click();
+      await page.frameLocator('iframe').locator('body').getByText('changed').waitFor();
+      await rm(dirname(top), { recursive: true });
+      await context.close();
+    },
+  );
+
+  it('a folder can be dropped, with what is empty in it', { timeout: LIMIT_MS }, async () => {
+    const { context, page, complaints } = await signedIn({ width: 1280, theme: 'light' }, '/files');
+    const top = join(await mkdtemp(join(tmpdir(), 'holdfast-folder-')), 'dropped');
+    await mkdir(join(top, 'empty'), { recursive: true });
+    await writeFile(join(top, 'with \\ in it'), 'dropped');
+    const area = page.getByRole('table', { name: 'Content of this folder' });
+    const box = await area.boundingBox();
+    const devtools = await context.newCDPSession(page);
+    for (const type of ['dragEnter', 'dragOver', 'drop'] as const) {
+      await devtools.send('Input.dispatchDragEvent', {
+        type,
+        x: (box?.x ?? 0) + 40,
+        y: (box?.y ?? 0) + 20,
+        data: { items: [], files: [top], dragOperationsMask: 1 },
+      });
+    }
+    await page.getByRole('heading', { name: '1 file uploaded' }).waitFor();
+    await page.getByRole('link', { name: 'dropped' }).click();
+    await page.getByRole('link', { name: 'empty' }).waitFor();
+    await page.getByRole('button', { name: 'with \\ in it', exact: true }).waitFor();
+    expect(complaints).toEqual([]);
+    await rm(dirname(top), { recursive: true });
     await context.close();
   });
 

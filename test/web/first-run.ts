@@ -20,10 +20,17 @@ export async function claimWithKit(page: Page, appliance: Appliance, look: Look)
   await page.getByRole('heading', { name: 'Take ownership of this appliance' }).waitFor();
   await page.waitForURL('**/setup/code');
   await look(page, 'claim code');
+  await page.getByLabel('Claim code').fill('0000-0000-0000-0000');
+  await page.getByRole('button', { name: 'Continue' }).click();
+  await page.getByRole('alert').getByText('The claim code is wrong or has expired').waitFor();
+  await look(page, 'refused claim code');
   await page.getByLabel('Claim code').fill(appliance.claimCode);
   await page.getByRole('button', { name: 'Continue' }).click();
 
   await page.getByRole('heading', { name: 'Who owns it?' }).waitFor();
+  await page.getByLabel('Password', { exact: true }).fill('short');
+  await page.getByLabel('Password again').click();
+  await page.getByText('The password needs at least 8 characters').waitFor();
   await page.getByLabel('Name').fill(OWNER.name);
   await page.getByLabel('E-mail').fill(OWNER.email);
   await page.getByLabel('Password', { exact: true }).fill(OWNER.password);

@@ -13,4 +13,4 @@ export type {
 export type { Role, Session } from '../../server/identity/schema.ts';
 export type { Run } from '../../server/lib/run-schema.ts';
 export type { CheckResult, RestoreTest } from '../../server/restore-tests/schema.ts';
-export type { BatchOutcome, Node } from '../../server/workspaces/schema.ts';
+export type { BatchOutcome, FolderPage, Node } from '../../server/workspaces/schema.ts';
