@@ -1,0 +1,92 @@
+/** The database of a recovered appliance: brought to the restore point, then told that it was recovered. */
+import { recordAudit, systemActor } from '../audit/index.ts';
+import { accountName } from '../lib/config.ts';
+import { dataPaths } from '../lib/data-folder.ts';
+import { DATABASE_NAME } from '../lib/database-setup.ts';
+import { openDatabase, writeTransaction, type DatabaseAddress } from '../lib/db.ts';
+import {
+  ADMIN_ROLE,
+  adoptCluster,
+  recoverPostgres,
+  socketAddress,
+  withClient,
+} from '../lib/postgres/index.ts';
+import { postgresFacts } from './postgres-source.ts';
+import { sectionOf, type RecoveryParts } from './recover-plan.ts';
+import { endAllSessions, failOpenRuns, markRecovered, moveTarget } from './recover-queries.ts';
+import { recordSnapshots } from './record-snapshots.ts';
+
+const RECOVERY_TIMEOUT_MS = 60 * 60_000;
+export async function recoverDatabase(
+  parts: RecoveryParts,
+  applianceId: string,
+): Promise<{ endedSessions: number; interruptedRuns: number }> {
+  const { options, snapshot } = parts;
+  const paths = dataPaths(options.dataDir);
+  const facts = postgresFacts(sectionOf(snapshot, 'database'));
+  const server = await recoverPostgres({
+    clusterDir: paths.postgres,
+    socketDir: paths.databaseSocket,
+    logFile: paths.postgresLog,
+    binariesDir: options.binariesDir,
+    restorePoint: facts.restorePoint,
+    expected: facts,
+    timeoutMs: RECOVERY_TIMEOUT_MS,
+  });
+  try {
+    const { databaseSocket } = paths;
+    await withClient(
+      socketAddress(databaseSocket, facts.superuser, 'postgres'),
+      'holdfast recover',
+      (client) => adoptCluster(client, facts.database, DATABASE_NAME),
+    );
+    return await settleDatabase(parts, applianceId, socketAddress(databaseSocket, ADMIN_ROLE, DATABASE_NAME));
+  } finally {
+    await server.stop();
+  }
+}
+
+/** One transaction: the database is either as it was at the restore point, or an appliance that knows it was recovered. */
+async function settleDatabase(
+  parts: RecoveryParts,
+  applianceId: string,
+  address: DatabaseAddress,
+): Promise<{ endedSessions: number; interruptedRuns: number }> {
+  const { options, repository, snapshot } = parts;
+  const { clock, kit, target } = options;
+  const { snapshots } = await repository.snapshots();
+  const db = openDatabase(address, { name: 'holdfast recover', max: 1 });
+  try {
+    return await writeTransaction(db, async (tx) => {
+      await markRecovered(tx, applianceId, clock.now());
+      const endedSessions = await endAllSessions(tx, clock.now());
+      const interruptedRuns = await failOpenRuns(tx, clock.now());
+      const targetId = await moveTarget(tx, target.path);
+      if (targetId !== undefined) {
+        await recordSnapshots(tx, clock, { repositoryId: repository.id, targetId, records: snapshots });
+      }
+      await recordAudit(
+        tx,
+        clock,
+        { ...systemActor(`recover by ${accountName()}`), kind: 'console' },
+        {
+          action: 'backups.appliance.recovered',
+          objectType: 'appliance',
+          objectId: applianceId,
+          detail: {
+            ...{ snapshotId: snapshot.id, snapshotNumber: snapshot.number, takenAt: snapshot.takenAt },
+            ...{
+              kitId: kit.kitId,
+              headNumber: repository.head?.number ?? null,
+              endedSessions,
+              interruptedRuns,
+            },
+          },
+        },
+      );
+      return { endedSessions, interruptedRuns };
+    });
+  } finally {
+    await db.destroy();
+  }
+}
