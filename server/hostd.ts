@@ -4,7 +4,18 @@
  */
 import { chmod, chown, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { buildHostApp, HOST_SOCKET, hostPlaces, openJournal } from './appliance/host/index.ts';
+import {
+  buildHostApp,
+  deviceMapping,
+  finishWays,
+  HOST_SOCKET,
+  hostPlaces,
+  openJournal,
+  powerRoutes,
+  systemdPower,
+  tpmSealer,
+  volumeRoutes,
+} from './appliance/host/index.ts';
 import { findAccount } from './lib/accounts.ts';
 import { systemClock } from './lib/clock.ts';
 import { keepCompiled } from './lib/compile-cache.ts';
@@ -19,7 +30,12 @@ const log = createLog(config.logLevel, 'hostd');
 const serviceManager = connectServiceManager(log);
 const places = hostPlaces();
 const journal = openJournal(places.state, systemClock);
-const app = await buildHostApp({ places, clock: systemClock, log, journal });
+const deps = { places, clock: systemClock, log, journal };
+const ways = { ...deps, tpm: tpmSealer, mapping: deviceMapping(places.data) };
+const app = await buildHostApp(deps, [volumeRoutes(ways), powerRoutes({ ...deps, power: systemdPower })]);
+await finishWays(ways).catch((error: unknown) =>
+  log.error({ err: error }, 'A change of ways stays half done'),
+);
 
 const socket = config.hostSocket ?? HOST_SOCKET;
 await makePrivateDirectory(dirname(socket), 0o711);

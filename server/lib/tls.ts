@@ -8,7 +8,7 @@ import type { Clock } from './clock.ts';
 import type { Config } from './config.ts';
 import { dataPaths } from './data-folder.ts';
 import { HoldfastError } from './errors.ts';
-import { readFileIfPresent, writeFileDurably } from './files.ts';
+import { makePrivateDirectory, readFileIfPresent, writeFileDurably } from './files.ts';
 
 export interface TlsIdentity {
   certificate: string;
@@ -33,9 +33,14 @@ export async function loadTlsIdentity(config: Config, clock: Clock): Promise<Tls
     ]);
     return checkGiven(certificate, key, clock);
   }
-  const { tls } = dataPaths(config.dataDir);
-  const certificateFile = join(tls, 'certificate.pem');
-  const keyFile = join(tls, 'key.pem');
+  return loadOwnTlsIdentity(dataPaths(config.dataDir).tls, clock);
+}
+
+/** The self-signed identity in a directory, made anew when it is missing or about to run out. */
+export async function loadOwnTlsIdentity(directory: string, clock: Clock): Promise<TlsIdentity> {
+  await makePrivateDirectory(directory);
+  const certificateFile = join(directory, 'certificate.pem');
+  const keyFile = join(directory, 'key.pem');
   const [certificate, key] = await Promise.all([
     readFileIfPresent(certificateFile),
     readFileIfPresent(keyFile),

@@ -3,7 +3,7 @@
  * those that the machine lacks into .cache/tools; a test that finds one missing fails and says how to get it.
  */
 import { existsSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
+import { delimiter, dirname, join } from 'node:path';
 
 export const TOOLS_DIRECTORY = join(import.meta.dirname, '..', '..', '.cache', 'tools');
 
@@ -16,6 +16,14 @@ export const TOOL_PACKAGES = {
   rauc: ['rauc', 'libjson-glib-1.0-0'],
   mksquashfs: ['squashfs-tools', 'liblzo2-2'],
   openssl: ['openssl'],
+  cryptsetup: [
+    'cryptsetup-bin',
+    'libcryptsetup12',
+    'libpopt0',
+    'libdevmapper1.02.1',
+    'libjson-c5',
+    'libargon2-1',
+  ],
 } as const;
 
 export type ToolName = keyof typeof TOOL_PACKAGES;
@@ -59,27 +67,23 @@ export function toolEnvironment(): Record<string, string> {
 export function findTool(name: ToolName): string | undefined {
   // Debian's own Python is the one that Debian's `cryptography` belongs to.
   const first = name === 'python3' ? ['/usr/bin'] : [];
+  // Root's folders are not on everybody's path.
   const folders = [
-    join(TOOLS_DIRECTORY, 'usr', 'bin'),
+    ...['usr/bin', 'usr/sbin', 'sbin'].map((folder) => join(TOOLS_DIRECTORY, folder)),
     ...first,
     ...(process.env.PATH ?? '').split(delimiter),
+    ...['/usr/sbin', '/sbin'],
   ];
   return folders.map((folder) => join(folder, name)).find((path) => existsSync(path));
 }
 
-/** What the encrypted volume is made with. Root's folders are not on everybody's path. */
-const VOLUME_TOOLS = { cryptsetup: 'cryptsetup-bin', blkid: 'util-linux', wipefs: 'util-linux' };
-
-/**
- * Puts the programs for LUKS volumes on the path of this process.
- *
- * @throws Error that says how to get one that is missing: it needs libraries of the system, so it is installed, not unpacked.
- */
+/** Puts the programs for LUKS volumes on the path of this process, for the parts of the product that call them by name. */
 export function requireVolumeTools(): void {
-  const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/sbin'];
+  const { path } = tool('cryptsetup');
+  const fetched = path.startsWith(TOOLS_DIRECTORY);
+  const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/sbin', dirname(path)];
   process.env.PATH = [...new Set(folders)].join(delimiter);
-  for (const [name, debianPackage] of Object.entries(VOLUME_TOOLS)) {
-    if (folders.some((folder) => existsSync(join(folder, name)))) continue;
-    throw new Error(`The tests need ${name}. On Debian: apt-get install ${debianPackage}`);
-  }
+  if (!fetched) return;
+  const library = toolEnvironment().LD_LIBRARY_PATH ?? '';
+  process.env.LD_LIBRARY_PATH = [library, library.replace('/usr/lib/', '/lib/')].join(delimiter);
 }

@@ -3,7 +3,7 @@
  * values, never a command, a path or an option; every act is journaled with who wanted it.
  */
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
-import fastify, { type FastifyInstance } from 'fastify';
+import fastify, { type FastifyInstance, type FastifyPluginAsync } from 'fastify';
 import { installErrorReplies, JSON_BODY_LIMIT_BYTES, newRequestId } from '../../lib/http.ts';
 import type { Clock } from '../../lib/clock.ts';
 import type { Logger } from '../../lib/log.ts';
@@ -20,12 +20,16 @@ export interface HostDeps {
   journal: ActJournal;
 }
 
-/** Routes of each part; a part adds its plugin here and says in its own file what its verbs refuse. */
-export async function buildHostApp(deps: HostDeps): Promise<FastifyInstance> {
+/**
+ * @param parts the verbs of each part, made in `hostd.ts` with what they work on; a part's own file says what its verbs refuse.
+ */
+export async function buildHostApp(
+  deps: HostDeps,
+  parts: readonly FastifyPluginAsync[] = [],
+): Promise<FastifyInstance> {
   const app = fastify({
-    loggerInstance: deps.log,
     // Bodies hold passphrases: requests are not logged, acts are journaled.
-    disableRequestLogging: true,
+    loggerInstance: deps.log.child({}, { level: deps.log.level === 'silent' ? 'silent' : 'warn' }),
     genReqId: newRequestId,
     bodyLimit: JSON_BODY_LIMIT_BYTES,
     onProtoPoisoning: 'error',
@@ -36,5 +40,6 @@ export async function buildHostApp(deps: HostDeps): Promise<FastifyInstance> {
   installErrorReplies(app);
   await app.register(stateRoutes(deps));
   await app.register(journalRoutes(deps));
+  for (const part of parts) await app.register(part);
   return app;
 }

@@ -1,4 +1,24 @@
 /** The front door for the programs that run as root: they must not load the server with it. */
+export { listDisks } from './disks.ts';
 export { buildHostApp, type HostDeps } from './host-app.ts';
 export { HOST_SOCKET, hostPlaces } from './host-places.ts';
 export { openJournal } from './journal.ts';
+export { powerRoutes } from './power-routes.ts';
+export { systemdPower } from './power.ts';
+export { takeCloudSetup } from './setup-from-cloud.ts';
+export { buildUnlockConsole, buildUnlockPage } from './unlock-app.ts';
+export { openUnlockDesk, type DeskState } from './unlock-desk.ts';
+export { allowedNetworks } from './unlock-limits.ts';
+export { readUnlockSettings, writeUnlockNote } from './unlock-settings.ts';
+export { deviceMapping } from './volume-mapping.ts';
+export { volumeRoutes } from './volume-routes.ts';
+export { tpmSealer } from './ways-tpm.ts';
+export { finishWays } from './ways.ts';
+export { createRauc } from './rauc.ts';
+export { buildRehearsalApp, rehearsalSocket } from './rehearsal-app.ts';
+export { settleBoot } from './update-boot.ts';
+export { openUpdateRecords } from './update-records.ts';
+export { launchInUnit, openBundleRoot, type MigrationAnswer } from './update-rehearsal.ts';
+export { updateRoutes } from './update-routes.ts';
+export type { RehearsalReport } from './update-schema.ts';
+export { openUpdates } from './updates.ts';

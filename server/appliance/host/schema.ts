@@ -147,3 +147,6 @@ export const PowerRequest = Type.Object(
   strict,
 );
 export type PowerRequest = Static<typeof PowerRequest>;
+
+export const GrowVolumeRequest = Type.Object({ actor: HostActor, openedBy: Type.Optional(Secret) }, strict);
+export type GrowVolumeRequest = Static<typeof GrowVolumeRequest>;
