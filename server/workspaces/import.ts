@@ -63,6 +63,8 @@ export async function importDirectory(deps: WorkspaceDeps, request: ImportReques
   } finally {
     await pipeline.close();
     giveMemoryBackSoon(0);
+    // Once more, when its last promises and the reply are done with.
+    giveMemoryBackSoon(1000);
   }
   tally.tick();
   return tally.report;
