@@ -216,13 +216,22 @@ async function copyBaseBackup(
     await small.settle();
   } catch (error) {
     backup.archive.destroy();
-    await backup.ended; // says more than what its end did to the archive
-    throw error;
+    throw await causeOf(backup, error);
   }
   const ended = await backup.ended;
   const manifest: FileEntry = { path: 'backup_manifest', type: 'file', mode: 0o600 };
   await writer.addFile(manifest, once(backup.manifest()), { chunkBytes: options.chunking.fileChunkBytes });
   return ended;
+}
+
+/** Where the server ended the backup, that says more than what it did to the archive; where we gave it up, our reason does. */
+async function causeOf(backup: BaseBackup, error: unknown): Promise<unknown> {
+  const ended: unknown = await backup.ended.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  const givenUp = ended instanceof HoldfastError && ended.code === 'cancelled';
+  return ended === undefined || givenUp ? error : ended;
 }
 
 /** Most files of a cluster have a few pages; waiting for each to be stored would take longer than storing it. */

@@ -22,6 +22,7 @@ import { startScratchDatabase } from '../../server/backups/scratch-database.ts';
 import { scratchClusterDir, sweepScratch, wipeScratch } from '../../server/lib/data-folder.ts';
 import { systemClock } from '../../server/lib/clock.ts';
 import { clientConfig, WRITE_GATE, writeTransaction } from '../../server/lib/db.ts';
+import { HoldfastError } from '../../server/lib/errors.ts';
 import { readTableFacts, runningPostmaster, withClient } from '../../server/lib/postgres/index.ts';
 import { createTestDatabase, type TestDatabase } from '../helpers/postgres.ts';
 import { openFolderWriter } from './folder-writer.ts';
@@ -87,6 +88,21 @@ describe('a copy is refused', () => {
       code: 'forbidden',
       hint: expect.stringContaining('REPLICATION') as string,
     });
+  });
+
+  test('with the reason of the target when that fails in mid-copy', async () => {
+    const gone = new HoldfastError('unavailable', 'The target folder is not there', { hint: 'Mount it.' });
+    const address = database.adminAddress;
+    const options = { address, chunking: CHUNKING, digests: true, now: () => systemClock.now() };
+    const taken = copyPostgres(
+      (facts) => ({
+        ...openFolderWriter(scratchClusterDir(scratchDir()), facts),
+        addFile: () => Promise.reject(gone),
+      }),
+      { ...options, signal: new AbortController().signal },
+    );
+
+    await expect(taken).rejects.toBe(gone);
   });
 
   test('when it is cancelled, and leaves no connection and no slot', async () => {
