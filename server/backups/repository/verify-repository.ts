@@ -61,6 +61,7 @@ export async function verifyRepository(
     for (const object of warning.objects) note(object, warning.message);
   }
   await verifyHeads(repository, note);
+  await verifyAgainstReports(repository, note);
   await verifyKeys(repository, note);
   const contentChecked = !isWriteOnly(repository.keys);
   if (contentChecked) await verifyContent(repository, note, options);
@@ -96,6 +97,19 @@ async function verifyHeads(repository: Repository, note: Note): Promise<void> {
     }
     later = head.previous;
   }
+}
+
+/** A report is signed with the number of the head it was written under: one above the newest head proves that heads are gone. */
+async function verifyAgainstReports(repository: Repository, note: Note): Promise<void> {
+  if (isWriteOnly(repository.keys)) return;
+  const newest = repository.head?.number ?? 0;
+  let highest = newest;
+  for await (const report of repository.reports()) highest = Math.max(highest, report.head);
+  if (highest === newest) return;
+  note(
+    'heads/',
+    `A signed report says that head ${String(highest)} was here, and the newest is ${String(newest)}: newer heads were taken away, or an older state was put back.`,
+  );
 }
 
 async function verifyKeys(repository: Repository, note: Note): Promise<void> {

@@ -4,7 +4,7 @@ import { EXIT, HoldfastError } from '../../lib/errors.ts';
 import type { Run } from '../../lib/run-schema.ts';
 import { addCommand, type CommandContext } from '../command.ts';
 import { openKitRepository } from '../kit-repository.ts';
-import { formatBytes } from '../output.ts';
+import { formatBytes, formatInstant } from '../output.ts';
 import { describeEnd, followRun, runExitCode } from '../runs.ts';
 import { untilInterrupted } from '../signals.ts';
 
@@ -56,14 +56,38 @@ async function verifyByKit({ output }: CommandContext, options: Options): Promis
       progress: ({ bytesDone, bytesTotal, step }) => bar.update(bytesDone, bytesTotal, step),
     });
     bar.stop();
-    const { warnings } = opened.repository;
-    output.result({ ...report, warnings }, describe(report));
-    return report.ok ? EXIT.ok : EXIT.error;
+    const { warnings, head } = opened.repository;
+    const unaccounted = newerSnapshots(warnings);
+    const newest = head === undefined ? null : { number: head.number, createdAt: head.createdAt };
+    const lines = [describe(report), describeHead(newest), ...unaccounted.map(describeNewer)];
+    output.result({ ...report, warnings, head: newest }, lines.join('\n'));
+    if (!report.ok) return EXIT.error;
+    return unaccounted.length > 0 ? EXIT.partial : EXIT.ok;
   } finally {
     bar.stop();
     await opened.close();
     done();
   }
+}
+
+/**
+ * Snapshots that no head lists, above the newest one. A head is written right after its snapshot, so a run was cut off in
+ * between, or a head was taken away: from the target alone nobody can tell.
+ */
+function newerSnapshots(warnings: readonly { code: string; objects: string[] }[]): string[] {
+  return warnings
+    .filter((warning) => warning.code === 'unclaimed_object')
+    .flatMap((warning) => warning.objects.filter((name) => name.startsWith('snapshots/')));
+}
+
+function describeNewer(name: string): string {
+  return `! ${name} is newer than the newest head and was not checked: a run was cut off in its last moment, or the newest head was taken away.`;
+}
+
+/** Who remembers a higher number, from a report or a mail, knows that an older state was put back. */
+function describeHead(head: { number: number; createdAt: string } | null): string {
+  if (head === null) return 'No valid head is there.';
+  return `The newest head here is number ${head.number}, of ${formatInstant(head.createdAt)}.`;
 }
 
 function describe(report: VerifyReport): string {
