@@ -6,7 +6,7 @@ import { spawnSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openControl, type ControlClient } from '../../server/cli/control-client.ts';
-import { chooseSnapshot } from '../../server/cli/kit-test.ts';
+import { chooseSnapshot } from '../../server/cli/choose-snapshot.ts';
 import { generateAgeIdentity } from '../../server/keys/index.ts';
 import { COMPILE_CACHE_DIR } from '../../server/lib/compile-cache.ts';
 import type { Run } from '../../server/lib/run-schema.ts';

@@ -27,6 +27,7 @@ interface CommonOptions {
  *
  * @param declare arguments and options in commander's words.
  * @param act gets the arguments in order, then the options.
+ * @returns the command, for those that have commands below them.
  */
 // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- commander's options are what each command declares
 export function addCommand<Options extends object>(
@@ -35,7 +36,7 @@ export function addCommand<Options extends object>(
   summary: string,
   declare: (command: Command) => Command,
   act: (context: CommandContext, options: Options, ...args: string[]) => Promise<Outcome>,
-): void {
+): Command {
   const command = declare(parent.command(name).summary(summary).description(summary))
     .option('--data <folder>', "the appliance's data folder (default: HOLDFAST_DATA, else ./data)")
     .option('--json', 'one JSON document on standard output');
@@ -50,6 +51,7 @@ export function addCommand<Options extends object>(
       process.exitCode = reportError(error, json);
     }
   });
+  return command;
 }
 
 function makeContext(options: CommonOptions, json: boolean): CommandContext {

@@ -3,9 +3,9 @@
  * and the file keys of its newest keyring, is lent to the run.
  */
 import { decryptAge, openAgeHeader, readKeysPlaintext } from '../keys/index.ts';
-import type { Snapshot } from '../backups/index.ts';
 import type { KitMaterial, RestoreTest, RestoreTestMode } from '../restore-tests/index.ts';
 import { HoldfastError } from '../lib/errors.ts';
+import { chooseSnapshot } from './choose-snapshot.ts';
 import type { ControlClient } from './control-client.ts';
 
 export interface KitTest {
@@ -15,13 +15,13 @@ export interface KitTest {
   /** Base64, from the kit; absent when the kit was made a moment ago by this very process. */
   trustRoot?: string;
   mode: RestoreTestMode;
-  /** The newest stored one unless said. */
-  snapshotId?: string;
+  /** As `pickSnapshot` takes it. */
+  snapshot?: string;
 }
 
 /** @throws HoldfastError `wrong_key` when the kit is of another appliance, `no_repository` when there is no snapshot yet. */
 export async function startKitTest(client: ControlClient, test: KitTest): Promise<RestoreTest> {
-  const { snapshotId, targetId } = await chooseSnapshot(client, test.snapshotId);
+  const { snapshotId, targetId } = await chooseSnapshot(client, test.snapshot);
   const material = await client.get<KitMaterial>(`/restore-tests/kit-material?targetId=${targetId}`);
   if (test.trustRoot !== undefined && material.trustRoot !== test.trustRoot) {
     throw new HoldfastError('wrong_key', 'This recovery kit is not of this appliance', {
@@ -45,33 +45,4 @@ export async function startKitTest(client: ControlClient, test: KitTest): Promis
     keySource: 'recovery-kit',
     lent: { kitId: test.kitId, keys: keys.toString('base64'), keyringFileKeys },
   });
-}
-
-/** A snapshot and a target that holds it; an id may be cut short. */
-export async function chooseSnapshot(
-  client: ControlClient,
-  wanted: string | undefined,
-  targetId?: string,
-): Promise<{ snapshotId: string; targetId: string }> {
-  const { items } = await client.get<{ items: Snapshot[] }>('/snapshots?limit=200');
-  const usable = items.filter((snapshot) => snapshot.state !== 'forgotten');
-  const found =
-    wanted === undefined ? usable.slice(0, 1) : usable.filter((snapshot) => snapshot.id.startsWith(wanted));
-  const [snapshot, second] = found;
-  if (second !== undefined) {
-    throw new HoldfastError('invalid_input', `More than one snapshot starts with ${wanted ?? ''}`, {
-      hint: 'Give more of its id.',
-    });
-  }
-  const target = snapshot?.targets.find(
-    (candidate) => candidate.state === 'stored' && (targetId ?? candidate.id) === candidate.id,
-  );
-  if (snapshot !== undefined && target !== undefined) return { snapshotId: snapshot.id, targetId: target.id };
-  throw new HoldfastError(
-    'no_repository',
-    wanted === undefined ? 'There is no snapshot yet' : `There is no snapshot ${wanted}`,
-    {
-      hint: '`holdfast snapshots` lists what there is; `holdfast snapshot` takes one.',
-    },
-  );
 }

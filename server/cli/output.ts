@@ -3,6 +3,7 @@
  * progress and notes, goes to stderr.
  */
 import { SingleBar } from 'cli-progress';
+import { systemClock, type Clock } from '../lib/clock.ts';
 import { exitCodeOf, HoldfastError, messageOf } from '../lib/errors.ts';
 
 export interface Output {
@@ -11,7 +12,7 @@ export interface Output {
   note(text: string): void;
   /** The one result. Without `--json` the text is printed instead. */
   result(value: unknown, text: string): void;
-  /** A bar on a terminal, nothing elsewhere. */
+  /** On stderr: a bar on a terminal, elsewhere a line now and then. */
   progress(): ProgressBar;
 }
 
@@ -84,8 +85,26 @@ export function printable(text: string): string {
   return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, '\u{fffd}');
 }
 
+/** Between two lines of progress where there is no terminal. */
+const LINE_EVERY_MS = 5_000;
+
+/** For logs and pipes: nothing for what is soon done. */
+function createLines(clock: Clock): ProgressBar {
+  let lastMs = clock.monotonicMs();
+  return {
+    update: (done, total, label) => {
+      const nowMs = clock.monotonicMs();
+      if (nowMs - lastMs < LINE_EVERY_MS) return;
+      lastMs = nowMs;
+      const share = total === undefined || total === 0 ? '' : `${Math.floor((100 * done) / total)} %  `;
+      process.stderr.write(`${share}${label}\n`);
+    },
+    stop: () => undefined,
+  };
+}
+
 function createBar(): ProgressBar {
-  if (!process.stderr.isTTY) return { update: () => undefined, stop: () => undefined };
+  if (!process.stderr.isTTY) return createLines(systemClock);
   const bar = new SingleBar({
     format: '{bar} {percentage} %  {label}',
     stream: process.stderr,

@@ -1,5 +1,5 @@
 /** The command line against an appliance as a customer runs it: set up by file, filled, snapshot, restored in every way. */
-import { chmod, mkdir, readdir, readFile, stat, symlink, utimes, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, readFile, rename, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { decryptAge, generateAgeIdentity, parseRecoveryKit } from '../../server/keys/index.ts';
@@ -69,6 +69,17 @@ function setupFile(change: Record<string, unknown> = {}): Record<string, unknown
 async function writeSetup(content: unknown): Promise<string> {
   await writeFile(at('setup.yaml'), typeof content === 'string' ? content : JSON.stringify(content));
   return at('setup.yaml');
+}
+
+async function countRuns(): Promise<number> {
+  await signedIn();
+  const { body } = await appliance.call<{ items: unknown[] }>('GET', '/runs?kind=restore-directory');
+  return body.items.length;
+}
+
+async function signedIn(): Promise<void> {
+  if (appliance.cookie() !== '') return;
+  await appliance.call('POST', '/session', { email: 'ada@example.org', password: PASSWORD });
 }
 
 async function expectSameFiles(directory: string): Promise<void> {
@@ -209,8 +220,10 @@ describe('snapshot and restore', () => {
 
   test('a directory that is not empty is refused; --into-existing says what becomes of files', async () => {
     await writeFile(at('restored/readme.txt'), 'mine');
+    const runsBefore = await countRuns();
     const refused = await holdfast('restore', '--to', at('restored'));
     expect([refused.exitCode, await readFile(at('restored/readme.txt'), 'utf8')]).toEqual([1, 'mine']);
+    expect(await countRuns()).toBe(runsBefore);
 
     const kept = await holdfast('restore', '--to', at('restored'), '--into-existing', 'skip');
     expect([kept.exitCode, await readFile(at('restored/readme.txt'), 'utf8')]).toEqual([0, 'mine']);
@@ -281,7 +294,10 @@ describe('snapshot and restore', () => {
 
   test('verify with the kit alone finds a whole repository whole, and a flipped bit', async () => {
     const verify = () => holdfast('verify', '--from', at('target'), '--kit', at('kit.json'));
-    expect(await verify()).toMatchObject({ exitCode: 0, json: { ok: true, contentChecked: true } });
+    expect(await verify()).toMatchObject({
+      exitCode: 0,
+      json: { ok: true, contentChecked: true, head: { number: expect.any(Number) as number } },
+    });
     const packs = join(at('target'), 'packs');
     const [aa = ''] = await readdir(packs);
     const [name = ''] = await readdir(join(packs, aa));
@@ -297,6 +313,38 @@ describe('snapshot and restore', () => {
     bytes.writeUInt8(bytes.readUInt8(place) ^ 1, place);
     await writeFile(path, bytes);
   }, 60_000);
+
+  test('verify with the kit tells that a newest head may have been taken away, and ends with 3', async () => {
+    const heads = join(at('target'), 'heads');
+    const newest =
+      (await readdir(heads)).sort((a, b) => Number.parseInt(b, 10) - Number.parseInt(a, 10))[0] ?? '';
+    await rename(join(heads, newest), at('head-away'));
+
+    const run = await holdfast('verify', '--from', at('target'), '--kit', at('kit.json'), '--structure');
+
+    await rename(at('head-away'), join(heads, newest));
+    expect(run).toMatchObject({ exitCode: 3, json: { ok: true } });
+    expect(run.json.warnings).toContainEqual(expect.objectContaining({ code: 'unclaimed_object' }));
+  }, 60_000);
+
+  test('a snapshot is meant by its number, by its id or as the latest; another is not found', async () => {
+    const { items } = (await holdfast('snapshots')).json as { items: { id: string; number: string }[] };
+    const [{ id, number } = { id: '', number: '' }] = items;
+
+    for (const wanted of [number, id.slice(0, 12), id, 'latest'])
+      expect((await holdfast('snapshots', 'show', wanted)).json).toMatchObject({ id, number });
+    for (const command of [['snapshots', 'show'], ['forget'], ['restore', '--to', at('never')]]) {
+      const run = await holdfast(...command, '4711');
+      expect([command, run.exitCode, run.json.error]).toEqual([
+        command,
+        1,
+        expect.objectContaining({
+          code: 'not_found',
+          hint: expect.stringContaining('holdfast snapshots') as string,
+        }),
+      ]);
+    }
+  });
 
   test('forget --dry-run forgets nothing', async () => {
     const before = await holdfast('snapshots');

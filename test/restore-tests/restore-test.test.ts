@@ -82,7 +82,7 @@ describe('a restore test is refused', () => {
 });
 
 describe('a restore test', () => {
-  test('of a whole snapshot passes every check, and its signed report verifies with the kit', async () => {
+  test('of a whole snapshot passes every check, and its signed report verifies by the trust root alone', async () => {
     const begun = await expectStatus(start({ mode: 'full' }), 202);
     expect(begun.state).toBe('running');
 

@@ -3,7 +3,8 @@ import { HoldfastError } from '../../lib/errors.ts';
 import { writeFileDurably } from '../../lib/files.ts';
 import type { RestoreTest } from '../../restore-tests/index.ts';
 import { addCommand, type CommandContext } from '../command.ts';
-import { chooseSnapshot, startKitTest } from '../kit-test.ts';
+import { chooseSnapshot, SNAPSHOT_WORDS } from '../choose-snapshot.ts';
+import { startKitTest } from '../kit-test.ts';
 import { describeEnd, followRun, runExitCode } from '../runs.ts';
 import { describeRto } from '../rto.ts';
 import { readWholeKit } from '../secrets.ts';
@@ -23,7 +24,7 @@ export function addRestoreTest(program: Command): void {
     (command) =>
       command
         .option('--mode <mode>', 'quick (a sample) or full', 'quick')
-        .option('--snapshot <id>', 'which one; the newest when absent')
+        .option('--snapshot <which>', `${SNAPSHOT_WORDS}, which it is when absent`)
         .option('--kit <file>', 'open the backup with this recovery kit, to prove the kit')
         .option('--report <file>', 'write the signed report there (two JSON lines); verify-report checks it'),
     async (context, options) => {
@@ -53,7 +54,7 @@ async function start({ control }: CommandContext, options: Options): Promise<Res
       identity: kit.ageIdentity,
       trustRoot: kit.trustRoot,
       mode,
-      ...(options.snapshot === undefined ? {} : { snapshotId: options.snapshot }),
+      ...(options.snapshot === undefined ? {} : { snapshot: options.snapshot }),
     });
   }
   const chosen = await chooseSnapshot(client, options.snapshot);

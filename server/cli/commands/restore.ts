@@ -3,9 +3,9 @@ import type { Command } from 'commander';
 import { restoreTree, type RestoreTreeReport } from '../../backups/index.ts';
 import { EXIT, HoldfastError } from '../../lib/errors.ts';
 import type { Run } from '../../lib/run-schema.ts';
+import { chooseSnapshot, SNAPSHOT_WORDS } from '../choose-snapshot.ts';
 import { addCommand, collect, type CommandContext } from '../command.ts';
 import { openKitRepository } from '../kit-repository.ts';
-import { chooseSnapshot } from '../kit-test.ts';
 import { formatBytes, printable } from '../output.ts';
 import { describeEnd, followRun, runExitCode } from '../runs.ts';
 import { untilInterrupted } from '../signals.ts';
@@ -26,7 +26,7 @@ export function addRestore(program: Command): void {
     'Write the files of a snapshot into a directory, under their own names',
     (command) =>
       command
-        .argument('[snapshot]', 'its id, the start of it, or latest', 'latest')
+        .argument('[snapshot]', SNAPSHOT_WORDS, 'latest')
         .requiredOption('--to <directory>', 'new or empty')
         .option('--path <path>', 'only this file or folder; may be given again', collect)
         .option(
@@ -60,7 +60,7 @@ async function restoreByAppliance(
   }
   const existing = existingOf(options);
   const client = control();
-  const { snapshotId, targetId } = await chooseSnapshot(client, wanted === 'latest' ? undefined : wanted);
+  const { snapshotId, targetId } = await chooseSnapshot(client, wanted);
   const body = {
     snapshotId,
     targetId,
