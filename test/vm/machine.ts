@@ -1,20 +1,20 @@
 /**
- * A virtual machine for tests: QEMU with its disks, a serial log, forwarded ports on loopback, a TPM in software, and the
+ * A virtual machine for tests: QEMU with its disks, a serial log, a TPM in software, a network card on a tap device, and the
  * means to end it as a person or a power cut would. Every wait has a deadline, every process is ended by its own id.
  */
-import { createConnection, type Socket } from 'node:net';
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { createConnection, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { endOf, runProcess, startProcess, type ChildProcess } from '../../server/lib/spawn.ts';
 import { waitFor } from '../helpers/wait-for.ts';
 
 export interface MachineOptions {
-  /** Folder of its own: sockets, logs, overlays. */
+  /** Folder of its own: sockets and logs. */
   folder: string;
-  /** Disks in order, qcow2. */
+  /** Disks in order, qcow2; the first is the system's. */
   disks: readonly string[];
-  /** Guest ports, each forwarded from a free loopback port. */
-  ports?: readonly number[];
+  /** Tap device that exists. */
+  tap: string;
   /** NoCloud seed, as an ISO file. */
   seed?: string;
   /** State folder of a software TPM; it is made when missing. */
@@ -25,8 +25,6 @@ export interface MachineOptions {
 }
 
 export interface VirtualMachine {
-  /** Loopback port that leads to a guest port. */
-  port(guest: number): number;
   /** Everything the serial console said so far. */
   serial(): string;
   /** Waits until the console has said something that matches. */
@@ -39,152 +37,107 @@ export interface VirtualMachine {
   cutPower(): Promise<void>;
   /** A picture of the screen, as PPM. */
   screenshot(file: string): Promise<void>;
-  readonly running: boolean;
-  /** Memory of the whole emulator, in KiB. */
-  residentKib(): number;
-  pid: number;
+  running(): boolean;
 }
 
-let machines = 0;
+let started = 0;
 
 export async function startMachine(options: MachineOptions): Promise<VirtualMachine> {
   mkdirSync(options.folder, { recursive: true });
-  machines += 1;
-  const at = (name: string) => join(options.folder, `${machines}-${name}`);
-  const [serialFile, qmpPath, serialPath] = [at('serial.log'), at('qmp'), at('console')];
-  for (const path of [serialFile, qmpPath, serialPath]) rmSync(path, { force: true });
-  const ports = new Map<number, number>();
-  for (const guest of options.ports ?? []) ports.set(guest, await freePort());
-  const tpm = options.tpmState === undefined ? undefined : await startTpm(options.tpmState, at('tpm'));
-  const child = startProcess(
-    'qemu-system-x86_64',
-    machineArgs(options, { serialFile, serialPath, qmpPath, ports, tpmSocket: tpm?.socket }),
-    {
-      stdio: ['ignore', 'pipe', 'pipe'],
-    },
-  );
-  let complaint = '';
-  child.stderr?.setEncoding('utf8').on('data', (text: string) => (complaint += text));
-  const ended = endOf(child);
-  let over = false;
-  void ended.then(() => (over = true));
-  await waitFor('QEMU to open its control socket', () => {
-    if (over) throw new Error(`QEMU ended: ${complaint}`);
-    return existsSync(qmpPath) && existsSync(serialPath);
+  started += 1;
+  const at = (name: string) => join(options.folder, `${started}-${name}`);
+  const places = { log: at('serial.log'), console: at('console.sock'), control: at('qmp.sock') };
+  for (const path of Object.values(places)) rmSync(path, { force: true });
+  const tpm = options.tpmState === undefined ? undefined : await startTpm(options.tpmState, at('tpm.sock'));
+  const child = startProcess('qemu-system-x86_64', machineArgs(options, places, tpm?.socket), {
+    stdio: ['ignore', 'ignore', 'pipe'],
   });
-  const qmp = await openControl(qmpPath);
-  const console_ = createConnection(serialPath);
-  console_.on('error', () => undefined).resume();
-  const serial = () => (existsSync(serialFile) ? readFileSync(serialFile, 'latin1') : '');
+  const state = { over: false, complaint: '' };
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => (state.complaint += text));
+  const ended = endOf(child).then(() => (state.over = true));
+  await waitFor('QEMU to open its sockets', () => {
+    if (state.over) throw new Error(`QEMU ended: ${state.complaint}`);
+    return existsSync(places.control) && existsSync(places.console);
+  });
+  const control = await openControl(places.control);
+  const line = createConnection(places.console);
+  line.on('error', () => undefined).resume();
   const leave = async () => {
     await ended;
-    console_.destroy();
-    qmp.close();
+    line.destroy();
+    control.close();
     tpm?.child.kill();
   };
+  const serial = () => (existsSync(places.log) ? readFileSync(places.log, 'latin1') : '');
   return {
-    port: (guest) => ports.get(guest) ?? fail(`port ${guest} is not forwarded`),
     serial,
     serialSays: (pattern, timeoutMs) =>
       waitFor(
         `the console to say ${pattern.source}`,
         () => {
           const match = pattern.exec(serial());
-          if (match === null && over)
-            throw new Error(`The machine ended before it said ${pattern.source}: ${complaint}`);
+          if (match === null && state.over) throw new Error(`The machine ended before ${pattern.source}`);
           return match ?? undefined;
         },
         timeoutMs,
       ),
-    type: (text) => void console_.write(text),
+    type: (text) => void line.write(text),
     async shutDown(timeoutMs) {
-      await qmp.ask('system_powerdown');
-      await waitFor('the machine to shut down', () => over, timeoutMs);
+      await control.ask('system_powerdown');
+      await waitFor('the machine to shut down', () => state.over, timeoutMs);
       await leave();
     },
     async cutPower() {
       child.kill('SIGKILL');
       await leave();
     },
-    screenshot: (file) => qmp.ask('screendump', { filename: file }),
-    get running() {
-      return !over;
-    },
-    residentKib: () =>
-      Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, 'utf8'))?.[1] ?? 0),
-    pid: child.pid ?? 0,
+    screenshot: (file) => control.ask('screendump', { filename: file }),
+    running: () => !state.over,
   };
 }
 
 function machineArgs(
   options: MachineOptions,
-  made: {
-    serialFile: string;
-    serialPath: string;
-    qmpPath: string;
-    ports: Map<number, number>;
-    tpmSocket: string | undefined;
-  },
+  places: { log: string; console: string; control: string },
+  tpm: string | undefined,
 ): string[] {
-  const forwards = [...made.ports]
-    .map(([guest, host]) => `,hostfwd=tcp:127.0.0.1:${host}-:${guest}`)
-    .join('');
   const disks = options.disks.flatMap((path, index) => [
     ...['-drive', `file=${path},if=none,id=disk${index},format=qcow2,discard=unmap,cache=writeback`],
     ...['-device', `virtio-blk-pci,drive=disk${index},serial=disk${index}`],
   ]);
-  return [
-    ...[
-      '-machine',
-      'q35',
-      '-accel',
-      'tcg,thread=multi',
-      '-cpu',
-      'max',
-      '-smp',
-      '2',
-      '-m',
-      String(options.memoryMib ?? 2048),
-    ],
-    ...['-display', 'none', '-vga', 'std', '-no-user-config', '-nodefaults', '-device', 'virtio-rng-pci'],
-    ...(options.uefi === undefined ? [] : ['-bios', options.uefi]),
-    ...disks,
-    ...(options.seed === undefined
-      ? []
-      : ['-drive', `file=${options.seed},if=virtio,format=raw,readonly=on`]),
-    // restrict: the guest reaches nothing outside, which is how a test must be.
-    ...['-netdev', `user,id=net0,restrict=on${forwards}`, '-device', 'virtio-net-pci,netdev=net0'],
-    ...[
-      '-chardev',
-      `socket,id=con,path=${made.serialPath},server=on,wait=off,logfile=${made.serialFile}`,
-      '-serial',
-      'chardev:con',
-    ],
-    ...['-qmp', `unix:${made.qmpPath},server=on,wait=off`],
-    ...(made.tpmSocket === undefined
-      ? []
-      : [
-          '-chardev',
-          `socket,id=tpm,path=${made.tpmSocket}`,
-          '-tpmdev',
-          'emulator,id=tpm0,chardev=tpm',
-          '-device',
-          'tpm-crb,tpmdev=tpm0',
-        ]),
+  const args = [
+    // QEMU 7 panics guests with more than one thread; build-image asks for 10.
+    ...['-machine', 'q35', '-accel', 'tcg,thread=multi', '-cpu', 'max', '-smp', '2'],
+    ...['-m', String(options.memoryMib ?? 2048), '-display', 'none', '-vga', 'std'],
+    ...['-no-user-config', '-nodefaults', '-device', 'virtio-rng-pci', ...disks],
+    ...['-netdev', `tap,id=net0,ifname=${options.tap},script=no,downscript=no`],
+    ...['-device', `virtio-net-pci,netdev=net0,mac=${macOf(options.tap)}`],
+    ...['-chardev', `socket,id=line,path=${places.console},server=on,wait=off,logfile=${places.log}`],
+    ...['-serial', 'chardev:line', '-qmp', `unix:${places.control},server=on,wait=off`],
   ];
+  if (options.uefi !== undefined) args.push('-bios', options.uefi);
+  if (options.seed !== undefined)
+    args.push('-drive', `file=${options.seed},if=virtio,format=raw,readonly=on`);
+  if (tpm !== undefined) {
+    args.push('-chardev', `socket,id=tpm,path=${tpm}`, '-tpmdev', 'emulator,id=tpm0,chardev=tpm');
+    args.push('-device', 'tpm-crb,tpmdev=tpm0');
+  }
+  return args;
+}
+
+/** The same for the same tap device. */
+export function macOf(tap: string): string {
+  return `52:54:00:0f:00:${Number(/\d+$/.exec(tap)?.[0] ?? 0)
+    .toString(16)
+    .padStart(2, '0')}`;
 }
 
 /** swtpm ends with the machine that used it; its state stays in the folder. */
 async function startTpm(state: string, socket: string): Promise<{ child: ChildProcess; socket: string }> {
   mkdirSync(state, { recursive: true });
   rmSync(socket, { force: true });
-  const child = startProcess(
-    'swtpm',
-    ['socket', '--tpm2', '--tpmstate', `dir=${state}`, '--ctrl', `type=unixio,path=${socket}`],
-    {
-      stdio: 'ignore',
-    },
-  );
+  const args = ['socket', '--tpm2', '--tpmstate', `dir=${state}`, '--ctrl', `type=unixio,path=${socket}`];
+  const child = startProcess('swtpm', args, { stdio: 'ignore' });
   await waitFor('the software TPM', () => existsSync(socket));
   return { child, socket };
 }
@@ -197,24 +150,23 @@ interface Control {
 /** QEMU's machine protocol: one JSON object a line, an answer for each command, events between. */
 async function openControl(path: string): Promise<Control> {
   const socket: Socket = createConnection(path);
-  const waiting: ((answer: { error?: { desc: string } }) => void)[] = [];
+  const waiting: ((error: string | undefined) => void)[] = [];
   let rest = '';
   socket.on('error', () => undefined);
   socket.setEncoding('utf8').on('data', (text: string) => {
-    rest += text;
-    const lines = rest.split('\n');
+    const lines = (rest + text).split('\n');
     rest = lines.pop() ?? '';
     for (const line of lines) {
       const message = JSON.parse(line) as { return?: unknown; error?: { desc: string } };
-      if ('return' in message || message.error !== undefined) waiting.shift()?.(message);
+      if ('return' in message || message.error !== undefined) waiting.shift()?.(message.error?.desc);
     }
   });
   const ask = async (command: string, args?: object) => {
-    const answer = await new Promise<{ error?: { desc: string } }>((resolve) => {
+    const error = await new Promise<string | undefined>((resolve) => {
       waiting.push(resolve);
       socket.write(`${JSON.stringify({ execute: command, arguments: args })}\n`);
     });
-    if (answer.error !== undefined) throw new Error(`QEMU: ${answer.error.desc}`);
+    if (error !== undefined) throw new Error(`QEMU: ${error}`);
   };
   await ask('qmp_capabilities');
   return { ask, close: () => socket.destroy() };
@@ -233,21 +185,9 @@ export async function blankDisk(path: string, gibibytes: number): Promise<string
   return path;
 }
 
+/** @throws Error with what the program said when it fails. */
 export async function must(command: string, args: readonly string[], timeoutMs = 600_000): Promise<string> {
-  const result = await runProcess(command, args, { timeoutMs, maxOutputBytes: 1_000_000 });
+  const result = await runProcess(command, args, { timeoutMs, maxOutputBytes: 4_000_000 });
   if (result.exitCode !== 0) throw new Error(`${command} ${args.join(' ')}: ${result.stderr}`);
   return result.stdout;
-}
-
-async function freePort(): Promise<number> {
-  const { createServer } = await import('node:net');
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
-
-function fail(words: string): never {
-  throw new Error(words);
 }

@@ -1,0 +1,96 @@
+/**
+ * `npm run test:vm`: boots the built image as a customer would and walks through its life, unattended. Each step has a
+ * deadline, writes its time into a report, and the first that fails ends the walk with the console's last words.
+ *
+ * Options: --image FILE (default .cache/image/out/*.qcow2), --work FOLDER (default .cache/vm), --until STEP, --install-needs.
+ */
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { loadavg } from 'node:os';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { checkNeeds, TEST_NEEDS } from '../../scripts/image/needs.ts';
+import { endOf, startProcess } from '../../server/lib/spawn.ts';
+import { must } from './machine.ts';
+import { STEPS, type Walk } from './steps.ts';
+
+const project = resolve(import.meta.dirname, '..', '..');
+const { values: options } = parseArgs({
+  options: {
+    image: { type: 'string' },
+    work: { type: 'string', default: join(project, '.cache', 'vm') },
+    until: { type: 'string' },
+    'install-needs': { type: 'boolean', default: false },
+    inside: { type: 'boolean', default: false },
+  },
+});
+
+if (options.inside) {
+  await walk();
+} else {
+  await checkNeeds(options['install-needs'], TEST_NEEDS);
+  // A network namespace of its own: no way out, and no address in it that could be somebody else's.
+  const child = startProcess(
+    'unshare',
+    ['--net', '--', process.execPath, import.meta.filename, '--inside', ...process.argv.slice(2)],
+    { stdio: 'inherit' },
+  );
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => child.kill(signal));
+  process.exitCode = (await endOf(child)).exitCode ?? 1;
+}
+
+interface StepReport {
+  name: string;
+  seconds: number;
+  facts: Record<string, unknown>;
+  error?: string;
+}
+
+async function walk(): Promise<void> {
+  const folder = resolve(options.work);
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder, { recursive: true });
+  await must('ip', ['link', 'set', 'lo', 'up']);
+  const state: Walk = { folder, image: resolve(options.image ?? builtImage()), machines: [] };
+  const reports: StepReport[] = [];
+  const startedAt = performance.now();
+  for (const step of STEPS) {
+    const report: StepReport = { name: step.name, seconds: 0, facts: {} };
+    reports.push(report);
+    process.stdout.write(`${step.name} … `);
+    const stepStartedAt = performance.now();
+    try {
+      report.facts = (await step.act(state)) ?? {};
+    } catch (error) {
+      report.error = error instanceof Error ? error.message : String(error);
+    }
+    report.seconds = Math.round((performance.now() - stepStartedAt) / 100) / 10;
+    process.stdout.write(
+      `${report.error === undefined ? 'ok' : 'FAILED'} (${report.seconds} s) ${JSON.stringify(report.facts)}\n`,
+    );
+    if (report.error !== undefined) {
+      const words = state.machines.at(-1)?.serial().slice(-4_000) ?? '';
+      process.stderr.write(`${report.error}\n--- the console's last words\n${words}\n`);
+      break;
+    }
+    if (step.name === options.until) break;
+  }
+  for (const machine of state.machines) if (machine.running()) await machine.cutPower();
+  finish(reports, (performance.now() - startedAt) / 1000, folder);
+}
+
+function builtImage(): string {
+  const out = join(project, '.cache', 'image', 'out');
+  const name = existsSync(out) ? readdirSync(out).find((file) => file.endsWith('.qcow2')) : undefined;
+  if (name === undefined)
+    throw new Error(`No image in ${out}: run scripts/build-image first, or name one with --image.`);
+  return join(out, name);
+}
+
+function finish(reports: StepReport[], seconds: number, folder: string): void {
+  const failed = reports.filter((report) => report.error !== undefined).length;
+  const report = { seconds: Math.round(seconds), loadAverage: loadavg(), steps: reports };
+  writeFileSync(join(folder, 'report.json'), `${JSON.stringify(report, null, 2)}\n`);
+  process.stdout.write(`Report: ${join(folder, 'report.json')}, ${report.seconds} s\n`);
+  process.stdout.write(`${reports.length - failed} passed, ${failed} failed\n`);
+  process.exitCode = failed === 0 ? 0 : 1;
+}

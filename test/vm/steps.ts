@@ -1,0 +1,178 @@
+/** The walk through an appliance's life, in order: each step finds the machine as the one before left it. */
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import { request } from 'node:https';
+import { callerOf, expectStatus, OWNER } from '../helpers/served-appliance.ts';
+import { waitFor } from '../helpers/wait-for.ts';
+import { ageRecipientOf, generateAgeIdentity } from '../../server/keys/index.ts';
+import { diskHolds } from './canary.ts';
+import { blankDisk, overlayOf, startMachine, type MachineOptions, type VirtualMachine } from './machine.ts';
+import { openNetwork, openPorts, type MachineNetwork } from './network.ts';
+import { makeSeed } from './seed.ts';
+
+/** What steps hand on to those after them. */
+export interface Walk {
+  folder: string;
+  image: string;
+  /** All that were started, the newest last. */
+  machines: VirtualMachine[];
+  first?: FirstMachine;
+}
+
+interface FirstMachine {
+  network: MachineNetwork;
+  options: MachineOptions;
+  machine: VirtualMachine;
+  caller: ReturnType<typeof callerOf>;
+  canary: string;
+}
+
+interface Step {
+  name: string;
+  act: (walk: Walk) => Promise<Record<string, unknown> | undefined>;
+}
+
+const PASSPHRASE = 'seven boats under a green moon';
+const BOOT_LIMIT_MS = 300_000;
+
+export const STEPS: readonly Step[] = [
+  { name: 'first boot by config', act: firstBoot },
+  { name: 'open ports', act: portScan },
+  { name: 'data in', act: putData },
+  { name: 'nothing readable on the disks', act: scanDisks },
+  { name: 'power cut', act: powerCut },
+];
+
+async function firstBoot(walk: Walk): Promise<Record<string, unknown>> {
+  const network = await openNetwork(1);
+  const { identity } = await generateAgeIdentity();
+  const seed = await makeSeed({
+    folder: walk.folder,
+    id: 'first',
+    tap: network.tap,
+    address: network.cidr,
+    gateway: network.gateway,
+    holdfast: {
+      setup: {
+        owner: { name: OWNER.name, email: OWNER.email, password: OWNER.password },
+        appliance: { name: 'Vault', stage: 'development', region: 'eu-north', allowedRegions: ['eu-north'] },
+        kit: { recipient: await ageRecipientOf(identity), file: '/data/recovery-kit.age' },
+        volume: { passphrase: PASSPHRASE },
+        target: { name: 'here', kind: 'directory', path: '/mnt/target', region: 'eu-north' },
+      },
+    },
+  });
+  const options: MachineOptions = {
+    folder: walk.folder,
+    disks: [
+      await overlayOf(walk.image, join(walk.folder, 'first-system.qcow2')),
+      await blankDisk(join(walk.folder, 'first-data.qcow2'), 8),
+    ],
+    tap: network.tap,
+    seed,
+    tpmState: join(walk.folder, 'first-tpm'),
+  };
+  const startedAt = performance.now();
+  const machine = await boot(walk, options);
+  const caller = callerOf(`https://${network.address}`);
+  walk.first = { network, options, machine, caller, canary: `canary-${randomBytes(16).toString('hex')}` };
+  await isReady(network.address);
+  const secondsToSignIn = Math.round((performance.now() - startedAt) / 100) / 10;
+  return { secondsToSignIn };
+}
+
+async function portScan(walk: Walk): Promise<Record<string, unknown>> {
+  const { network } = firstOf(walk);
+  const ports = await openPorts(network.address);
+  const unwanted = ports.filter((port) => ![80, 443].includes(port));
+  if (unwanted.length > 0 || !ports.includes(443)) throw new Error(`Open ports: ${ports.join(', ')}`);
+  return { ports };
+}
+
+async function putData(walk: Walk): Promise<Record<string, unknown>> {
+  const { caller, canary } = firstOf(walk);
+  await waitFor(
+    'the set-up by file to be over',
+    async () => {
+      const { status } = await caller.call('POST', '/session', {
+        email: OWNER.email,
+        password: OWNER.password,
+      });
+      return status === 201;
+    },
+    BOOT_LIMIT_MS,
+  );
+  const { items } = await expectStatus(
+    caller.call<{ items: { rootFolderId: string }[] }>('GET', '/workspaces'),
+    200,
+  );
+  const folder = items[0]?.rootFolderId ?? '';
+  const content = Buffer.from(`${canary}\n`.repeat(1_000));
+  await expectStatus(caller.call('PUT', `/folders/${folder}/files?name=${canary}.txt`, content), 201);
+  return { bytes: content.length };
+}
+
+/** The machine still runs: what it has not written yet is not on the disks, so it is shut down first. */
+async function scanDisks(walk: Walk): Promise<Record<string, unknown>> {
+  const first = firstOf(walk);
+  await first.machine.shutDown(180_000);
+  const found: string[] = [];
+  for (const disk of first.options.disks) {
+    for (const words of [first.canary, PASSPHRASE, OWNER.password, OWNER.email]) {
+      if (await diskHolds(disk, walk.folder, Buffer.from(words))) found.push(`${words} on ${disk}`);
+    }
+  }
+  if (found.length > 0) throw new Error(`Readable on a disk: ${found.join('; ')}`);
+  return { disks: first.options.disks.length };
+}
+
+async function powerCut(walk: Walk): Promise<Record<string, unknown>> {
+  const first = firstOf(walk);
+  first.machine = await boot(walk, first.options);
+  await waitFor(
+    'an answer on 443',
+    async () => (await answer(first.network.address, '/health/live')) > 0,
+    BOOT_LIMIT_MS,
+  );
+  await first.machine.cutPower();
+  const startedAt = performance.now();
+  first.machine = await boot(walk, first.options);
+  await waitFor(
+    'an answer on 443',
+    async () => (await answer(first.network.address, '/health/live')) > 0,
+    BOOT_LIMIT_MS,
+  );
+  return { secondsToPage: Math.round((performance.now() - startedAt) / 100) / 10 };
+}
+
+async function boot(walk: Walk, options: MachineOptions): Promise<VirtualMachine> {
+  const machine = await startMachine(options);
+  walk.machines.push(machine);
+  return machine;
+}
+
+async function isReady(address: string): Promise<void> {
+  await waitFor(
+    'the sign-in page',
+    async () => (await answer(address, '/health/ready')) === 200,
+    BOOT_LIMIT_MS,
+  );
+}
+
+/** Status of a GET; 0 when nothing answers. */
+function answer(host: string, path: string): Promise<number> {
+  return new Promise((resolve) => {
+    const sent = request({ host, path, rejectUnauthorized: false, timeout: 5_000, agent: false }, (reply) => {
+      reply.resume();
+      resolve(reply.statusCode ?? 0);
+    });
+    sent.on('timeout', () => sent.destroy(new Error('slow')));
+    sent.on('error', () => resolve(0));
+    sent.end();
+  });
+}
+
+function firstOf(walk: Walk): FirstMachine {
+  if (walk.first === undefined) throw new Error('There is no first machine');
+  return walk.first;
+}
