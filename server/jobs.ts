@@ -3,6 +3,7 @@
  * `schedules` is the truth about what is due; cron only wakes us to look.
  */
 import cron from 'node-cron';
+import { advanceUpdate, enterHostActs, runUpdateRehearsal } from './appliance/index.ts';
 import { collectDoomedContents } from './workspaces/index.ts';
 import { runPrune, runRestoreDirectory, runRestoreFile, runSnapshot, runVerify } from './backups/index.ts';
 import type { Deps } from './deps.ts';
@@ -22,6 +23,7 @@ const RUN_FUNCTIONS: Record<RunKind, RunFunction> = {
   'restore-directory': runRestoreDirectory,
   verify: runVerify,
   prune: runPrune,
+  'update-rehearsal': runUpdateRehearsal,
 };
 
 export function findRunFunction(kind: RunKind): RunFunction {
@@ -33,6 +35,8 @@ const CHORES: { name: string; cron: string; act: (deps: Deps) => Promise<unknown
   { name: 'start due runs', cron: '* * * * *', act: startDueRuns },
   { name: 'settle restore tests', cron: '* * * * *', act: settleRestoreTests },
   { name: 'collect deleted files', cron: '*/10 * * * *', act: collectDoomedContents },
+  { name: "take over the machine's journal", cron: '* * * * *', act: enterHostActs },
+  { name: 'advance update', cron: '* * * * *', act: advanceUpdate },
 ];
 
 /** Looks at once for what was missed, then by the clock. A chore that still runs is not started again. */
@@ -55,5 +59,15 @@ export function startScheduler(deps: Deps): { stop(): void } {
   };
   const tasks = CHORES.map((chore) => cron.schedule(chore.cron, () => perform(chore), { timezone: 'UTC' }));
   void ensureSchedules(deps).then(() => CHORES.map(perform));
-  return { stop: () => tasks.forEach((task) => void task.stop()) };
+  // The parts of an update follow each other at once, not at the next minute.
+  const afterRuns = CHORES.find((chore) => chore.act === advanceUpdate);
+  const unsubscribe = deps.runListener.subscribe(() => {
+    if (afterRuns !== undefined && deps.config.hostSocket !== undefined) void perform(afterRuns);
+  });
+  return {
+    stop: () => {
+      unsubscribe();
+      tasks.forEach((task) => void task.stop());
+    },
+  };
 }

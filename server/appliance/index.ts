@@ -1,6 +1,7 @@
 export { currentBanners } from './banners.ts';
 export { isClaimed } from './claim.ts';
 export { consoleRoutes } from './console-routes.ts';
+export { enterHostActs } from './host-acts.ts';
 export { applianceRoutes } from './routes.ts';
 export {
   ApplianceSettings,
@@ -12,3 +13,5 @@ export {
   SetupState,
 } from './schema.ts';
 export { prepareAppliance } from './start.ts';
+export { advanceUpdate } from './update-driver.ts';
+export { runUpdateRehearsal } from './update-rehearsal.ts';

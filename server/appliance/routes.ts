@@ -35,9 +35,18 @@ import {
   SetupState,
 } from './schema.ts';
 import { changeApplianceSettings, readApplianceSettings } from './settings.ts';
+import { hostRoutes } from './host-routes.ts';
+import type { HostMachineDeps } from './host-machine.ts';
 import { readSetupState } from './setup-state.ts';
+import { hostUpdateRoutes } from './update-routes.ts';
+import type { UpdateServiceDeps } from './update-service.ts';
 
-export type ApplianceDeps = ClaimDeps & KitDeps & OverviewDeps & SignInDeps;
+export type ApplianceDeps = ClaimDeps &
+  KitDeps &
+  OverviewDeps &
+  SignInDeps &
+  UpdateServiceDeps &
+  HostMachineDeps;
 
 const tags = ['appliance'];
 const KitParams = Type.Object({ id: Id });
@@ -45,6 +54,9 @@ const KitParams = Type.Object({ id: Id });
 export const applianceRoutes =
   (deps: ApplianceDeps): FastifyPluginAsyncTypebox =>
   async (app) => {
+    await app.register(hostRoutes(deps));
+    await app.register(hostUpdateRoutes(deps));
+
     app.get(
       '/setup',
       {

@@ -19,6 +19,7 @@ export const RunKind = Type.Union([
   Type.Literal('restore-directory'),
   Type.Literal('verify'),
   Type.Literal('prune'),
+  Type.Literal('update-rehearsal'),
 ]);
 export type RunKind = Static<typeof RunKind>;
 

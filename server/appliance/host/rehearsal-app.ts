@@ -38,8 +38,7 @@ export function rehearsalSocket(hostSocket: string): string {
 
 export async function buildRehearsalApp(deps: RehearsalAppDeps): Promise<FastifyInstance> {
   const app = fastify({
-    loggerInstance: deps.log,
-    disableRequestLogging: true,
+    loggerInstance: deps.log.child({}, { level: deps.log.level === 'silent' ? 'silent' : 'warn' }),
     genReqId: newRequestId,
     bodyLimit: 4_096,
     forceCloseConnections: 'idle',
