@@ -2,6 +2,7 @@
 export { answerBrowsing } from './answer-browsing.ts';
 export { APPLIANCE_SECTION } from './appliance-source.ts';
 export type { FileEntry, SnapshotRecord, SourceSection, Target, TargetConfig } from './engine.ts';
+export { findReadableSnapshot } from './find-readable-snapshot.ts';
 export { runPrune, runVerify } from './job.ts';
 export { targetConfigOf } from './manage-targets.ts';
 export { openChunkReader, type ChunkReader } from './pipeline/chunk-reader.ts';

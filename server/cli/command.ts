@@ -41,7 +41,8 @@ export function addCommand<Options extends object>(
     .option('--data <folder>', "the appliance's data folder (default: HOLDFAST_DATA, else ./data)")
     .option('--json', 'one JSON document on standard output');
   command.action(async (...given: unknown[]) => {
-    const options = command.opts<Options & CommonOptions>();
+    // A command below another one shares `--json` and `--data` with it.
+    const options = command.optsWithGlobals<Options & CommonOptions>();
     const args = given.slice(0, command.registeredArguments.length) as string[];
     const json = options.json === true;
     try {

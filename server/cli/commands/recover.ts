@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import { recoverAppliance, type RecoveryQuestion, type RecoveryReport } from '../../backups/index.ts';
 import { systemClock } from '../../lib/clock.ts';
 import { EXIT, HoldfastError } from '../../lib/errors.ts';
+import { SNAPSHOT_WORDS } from '../choose-snapshot.ts';
 import { addCommand, type CommandContext } from '../command.ts';
 import { formatBytes, formatInstant } from '../output.ts';
 import { readWholeKit } from '../secrets.ts';
@@ -27,7 +28,7 @@ export function addRecover(program: Command): void {
       command
         .requiredOption('--from <target>', 'the folder of the target')
         .requiredOption('--kit <file>', 'the recovery kit')
-        .option('--snapshot <id>', 'which one; the newest when absent')
+        .option('--snapshot <which>', `${SNAPSHOT_WORDS}, which it is when absent`)
         .option('--yes', 'the old machine is off, and the newest snapshot there is the one to go back to')
         .option('--accept-warnings', 'go on although something about the repository is not as it should be'),
     (context, options) => recover(context, options),

@@ -1,6 +1,6 @@
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
-import { restoreTree, type RestoreTreeReport } from '../../backups/index.ts';
+import { findReadableSnapshot, restoreTree, type RestoreTreeReport } from '../../backups/index.ts';
 import { EXIT, HoldfastError } from '../../lib/errors.ts';
 import type { Run } from '../../lib/run-schema.ts';
 import { chooseSnapshot, SNAPSHOT_WORDS } from '../choose-snapshot.ts';
@@ -87,7 +87,11 @@ async function restoreByKit(
   const opened = await openKitRepository({ from, kit }, output);
   const bar = output.progress();
   try {
-    const snapshot = await opened.repository.findSnapshot(wanted);
+    const snapshot = await findReadableSnapshot(
+      opened.repository,
+      wanted,
+      (numbers) => `name an older snapshot: ${numbers}`,
+    );
     if (options.raw === true)
       return await restoreRaw({ opened, snapshot, options, existing, signal }, output);
     const { keys, sealer } = await opened.keyring();
