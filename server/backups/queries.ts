@@ -218,6 +218,15 @@ export interface SnapshotProofRow {
   finished_at: Date | null;
 }
 
+/** The highest number that a snapshot of this appliance ever had, forgotten ones included; 0 for none. */
+export async function findLastSnapshotNumber(db: Database): Promise<number> {
+  const row = await db
+    .selectFrom('snapshots')
+    .select((eb) => eb.fn.max('number').as('last'))
+    .executeTakeFirst();
+  return Number(row?.last ?? 0);
+}
+
 /** Passed restore tests of these snapshots, the strongest and newest first. */
 export async function listSnapshotProofs(db: Database, ids: readonly string[]): Promise<SnapshotProofRow[]> {
   if (ids.length === 0) return [];

@@ -16,7 +16,7 @@ import type {
 } from './engine.ts';
 import { targetConfigOf } from './manage-targets.ts';
 import { openChunkReader, type ChunkReader } from './pipeline/chunk-reader.ts';
-import { getTarget, type TargetRow } from './queries.ts';
+import { findLastSnapshotNumber, getTarget, type TargetRow } from './queries.ts';
 import { createRepository } from './repository/create-repository.ts';
 import { openRepository, type Repository } from './repository/open-repository.ts';
 import { openWriter, type RepositoryWriter } from './repository/writer.ts';
@@ -124,6 +124,7 @@ export async function withTargetRepository<T>(
       clock: deps.clock,
       takeOver: run.input.takeOver === true,
       confirmed: confirmed as never[],
+      lastSnapshotNumber: await findLastSnapshotNumber(deps.db),
     });
     try {
       const keysObject = await deps.keys.keysObject();

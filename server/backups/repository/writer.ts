@@ -37,6 +37,8 @@ export interface OpenWriterOptions {
   takeOver?: boolean;
   /** Warnings that a person has seen and agreed to go on with. */
   confirmed?: readonly WarningCode[];
+  /** Snapshots up to this number were given out, although a target that was put back to an older state does not say so. */
+  lastSnapshotNumber?: number;
 }
 
 export interface RepositoryWriter {
@@ -111,6 +113,7 @@ export async function openWriter(
     wal: head?.wal ?? null,
   };
   await adoptUnclaimed(state);
+  state.nextSnapshot = Math.max(state.nextSnapshot, (options.lastSnapshotNumber ?? 0) + 1);
   return makeWriter(state);
 }
 
