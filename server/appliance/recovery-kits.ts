@@ -5,12 +5,15 @@
 import { recordAudit, type Actor } from '../audit/index.ts';
 import type { KeyClient } from '../keys/index.ts';
 import type { Clock } from '../lib/clock.ts';
+import type { Config } from '../lib/config.ts';
 import { writeTransaction, type Database } from '../lib/db.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import type { BeginKitReply, RecoveryKit } from './schema.ts';
+import { requireOwnedVolume } from './host-machine.ts';
 import { getAppliance } from './queries.ts';
 
 export interface KitDeps {
+  config: Pick<Config, 'hostSocket'>;
   db: Database;
   clock: Clock;
   keys: Pick<
@@ -70,7 +73,8 @@ export async function challengeRecoveryKit(deps: KitDeps, kitId: string): Promis
  * Ends a proof. With the first proven kit the repository comes to life.
  *
  * @param response what `answerKitChallenge` gave for the challenge.
- * @throws HoldfastError `wrong_key` when the holder does not have the kit's secret key, `not_found` when no proof was begun.
+ * @throws HoldfastError `wrong_key` when the holder does not have the kit's secret key, `not_found` when no proof was begun,
+ * `wrong_state` while a restart of the machine would empty its data volume: what backups rest on must not be lost with it.
  */
 export async function proveRecoveryKit(
   deps: KitDeps,
@@ -78,6 +82,7 @@ export async function proveRecoveryKit(
   response: string,
   actor: Actor,
 ): Promise<RecoveryKit> {
+  await requireOwnedVolume(deps);
   try {
     await deps.keys.proveKit(kitId, response);
   } catch (error) {

@@ -28,6 +28,22 @@ export const SetupState = Type.Object({
       restoreTest: Type.Boolean(),
     }),
   ),
+  /** On the machine image only. */
+  machine: Type.Optional(
+    Type.Object({
+      /** The data volume wants `POST /host/claim-volume` before a kit can be proven. */
+      volumeUnclaimed: Type.Boolean(),
+      /** A TPM can be its way for every day. */
+      tpm: Type.Boolean(),
+      region: Type.Union([Type.String(), Type.Null()]),
+      regionKnownBy: Type.Union([
+        Type.Literal('metadata'),
+        Type.Literal('image'),
+        Type.Literal('declared'),
+        Type.Null(),
+      ]),
+    }),
+  ),
 });
 export type SetupState = Static<typeof SetupState>;
 

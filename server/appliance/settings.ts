@@ -41,6 +41,7 @@ export async function changeApplianceSettings(
   }
   const row = await writeTransaction(deps.db, async (tx) => {
     const before = await lockAppliance(tx);
+    refuseOtherRegion(before, change.region);
     await updateAppliance(tx, {
       name,
       stage: change.stage,
@@ -65,6 +66,16 @@ export async function changeApplianceSettings(
     return getAppliance(tx);
   });
   return toSettings(row);
+}
+
+/** What the cloud or the image says is not overruled by a word. */
+function refuseOtherRegion(row: ApplianceRow, region: string): void {
+  if (row.region_known_by === null || row.region_known_by === 'declared' || row.region === region) return;
+  throw new HoldfastError(
+    'invalid_input',
+    `This machine stands in ${row.region ?? ''}: its ${row.region_known_by === 'metadata' ? 'cloud' : 'image'} says so`,
+    { hint: 'Leave the region as it is.' },
+  );
 }
 
 function toSettings(row: ApplianceRow): ApplianceSettings {

@@ -1,12 +1,16 @@
 /** How far the first run has come. */
 import type { KeyClient } from '../keys/index.ts';
+import type { Config } from '../lib/config.ts';
 import type { Database } from '../lib/db.ts';
 import { listSchedules } from '../lib/schedules.ts';
+import { connectHost } from './host/client.ts';
+import type { HostState } from './host/schema.ts';
 import { findNewestSnapshot, hasPassedRestoreTest, listTargetFacts } from './overview-queries.ts';
 import { getAppliance } from './queries.ts';
 import type { SetupState } from './schema.ts';
 
 export interface SetupDeps {
+  config: Pick<Config, 'hostSocket'>;
   db: Database;
   keys: Pick<KeyClient, 'status'>;
 }
@@ -40,5 +44,22 @@ export async function readSetupState(
     restoreTest: tested,
   };
   state.complete = steps.appliance && steps.kit && steps.target && steps.schedule;
-  return withSteps ? { ...state, steps } : state;
+  if (!withSteps) return state;
+  const machine = await readMachineState(deps);
+  return { ...state, steps, ...(machine === undefined ? {} : { machine }) };
+}
+
+/** hostd may be starting; the steps are told without it. */
+async function readMachineState(deps: SetupDeps): Promise<SetupState['machine']> {
+  const state = await connectHost(deps.config)
+    ?.get<HostState>('/state')
+    .catch(() => undefined);
+  if (state === undefined) return undefined;
+  const { name, knownBy } = state.region;
+  return {
+    volumeUnclaimed: state.volume.state === 'unclaimed',
+    tpm: state.tpm,
+    region: name,
+    regionKnownBy: knownBy,
+  };
 }

@@ -4,10 +4,13 @@ import { rebuildEmailIndex, type PeopleDeps } from '../identity/index.ts';
 import type { Config } from '../lib/config.ts';
 import { readApplianceId } from '../lib/data-folder.ts';
 import type { Logger } from '../lib/log.ts';
+import { messageOf } from '../lib/errors.ts';
 import { registerAppliance, renewClaimCode } from './claim.ts';
+import { enterHostActs } from './host-acts.ts';
+import { adoptRegion } from './machine-region.ts';
 
 export interface StartDeps extends PeopleDeps {
-  config: Pick<Config, 'claimCodeFile'>;
+  config: Pick<Config, 'claimCodeFile' | 'hostSocket'>;
   dataDir: string;
   log: Logger;
 }
@@ -20,8 +23,18 @@ export interface StartDeps extends PeopleDeps {
  */
 export async function prepareAppliance(deps: StartDeps): Promise<{ claimCode?: string }> {
   await registerAppliance(deps, await readApplianceId(deps.dataDir));
+  await askMachine(deps);
   const people = await rebuildEmailIndex(deps);
   const renewed = await renewClaimCode(deps, systemActor('start'));
   deps.log.info({ people, claimed: renewed === undefined }, 'The appliance is prepared');
   return renewed === undefined ? {} : { claimCode: renewed.code };
+}
+
+/** hostd may come up later than we do: then its journal is taken over within a minute, and the region at the next start. */
+async function askMachine(deps: StartDeps): Promise<void> {
+  for (const act of [enterHostActs, adoptRegion]) {
+    await act(deps).catch((error: unknown) =>
+      deps.log.warn({ err: error }, `The host daemon was not asked: ${messageOf(error)}`),
+    );
+  }
 }

@@ -12,6 +12,8 @@ import { insertAuditEntry } from './queries.ts';
 
 /** What happened to what. Opaque ids only: no name, e-mail, file name, path of a person or secret belongs in it. */
 export interface AuditRecord {
+  /** Of the entry, where the act had one before: an entry with that id is not written again. */
+  id?: string | undefined;
   /** `<module>.<noun>.<past verb>`, such as `workspaces.file.uploaded`. */
   action: string;
   /** Kind of thing acted upon, such as `file`. */
@@ -55,7 +57,7 @@ export async function recordAudit(
     });
   }
   await insertAuditEntry(tx, {
-    id: randomUUID(),
+    id: entry.id ?? randomUUID(),
     at: clock.now(),
     actor_kind: actor.kind,
     actor_id: actor.kind === 'user' ? (actor.id ?? null) : null,

@@ -1,10 +1,16 @@
 /** The front door for the programs that run as root: they must not load the server with it. */
 export { listDisks } from './disks.ts';
+export { hardeningRoutes } from './hardening-routes.ts';
 export { buildHostApp, type HostDeps } from './host-app.ts';
 export { HOST_SOCKET, hostPlaces } from './host-places.ts';
+export { readImageFacts } from './image-facts.ts';
 export { openJournal } from './journal.ts';
+export { adoptNetworkSettings, dropPending, readNetworkSettings, writeSystemFiles } from './network.ts';
+export { hostNameOf } from './network-files.ts';
+export { networkRoutes } from './network-routes.ts';
 export { powerRoutes } from './power-routes.ts';
 export { systemdPower } from './power.ts';
+export { supportRoutes } from './support.ts';
 export { takeCloudSetup } from './setup-from-cloud.ts';
 export { buildUnlockConsole, buildUnlockPage } from './unlock-app.ts';
 export { openUnlockDesk, type DeskState } from './unlock-desk.ts';
@@ -14,7 +20,7 @@ export { deviceMapping } from './volume-mapping.ts';
 export { volumeRoutes } from './volume-routes.ts';
 export { tpmSealer } from './ways-tpm.ts';
 export { finishWays } from './ways.ts';
-export { createRauc } from './rauc.ts';
+export { createRauc, RAUC_KEYRING } from './rauc.ts';
 export { buildRehearsalApp, rehearsalSocket } from './rehearsal-app.ts';
 export { settleBoot } from './update-boot.ts';
 export { openUpdateRecords } from './update-records.ts';
