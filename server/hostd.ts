@@ -8,8 +8,10 @@ import {
   buildHostApp,
   deviceMapping,
   finishWays,
+  hardeningRoutes,
   HOST_SOCKET,
   hostPlaces,
+  networkRoutes,
   openJournal,
   powerRoutes,
   systemdPower,
@@ -32,7 +34,12 @@ const places = hostPlaces();
 const journal = openJournal(places.state, systemClock);
 const deps = { places, clock: systemClock, log, journal };
 const ways = { ...deps, tpm: tpmSealer, mapping: deviceMapping(places.data) };
-const app = await buildHostApp(deps, [volumeRoutes(ways), powerRoutes({ ...deps, power: systemdPower })]);
+const app = await buildHostApp(deps, [
+  volumeRoutes(ways),
+  powerRoutes({ ...deps, power: systemdPower }),
+  networkRoutes(deps),
+  hardeningRoutes,
+]);
 await finishWays(ways).catch((error: unknown) =>
   log.error({ err: error }, 'A change of ways stays half done'),
 );

@@ -28,6 +28,7 @@ const COMMANDS: Record<string, () => Promise<Add>> = {
   'verify-report': async () => (await import('./commands/verify-report.ts')).addVerifyReport,
   keys: async () => (await import('./commands/keys.ts')).addKeys,
   hardening: async () => (await import('./commands/hardening.ts')).addHardening,
+  hardening: async () => (await import('./commands/hardening.ts')).addHardening,
   users: async () => (await import('./commands/users.ts')).addUsers,
 };
 

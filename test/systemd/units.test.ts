@@ -1,0 +1,135 @@
+import { spawnSync } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+
+const project = join(import.meta.dirname, '..', '..');
+const systemd = join(project, 'systemd');
+const folder = join(systemd, 'units');
+const units = readdirSync(folder).sort();
+const services = units.filter((name) => name.endsWith('.service'));
+/** Those that run for as long as the machine does, and serve others: at most this exposure. */
+const LONG_RUNNING = ['keyd', 'postgres', 'server', 'worker'].map((name) => `holdfast-${name}.service`);
+const MOST_EXPOSURE = 1.5;
+
+/** Entries of other parts of the image, which come with them. */
+const OTHERS = ['server/boot-good.ts', 'server/finish-setup.ts', 'systemd/system/console.sh'];
+
+const canAnalyze = spawnSync('systemd-analyze', ['--version']).status === 0;
+
+describe('the units', () => {
+  it.each(units)('%s say in a comment what they are for', (name) => {
+    expect(readFileSync(join(folder, name), 'utf8')).toMatch(/^# [A-Z][^\n]{20,}\n/);
+  });
+
+  it.each(services)('%s starts only programs that the image has', (name) => {
+    const text = readFileSync(join(folder, name), 'utf8');
+    const ours = [...text.matchAll(/\/opt\/holdfast\/((?:server|systemd)\/[\w./-]+)/g)].map(
+      ([, path = '']) => path,
+    );
+
+    expect(ours.filter((path) => !existsSync(join(project, path)) && !OTHERS.includes(path))).toEqual([]);
+  });
+
+  it.each(services)('%s may not make a process that starts with core dumps on', (name) => {
+    const text = readFileSync(join(folder, name), 'utf8');
+
+    expect(/^LimitCORE=0$/m.test(text) || !text.includes('node ')).toBe(true);
+  });
+
+  it('are all enabled by the script that installs them, but the shell', () => {
+    const text = readFileSync(join(systemd, 'install.sh'), 'utf8');
+    const named = units
+      .filter((name) => name !== 'holdfast-shell@.service')
+      .map((name) => name.replace('@.', '@tty1.'));
+
+    expect(named.filter((name) => !text.includes(name))).toEqual([]);
+  });
+
+  it.skipIf(!canAnalyze).each(LONG_RUNNING)('%s is confined to an exposure of at most 1.5', (name) => {
+    const { status, stdout, stderr } = spawnSync(
+      'systemd-analyze',
+      ['security', '--offline=true', '--no-pager', `--threshold=${MOST_EXPOSURE * 10}`, join(folder, name)],
+      { encoding: 'utf8' },
+    );
+
+    expect({ status, said: status === 0 ? '' : stdout + stderr }).toEqual({ status: 0, said: '' });
+  });
+
+  it.skipIf(!canAnalyze)('are as exposed as the table in the README says', () => {
+    const readme = readFileSync(join(systemd, 'README.md'), 'utf8');
+    const told = Object.fromEntries(
+      [...readme.matchAll(/^\| `(holdfast-[\w@-]+\.service)` \| ([\d.]+) \|/gm)].map(
+        ([, name = '', score]) => [name, score],
+      ),
+    );
+
+    // Versions of systemd weigh a little differently.
+    const wrong = services.filter((name) => Math.abs(exposureOf(name) - Number(told[name])) > 0.3);
+    expect(Object.keys(told).sort()).toEqual(services);
+    expect(wrong).toEqual([]);
+  });
+
+  it.skipIf(!canAnalyze)('hold together: nothing names a unit or an option that there is not', () => {
+    const { stderr } = spawnSync(
+      'systemd-analyze',
+      [
+        'verify',
+        '--man=no',
+        '--generators=no',
+        ...units.map((name) => join(folder, name.replace('@.', '@tty1.'))),
+      ],
+      {
+        encoding: 'utf8',
+        env: { ...process.env, SYSTEMD_UNIT_PATH: `${folder}:` },
+      },
+    );
+
+    // Programs of the image are not on this machine; an older systemd does not know every option of the image's.
+    const faults = stderr
+      .split('\n')
+      .filter((line) => line.includes('holdfast'))
+      .filter(
+        (line) =>
+          !/is not executable|No such file or directory|Unknown key (name )?'Restart(Steps|MaxDelaySec|Mode)'/.test(
+            line,
+          ),
+      );
+    expect(faults).toEqual([]);
+  });
+});
+
+describe('the AppArmor profiles', () => {
+  const profiles = readdirSync(join(systemd, 'apparmor'));
+  const canParse = spawnSync('apparmor_parser', ['--version']).status === 0;
+
+  it.each(profiles)('%s is one that a unit names, and it is enforced', (name) => {
+    const text = readFileSync(join(systemd, 'apparmor', name), 'utf8');
+    const unit = readFileSync(join(folder, `${name}.service`), 'utf8');
+
+    expect(unit).toContain(`\nAppArmorProfile=${name}\n`);
+    expect(text).not.toMatch(/complain|unconfined\)/);
+  });
+
+  it.skipIf(!canParse).each(profiles)('%s can be translated', (name) => {
+    const parsed = spawnSync('apparmor_parser', ['-QTK', join(systemd, 'apparmor', name)], {
+      encoding: 'utf8',
+    });
+
+    expect({ status: parsed.status, said: parsed.status === 0 ? '' : parsed.stderr }).toEqual({
+      status: 0,
+      said: '',
+    });
+  });
+});
+
+function exposureOf(name: string): number {
+  const { stdout } = spawnSync(
+    'systemd-analyze',
+    ['security', '--offline=true', '--no-pager', join(folder, name)],
+    {
+      encoding: 'utf8',
+    },
+  );
+  return Number(/exposure level for [^:]+: ([\d.]+)/.exec(stdout)?.[1] ?? NaN);
+}
