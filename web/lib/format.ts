@@ -18,9 +18,16 @@ export function formatCount(count: number): string {
   return count.toLocaleString('en-GB');
 }
 
-/** `6 m 12 s`, `48 s`, `0.4 s`, `2 h 5 m`. */
+/** A name that a program gave, at the start of a line: `target` becomes `Target`. */
+export function capital(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+/** `6 m 12 s`, `48 s`, `0.4 s`, `2 h 5 m`. Less than can be told is `< 0.01 s`. */
 export function formatDuration(durationMs: number): string {
-  if (durationMs < 950) return `${(Math.max(0, durationMs) / 1000).toFixed(durationMs < 100 ? 2 : 1)} s`;
+  if (durationMs <= 0) return '0 s';
+  if (durationMs < 10) return '< 0.01 s';
+  if (durationMs < 950) return `${(durationMs / 1000).toFixed(durationMs < 100 ? 2 : 1)} s`;
   const seconds = Math.round(durationMs / 1000);
   if (seconds < 60) return `${seconds} s`;
   const minutes = Math.floor(seconds / 60);
