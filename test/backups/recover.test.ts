@@ -160,8 +160,10 @@ test('an interrupted recovery starts over, at whichever step it was killed', asy
   const points = [
     'folder.marked',
     'keyring.restored',
+    'files.restored',
     'database.restored',
     'database.recovered',
+    'writer.claimed',
     'folder.synced',
     'folder.complete',
   ];

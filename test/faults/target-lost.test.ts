@@ -79,10 +79,10 @@ async function overview(): Promise<{
 }
 
 /** A snapshot in whose middle `harm` is done. @returns how it ended */
-async function harmedSnapshot(harm: () => Promise<void> | void) {
+async function harmedSnapshot(harm: (pid: number) => Promise<void> | void, point = 'backups.index.verified') {
   let runId = '';
   await pause.during(
-    'backups.index.verified',
+    point,
     async () => {
       runId = (await expectStatus(appliance.call<{ id: string }>('POST', '/snapshots'), 202)).id;
     },
@@ -164,3 +164,14 @@ test('a snapshot in whose middle PostgreSQL dies is recorded as failed, and the 
   expect(run).toMatchObject({ state: 'failed', error: { hint: expect.any(String) as string } });
   await expectHealed();
 }, 180_000);
+
+test.each(['snapshot.keyring-published', 'snapshot.published', 'snapshot.head-published'])(
+  'a snapshot that is killed at %s is recorded as failed, and the next one succeeds',
+  async (point) => {
+    const run = await harmedSnapshot((pid) => void process.kill(pid, 'SIGKILL'), point);
+
+    expect(run).toMatchObject({ state: 'failed', error: { hint: expect.any(String) as string } });
+    await expectHealed();
+  },
+  180_000,
+);

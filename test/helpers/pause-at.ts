@@ -17,6 +17,6 @@ function wanted(): string | undefined {
 
 (globalThis as Record<symbol, unknown>)[Symbol.for('holdfast.crashPoint')] = (reached: string): void => {
   if (wanted() !== reached) return;
-  writeFileSync(`${order}.reached`, reached);
+  writeFileSync(`${order}.reached`, String(process.pid));
   while (wanted() === reached) Atomics.wait(idle, 0, 0, 20);
 };

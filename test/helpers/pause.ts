@@ -1,4 +1,4 @@
-import { existsSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { waitFor } from './wait-for.ts';
 
@@ -6,8 +6,12 @@ import { waitFor } from './wait-for.ts';
 export interface Pause {
   /** For `serveAppliance`. */
   env: Record<string, string>;
-  /** Lets `start` begin something, and acts while it is held at that step. */
-  during(point: string, start: () => Promise<unknown>, act: () => Promise<void> | void): Promise<void>;
+  /** Lets `start` begin something, and acts while a process (its id is given) is held at that step. */
+  during(
+    point: string,
+    start: () => Promise<unknown>,
+    act: (pid: number) => Promise<void> | void,
+  ): Promise<void>;
 }
 
 /** @param folder for the file by which it is told; not on a disk that fills up. */
@@ -22,12 +26,17 @@ export function createPause(folder: string): Pause {
       writeFileSync(order, point);
       try {
         await start();
-        await waitFor(`${point} to be reached`, () => existsSync(`${order}.reached`), 60_000);
-        await act();
+        const pid = await waitFor(`${point} to be reached`, () => readPid(`${order}.reached`), 60_000);
+        await act(pid);
       } finally {
         rmSync(order);
         rmSync(`${order}.reached`, { force: true });
       }
     },
   };
+}
+
+/** Undefined while it is not written. */
+function readPid(path: string): number | undefined {
+  return existsSync(path) ? Number(readFileSync(path, 'utf8')) || undefined : undefined;
 }
