@@ -1,5 +1,6 @@
 /** A real browser before a real appliance: `holdfast serve` on a free port, and Chromium from its npm package. */
 import { spawn, type ChildProcess } from 'node:child_process';
+import { appendFileSync, mkdirSync } from 'node:fs';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,6 +9,8 @@ import { chromium, type Browser, type BrowserContext, type Page } from 'playwrig
 
 const ROOT = join(import.meta.dirname, '..', '..');
 const START_LIMIT_MS = 60_000;
+/** Beside the pictures of failed flows: what the appliances of this run said. */
+const SIGHTS = join(ROOT, '.cache', 'web');
 
 export interface Appliance {
   url: string;
@@ -50,6 +53,7 @@ export async function startAppliance(): Promise<Appliance> {
 }
 
 async function serve(dataDir: string, port: number): Promise<Served> {
+  mkdirSync(SIGHTS, { recursive: true });
   const child = spawn(process.execPath, [join(ROOT, 'server', 'cli', 'holdfast.ts'), 'serve'], {
     cwd: ROOT,
     env: {
@@ -68,6 +72,7 @@ async function serve(dataDir: string, port: number): Promise<Served> {
     }, START_LIMIT_MS);
     const onData = (data: Buffer): void => {
       output += data.toString('utf8');
+      appendFileSync(join(SIGHTS, 'serve.log'), data);
       // The claim code, or the end of the notice, comes a moment after the address.
       const url = /Holdfast is ready: (https:\S+)/.exec(output)?.[1];
       if (url === undefined || !/Claim code: \S+\n|Certificate, SHA-256: \S+\n/.test(output)) return;
@@ -153,9 +158,7 @@ export async function keepingSight(page: Page, name: string, flow: () => Promise
     await flow();
   } catch (error) {
     await page.evaluate(`document.querySelectorAll('details').forEach((one) => (one.open = true))`);
-    await page
-      .screenshot({ path: join(ROOT, '.cache', 'web', `${name}.png`), fullPage: true })
-      .catch(() => undefined);
+    await page.screenshot({ path: join(SIGHTS, `${name}.png`), fullPage: true }).catch(() => undefined);
     throw error;
   }
 }
