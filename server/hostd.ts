@@ -2,20 +2,30 @@
  * The process `holdfast-hostd`: what needs root on the machine image, behind the fixed verbs of `appliance/host`. It loads
  * nothing of the server, listens on no network and opens no data.
  */
-import { chmod, chown, rm } from 'node:fs/promises';
+import { chmod, chown, readFile, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import type { FastifyInstance } from 'fastify';
 import {
   buildHostApp,
+  buildRehearsalApp,
+  createRauc,
   deviceMapping,
   finishWays,
   hardeningRoutes,
   HOST_SOCKET,
   hostPlaces,
+  launchInUnit,
   networkRoutes,
+  openBundleRoot,
   openJournal,
+  openUpdates,
   powerRoutes,
+  RAUC_KEYRING,
+  rehearsalSocket,
+  supportRoutes,
   systemdPower,
   tpmSealer,
+  updateRoutes,
   volumeRoutes,
 } from './appliance/host/index.ts';
 import { findAccount } from './lib/accounts.ts';
@@ -34,9 +44,18 @@ const places = hostPlaces();
 const journal = openJournal(places.state, systemClock);
 const deps = { places, clock: systemClock, log, journal };
 const ways = { ...deps, tpm: tpmSealer, mapping: deviceMapping(places.data) };
+const rauc = createRauc({ keyring: RAUC_KEYRING });
+const updates = openUpdates({
+  ...deps,
+  rauc,
+  bootId: (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim(),
+  reboot: () => systemdPower('restart'),
+});
 const app = await buildHostApp(deps, [
+  updateRoutes(updates),
   volumeRoutes(ways),
   powerRoutes({ ...deps, power: systemdPower }),
+  supportRoutes(deps),
   networkRoutes(deps),
   hardeningRoutes,
 ]);
@@ -44,15 +63,19 @@ await finishWays(ways).catch((error: unknown) =>
   log.error({ err: error }, 'A change of ways stays half done'),
 );
 
+const runApp = await buildRehearsalApp({
+  log,
+  updates,
+  dataDir: config.dataDir,
+  launch: launchInUnit,
+  openRoot: (bundle) => openBundleRoot(rauc, bundle, places.run),
+});
 const socket = config.hostSocket ?? HOST_SOCKET;
-await makePrivateDirectory(dirname(socket), 0o711);
-await rm(socket, { force: true });
-// Closed to everybody between its birth and its rights.
-const umask = process.umask(0o177);
-await app.listen({ path: shortPath(socket) });
-process.umask(umask);
-if (process.getuid?.() === 0) await chown(socket, 0, findAccount('holdfast').gid);
-await chmod(socket, 0o660);
+await listenFor(app, socket, 'holdfast');
+await listenFor(runApp, rehearsalSocket(socket), 'holdfast-worker');
+void updates
+  .resumeWhenUnlocked()
+  .catch((error: unknown) => log.error({ err: error }, 'An update could not be gone on with'));
 keepCompiled();
 await serviceManager.ready('Serving the host verbs');
 
@@ -61,6 +84,18 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => 
 async function stop(why: string): Promise<void> {
   log.info({ why }, 'hostd stops');
   await serviceManager.stopping();
-  await app.close();
+  updates.close();
+  await Promise.all([app.close(), runApp.close()]);
   process.exit(0);
+}
+
+/** A socket that root and one account may open; closed to everybody between its birth and its rights. */
+async function listenFor(server: FastifyInstance, path: string, account: string): Promise<void> {
+  await makePrivateDirectory(dirname(path), 0o711);
+  await rm(path, { force: true });
+  const umask = process.umask(0o177);
+  await server.listen({ path: shortPath(path) });
+  process.umask(umask);
+  if (process.getuid?.() === 0) await chown(path, 0, findAccount(account).gid);
+  await chmod(path, 0o660);
 }

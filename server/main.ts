@@ -105,7 +105,7 @@ async function connectDeps(settings: Config): Promise<Deps> {
     snapshotBrowser: createSnapshotBrowser({ keys, log }),
     origins: settings.origins,
     isClaimed: () => isClaimed(db),
-    banners: () => currentBanners({ db, keys, clock: systemClock }),
+    banners: () => currentBanners({ db, keys, clock: systemClock, config: settings }),
   };
 }
 

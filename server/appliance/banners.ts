@@ -3,12 +3,16 @@ import type { KeyClient } from '../keys/index.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Database } from '../lib/db.ts';
 import type { Session } from '../identity/index.ts';
+import type { Config } from '../lib/config.ts';
+import { connectHost } from './host/client.ts';
+import type { CurrentUpdate } from './host/update-schema.ts';
 import { getAppliance } from './queries.ts';
 
 export interface BannerDeps {
   db: Database;
   clock: Clock;
   keys: Pick<KeyClient, 'status'>;
+  config: Pick<Config, 'hostSocket'>;
 }
 
 /** Long enough that everybody who works with the appliance comes by. */
@@ -39,7 +43,22 @@ export async function currentBanners(deps: BannerDeps): Promise<Session['banners
         'No recovery kit is proven: nothing can be backed up, and a lost machine would be lost for good.',
     });
   }
+  const restart = await plannedRestart(deps);
+  if (restart !== undefined) banners.push({ kind: 'update', message: restart });
   return banners;
+}
+
+/** Everybody is told before the machine restarts for an update; hostd may be restarting itself. */
+async function plannedRestart(deps: Pick<BannerDeps, 'config'>): Promise<string | undefined> {
+  const host = connectHost(deps.config);
+  const current = await host?.get<CurrentUpdate>('/updates/current').then(
+    (overview) => overview.current,
+    () => null,
+  );
+  if (current?.state === 'rebooting') return 'This appliance is restarting for an update.';
+  if (current?.state !== 'ready' || current.rebootAt === null) return undefined;
+  const at = current.rebootAt.slice(0, 16).replace('T', ' ');
+  return `This appliance restarts for an update on ${at} UTC. It is away for a few minutes; save your work before.`;
 }
 
 /** keyd may be starting; a page without this banner is better than no page, and `doctor` tells of keyd itself. */

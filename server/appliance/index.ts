@@ -2,6 +2,7 @@ export { currentBanners } from './banners.ts';
 export { isClaimed } from './claim.ts';
 export { consoleRoutes } from './console-routes.ts';
 export { enterHostActs } from './host-acts.ts';
+export type { HostState, NewWay } from './host/schema.ts';
 export { applianceRoutes } from './routes.ts';
 export {
   ApplianceSettings,
@@ -13,5 +14,6 @@ export {
   SetupState,
 } from './schema.ts';
 export { prepareAppliance } from './start.ts';
+export type { CheckedBundle, FoundBundles, Update, UpdateOverview } from './host/update-schema.ts';
 export { advanceUpdate } from './update-driver.ts';
 export { runUpdateRehearsal } from './update-rehearsal.ts';

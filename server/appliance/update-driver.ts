@@ -12,7 +12,7 @@ import type { Logger } from '../lib/log.ts';
 import type { Run } from '../lib/run-schema.ts';
 import { enqueueRun } from '../lib/runs.ts';
 import { connectHost, type HostClient } from './host/client.ts';
-import type { AdvanceRequest, Update, UpdateOverview } from './host/update-schema.ts';
+import type { AdvanceRequest, Update, CurrentUpdate } from './host/update-schema.ts';
 import { findUpdateRun } from './update-queries.ts';
 
 export interface UpdateDriverDeps {
@@ -26,7 +26,7 @@ export interface UpdateDriverDeps {
 export async function advanceUpdate(deps: UpdateDriverDeps): Promise<void> {
   const host = connectHost(deps.config);
   if (host === undefined) return;
-  const { current } = await host.get<UpdateOverview>('/updates');
+  const { current } = await host.get<CurrentUpdate>('/updates/current');
   if (current?.state !== 'rehearsing' && current?.state !== 'snapshot') return;
   const kind = current.state === 'rehearsing' ? 'update-rehearsal' : 'snapshot';
   const run = await findUpdateRun(deps.db, kind, current.id);

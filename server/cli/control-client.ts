@@ -25,7 +25,7 @@ export function openControl(dataDir: string): ControlClient {
   const readReply = async (method: string, path: string, body?: unknown): Promise<string> => {
     const response = await call(method, path, body);
     const text = await readText(response);
-    if ((response.statusCode ?? 500) >= 400) throw errorFrom(response.statusCode ?? 500, text);
+    if ((response.statusCode ?? 500) >= 400) throw errorFromReply(response.statusCode ?? 500, text);
     return text;
   };
   const read = async <T>(method: string, path: string, body?: unknown): Promise<T> => {
@@ -39,12 +39,12 @@ export function openControl(dataDir: string): ControlClient {
     sendStreaming: async (path, body, onLine) => {
       const response = await call('POST', path, body);
       if ((response.statusCode ?? 500) >= 400)
-        throw errorFrom(response.statusCode ?? 500, await readText(response));
+        throw errorFromReply(response.statusCode ?? 500, await readText(response));
       try {
         for await (const line of createInterface({ input: response, crlfDelay: Infinity })) {
           if (line === '') continue;
           const value = JSON.parse(line) as Record<string, unknown>;
-          if (value.error !== undefined) throw errorFrom(500, line);
+          if (value.error !== undefined) throw errorFromReply(500, line);
           onLine(value);
         }
       } catch (error) {
@@ -111,7 +111,8 @@ async function readText(response: IncomingMessage): Promise<string> {
   return Buffer.concat(parts).toString('utf8');
 }
 
-function errorFrom(status: number, text: string): HoldfastError {
+/** The error that a reply carries. */
+export function errorFromReply(status: number, text: string): HoldfastError {
   try {
     const { error } = JSON.parse(text) as { error: { code: string; message: string; hint?: string } };
     const code = error.code in ERROR_STATUS ? (error.code as ErrorCode) : 'internal';

@@ -32,6 +32,8 @@ export const Session = Type.Object({
         Type.Literal('kit-unproven'),
         Type.Literal('console-recovery'),
         Type.Literal('recovered'),
+        Type.Literal('update'),
+        Type.Literal('quarantine'),
       ]),
       message: Type.String(),
     }),

@@ -74,7 +74,7 @@ export async function startTestParts(): Promise<TestParts> {
     },
     banners: async () => {
       const { currentBanners } = await import('../../server/appliance/index.ts');
-      return currentBanners({ db: database.db, keys, clock });
+      return currentBanners({ db: database.db, keys, clock, config });
     },
     runListener,
     snapshotBrowser,

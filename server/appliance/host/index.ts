@@ -1,7 +1,6 @@
 /** The front door for the programs that run as root: they must not load the server with it. */
 export { listDisks } from './disks.ts';
 export { hardeningRoutes } from './hardening-routes.ts';
-export { hardeningRoutes } from './hardening-routes.ts';
 export { buildHostApp, type HostDeps } from './host-app.ts';
 export { HOST_SOCKET, hostPlaces } from './host-places.ts';
 export { readImageFacts } from './image-facts.ts';
@@ -9,17 +8,14 @@ export { openJournal } from './journal.ts';
 export { adoptNetworkSettings, dropPending, readNetworkSettings, writeSystemFiles } from './network.ts';
 export { hostNameOf } from './network-files.ts';
 export { networkRoutes } from './network-routes.ts';
-export { adoptNetworkSettings, dropPending, readNetworkSettings, writeSystemFiles } from './network.ts';
-export { hostNameOf } from './network-files.ts';
-export { networkRoutes } from './network-routes.ts';
 export { powerRoutes } from './power-routes.ts';
 export { systemdPower } from './power.ts';
 export { supportRoutes } from './support.ts';
-export { takeCloudSetup } from './setup-from-cloud.ts';
+export { eraseSetupFile, recordSetupDone, takeCloudSetup } from './setup-from-cloud.ts';
 export { buildUnlockConsole, buildUnlockPage } from './unlock-app.ts';
 export { openUnlockDesk, type DeskState } from './unlock-desk.ts';
 export { allowedNetworks } from './unlock-limits.ts';
-export { readUnlockSettings, writeUnlockNote } from './unlock-settings.ts';
+export { readManagementNetworks, writeUnlockNote } from './unlock-settings.ts';
 export { deviceMapping } from './volume-mapping.ts';
 export { volumeRoutes } from './volume-routes.ts';
 export { tpmSealer } from './ways-tpm.ts';

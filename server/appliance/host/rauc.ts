@@ -41,6 +41,9 @@ export interface RaucOptions {
   env?: Record<string, string>;
 }
 
+/** Certificates of the publisher in the image. */
+export const RAUC_KEYRING = '/etc/rauc/keyring.pem';
+
 const INFO_TIMEOUT_MS = 120_000;
 const STATUS_TIMEOUT_MS = 30_000;
 const INSTALL_TIMEOUT_MS = 60 * 60_000;

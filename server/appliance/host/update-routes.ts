@@ -8,6 +8,7 @@ import {
   AdvanceRequest,
   Bundle,
   CheckedBundle,
+  CurrentUpdate,
   FoundBundles,
   InstallRequest,
   MaintenanceWindow,
@@ -31,6 +32,11 @@ export const updateRoutes =
     app.addContentTypeParser('application/octet-stream', (_request, payload, done) => done(null, payload));
 
     app.get('/updates', { schema: { response: { 200: UpdateOverview } } }, () => updates.overview());
+
+    // Asked often: no program is started for it.
+    app.get('/updates/current', { schema: { response: { 200: CurrentUpdate } } }, async () => ({
+      current: (await updates.records.current()) ?? null,
+    }));
 
     app.get(
       '/updates/partial/:key',

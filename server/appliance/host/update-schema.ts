@@ -144,6 +144,9 @@ export const UpdateOverview = Type.Object({
 });
 export type UpdateOverview = Static<typeof UpdateOverview>;
 
+export const CurrentUpdate = Type.Object({ current: Type.Union([Update, Type.Null()]) });
+export type CurrentUpdate = Static<typeof CurrentUpdate>;
+
 export const InstallRequest = Type.Object({
   sha256: Type.String({ pattern: '^[0-9a-f]{64}$' }),
   restart: RestartWhen,

@@ -38,6 +38,7 @@ interface StoreDeps {
 }
 
 export interface BundleStore {
+  readonly folder: string;
   path(sha256: string): string;
   list(): Promise<Bundle[]>;
   get(sha256: string): Promise<Bundle>;
@@ -54,6 +55,7 @@ export function openBundleStore(deps: StoreDeps): BundleStore {
   const path = (sha256: string) => join(folder, `${sha256}.raucb`);
   const list = () => listBundles(folder);
   return {
+    folder,
     path,
     list,
     async get(sha256) {

@@ -4,6 +4,8 @@
  * written), a restart that was due is made.
  */
 import { randomUUID } from 'node:crypto';
+import { stat } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
 import { join } from 'node:path';
 import { crashPoint } from '../../lib/crash-point.ts';
 import { HoldfastError, messageOf } from '../../lib/errors.ts';
@@ -55,6 +57,8 @@ export interface Updates {
   removeBundle(sha256: string): Promise<void>;
   /** Goes on with what a stop cut off. Call once at start. */
   resume(): Promise<void>;
+  /** As `resume`, when the volume with the bundles is there: it may wait for a person to unlock it. */
+  resumeWhenUnlocked(): Promise<void>;
   /** Resolves when nothing is being installed. */
   idle(): Promise<void>;
   close(): void;
@@ -80,6 +84,7 @@ export function openUpdates(deps: UpdateDeps): Updates {
     wayBack: (request) => requestWayBack(work, request),
     removeBundle: (sha256) => removeBundle(work, sha256),
     resume: () => resume(work),
+    resumeWhenUnlocked: () => resumeWhenUnlocked(work),
     idle: () => work.installing,
     close: () => {
       work.closed = true;
@@ -383,6 +388,17 @@ async function removeBundle(work: Work, sha256: string): Promise<void> {
   if (current?.bundle?.sha256 === sha256) await refuseWhileBusy(work);
   await work.store.get(sha256);
   await work.store.remove(sha256);
+}
+
+const UNLOCK_LOOK_MS = 5_000;
+
+async function resumeWhenUnlocked(work: Work): Promise<void> {
+  const current = await work.records.current();
+  if (current === undefined) return;
+  const there = await stat(work.store.folder).catch(() => undefined);
+  if (there !== undefined || current.bundle === null) return resume(work);
+  await delay(UNLOCK_LOOK_MS, undefined, { ref: false });
+  if (!work.closed) await resumeWhenUnlocked(work);
 }
 
 async function resume(work: Work): Promise<void> {
