@@ -14,6 +14,8 @@ const documents = [
   ...listDocuments('server'),
   ...listDocuments('web'),
   ...listDocuments('scripts'),
+  ...listDocuments('packer'),
+  ...listDocuments('systemd'),
 ];
 
 describe('the documents', () => {
@@ -64,8 +66,9 @@ function isThere(document: string, name: string): boolean {
   return listAll(folder).includes(name);
 }
 
+/** Names of what git keeps or would keep: not what was installed, built or fetched. */
 function listAll(folder: string): string[] {
-  return readdirSync(folder, { recursive: true, withFileTypes: true })
-    .filter((entry) => !entry.parentPath.includes('node_modules'))
-    .map((entry) => entry.name);
+  return readdirSync(folder, { withFileTypes: true })
+    .filter((entry) => !['node_modules', '.git', '.cache', 'dist'].includes(entry.name))
+    .flatMap((entry) => (entry.isDirectory() ? listAll(join(folder, entry.name)) : [entry.name]));
 }
