@@ -27,9 +27,10 @@ build {
     inline = ["set -e", "mkdir -p /root/upload", "tar -xf /root/upload.tar -C /root/upload", "rm /root/upload.tar"]
   }
 
+  # Links are made and removed without asking the running systemd, which would load everything anew for each.
   provisioner "shell" {
     only             = ["qemu.holdfast"]
-    environment_vars = ["UPLOAD=/root/upload"]
+    environment_vars = ["UPLOAD=/root/upload", "SYSTEMD_OFFLINE=1", "SYSTEMCTL_SKIP_SYSV=1"]
     scripts = [
       "${path.root}/provision/10-packages.sh",
       "${path.root}/provision/20-accounts.sh",

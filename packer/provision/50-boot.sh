@@ -9,4 +9,6 @@ if ! diff -r "$UPLOAD/root/etc/initramfs-tools" /etc/initramfs-tools > /dev/null
     update-initramfs -u -k all
   fi
 fi
-lsinitramfs /initrd.img | grep -q scripts/init-bottom/holdfast-overlay
+lsinitramfs /initrd.img > /tmp/initrd.list
+grep -q scripts/init-bottom/holdfast-overlay /tmp/initrd.list
+rm /tmp/initrd.list

@@ -23,8 +23,11 @@ mkdir -p /etc/systemd/coredump.conf.d /etc/security/limits.d
 printf '* hard core 0\n' > /etc/security/limits.d/10-holdfast.conf
 
 # Debian's stubs for desktop programs confine nothing, and each costs time at every start.
-grep -lE 'flags=\(unconfined\)' /etc/apparmor.d/* 2> /dev/null | xargs -r rm -f
+find /etc/apparmor.d -maxdepth 1 -type f -exec grep -qE 'flags=\(unconfined\)' {} \; -delete
 # What is left is translated now, for the kernel that runs here and in the image.
 mkdir -p /var/cache/apparmor
-apparmor_parser --skip-kernel-load --write-cache --cache-loc /var/cache/apparmor /etc/apparmor.d ||
-  echo 'Some AppArmor profile could not be translated' >&2
+# Without such a kernel (in a chroot) that is left to the first start.
+if [ -d /sys/kernel/security/apparmor ]; then
+  apparmor_parser --skip-kernel-load --write-cache --cache-loc /var/cache/apparmor /etc/apparmor.d ||
+    echo 'Some AppArmor profile could not be translated' >&2
+fi

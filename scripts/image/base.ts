@@ -1,8 +1,11 @@
 /** Debian 13 from its packages, natively: what would take minutes inside an emulated machine takes one outside. */
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { run } from './command.ts';
+
+/** An older base may lack fixes that came since. */
+const KEPT_MS = 24 * 3_600_000;
 
 const MIRROR = 'http://deb.debian.org';
 
@@ -37,16 +40,15 @@ export async function makeBase(options: BaseOptions): Promise<string> {
     ...readPackages(join(packer, 'packages.txt')),
     ...readPackages(join(packer, 'packages-build.txt')),
   ];
-  // The day is an ingredient: a base of yesterday may lack today's fixes.
   const hash = createHash('sha256')
     .update(
-      JSON.stringify([packages, LEFT_OUT, options.mirror ?? MIRROR, new Date().toISOString().slice(0, 10)]),
+      JSON.stringify([packages, LEFT_OUT, options.mirror ?? MIRROR]),
     )
     .update(hashTree(join(packer, 'root', 'etc', 'initramfs-tools')))
     .digest('hex')
     .slice(0, 12);
   const tar = join(options.work, `base-${hash}.tar`);
-  if (existsSync(tar)) return tar;
+  if (existsSync(tar) && Date.now() - statSync(tar).mtimeMs < KEPT_MS) return tar;
   mkdirSync(options.work, { recursive: true });
   for (const old of readdirSync(options.work).filter((name) => /^base-.*\.tar$/.test(name)))
     rmSync(join(options.work, old));

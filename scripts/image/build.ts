@@ -22,7 +22,16 @@ import { BuildError, capture, logTo, run, step, stepSeconds } from './command.ts
 import { convertDisk, FORMATS, sha256, writeHashes, type Format } from './convert.ts';
 import { assembleDisk } from './disk.ts';
 import { checkNeeds } from './needs.ts';
-import { makeBaseDisk, packUpload, provision, refuseLeftovers, unpackBase, withRoot } from './packer.ts';
+import {
+  makeBaseDisk,
+  packUpload,
+  provision,
+  provisionInChroot,
+  refuseLeftovers,
+  unpackBase,
+  withRoot,
+  type MachineOptions,
+} from './packer.ts';
 import { copyLists, makeRootImage } from './root.ts';
 import { writeSbom } from './sbom.ts';
 import { openSigningKeys, signFile } from './signing.ts';
@@ -41,6 +50,7 @@ Debian's and npm's package servers.
   --keyring FILE              authority that machines built from now on trust
   --mirror URL                Debian packages from here, such as a snapshot of one day
   --accelerator NAME          tcg (default, works everywhere) or kvm
+  --without-packer            run the provisioning scripts in a chroot: for trying things, not for a release
   --install-needs             install missing Debian packages first
 `;
 
@@ -57,6 +67,7 @@ const { values: options } = parseArgs({
     keyring: { type: 'string' },
     mirror: { type: 'string' },
     accelerator: { type: 'string', default: 'tcg' },
+    'without-packer': { type: 'boolean', default: false },
     'install-needs': { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
@@ -104,7 +115,7 @@ async function build(): Promise<void> {
   const base = await step('Debian 13 base', () => makeBase({ project, work, epoch, mirror: options.mirror }));
   const system = await step('Base disk', async () => {
     const unpacked = await unpackBase(base, work);
-    await makeBaseDisk(unpacked, machine);
+    await makeBaseDisk(unpacked, machine, !options['without-packer']);
     await packUpload(machine, application.archive, keys.keyring, {
       product: 'holdfast',
       version,
@@ -113,15 +124,12 @@ async function build(): Promise<void> {
     });
     return unpacked;
   });
-  const provisioned = await step('Packer: provisioning in QEMU', () => provision(machine));
-  const root = await step('Root slot', () =>
-    withRoot(provisioned, work, async (mounted) => {
-      await refuseLeftovers(mounted);
-      copyLists(mounted, out);
-      return makeRootImage(mounted, work, version, epoch);
-    }),
-  );
-  rmSync(provisioned);
+  const takeRoot = async (mounted: string) => {
+    await refuseLeftovers(mounted);
+    copyLists(mounted, out);
+    return makeRootImage(mounted, work, version, epoch);
+  };
+  const root = await provisionRoot(machine, system, takeRoot);
 
   const name = `holdfast-${version}`;
   const raw = join(work, `${name}.raw`);
@@ -168,6 +176,7 @@ async function build(): Promise<void> {
     commit,
     builtAt: new Date(epoch * 1000).toISOString(),
     testKeys: keys.test,
+    provisionedBy: options['without-packer'] ? 'chroot' : 'packer',
     rootHash: root.verity.rootHash,
     rootContentBytes: root.contentBytes,
     rootImageBytes: statSync(root.path).size,
@@ -183,6 +192,23 @@ async function build(): Promise<void> {
   for (const [file, bytes] of Object.entries(report.sizes))
     process.stdout.write(`  ${(bytes / 1024 ** 2).toFixed(1).padStart(8)} MiB  ${file}\n`);
   if (keys.test) warnOfTestKeys();
+}
+
+async function provisionRoot<Result>(
+  machine: MachineOptions,
+  system: string,
+  act: (root: string) => Promise<Result>,
+): Promise<Result> {
+  if (options['without-packer']) {
+    const tree = await step('Provisioning in a chroot', () => provisionInChroot(system, machine));
+    const result = await step('Root slot', () => act(tree));
+    rmSync(tree, { recursive: true });
+    return result;
+  }
+  const disk = await step('Packer: provisioning in QEMU', () => provision(machine));
+  const result = await step('Root slot', () => withRoot(disk, machine.work, act));
+  rmSync(disk);
+  return result;
 }
 
 function readFormats(list: string): Format[] {
