@@ -15,7 +15,7 @@ import {
   listDisks,
   openJournal,
   openUnlockDesk,
-  readUnlockSettings,
+  readManagementNetworks,
   takeCloudSetup,
   tpmSealer,
   writeUnlockNote,
@@ -39,7 +39,6 @@ const places = hostPlaces();
 const journal = openJournal(places.state, systemClock);
 await makePrivateDirectory(places.run, 0o711);
 const cloud = await takeCloudSetup({ places, clock: systemClock, log, journal });
-const settings = await readUnlockSettings(places);
 
 const note: Parameters<typeof writeUnlockNote>[1] = { state: undefined, fingerprint: null, port: null };
 const tell = (state: DeskState) => {
@@ -56,7 +55,7 @@ const desk = openUnlockDesk(
     tpm: tpmSealer,
     mapping: deviceMapping(places.data),
     findDisks: listDisks,
-    configuredDisk: cloud.dataDisk ?? settings.dataDisk,
+    configuredDisk: cloud.dataDisk,
     minimumBytes: MINIMUM_BYTES,
   },
   tell,
@@ -75,7 +74,7 @@ async function waitForKey(): Promise<void> {
     clock: systemClock,
     log,
     tls,
-    isAllowed: pageNetworks(settings.managementNetworks),
+    isAllowed: await pageNetworks(),
   });
   const console = buildUnlockConsole(desk, log, () => ({ fingerprint: note.fingerprint, port: note.port }));
   const socket = join(places.run, 'unlock.sock');
@@ -109,9 +108,9 @@ async function listenAnywhere(page: Awaited<ReturnType<typeof buildUnlockPage>>)
 }
 
 /** Settings that cannot be read close the page, not the console. */
-function pageNetworks(networks: readonly string[]): (address: string) => boolean {
+async function pageNetworks(): Promise<(address: string) => boolean> {
   try {
-    return allowedNetworks(networks);
+    return allowedNetworks(await readManagementNetworks(places));
   } catch (error) {
     log.error({ err: error }, 'The management networks are not valid');
     return () => false;

@@ -34,6 +34,21 @@ const SetupFile = Type.Object(
       },
       strict,
     ),
+    /** On the machine image: the way that opens the data volume every day, beside the recovery key in the kit. */
+    volume: Type.Optional(
+      Type.Object(
+        {
+          daily: Type.Optional(
+            Type.Union([Type.Literal('passphrase'), Type.Literal('tpm2'), Type.Literal('kms-hook')]),
+          ),
+          passphraseFile: Type.Optional(Type.String({ minLength: 1, maxLength: 1024 })),
+          passphraseVariable: Type.Optional(
+            Type.String({ pattern: '^HOLDFAST_(SETUP|OWNER)_[A-Z0-9_]{1,60}$' }),
+          ),
+        },
+        strict,
+      ),
+    ),
     target: Type.Object(TargetRequest.properties, strict),
     schedules: Type.Optional(
       Type.Object(
@@ -81,6 +96,8 @@ export async function readSetupFile(path: string): Promise<SetupFile> {
   setup.kit.file = resolve(from, setup.kit.file);
   if (setup.owner.passwordFile !== undefined)
     setup.owner.passwordFile = resolve(from, setup.owner.passwordFile);
+  if (setup.volume?.passphraseFile !== undefined)
+    setup.volume.passphraseFile = resolve(from, setup.volume.passphraseFile);
   return setup;
 }
 

@@ -9,6 +9,7 @@ export { adoptNetworkSettings, dropPending, readNetworkSettings, writeSystemFile
 export { hostNameOf } from './network-files.ts';
 export { networkRoutes } from './network-routes.ts';
 export { powerRoutes } from './power-routes.ts';
+export { recoveryKeyProof, shellRoutes } from './shell-routes.ts';
 export { systemdPower } from './power.ts';
 export { supportRoutes } from './support.ts';
 export { eraseSetupFile, recordSetupDone, takeCloudSetup } from './setup-from-cloud.ts';
@@ -28,3 +29,7 @@ export { launchInUnit, openBundleRoot, type MigrationAnswer } from './update-reh
 export { updateRoutes } from './update-routes.ts';
 export type { RehearsalReport } from './update-schema.ts';
 export { openUpdates } from './updates.ts';
+export { systemdMounts } from './share-mount.ts';
+export { shareRoutes } from './share-routes.ts';
+export { openShares } from './shares.ts';
+export { keepSystemFacts } from './system-facts.ts';

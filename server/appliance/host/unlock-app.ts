@@ -123,6 +123,10 @@ export function buildUnlockConsole(
     await desk.tryKey(readKey(request.body), { kind: 'console', label: 'root' });
     return desk.state();
   });
+  app.post('/disk', async (request) => {
+    await desk.chooseDisk(readDevice(request.body));
+    return desk.state();
+  });
   return app;
 }
 
@@ -132,6 +136,14 @@ function readKey(body: unknown): string {
     return key;
   throw new HoldfastError('invalid_input', 'Type a passphrase or a recovery key', {
     hint: `One line of at most ${MOST_KEY_CHARACTERS} characters.`,
+  });
+}
+
+function readDevice(body: unknown): string {
+  const path = (body as { path?: unknown } | null)?.path;
+  if (typeof path === 'string' && /^\/dev\/[^\u0000]{1,200}$/.test(path)) return path;
+  throw new HoldfastError('invalid_input', 'Name a disk by its device', {
+    hint: 'Such as /dev/vdb or /dev/disk/by-id/….',
   });
 }
 

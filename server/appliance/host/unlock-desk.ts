@@ -35,6 +35,8 @@ export interface UnlockDesk {
    * @throws HoldfastError `wrong_key`, `wrong_state` when no key is wanted, `too_many_requests` when others are being tried.
    */
   tryKey(typed: string, actor: HostActor): Promise<Opening>;
+  /** Takes a disk that somebody at the machine names, and looks again. */
+  chooseDisk(path: string): Promise<boolean>;
   /** Resolves when the volume is open. */
   opened: Promise<void>;
 }
@@ -43,7 +45,8 @@ export interface UnlockDesk {
 const MOST_WAITING = 5;
 const REFUSED_ENTRY_EVERY_MS = 60_000;
 
-export function openUnlockDesk(deps: UnlockDeps, onChange: (state: DeskState) => void): UnlockDesk {
+export function openUnlockDesk(given: UnlockDeps, onChange: (state: DeskState) => void): UnlockDesk {
+  const deps = { ...given };
   let state: DeskState = { kind: 'opening', title: 'Looking for the data disk', sentences: [] };
   let choice: VolumeChoice | undefined;
   let queue: Promise<unknown> = Promise.resolve();
@@ -104,6 +107,13 @@ export function openUnlockDesk(deps: UnlockDeps, onChange: (state: DeskState) =>
     opened,
     start: () => inTurn(() => look(true)),
     lookAgain: async () => (state.kind === 'blocked' ? inTurn(() => look(true)) : state.kind === 'open'),
+    chooseDisk: (path) =>
+      inTurn(async () => {
+        if (state.kind !== 'blocked')
+          throw new HoldfastError('wrong_state', 'No disk is wanted now', { hint: state.title });
+        deps.configuredDisk = path;
+        return look(true);
+      }),
     tryKey: (typed, actor) =>
       inTurn(async () => {
         const wanted = choice;

@@ -1,6 +1,6 @@
 /** What unlocking takes from the machine's settings, which other verbs write, and what it tells the console. */
 import { join } from 'node:path';
-import { Type, type Static } from 'typebox';
+import { Type } from 'typebox';
 import type { HostPlaces } from './host-places.ts';
 import { readStateFile, writeStateFile } from './state-file.ts';
 import type { DeskState } from './unlock-desk.ts';
@@ -8,19 +8,16 @@ import type { DeskState } from './unlock-desk.ts';
 /** The part of /state/settings.json that counts here; the rest is others'. */
 const Settings = Type.Object({
   managementNetworks: Type.Optional(Type.Array(Type.String({ maxLength: 64 }), { maxItems: 100 })),
-  dataDisk: Type.Optional(Type.String({ pattern: '^/dev/[^\\u0000]{1,200}$' })),
 });
 
-export interface UnlockSettings {
-  managementNetworks: string[];
-  dataDisk: string | undefined;
-}
-
-/** @throws HoldfastError `integrity_failure` when the settings cannot be read. */
-export async function readUnlockSettings(places: Pick<HostPlaces, 'state'>): Promise<UnlockSettings> {
-  const settings: Static<typeof Settings> =
-    (await readStateFile(join(places.state, 'settings.json'), Settings)) ?? {};
-  return { managementNetworks: settings.managementNetworks ?? [], dataDisk: settings.dataDisk };
+/**
+ * From where the unlock page may be asked for; none: from everywhere.
+ *
+ * @throws HoldfastError `integrity_failure` when the settings cannot be read.
+ */
+export async function readManagementNetworks(places: Pick<HostPlaces, 'state'>): Promise<string[]> {
+  const settings = await readStateFile(join(places.state, 'settings.json'), Settings);
+  return settings?.managementNetworks ?? [];
 }
 
 /** What the console shows of a locked machine: /run/holdfast/unlock.json. */

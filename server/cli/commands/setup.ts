@@ -19,27 +19,15 @@ import { EXIT, HoldfastError } from '../../lib/errors.ts';
 import { writeFileDurably, syncDirectory } from '../../lib/files.ts';
 import type { Run } from '../../lib/run-schema.ts';
 import { addCommand, type CommandContext } from '../command.ts';
-import type { ControlClient } from '../control-client.ts';
+import { checkVolumeAnswers, giveVolumeItsKey, makeVolumeKey } from '../setup-volume.ts';
+import { tell, type SetupWork } from '../setup-work.ts';
 import { startKitTest } from '../kit-test.ts';
-import type { Output } from '../output.ts';
 import { followRun, runExitCode } from '../runs.ts';
 import { readSecretFile, readSecretFromEnvironment } from '../secrets.ts';
-import { readSetupFile, type SetupFile } from '../setup-file.ts';
+import { readSetupFile } from '../setup-file.ts';
 
 interface Options {
   config: string;
-}
-
-/** What became of each step, for `--json`. */
-type StepReport = { step: string; outcome: 'done' | 'already' | 'skipped' | 'failed'; note?: string };
-
-interface SetupWork {
-  file: SetupFile;
-  client: ControlClient;
-  output: Output;
-  report: StepReport[];
-  /** The kit's secret key, only while the run that made it lasts. */
-  kit: { id: string; identity: string } | undefined;
 }
 
 export function addSetup(program: Command): void {
@@ -60,6 +48,7 @@ async function setUp({ control, output }: CommandContext, path: string): Promise
     report: [],
     kit: undefined,
   };
+  await checkVolumeAnswers(work);
   const state = await work.client.get<SetupState>('/setup');
   await claim(work, state);
   await nameAppliance(work);
@@ -76,11 +65,6 @@ async function setUp({ control, output }: CommandContext, path: string): Promise
       .join('\n'),
   );
   return exitCode;
-}
-
-function tell(work: SetupWork, step: string, outcome: StepReport['outcome'], note?: string): void {
-  work.report.push({ step, outcome, ...(note === undefined ? {} : { note }) });
-  work.output.note(`${step}: ${outcome}`);
 }
 
 async function claim(work: SetupWork, state: SetupState): Promise<void> {
@@ -126,14 +110,17 @@ async function makeKit(work: SetupWork): Promise<void> {
     recipient: made.recipient,
   });
   const { name, kind, path } = work.file.target;
+  const volumeRecoveryKey = await makeVolumeKey(work.client);
   const kit = makeRecoveryKit({
     ...begun,
     ageIdentity: made.identity,
+    volumeRecoveryKey,
     targets: [{ name, kind, location: path }],
   });
   const unproven = `${file}.${begun.kitId}.unproven`;
   const sealed = await encryptAge(Buffer.from(kitToJson(kit)), [recipient]);
   await writeFileDurably(unproven, sealed, { exclusive: true });
+  if (volumeRecoveryKey !== null) await giveVolumeItsKey(work, begun.kitId, volumeRecoveryKey);
   const response = await answerKitChallenge(begun.kitId, made.identity, begun.challenge);
   await work.client.send('POST', `/recovery-kits/${begun.kitId}/proof`, { response });
   await publish(unproven, file);
