@@ -22,5 +22,5 @@ export { shipReport } from './ship-report.ts';
 export { createSnapshotBrowser, type SnapshotBrowser } from './snapshot-browser.ts';
 export { DATABASE_SECTION, FILES_SECTION, runSnapshot } from './take-snapshot.ts';
 export { readFreeBytes } from './targets/free-space.ts';
-export { withSnapshot, type RepositoryRunDeps } from './target-repository.ts';
+export { rememberedHead, withSnapshot, type RepositoryRunDeps } from './target-repository.ts';
 export { openTarget } from './targets/open-target.ts';

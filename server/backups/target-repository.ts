@@ -15,6 +15,8 @@ import type {
   TargetConfig,
 } from './engine.ts';
 import { targetConfigOf } from './manage-targets.ts';
+import { readRememberedHead } from './catalogue/open-catalogue.ts';
+import type { ObjectReference } from './objects/object-names.ts';
 import { openChunkReader, type ChunkReader } from './pipeline/chunk-reader.ts';
 import { findLastSnapshotNumber, getTarget, type TargetRow } from './queries.ts';
 import { createRepository } from './repository/create-repository.ts';
@@ -40,6 +42,11 @@ export interface OpenTargetRepository {
 /** Cache of what lies in the repository of this appliance. */
 export function cataloguePath(dataDir: string, repositoryId: string): string {
   return join(dataPaths(dataDir).catalogue, `${repositoryId}.sqlite`);
+}
+
+/** The newest head of its repository that this appliance remembers: what a target shows now must not be older. */
+export function rememberedHead(dataDir: string, repositoryId: string): ObjectReference | undefined {
+  return readRememberedHead(cataloguePath(dataDir, repositoryId));
 }
 
 /** More restores than this are not under way at once. */

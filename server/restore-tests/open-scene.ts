@@ -54,6 +54,8 @@ interface SceneOptions {
   keys: TestKeys;
   /** A catalogue of the test's own: what the appliance remembers of the target proves nothing about it. */
   scratchDir: string;
+  /** The newest head that the appliance remembers; undefined on another machine. Only says what must not be older. */
+  knownHead?: OpenRepositoryOptions['knownHead'] | undefined;
   clock: Clock;
 }
 
@@ -66,11 +68,12 @@ export function sceneOpeners(options: SceneOptions): SceneOpeners {
 }
 
 async function openTestRepository(options: SceneOptions): Promise<Repository> {
-  const { target, keys, scratchDir } = options;
+  const { target, keys, scratchDir, knownHead } = options;
   return openRepository({
     target,
     keys: repositoryKeys(keys),
     cataloguePath: join(scratchDir, 'catalogue.sqlite'),
+    ...(knownHead === undefined ? {} : { knownHead }),
   });
 }
 

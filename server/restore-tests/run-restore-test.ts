@@ -2,7 +2,13 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { recordAudit, systemActor, type Actor } from '../audit/index.ts';
-import { getTarget, shipReport, targetConfigOf, type TargetConfig } from '../backups/index.ts';
+import {
+  getTarget,
+  rememberedHead,
+  shipReport,
+  targetConfigOf,
+  type TargetConfig,
+} from '../backups/index.ts';
 import type { FieldSealer, KeyClient } from '../keys/index.ts';
 import type { Clock } from '../lib/clock.ts';
 import { crashPoint } from '../lib/crash-point.ts';
@@ -162,7 +168,13 @@ async function openScene(
     signal: context.signal,
     expectations: { snapshotDueAt: await findSnapshotDueAt(deps.db) },
     progress: () => undefined,
-    ...sceneOpeners({ target: parts.target, keys: parts.keys, scratchDir, clock: deps.clock }),
+    ...sceneOpeners({
+      target: parts.target,
+      keys: parts.keys,
+      scratchDir,
+      knownHead: rememberedHead(deps.dataDir, parts.keys.repositoryId),
+      clock: deps.clock,
+    }),
   };
 }
 

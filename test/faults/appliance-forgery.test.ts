@@ -164,6 +164,7 @@ describe('a target that', () => {
 
     const refused = await snapshot();
     const ended = await testOf(newer);
+    const before = await testOf(first);
 
     expect(refused).toMatchObject({
       state: 'failed',
@@ -171,6 +172,11 @@ describe('a target that', () => {
     });
     expect(ended.state).toBe('failed');
     expect(ended.checks.find((check) => check.id === 'snapshot')?.state).toBe('failed');
+    expect(before.state).toBe('failed');
+    expect(before.checks.find((check) => check.id === 'repository')).toMatchObject({
+      state: 'failed',
+      found: expect.stringContaining('older') as string,
+    });
     const agreed = await snapshot('/snapshots?acceptWarnings=true');
     expect([agreed.state, agreed.error]).toEqual(['succeeded', null]);
     await expectWhole();

@@ -136,15 +136,18 @@ export function explainCatalogueError(error: unknown): unknown {
   });
 }
 
+/** @param value of the fact `head`: number and SHA-256 with a space between. */
+export function parseHead(value: unknown): ObjectReference | undefined {
+  const [number, sha256] = typeof value === 'string' ? value.split(' ') : [];
+  return sha256 === undefined ? undefined : { number: Number(number), sha256 };
+}
+
 function headOf(
   q: CatalogueQueries,
   transaction: Transaction,
 ): Pick<Catalogue, 'head' | 'setHead' | 'keyring' | 'setKeyring'> {
   return {
-    head() {
-      const [number, sha256] = String(q.findFact.get('head')?.value ?? '').split(' ');
-      return sha256 === undefined ? undefined : { number: Number(number), sha256 };
-    },
+    head: () => parseHead(q.findFact.get('head')?.value),
     setHead(head) {
       transaction(() => q.upsertFact.run('head', `${String(head.number)} ${head.sha256}`));
     },

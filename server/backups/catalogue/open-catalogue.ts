@@ -4,7 +4,8 @@ import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { isSystemError } from '../../lib/errors.ts';
 import { PRIVATE_DIRECTORY_MODE, PRIVATE_FILE_MODE } from '../../lib/files.ts';
-import { type Catalogue, explainCatalogueError, wrapCatalogue } from './catalogue.ts';
+import type { ObjectReference } from '../objects/object-names.ts';
+import { type Catalogue, explainCatalogueError, parseHead, wrapCatalogue } from './catalogue.ts';
 import { CATALOGUE_VERSION, createTables } from './queries.ts';
 
 export interface OpenedCatalogue {
@@ -26,6 +27,24 @@ export function openCatalogue(path: string, repositoryId: string): OpenedCatalog
     return { catalogue: wrapCatalogue(create(path, repositoryId)), isNew: true };
   } catch (error) {
     throw explainCatalogueError(error);
+  }
+}
+
+/**
+ * The newest head that this appliance wrote or saw, read beside a run that may be writing it: nothing is made, changed or begun
+ * anew here.
+ *
+ * @returns undefined when there is no catalogue that can be read.
+ */
+export function readRememberedHead(path: string): ObjectReference | undefined {
+  let db: DatabaseSync | undefined;
+  try {
+    db = new DatabaseSync(path, { readOnly: true });
+    return parseHead(db.prepare('select value from facts where name = ?').get('head')?.value);
+  } catch {
+    return undefined;
+  } finally {
+    if (db?.isOpen === true) db.close();
   }
 }
 
