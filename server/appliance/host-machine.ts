@@ -126,9 +126,10 @@ export function hostActor(actor: Actor): HostActor {
   };
 }
 
-async function perform<T>(
+/** Has hostd do something, and enters in the audit log what its journal then says. */
+export async function perform<T>(
   deps: HostMachineDeps,
-  method: 'POST' | 'PATCH' | 'DELETE',
+  method: 'POST' | 'PUT' | 'PATCH' | 'DELETE',
   path: string,
   body: object,
   actor: Actor,

@@ -35,9 +35,13 @@ import {
   SetupState,
 } from './schema.ts';
 import { changeApplianceSettings, readApplianceSettings } from './settings.ts';
+import { certificateRoutes } from './certificate-routes.ts';
+import type { CertificateDeps } from './certificate.ts';
+import { hostNetworkRoutes } from './host-network-routes.ts';
 import { hostRoutes } from './host-routes.ts';
 import type { HostMachineDeps } from './host-machine.ts';
 import { readSetupState } from './setup-state.ts';
+import { hostShareRoutes } from './share-routes.ts';
 import { hostUpdateRoutes } from './update-routes.ts';
 import type { UpdateServiceDeps } from './update-service.ts';
 
@@ -46,7 +50,8 @@ export type ApplianceDeps = ClaimDeps &
   OverviewDeps &
   SignInDeps &
   UpdateServiceDeps &
-  HostMachineDeps;
+  HostMachineDeps &
+  CertificateDeps;
 
 const tags = ['appliance'];
 const KitParams = Type.Object({ id: Id });
@@ -55,7 +60,10 @@ export const applianceRoutes =
   (deps: ApplianceDeps): FastifyPluginAsyncTypebox =>
   async (app) => {
     await app.register(hostRoutes(deps));
+    await app.register(hostNetworkRoutes(deps));
+    await app.register(certificateRoutes(deps));
     await app.register(hostUpdateRoutes(deps));
+    await app.register(hostShareRoutes(deps));
 
     app.get(
       '/setup',

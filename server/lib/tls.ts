@@ -1,4 +1,7 @@
-/** The certificate of the HTTPS port: the operator's, or one that the appliance makes and signs itself. TLS 1.3 only. */
+/**
+ * The certificate of the HTTPS port: the operator's, by configuration or installed in the console, or one that the appliance makes
+ * and signs itself. TLS 1.3 only.
+ */
 import { createPrivateKey, webcrypto, X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { hostname, networkInterfaces } from 'node:os';
@@ -9,6 +12,7 @@ import type { Config } from './config.ts';
 import { dataPaths } from './data-folder.ts';
 import { HoldfastError } from './errors.ts';
 import { makePrivateDirectory, readFileIfPresent, writeFileDurably } from './files.ts';
+import { readInstalledPair } from './tls-installed.ts';
 
 export interface TlsIdentity {
   certificate: string;
@@ -33,7 +37,11 @@ export async function loadTlsIdentity(config: Config, clock: Clock): Promise<Tls
     ]);
     return checkGiven(certificate, key, clock);
   }
-  return loadOwnTlsIdentity(dataPaths(config.dataDir).tls, clock);
+  const directory = dataPaths(config.dataDir).tls;
+  const installed = await readInstalledPair(directory);
+  // Also one that has run out: a warning of the browser is better than another certificate without a word.
+  if (installed !== undefined) return identityOf(installed.certificate, installed.key, false);
+  return loadOwnTlsIdentity(directory, clock);
 }
 
 /** The self-signed identity in a directory, made anew when it is missing or about to run out. */

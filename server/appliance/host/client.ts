@@ -4,7 +4,8 @@ import { ERROR_STATUS, HoldfastError, isSystemError, type ErrorCode } from '../.
 import { shortPath } from '../../lib/sockets.ts';
 
 export interface HostClient {
-  get<T>(path: string): Promise<T>;
+  /** @param timeoutMs a minute unless said otherwise. */
+  get<T>(path: string, timeoutMs?: number): Promise<T>;
   /** @param timeoutMs how long the act may take; a minute unless said otherwise. */
   send<T>(
     method: 'POST' | 'PUT' | 'PATCH' | 'DELETE',
@@ -34,7 +35,7 @@ export function connectHost(settings: { hostSocket: string | undefined }): HostC
     if (status >= 400) throw errorFrom(status, text);
     return (text === '' ? undefined : JSON.parse(text)) as T;
   };
-  return { get: (path) => call('GET', path), send: call };
+  return { get: (path, timeoutMs) => call('GET', path, undefined, timeoutMs), send: call };
 }
 
 /** As `connectHost`, for what makes sense on the machine image only. @throws HoldfastError `wrong_state` elsewhere. */
