@@ -46,6 +46,6 @@ export function sendBytes(
 }
 
 /** Nanoseconds since the epoch, as the API wants the time of a file. */
-export function mtimeOf(file: File): string {
-  return (BigInt(Math.max(0, Math.trunc(file.lastModified))) * 1_000_000n).toString();
+export function mtimeOf(modifiedMs: number): string {
+  return (BigInt(Math.max(0, Math.trunc(modifiedMs))) * 1_000_000n).toString();
 }

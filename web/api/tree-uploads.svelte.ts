@@ -123,7 +123,7 @@ export const treeUploads = {
       upload.files = tree.files.length;
       upload.folders = tree.folders.size;
       upload.leftOut = tree.leftOut.length;
-      upload.totalBytes = tree.files.reduce((sum, { file }) => sum + file.size, 0);
+      upload.totalBytes = tree.files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
       await sendAll(upload, task);
     });
   },
@@ -157,7 +157,7 @@ export const treeUploads = {
     task.onConflict = answer;
     task.waiting = asked;
     upload.settled -= asked.length;
-    task.settledBytes -= asked.reduce((sum, { file }) => sum + file.size, 0);
+    task.settledBytes -= asked.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
     void follow(upload, task, () => sendAll(upload, task));
   },
   leftOut(id: number): readonly LeftOut[] {
@@ -276,8 +276,8 @@ function takePart(upload: TreeUpload, task: Work): TreeFile[] {
   let bytes = 0;
   for (let item = task.waiting.at(-1); item !== undefined; item = task.waiting.at(-1)) {
     const place = task.places.get(item.folder);
-    const large = item.file.size > SMALL_BYTES;
-    if (part.length > 0 && (large || part.length >= BATCH_FILES || bytes + item.file.size > BATCH_BYTES))
+    const large = item.sizeBytes > SMALL_BYTES;
+    if (part.length > 0 && (large || part.length >= BATCH_FILES || bytes + item.sizeBytes > BATCH_BYTES))
       break;
     task.waiting.pop();
     if (place === undefined || 'reason' in place) {
@@ -286,7 +286,7 @@ function takePart(upload: TreeUpload, task: Work): TreeFile[] {
       continue;
     }
     part.push(item);
-    bytes += item.file.size;
+    bytes += item.sizeBytes;
     if (large) break;
   }
   return part;
@@ -294,7 +294,7 @@ function takePart(upload: TreeUpload, task: Work): TreeFile[] {
 
 function sendPart(upload: TreeUpload, task: Work, part: readonly TreeFile[]): Promise<void> {
   const [first] = part;
-  if (first !== undefined && first.file.size > SMALL_BYTES) return sendLarge(upload, task, first);
+  if (first !== undefined && first.sizeBytes > SMALL_BYTES) return sendLarge(upload, task, first);
   return sendSmall(upload, task, part);
 }
 
@@ -316,7 +316,7 @@ async function sendSmall(upload: TreeUpload, task: Work, part: readonly TreeFile
               folderId: folderOf(task, item),
               name: item.file.name,
               sizeBytes: content.byteLength,
-              mtime: mtimeOf(item.file),
+              mtime: mtimeOf(item.modifiedMs),
             })),
           },
           readable.map(({ content }) => content),
@@ -332,7 +332,7 @@ async function sendSmall(upload: TreeUpload, task: Work, part: readonly TreeFile
 async function sendLarge(upload: TreeUpload, task: Work, item: TreeFile): Promise<void> {
   const { file } = item;
   const folderId = folderOf(task, item);
-  const query = queryText({ name: file.name, mtime: mtimeOf(file), onConflict: task.onConflict });
+  const query = queryText({ name: file.name, mtime: mtimeOf(item.modifiedMs), onConflict: task.onConflict });
   try {
     await file.slice(0, 1).arrayBuffer();
   } catch {
@@ -344,20 +344,20 @@ async function sendLarge(upload: TreeUpload, task: Work, item: TreeFile): Promis
     apply(upload, task, item, 'stored');
   } catch (error) {
     const { code, message } = asApiError(error);
-    if (code === 'conflict') apply(upload, task, item, await compare(task, folderId, file));
+    if (code === 'conflict') apply(upload, task, item, await compare(task, folderId, item));
     else if (code === 'invalid_input' || code === 'too_large') apply(upload, task, item, 'refused', message);
     else throw error;
   }
 }
 
 /** Whether the file that is there already is this one. */
-async function compare(task: Work, folderId: string, file: File): Promise<BatchOutcome> {
-  const { items } = await getFolder(folderId, { search: file.name, limit: 500 }, task.stop.signal);
+async function compare(task: Work, folderId: string, item: TreeFile): Promise<BatchOutcome> {
+  const { items } = await getFolder(folderId, { search: item.file.name, limit: 500 }, task.stop.signal);
   const same = items.some(
     (node) =>
-      node.name === file.name &&
-      node.sizeBytes === file.size &&
-      Date.parse(node.modifiedAt) === Math.max(0, Math.trunc(file.lastModified)),
+      node.name === item.file.name &&
+      node.sizeBytes === item.sizeBytes &&
+      Date.parse(node.modifiedAt) === item.modifiedMs,
   );
   return same ? 'unchanged' : 'conflict';
 }
@@ -378,7 +378,7 @@ function apply(
 
 function settle(upload: TreeUpload, task: Work, item: TreeFile): void {
   upload.settled += 1;
-  task.settledBytes += item.file.size;
+  task.settledBytes += item.sizeBytes;
 }
 
 function leaveOut(upload: TreeUpload, task: Work, item: TreeFile, reason: string): void {
@@ -394,7 +394,7 @@ function folderOf(task: Work, item: TreeFile): string {
 
 /** Counts the bytes of one request into the progress while it is under way. */
 function flight(task: Work, part: readonly TreeFile[]): Parameters<typeof sendBytes>[3] {
-  const most = part.reduce((sum, { file }) => sum + file.size, 0);
+  const most = part.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
   const mark = {};
   task.flying.set(mark, 0);
   return {

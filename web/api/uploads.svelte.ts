@@ -122,7 +122,11 @@ function send(upload: Upload): void {
   task.stop = stop;
   upload.state = 'running';
   const meter = createRateMeter();
-  const query = queryText({ name: upload.name, mtime: mtimeOf(task.file), onConflict: task.onConflict });
+  const query = queryText({
+    name: upload.name,
+    mtime: mtimeOf(task.file.lastModified),
+    onConflict: task.onConflict,
+  });
   sendBytes('PUT', uploadUrl(upload.folderId) + query, task.file, {
     signal: stop.signal,
     onSent(bytes) {

@@ -3,7 +3,13 @@ export interface TreeFile {
   /** Folder relative to the top, parts joined by slashes; empty for the top itself. */
   folder: string;
   file: File;
+  /** Asked for once: each time a browser is asked, it waits for the disk. */
+  sizeBytes: number;
+  modifiedMs: number;
 }
+
+/** How long files are looked at before the page gets a turn. */
+const TURN_MS = 12;
 
 export interface LeftOut {
   path: string;
@@ -24,13 +30,19 @@ export function pathOf({ folder, file }: TreeFile): string {
 /**
  * What an `<input type="file">` holds, with `webkitdirectory` or without. Folders without files are not in it,
  * and one with a backslash in its name comes as two: the browser does not tell. */
-export function treeOfPicked(files: Iterable<File>): Tree {
+export async function treeOfPicked(
+  files: readonly File[],
+  onFound: (files: number) => void,
+  signal: AbortSignal,
+): Promise<Tree> {
   const tree: Tree = { files: [], folders: new Set(), leftOut: [] };
+  const rest = startTurns(signal);
   for (const file of files) {
     // Browsers write a backslash in a name as a slash here, so the name is cut off by its length.
     const folder = file.webkitRelativePath.slice(0, -(file.name.length + 1));
     if (folder !== '') tree.folders.add(folder);
-    tree.files.push({ folder, file });
+    tree.files.push(measured(folder, file));
+    if (await rest()) onFound(tree.files.length);
   }
   return tree;
 }
@@ -53,7 +65,7 @@ export async function treeOfDropped(
           waiting.push({ directory: entry, path });
         } else {
           try {
-            tree.files.push({ folder, file: await fileOf(entry as FileSystemFileEntry) });
+            tree.files.push(measured(folder, await fileOf(entry as FileSystemFileEntry)));
           } catch {
             tree.leftOut.push({ path, reason: UNREADABLE });
           }
@@ -63,6 +75,7 @@ export async function treeOfDropped(
     onFound(tree.files.length);
   };
 
+  const rest = startTurns(signal);
   await take(entries, '');
   for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
     try {
@@ -71,6 +84,7 @@ export async function treeOfDropped(
       for (let part = await readPart(reader); part.length > 0; part = await readPart(reader)) {
         signal.throwIfAborted();
         await take(part, next.path);
+        await rest();
       }
     } catch (error) {
       if (signal.aborted) throw error;
@@ -78,6 +92,22 @@ export async function treeOfDropped(
     }
   }
   return tree;
+}
+
+function measured(folder: string, file: File): TreeFile {
+  return { folder, file, sizeBytes: file.size, modifiedMs: Math.max(0, Math.trunc(file.lastModified)) };
+}
+
+/** @returns what is to be awaited between two files: it lets the page have its turn now and then, and says when it did. */
+function startTurns(signal: AbortSignal): () => Promise<boolean> {
+  let since = performance.now();
+  return async () => {
+    if (performance.now() - since < TURN_MS) return false;
+    await new Promise((resolve) => setTimeout(resolve));
+    signal.throwIfAborted();
+    since = performance.now();
+    return true;
+  };
 }
 
 /** Why a file of this computer could not be taken. */
