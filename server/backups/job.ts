@@ -100,10 +100,19 @@ export async function runVerify(deps: RepositoryRunDeps, run: RunContext): Promi
       error: {
         code: 'integrity_failure',
         message: `${String(report.problemCount)} problems were found in what is stored`,
-        hint: 'Take a snapshot now: it stores again what is damaged. The log of this run names each object.',
+        hint: verifyHint(report.problems.map((problem) => problem.object)),
       },
     };
   });
+}
+
+/** A lost snapshot cannot be stored again; what it is made of can, as long as its sources hold it. */
+function verifyHint(objects: readonly string[]): string {
+  const lost = objects.filter((name) => name.startsWith('snapshots/')).length;
+  const again = 'Take a snapshot now: it stores again what is damaged.';
+  const forget = `Forget ${lost === 1 ? 'the snapshot that' : 'the snapshots that'} cannot be read; others are not touched by that.`;
+  const what = lost === 0 ? again : lost === objects.length ? forget : `${again} ${forget}`;
+  return `${what} The log of this run names each object.`;
 }
 
 /** One such run at a time, and none beside a snapshot. */

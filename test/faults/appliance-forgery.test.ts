@@ -146,7 +146,10 @@ describe('a target that', () => {
 
     expect(ended.state).toBe('failed');
     expect(ended.checks.find((check) => check.id === 'repository')?.state).toBe('failed');
-    expect(verified).toMatchObject({ state: 'failed', error: { code: 'integrity_failure' } });
+    expect(verified).toMatchObject({
+      state: 'failed',
+      error: { code: 'integrity_failure', hint: expect.stringContaining('Forget') as string },
+    });
     const next = await snapshot();
     expect([next.state, next.error]).toEqual(['succeeded', null]);
     await expectStatus(appliance.owner.call('DELETE', `/snapshots/${lost}`), 202);
