@@ -14,30 +14,40 @@ import {
   hardeningRoutes,
   HOST_SOCKET,
   hostPlaces,
+  keepSystemFacts,
   launchInUnit,
   networkRoutes,
   openBundleRoot,
   openJournal,
+  openShares,
   openUpdates,
   powerRoutes,
   RAUC_KEYRING,
   rehearsalSocket,
+  recoveryKeyProof,
+  shellRoutes,
+  shareRoutes,
   supportRoutes,
+  systemdMounts,
   systemdPower,
   tpmSealer,
   updateRoutes,
   volumeRoutes,
 } from './appliance/host/index.ts';
-import { findAccount } from './lib/accounts.ts';
+import { findAccount, findGroupId, MACHINE_ACCOUNTS } from './lib/accounts.ts';
 import { systemClock } from './lib/clock.ts';
 import { keepCompiled } from './lib/compile-cache.ts';
 import { loadConfig } from './lib/config.ts';
-import { makePrivateDirectory } from './lib/files.ts';
+import { dataPaths } from './lib/data-folder.ts';
+import { makePrivateDirectory, readFileIfPresent } from './lib/files.ts';
 import { createLog } from './lib/log.ts';
 import { connectServiceManager } from './lib/service-notify.ts';
 import { shortPath } from './lib/sockets.ts';
 
+const CHORES_EVERY_MS = 60_000;
+
 const config = loadConfig();
+let houseKeeping = false;
 const log = createLog(config.logLevel, 'hostd');
 const serviceManager = connectServiceManager(log);
 const places = hostPlaces();
@@ -51,13 +61,23 @@ const updates = openUpdates({
   bootId: (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim(),
   reboot: () => systemdPower('restart'),
 });
+const shares = openShares({
+  ...deps,
+  mounts: systemdMounts,
+  owner: {
+    uid: findAccount(MACHINE_ACCOUNTS.worker).uid,
+    gid: findGroupId(config.sharedGroup ?? 'holdfast-data'),
+  },
+});
 const app = await buildHostApp(deps, [
+  shareRoutes(shares),
   updateRoutes(updates),
   volumeRoutes(ways),
   powerRoutes({ ...deps, power: systemdPower }),
   supportRoutes(deps),
   networkRoutes(deps),
   hardeningRoutes,
+  shellRoutes({ ...deps, isRecoveryKey: recoveryKeyProof(ways) }),
 ]);
 await finishWays(ways).catch((error: unknown) =>
   log.error({ err: error }, 'A change of ways stays half done'),
@@ -76,6 +96,8 @@ await listenFor(runApp, rehearsalSocket(socket), 'holdfast-worker');
 void updates
   .resumeWhenUnlocked()
   .catch((error: unknown) => log.error({ err: error }, 'An update could not be gone on with'));
+const chores = setInterval(() => void keepHouse(), CHORES_EVERY_MS);
+void keepHouse();
 keepCompiled();
 await serviceManager.ready('Serving the host verbs');
 
@@ -84,9 +106,39 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => 
 async function stop(why: string): Promise<void> {
   log.info({ why }, 'hostd stops');
   await serviceManager.stopping();
+  clearInterval(chores);
   updates.close();
   await Promise.all([app.close(), runApp.close()]);
   process.exit(0);
+}
+
+/** What waits for the unlocked volume: shares that are away, and what snapshots keep of the machine. */
+async function keepHouse(): Promise<void> {
+  if (houseKeeping || (await readVolumeMarker()) === undefined) return;
+  houseKeeping = true;
+  try {
+    await shares.mountAll();
+    const slot = (await rauc.slots()).find((one) => one.booted)?.name ?? 'A';
+    await keepSystemFacts({
+      ...deps,
+      slots: () => rauc.slots(),
+      runningBundle: () => updates.runningBundle(),
+      rootDevice: `/dev/disk/by-partlabel/root-${slot.toLowerCase()}`,
+      readerGid: findGroupId(config.sharedGroup ?? 'holdfast-data'),
+    });
+  } catch (error) {
+    log.warn(
+      { err: error },
+      'What the machine keeps for snapshots and shares is not up to date; tried again soon',
+    );
+  } finally {
+    houseKeeping = false;
+  }
+}
+
+/** The data folder's own mark: there only while the claimed volume is open. */
+function readVolumeMarker(): Promise<Buffer | undefined> {
+  return readFileIfPresent(dataPaths(config.dataDir).marker);
 }
 
 /** A socket that root and one account may open; closed to everybody between its birth and its rights. */

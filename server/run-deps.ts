@@ -2,7 +2,7 @@
 import { connectKeyd, credentialPath, openSealer, type FieldSealer, type KeyClient } from './keys/index.ts';
 import { systemClock, type Clock } from './lib/clock.ts';
 import type { Config } from './lib/config.ts';
-import { dataPaths } from './lib/data-folder.ts';
+import { dataPaths, systemFactsFolder } from './lib/data-folder.ts';
 import { appAddress, backupAddress } from './lib/database-setup.ts';
 import { openDatabase, type Database, type DatabaseAddress } from './lib/db.ts';
 import type { Logger } from './lib/log.ts';
@@ -19,6 +19,8 @@ export interface RunDeps {
   /** Role `run`. */
   keys: KeyClient;
   sealer: FieldSealer;
+  /** What hostd gathers about the machine for snapshots; only on the machine image. */
+  systemDir?: string | undefined;
   close(): Promise<void>;
 }
 
@@ -42,6 +44,7 @@ export async function openRunDeps(config: Config, log: Logger): Promise<RunDeps>
     adminAddress: backupAddress(config),
     keys,
     sealer,
+    systemDir: config.hostSocket === undefined ? undefined : systemFactsFolder(config.dataDir),
     close: async () => {
       sealer.close();
       await keys.close();

@@ -3,6 +3,7 @@
  * store, whose files are immutable and whose deletion waits meanwhile. Order on the target: packs, index, keyring, snapshot,
  * head; so a crash anywhere leaves the last snapshot whole, and objects that no head names, which a later prune removes.
  */
+import { existsSync } from 'node:fs';
 import { recordAudit, systemActor } from '../audit/index.ts';
 import type { KeyClient } from '../keys/index.ts';
 import type { Clock } from '../lib/clock.ts';
@@ -32,6 +33,8 @@ import {
 
 export const DATABASE_SECTION = 'database';
 export const FILES_SECTION = 'files';
+/** Of a machine image: what hostd gathers about the machine, and the image itself. */
+export const SYSTEM_SECTION = 'system';
 
 /** The restore point ends a log file of PostgreSQL, which must be able to begin others, or it stops. */
 const NEEDS_FREE_BYTES = 64 * 1024 ** 2;
@@ -42,6 +45,8 @@ export interface SnapshotRunDeps {
   dataDir: string;
   adminAddress: DatabaseAddress;
   keys: KeyClient;
+  /** Folder of the section `system`; absent where Holdfast does not run on its own machine image. */
+  systemDir?: string | undefined;
 }
 
 /** The run of kind `snapshot`. */
@@ -156,7 +161,29 @@ async function copySources(
     excludePrefix: TEMPORARY_PREFIX,
     ...(parent === undefined ? {} : { parent }),
   });
-  return { facts: database.facts as unknown as PostgresFacts, sections: [database, appliance, files] };
+  const system = await copySystem(deps, run, into);
+  const sections = [database, appliance, files, ...(system === undefined ? [] : [system])];
+  return { facts: database.facts as unknown as PostgresFacts, sections };
+}
+
+/** On the machine image: what makes the same machine again. hostd gathers it a minute after the volume is open. */
+async function copySystem(
+  deps: SnapshotRunDeps,
+  run: RunContext,
+  into: { chunks: ChunkWriter; last: ReadonlyMap<string, SourceSection> },
+): Promise<SourceSection | undefined> {
+  if (deps.systemDir === undefined) return undefined;
+  if (!existsSync(deps.systemDir)) {
+    await run.log('warn', 'The machine has not gathered its facts yet: they come with the next snapshot');
+    return undefined;
+  }
+  await run.step('Copying the system');
+  const parent = into.last.get(SYSTEM_SECTION);
+  return into.chunks.addTree(deps.systemDir, {
+    name: SYSTEM_SECTION,
+    excludePrefix: TEMPORARY_PREFIX,
+    ...(parent === undefined ? {} : { parent }),
+  });
 }
 
 async function lastSections(open: OpenTargetRepository): Promise<ReadonlyMap<string, SourceSection>> {

@@ -43,6 +43,11 @@ export function dataPaths(dataDir: string) {
   };
 }
 
+/** On the machine image, beside the data folder: what snapshots keep of the machine itself. */
+export function systemFactsFolder(dataDir: string): string {
+  return join(dirname(dataDir), 'system', 'snapshot');
+}
+
 /**
  * Opens the folder for one Holdfast, making it when it is missing or empty.
  *

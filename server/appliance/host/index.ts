@@ -1,11 +1,21 @@
 /** The front door for the programs that run as root: they must not load the server with it. */
+export { connectHost, requireHost } from './client.ts';
+export { checkHardening, type HardeningReport } from './hardening.ts';
+export { readStateFile } from './state-file.ts';
 export { listDisks } from './disks.ts';
 export { hardeningRoutes } from './hardening-routes.ts';
 export { buildHostApp, type HostDeps } from './host-app.ts';
 export { HOST_SOCKET, hostPlaces } from './host-places.ts';
 export { readImageFacts } from './image-facts.ts';
 export { openJournal } from './journal.ts';
-export { adoptNetworkSettings, dropPending, readNetworkSettings, writeSystemFiles } from './network.ts';
+export {
+  adoptNetworkSettings,
+  dropPending,
+  readNetworkSettings,
+  writeSystemFiles,
+  type NetworkState,
+} from './network.ts';
+export type { NetworkSettings } from './network-settings.ts';
 export { hostNameOf } from './network-files.ts';
 export { networkRoutes } from './network-routes.ts';
 export { powerRoutes } from './power-routes.ts';

@@ -53,6 +53,8 @@ export interface Updates {
   setRestart(id: string, restart: RestartWhen): Promise<Update>;
   cancel(id: string, actor: HostActor): Promise<Update>;
   wayBack(request: { restart: RestartWhen; actor: HostActor }): Promise<Update>;
+  /** File of the bundle that brought the version that runs; undefined where the first image did, or it was removed. */
+  runningBundle(): Promise<string | undefined>;
   /** @throws HoldfastError `wrong_state` for the one that is being installed. */
   removeBundle(sha256: string): Promise<void>;
   /** Goes on with what a stop cut off. Call once at start. */
@@ -82,6 +84,7 @@ export function openUpdates(deps: UpdateDeps): Updates {
     setRestart: (id, restart) => setRestart(work, id, restart),
     cancel: (id, actor) => cancel(work, id, actor),
     wayBack: (request) => requestWayBack(work, request),
+    runningBundle: () => runningBundle(work),
     removeBundle: (sha256) => removeBundle(work, sha256),
     resume: () => resume(work),
     resumeWhenUnlocked: () => resumeWhenUnlocked(work),
@@ -381,6 +384,12 @@ async function requestWayBack(
   crashPoint('update.way-back.marked');
   scheduleReboot(work, update);
   return update;
+}
+
+async function runningBundle(work: Work): Promise<string | undefined> {
+  const version = await runningVersion(work);
+  const bundle = (await work.store.list()).findLast((one) => one.version === version);
+  return bundle === undefined ? undefined : work.store.path(bundle.sha256);
 }
 
 async function removeBundle(work: Work, sha256: string): Promise<void> {
