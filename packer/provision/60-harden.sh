@@ -22,8 +22,8 @@ END
 mkdir -p /etc/systemd/coredump.conf.d /etc/security/limits.d
 printf '* hard core 0\n' > /etc/security/limits.d/10-holdfast.conf
 
-# Debian's stubs for desktop programs confine nothing, and each costs time at every start.
-find /etc/apparmor.d -maxdepth 1 -type f -exec grep -qE 'flags=\(unconfined\)' {} \; -delete
+# Debian brings profiles for a hundred programs that are not here, and each costs time at every start.
+find /etc/apparmor.d -maxdepth 1 -type f -not -name 'holdfast*' -not -name 'usr.sbin.chronyd' -delete
 # What is left is translated now, for the kernel that runs here and in the image.
 mkdir -p /var/cache/apparmor
 # Without such a kernel (in a chroot) that is left to the first start.

@@ -50,9 +50,12 @@ Debian's and npm's package servers.
   --keyring FILE              authority that machines built from now on trust
   --mirror URL                Debian packages from here, such as a snapshot of one day
   --accelerator NAME          tcg (default, works everywhere) or kvm
+  --debug-console             the journal goes to the serial line too: for finding faults, never for real data
   --without-packer            run the provisioning scripts in a chroot: for trying things, not for a release
   --install-needs             install missing Debian packages first
 `;
+
+const KERNEL_ARGUMENTS = 'ro systemd.gpt_auto=0 console=tty0 console=ttyS0,115200 panic=10';
 
 const project = resolve(import.meta.dirname, '..', '..');
 
@@ -67,6 +70,7 @@ const { values: options } = parseArgs({
     keyring: { type: 'string' },
     mirror: { type: 'string' },
     accelerator: { type: 'string', default: 'tcg' },
+    'debug-console': { type: 'boolean', default: false },
     'without-packer': { type: 'boolean', default: false },
     'install-needs': { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
@@ -139,7 +143,7 @@ async function build(): Promise<void> {
       system,
       rootA: root.path,
       verity: root.verity,
-      kernelArguments: 'ro systemd.gpt_auto=0 console=tty0 console=ttyS0,115200 panic=10',
+      kernelArguments: `${KERNEL_ARGUMENTS}${options['debug-console'] ? ' systemd.journald.forward_to_console=1' : ''}`,
       menuSeconds: 2,
       output: raw,
     }),

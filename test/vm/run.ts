@@ -51,6 +51,11 @@ async function walk(): Promise<void> {
   mkdirSync(folder, { recursive: true });
   await must('ip', ['link', 'set', 'lo', 'up']);
   const state: Walk = { folder, image: resolve(options.image ?? builtImage()), machines: [] };
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () => {
+      void Promise.all(state.machines.map((machine) => machine.cutPower())).then(() => process.exit(1));
+    });
+  }
   const reports: StepReport[] = [];
   const startedAt = performance.now();
   for (const step of STEPS) {

@@ -32,7 +32,7 @@ export async function makeSeed(options: SeedOptions): Promise<string> {
         net0: {
           match: { macaddress: macOf(options.tap) },
           addresses: [options.address],
-          routes: [{ to: 'default', via: options.gateway }],
+          routes: [{ to: '0.0.0.0/0', via: options.gateway }],
         },
       },
     }),

@@ -57,8 +57,8 @@ async function firstBoot(walk: Walk): Promise<Record<string, unknown>> {
         owner: { name: OWNER.name, email: OWNER.email, password: OWNER.password },
         appliance: { name: 'Vault', stage: 'development', region: 'eu-north', allowedRegions: ['eu-north'] },
         kit: { recipient: await ageRecipientOf(identity), file: '/data/recovery-kit.age' },
-        volume: { passphrase: PASSPHRASE },
-        target: { name: 'here', kind: 'directory', path: '/mnt/target', region: 'eu-north' },
+        volume: { daily: 'passphrase', passphrase: PASSPHRASE },
+        target: { name: 'here', kind: 'directory', path: '/data/holdfast/local-target', region: 'eu-north' },
       },
     },
   });
