@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { checkHardening, type HardeningReport } from '../../appliance/host/hardening.ts';
+import { checkHardening, type HardeningReport } from '../../appliance/host/index.ts';
 import { EXIT, HoldfastError } from '../../lib/errors.ts';
 import { addCommand } from '../command.ts';
 import { printable } from '../output.ts';

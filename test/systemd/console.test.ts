@@ -1,0 +1,193 @@
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { FastifyInstance } from 'fastify';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import {
+  buildHostApp,
+  hostPlaces,
+  networkRoutes,
+  openJournal,
+  powerRoutes,
+  shellRoutes,
+} from '../../server/appliance/host/index.ts';
+import { keepNetworkSettings } from '../../server/appliance/host/network.ts';
+import { systemClock } from '../../server/lib/clock.ts';
+import { createLog } from '../../server/lib/log.ts';
+import { waitFor } from '../helpers/wait-for.ts';
+
+const script = join(import.meta.dirname, '..', '..', 'systemd', 'system', 'console.sh');
+const hasTerminals = spawnSync('script', ['--version']).status === 0;
+const RECOVERY_KEY = 'AAAA-BBBB';
+
+describe.skipIf(!hasTerminals)('the console menu', () => {
+  let root = '';
+  let hostd: FastifyInstance;
+  let menu: ChildProcess | undefined;
+  let screen = '';
+  let acts: string[] = [];
+
+  beforeEach(async () => {
+    root = await mkdtemp(join(tmpdir(), 'holdfast-test-console-'));
+    const places = hostPlaces(root);
+    for (const folder of [places.state, places.run, join(places.data, 'holdfast')])
+      await mkdir(folder, { recursive: true });
+    acts = [];
+    const journal = openJournal(places.state, systemClock);
+    const deps = { places, clock: systemClock, log: createLog('silent', 'test'), journal };
+    const power = async (action: string) => void acts.push(action);
+    const open = async (line: string) => void acts.push(`shell on ${line}`);
+    hostd = await buildHostApp(deps, [
+      networkRoutes(deps, async () => void acts.push('network')),
+      powerRoutes({ ...deps, power }),
+      shellRoutes({ ...deps, isRecoveryKey: async (text) => text === RECOVERY_KEY, open }),
+    ]);
+    await hostd.listen({ path: join(places.run, 'host.sock') });
+    await writeFile(join(places.run, 'claim-code'), 'ABCD-EFGH-JKMN-PQRS\n2026-12-01T00:00:00.000Z\n');
+  });
+
+  afterEach(async () => {
+    menu?.kill('SIGKILL');
+    await hostd.close();
+    await rm(root, { recursive: true, force: true });
+  });
+
+  it('shows address, state and claim code on a screen', async () => {
+    await openMenu('tty1', { plain: true });
+
+    await sees(/This appliance has no owner yet/);
+    await sees(/Claim code: ABCD-EFGH-JKMN-PQRS \(good until 2026-12-01/);
+    expect(acts).toEqual([]);
+  }, 60_000);
+
+  it('keeps the claim code off a serial line, until the owner allows it there', async () => {
+    await openMenu('ttyS0');
+    await sees(/Claim code: not shown on a serial line/);
+    expect(screen).not.toContain('ABCD');
+
+    await keepNetworkSettings(hostPlaces(root), { console: { claimCodeOnSerial: true } });
+    await choose('Look again');
+
+    await sees(/Claim code: ABCD-EFGH/);
+  }, 60_000);
+
+  it('of a locked machine says what is wanted, and offers no shell', async () => {
+    const note = { state: { kind: 'locked', title: 'The volume is locked', sentences: ['Type its key.'] } };
+    await writeFile(
+      join(root, 'run/holdfast/unlock.json'),
+      JSON.stringify({ ...note, fingerprint: 'AA:BB', port: 443 }),
+    );
+
+    await openMenu('ttyS0');
+
+    await sees(/The volume is locked[^]*Certificate, SHA-256: AA:BB[^]*Unlock the data volume[^]*Number: /);
+    expect(screen).not.toMatch(/shell|ABCD/);
+  }, 60_000);
+
+  it('changes the network and keeps it when that is confirmed', async () => {
+    await openMenu('ttyS0');
+    await choose('Network, host name');
+    await choose('Give it an address');
+    for (const answer of ['192.0.2.10/24', '192.0.2.1', '']) await answerTo(/\[\]: $/, answer);
+    await answerTo(/Keep these settings\? Type yes: $/, 'yes');
+
+    await sees(/The new settings count from now on/);
+    expect(acts).toEqual(['network']);
+    const kept = await readFile(join(root, 'state/settings.json'), 'utf8');
+    expect(kept).toContain('192.0.2.10/24');
+  }, 60_000);
+
+  it('says what is wrong with an address, and changes nothing', async () => {
+    await openMenu('ttyS0');
+    await choose('Network, host name');
+    await choose('Give it an address');
+    for (const answer of ['$(reboot)', '', '']) await answerTo(/\[\]: $/, answer);
+
+    await sees(/Not changed\r?\n.*is not an address/);
+    expect(acts).toEqual([]);
+  }, 60_000);
+
+  it('restarts only when that is agreed to', async () => {
+    await openMenu('ttyS0');
+    await choose('Restart');
+    await answerTo(/Type yes: $/, 'no');
+    await choose('Restart');
+    expect(acts).toEqual([]);
+    await answerTo(/Type yes: $/, 'yes');
+
+    await sees(/The machine goes down now/);
+    expect(acts).toEqual(['restart']);
+  }, 60_000);
+
+  it('opens no shell without consent or recovery key, and journals the refusal', async () => {
+    await openMenu('ttyS0');
+    await choose('Break-glass shell');
+    await answerTo(/Type yes: $/, 'yes');
+    await answerTo(/agreed to a shell\): $/, 'wrong');
+    await sees(/Refused[^]*has not agreed/);
+    expect(acts).toEqual([]);
+
+    await choose('Break-glass shell');
+    await answerTo(/Type yes: $/, 'yes');
+    await answerTo(/agreed to a shell\): $/, RECOVERY_KEY);
+
+    await waitFor('the shell', () => acts.includes('shell on ttyS0'));
+    expect(screen).not.toContain(RECOVERY_KEY);
+    const journaled = await openJournal(join(root, 'state'), systemClock).list();
+    expect(journaled.map((act) => act.action)).toEqual(['host.shell.refused', 'host.shell.opened']);
+  }, 60_000);
+
+  it('gives nothing to Ctrl-C, Ctrl-Z and Ctrl-\\, and ends when the line is hung up', async () => {
+    await openMenu('ttyS0');
+    await sees(/Number: $/);
+    menu?.stdin?.write('\u0003\u001a\u001c');
+    await choose('Look again');
+    await sees(/Number: $/);
+
+    const ended = new Promise((resolve) => menu?.once('exit', resolve));
+    menu?.stdin?.end('\u0004');
+    await ended;
+
+    expect(screen).not.toMatch(/[#$] $/);
+  }, 60_000);
+
+  async function openMenu(line: string, options: { plain?: boolean } = {}): Promise<void> {
+    screen = '';
+    const inherited = Object.entries(process.env).filter(
+      ([name]) => !/^HOLDFAST_|VITEST|NODE_OPTIONS/.test(name),
+    );
+    menu = spawn(
+      'script',
+      ['-qfec', `${options.plain === true ? 'env PLAIN=1 ' : ''}${script} ${root}`, '/dev/null'],
+      {
+        stdio: ['pipe', 'pipe', 'pipe'],
+        env: {
+          ...(Object.fromEntries(inherited) as Record<string, string>),
+          TERM: 'vt220',
+          CONSOLE_LINE: line,
+        },
+      },
+    );
+    menu.stdout?.setEncoding('utf8').on('data', (text: string) => (screen += text));
+    await sees(/Number: $/);
+  }
+
+  async function sees(words: RegExp): Promise<void> {
+    await waitFor(`the console to show ${words}; it shows: ${screen}`, () => words.test(screen), 20_000);
+  }
+
+  async function choose(words: string): Promise<void> {
+    await sees(/Number: $/);
+    const numbers = [...screen.matchAll(/^ +(\d+) {2}(.*?)\r?$/gm)];
+    const number = numbers.findLast(([, , label = '']) => label.startsWith(words))?.[1] ?? '';
+    screen = '';
+    menu?.stdin?.write(`${number}\n`);
+  }
+
+  async function answerTo(prompt: RegExp, answer: string): Promise<void> {
+    await sees(prompt);
+    screen = '';
+    menu?.stdin?.write(`${answer}\n`);
+  }
+});
