@@ -15,6 +15,13 @@ done
 # Started by nothing, by accident neither.
 systemctl mask --quiet getty@.service serial-getty@.service debug-shell.service ctrl-alt-del.target \
   systemd-firstboot.service apt-daily.service apt-daily-upgrade.service
+systemctl mask --quiet cloud-config.service cloud-final.service systemd-networkd-persistent-storage.service \
+  rpc-statd-notify.service nfs-blkmap.service rpcbind.service rpcbind.socket e2scrub_reap.service
+# Would start an SSH server for the hypervisor beside the one that is off.
+mkdir -p /etc/systemd/system-generators
+ln -sf /dev/null /etc/systemd/system-generators/systemd-ssh-generator
+# Would put keys that the hypervisor names into /root/.ssh.
+ln -sf /dev/null /etc/tmpfiles.d/provision.conf
 systemctl enable --quiet systemd-networkd.service systemd-resolved.service chrony.service auditd.service
 ln -sf ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf
 echo holdfast > /etc/hostname

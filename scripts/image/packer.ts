@@ -94,7 +94,7 @@ export async function packUpload(
   const upload = join(options.work, 'upload');
   rmSync(upload, { recursive: true, force: true });
   mkdirSync(upload);
-  for (const name of ['packages.txt', 'packages-build.txt', 'root']) {
+  for (const name of ['packages.txt', 'packages-build.txt', 'root', 'provision']) {
     cpSync(join(options.project, 'packer', name), join(upload, name), { recursive: true });
   }
   cpSync(keyring, join(upload, 'keyring.pem'));
