@@ -13,6 +13,7 @@ import { connectKeyd, credentialPath, openSealer } from './keys/index.ts';
 import { systemClock } from './lib/clock.ts';
 import { loadConfig, type Config } from './lib/config.ts';
 import { keepCompiled } from './lib/compile-cache.ts';
+import { keepReserve } from './lib/data-disk.ts';
 import { dataPaths, holdPreparedFolder } from './lib/data-folder.ts';
 import { appAddress } from './lib/database-setup.ts';
 import { openDatabase } from './lib/db.ts';
@@ -30,6 +31,7 @@ const log = createLog(config.logLevel, 'server');
 const service = connectServiceManager(log);
 // A supervisor holds the folder for us; under a service manager nobody else does.
 const folderLock = process.send === undefined ? await holdPreparedFolder(config.dataDir) : undefined;
+if (folderLock !== undefined) keepReserve(dataPaths(config.dataDir).reserve);
 if (config.sharedGroup !== undefined) process.umask(0o007);
 
 const deps = await connectDeps(config);

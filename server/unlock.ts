@@ -7,6 +7,7 @@ import { existsSync } from 'node:fs';
 import { chmod, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
+  adoptNetworkSettings,
   allowedNetworks,
   buildUnlockConsole,
   buildUnlockPage,
@@ -39,6 +40,7 @@ const places = hostPlaces();
 const journal = openJournal(places.state, systemClock);
 await makePrivateDirectory(places.run, 0o711);
 const cloud = await takeCloudSetup({ places, clock: systemClock, log, journal });
+if (cloud.network !== undefined) await takeNetwork(cloud.network);
 
 const note: Parameters<typeof writeUnlockNote>[1] = { state: undefined, fingerprint: null, port: null };
 const tell = (state: DeskState) => {
@@ -94,6 +96,16 @@ async function waitForKey(): Promise<void> {
   // The reply to the one who typed the key is on its way.
   await Promise.all([page.close(), console.close()]);
   await rm(socket, { force: true });
+}
+
+/** A wrong one costs the settings, not the start: the network is then as the cloud itself says. */
+async function takeNetwork(given: Record<string, unknown>): Promise<void> {
+  try {
+    if (await adoptNetworkSettings(places, given))
+      log.info('The network is set as the cloud configuration says');
+  } catch (error) {
+    log.error({ err: error }, 'The network settings of the cloud configuration were not taken');
+  }
 }
 
 /** On every address; a kernel without IPv6 has only the others. @returns the port, or null when nothing listens. */

@@ -124,7 +124,8 @@ export function childEnvironment(extra: Record<string, string> = {}): Record<str
     const wanted =
       name.startsWith('HOLDFAST_') ||
       ['PATH', 'HOME', 'LANG', 'LC_ALL', 'TZ', 'TMPDIR', 'LD_LIBRARY_PATH', 'LD_PRELOAD'].includes(name) ||
-      ['NODE_OPTIONS', 'NODE_EXTRA_CA_CERTS', 'NODE_COMPILE_CACHE', 'FAKETIME'].includes(name);
+      ['NODE_OPTIONS', 'NODE_EXTRA_CA_CERTS', 'NODE_COMPILE_CACHE', 'FAKETIME'].includes(name) ||
+      ['NODE_USE_ENV_PROXY', 'HTTP_PROXY', 'HTTPS_PROXY', 'NO_PROXY'].includes(name);
     if (wanted) kept[name] = value;
   }
   // glibc keeps freed memory in one pool per thread that ever allocated; two serve threads that mostly use their own buffers.

@@ -152,7 +152,7 @@ describe('new network settings', () => {
     await expect(adoptNetworkSettings(places, { hostName: 'a b' })).rejects.toMatchObject({
       code: 'invalid_input',
     });
-    expect(await adoptNetworkSettings(places, { hostName: 'cloudy' })).toBe(true);
+    expect(await adoptNetworkSettings(places, { hostName: 'cloudy' }, async () => undefined)).toBe(true);
     expect(await adoptNetworkSettings(places, STATIC)).toBe(false);
     expect(await readNetworkSettings(places)).toEqual({ hostName: 'cloudy' });
   });

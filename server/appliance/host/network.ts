@@ -161,7 +161,11 @@ export async function keepNetworkSettings(
  * Network settings that came with the machine (cloud-init): taken once, when nobody set any. @returns whether they were taken
  * @throws HoldfastError `invalid_input` when they are not right.
  */
-export async function adoptNetworkSettings(places: HostPlaces, given: unknown): Promise<boolean> {
+export async function adoptNetworkSettings(
+  places: HostPlaces,
+  given: unknown,
+  apply: NetworkSwitch = applyToSystem,
+): Promise<boolean> {
   const present = await readStateFile(settingsPath(places), SettingsFile);
   if (present?.network !== undefined) return false;
   if (!Value.Check(NetworkSettings, given)) {
@@ -173,6 +177,7 @@ export async function adoptNetworkSettings(places: HostPlaces, given: unknown): 
   checkNetworkSettings(given);
   await keepNetworkSettings(places, given);
   await writeSystemFiles(places, given);
+  await apply(given);
   return true;
 }
 
@@ -209,7 +214,7 @@ export async function writeSystemFiles(places: HostPlaces, settings: NetworkSett
   }
 }
 
-export const applyToSystem: NetworkSwitch = async (settings) => {
+const applyToSystem: NetworkSwitch = async (settings) => {
   // The filter first: the new addresses must not be open for a moment.
   await run('nft', ['-f', '/etc/holdfast/firewall.nft']);
   await run('hostname', [hostNameOf(settings)]);
