@@ -96,13 +96,10 @@ export async function buildUnlockPage(options: PageOptions): Promise<FastifyInst
   });
   installErrorReplies(app);
   // A bookmark of the appliance leads here while it is locked.
-  app.setNotFoundHandler((request, reply) =>
-    request.method === 'GET' && request.headers.accept?.includes('text/html') === true
-      ? reply.redirect('/', 303)
-      : reply
-          .status(404)
-          .send({ error: { code: 'not_found', message: 'This machine is locked', requestId: request.id } }),
-  );
+  app.get('/*', (request, reply) => {
+    if (request.headers.accept?.includes('text/html') === true) return reply.redirect('/', 303);
+    throw new HoldfastError('not_found', 'This machine is locked');
+  });
   return app;
 }
 

@@ -3,22 +3,24 @@
  * needs the kernel's device mapper is replaced: opening tries the key for real and then mounts nothing.
  */
 import { createHash } from 'node:crypto';
-import { mkdtemp, mkdir, open, rm, stat } from 'node:fs/promises';
+import { cp, mkdtemp, mkdir, open, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { hostPlaces, type HostPlaces } from '../../../server/appliance/host/host-places.ts';
 import { openJournal } from '../../../server/appliance/host/journal.ts';
 import type { HostDisk } from '../../../server/appliance/host/schema.ts';
-import type { UnlockDeps } from '../../../server/appliance/host/unlock-volume.ts';
+import { findVolume, makeVolume, type UnlockDeps } from '../../../server/appliance/host/unlock-volume.ts';
 import { findKeyslot } from '../../../server/appliance/host/volume-luks.ts';
 import type { VolumeMapping } from '../../../server/appliance/host/volume-mapping.ts';
+import { claimVolume, memoryKeyPath } from '../../../server/appliance/host/ways.ts';
 import type { SecretSealer } from '../../../server/appliance/host/ways-tpm.ts';
 import { systemClock } from '../../../server/lib/clock.ts';
 import { HoldfastError } from '../../../server/lib/errors.ts';
 import { createLog } from '../../../server/lib/log.ts';
+import { makeVolumeRecoveryKey } from '../../../server/lib/volume-recovery-key.ts';
 import { requireVolumeTools } from '../../helpers/tools.ts';
 
-export const DISK_BYTES = 64 * 1024 * 1024;
+export const DISK_BYTES = 40 * 1024 * 1024;
 
 /** A TPM that a test can swap, clear or take away. */
 export interface TestTpm extends SecretSealer {
@@ -122,6 +124,63 @@ function testTpm(): TestTpm {
     },
   };
   return tpm;
+}
+
+export const PASSPHRASE = 'four copper kettles sing';
+export const ACTOR = { kind: 'console', label: 'root' } as const;
+
+type Daily = 'passphrase' | 'tpm2';
+interface Template {
+  machine: ImageMachine;
+  recoveryKey: string;
+}
+/** Formatting and claiming derive a dozen keys at full cost: once for all tests of a file. */
+const templates = new Map<Daily, Promise<Template>>();
+
+export interface ClaimedMachine extends ImageMachine {
+  disk: string;
+  recoveryKey: string;
+}
+
+/** A machine whose volume has an owner, after a restart: locked. */
+export async function makeClaimedMachine(daily: Daily = 'passphrase'): Promise<ClaimedMachine> {
+  const template = templates.get(daily) ?? makeTemplate(daily);
+  templates.set(daily, template);
+  const { machine: model, recoveryKey } = await template;
+  const machine = await makeImageMachine();
+  const disk = await machine.addDisk('disk', DISK_BYTES);
+  await cp(join(model.root, 'disk'), disk);
+  for (const name of ['state', 'data'])
+    await cp(join(model.root, name), join(machine.root, name), { recursive: true });
+  return { ...machine, disk, recoveryKey };
+}
+
+/** For the end of a test file. */
+export async function dropTemplates(): Promise<void> {
+  for (const template of templates.values()) await (await template).machine.close();
+  templates.clear();
+}
+
+async function makeTemplate(daily: Daily): Promise<Template> {
+  const machine = await makeImageMachine();
+  await machine.addDisk('disk');
+  const choice = await findVolume(machine.deps);
+  if (choice.kind !== 'blank') throw new Error(`the disk should be blank: ${choice.kind}`);
+  await makeVolume(machine.deps, choice.disk);
+  const recoveryKey = makeVolumeRecoveryKey();
+  await claimVolume(
+    machine.deps,
+    {
+      actor: ACTOR,
+      recoveryKey,
+      daily:
+        daily === 'tpm2'
+          ? { kind: 'tpm2', label: 'TPM of this machine' }
+          : { kind: 'passphrase', label: 'Daily', secret: PASSPHRASE },
+    },
+    await readFile(memoryKeyPath(machine.places), 'latin1'),
+  );
+  return { machine, recoveryKey };
 }
 
 /** Of the whole image, to show that nothing was changed. */

@@ -1,6 +1,6 @@
 import { open, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { readPlacedRootKey, rootKeyFile } from '../../../server/appliance/host/root-key.ts';
 import {
   findVolume,
@@ -17,16 +17,24 @@ import { claimVolume, memoryKeyPath } from '../../../server/appliance/host/ways.
 import { rootKeyFile as keydRootKey } from '../../../server/keys/index.ts';
 import { runProcess } from '../../../server/lib/spawn.ts';
 import { makeVolumeRecoveryKey } from '../../../server/lib/volume-recovery-key.ts';
-import { digestOf, makeImageMachine, type ImageMachine } from './image-machine.ts';
-
-const ACTOR = { kind: 'console', label: 'root' } as const;
-const PASSPHRASE = 'four copper kettles sing';
+import {
+  ACTOR,
+  digestOf,
+  DISK_BYTES,
+  dropTemplates,
+  makeClaimedMachine,
+  makeImageMachine,
+  PASSPHRASE,
+  type ClaimedMachine,
+  type ImageMachine,
+} from './image-machine.ts';
 
 let machine: ImageMachine;
 beforeEach(async () => {
   machine = await makeImageMachine();
 });
 afterEach(() => machine.close());
+afterAll(dropTemplates);
 
 async function firstBoot(): Promise<VolumeChoice> {
   const choice = await findVolume(machine.deps);
@@ -44,6 +52,14 @@ async function claim(recoveryKey = makeVolumeRecoveryKey()): Promise<string> {
   return recoveryKey;
 }
 
+/** Takes the place of the test's machine. */
+async function claimedMachine(daily: 'passphrase' | 'tpm2' = 'passphrase'): Promise<ClaimedMachine> {
+  await machine.close();
+  const claimed = await makeClaimedMachine(daily);
+  machine = claimed;
+  return claimed;
+}
+
 async function unlock(key: string) {
   const choice = await findVolume(machine.deps);
   if (choice.kind !== 'own' && choice.kind !== 'take-over')
@@ -59,7 +75,7 @@ const foreign: [string, (path: string) => Promise<unknown>, RegExp][] = [
   ],
   ['a LUKS volume of somebody', (path) => formatVolume(path, 'theirs', 'laptop'), /LUKS volume "laptop"/],
   ['bytes at its beginning', (path) => writeAt(path, 4096, 'something'), /nothing recognises/],
-  ['bytes at its end', (path) => writeAt(path, 64 * 1024 * 1024 - 600, 'something'), /nothing recognises/],
+  ['bytes at its end', (path) => writeAt(path, DISK_BYTES - 600, 'something'), /nothing recognises/],
 ];
 
 describe('a disk that is not ours', () => {
@@ -77,11 +93,8 @@ describe('a disk that is not ours', () => {
   }
 
   test('is left alone while the own one is missing, even when it is blank', async () => {
-    const own = await machine.addDisk('own');
-    await firstBoot();
-    await claim();
-    await machine.restart();
-    await rm(own);
+    const { disk } = await claimedMachine();
+    await rm(disk);
     const disks = await machine.deps.findDisks();
     disks.splice(0);
     await machine.addDisk('blank');
@@ -183,10 +196,7 @@ describe('after the claim', () => {
   });
 
   test('a wrong key opens nothing and changes nothing', async () => {
-    const disk = await machine.addDisk('disk');
-    await firstBoot();
-    await claim();
-    await machine.restart();
+    const { disk } = await claimedMachine();
     const before = [await digestOf(disk), await readFile(waysPath(machine.places), 'utf8')];
 
     expect(await unlock('four copper kettles sin')).toBeUndefined();
@@ -197,9 +207,8 @@ describe('after the claim', () => {
   });
 
   test('a second claim is refused', async () => {
-    await machine.addDisk('disk');
-    await firstBoot();
-    await claim();
+    await claimedMachine();
+    await unlock(PASSPHRASE);
 
     await expect(
       claimVolume(
@@ -215,17 +224,7 @@ describe('after the claim', () => {
   });
 
   test('the TPM opens it without anybody; a changed or missing one says why and leaves it locked', async () => {
-    await machine.addDisk('disk');
-    await firstBoot();
-    await claimVolume(
-      machine.deps,
-      {
-        actor: ACTOR,
-        recoveryKey: makeVolumeRecoveryKey(),
-        daily: { kind: 'tpm2', label: 'TPM of this machine' },
-      },
-      await readFile(memoryKeyPath(machine.places), 'latin1'),
-    );
+    await claimedMachine('tpm2');
     for (const state of ['changed', 'missing'] as const) {
       await machine.restart();
       machine.tpm.state = state;
@@ -247,10 +246,9 @@ describe('after the claim', () => {
   });
 
   test('another system takes the disk over with the recovery key, and keeps the root key', async () => {
-    const disk = await machine.addDisk('disk');
-    await firstBoot();
+    const { disk, recoveryKey } = await claimedMachine();
+    await unlock(PASSPHRASE);
     const root = await readPlacedRootKey(machine.places);
-    const recoveryKey = await claim();
     await machine.restart();
     await rm(machine.places.state, { recursive: true });
 
@@ -270,10 +268,7 @@ describe('after the claim', () => {
   });
 
   test('a damaged list of ways never leads to formatting: the disk is taken over with its own keys', async () => {
-    await machine.addDisk('disk');
-    await firstBoot();
-    const recoveryKey = await claim();
-    await machine.restart();
+    const { recoveryKey } = await claimedMachine();
     await writeFile(waysPath(machine.places), '{"format":1');
 
     expect(await findVolume(machine.deps)).toMatchObject({ kind: 'take-over', ownIsMissing: true });
@@ -281,10 +276,7 @@ describe('after the claim', () => {
   });
 
   test('an older copy of the disk opens with what it has, and the lost ways are named', async () => {
-    const disk = await machine.addDisk('disk');
-    await firstBoot();
-    const recoveryKey = await claim();
-    await machine.restart();
+    const { disk, recoveryKey } = await claimedMachine();
     await runProcess('cryptsetup', ['luksKillSlot', '--batch-mode', disk, '2'], { timeoutMs: 30_000 });
 
     expect(await unlock(recoveryKey)).toBeDefined();
@@ -297,9 +289,7 @@ describe('after the claim', () => {
   });
 
   test('the copy of the header inside the volume opens with the same keys and holds no root key', async () => {
-    await machine.addDisk('disk');
-    await firstBoot();
-    await claim();
+    await claimedMachine();
     const copy = join(machine.places.data, 'system', 'luks-header.img');
 
     expect((await readHeader(copy))?.tokens.size).toBe(0);
