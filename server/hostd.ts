@@ -14,6 +14,7 @@ import {
   hardeningRoutes,
   HOST_SOCKET,
   hostPlaces,
+  identityRoutes,
   keepSystemFacts,
   launchInUnit,
   networkRoutes,
@@ -71,6 +72,7 @@ const shares = openShares({
 });
 const app = await buildHostApp(deps, [
   shareRoutes(shares),
+  identityRoutes,
   updateRoutes(updates),
   volumeRoutes(ways),
   powerRoutes({ ...deps, power: systemdPower }),

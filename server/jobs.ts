@@ -3,7 +3,7 @@
  * `schedules` is the truth about what is due; cron only wakes us to look.
  */
 import cron from 'node-cron';
-import { advanceUpdate, enterHostActs, runUpdateRehearsal } from './appliance/index.ts';
+import { advanceUpdate, enterHostActs, runUpdateRehearsal, watchMachine } from './appliance/index.ts';
 import { collectDoomedContents } from './workspaces/index.ts';
 import { runPrune, runRestoreDirectory, runRestoreFile, runSnapshot, runVerify } from './backups/index.ts';
 import type { Deps } from './deps.ts';
@@ -36,6 +36,7 @@ const CHORES: { name: string; cron: string; act: (deps: Deps) => Promise<unknown
   { name: 'settle restore tests', cron: '* * * * *', act: settleRestoreTests },
   { name: 'collect deleted files', cron: '*/10 * * * *', act: collectDoomedContents },
   { name: "take over the machine's journal", cron: '* * * * *', act: enterHostActs },
+  { name: 'watch the machine', cron: '* * * * *', act: watchMachine },
   { name: 'advance update', cron: '* * * * *', act: advanceUpdate },
 ];
 

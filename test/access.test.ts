@@ -66,6 +66,8 @@ const CASES: Record<string, Access> = {
   'GET /api/v1/runs/:id/events': READERS,
   'POST /api/v1/runs/:id/cancel': ADMINISTRATORS,
   'GET /api/v1/events': READERS,
+  'GET /api/v1/quarantine': READERS,
+  'POST /api/v1/quarantine/release': OWNER,
   'GET /api/v1/host/shares': READERS,
   'POST /api/v1/host/shares': ADMINISTRATORS,
   'DELETE /api/v1/host/shares/:id': ADMINISTRATORS,

@@ -2,6 +2,7 @@
 import type { KeyClient } from '../keys/index.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Database } from '../lib/db.ts';
+import { readQuarantine } from '../backups/index.ts';
 import type { Session } from '../identity/index.ts';
 import type { Config } from '../lib/config.ts';
 import { connectHost } from './host/client.ts';
@@ -41,6 +42,13 @@ export async function currentBanners(deps: BannerDeps): Promise<Session['banners
       kind: 'kit-unproven',
       message:
         'No recovery kit is proven: nothing can be backed up, and a lost machine would be lost for good.',
+    });
+  }
+  const quarantine = await readQuarantine(deps.db);
+  if (quarantine !== undefined) {
+    banners.push({
+      kind: 'quarantine',
+      message: `Nothing is backed up: this appliance waits for its owner, because ${quarantine.reason}`,
     });
   }
   const restart = await plannedRestart(deps);

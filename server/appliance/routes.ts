@@ -41,6 +41,7 @@ import { hostNetworkRoutes } from './host-network-routes.ts';
 import { hostRoutes } from './host-routes.ts';
 import type { HostMachineDeps } from './host-machine.ts';
 import { readSetupState } from './setup-state.ts';
+import { quarantineRoutes } from './quarantine-routes.ts';
 import { hostShareRoutes } from './share-routes.ts';
 import { hostUpdateRoutes } from './update-routes.ts';
 import type { UpdateServiceDeps } from './update-service.ts';
@@ -64,6 +65,7 @@ export const applianceRoutes =
     await app.register(certificateRoutes(deps));
     await app.register(hostUpdateRoutes(deps));
     await app.register(hostShareRoutes(deps));
+    await app.register(quarantineRoutes(deps));
 
     app.get(
       '/setup',
@@ -79,7 +81,8 @@ export const applianceRoutes =
         const person = request.actor.kind === 'console' ? undefined : await findPerson(deps, request);
         const administrator =
           request.actor.kind === 'console' || person?.role === 'owner' || person?.role === 'admin';
-        return readSetupState(deps, { withSteps: administrator });
+        const withMachine = administrator || person?.role === 'auditor';
+        return readSetupState(deps, { withSteps: administrator, withMachine });
       },
     );
 

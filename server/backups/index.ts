@@ -7,6 +7,8 @@ export { runPrune, runVerify } from './job.ts';
 export { targetConfigOf } from './manage-targets.ts';
 export { openChunkReader, type ChunkReader } from './pipeline/chunk-reader.ts';
 export { postgresFacts, type PostgresFacts } from './postgres-source.ts';
+export { quarantine, readQuarantine, releaseFromQuarantine } from './quarantine.ts';
+export { noteMachine } from './quarantine-queries.ts';
 export { getTarget } from './queries.ts';
 export { recoverAppliance } from './recover.ts';
 export type { RecoveryQuestion, RecoveryReport } from './recover-plan.ts';

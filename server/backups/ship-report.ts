@@ -5,6 +5,7 @@ import type { Database } from '../lib/db.ts';
 import { withAdvisoryLock } from '../lib/lock.ts';
 import { targetConfigOf } from './manage-targets.ts';
 import { getTarget } from './queries.ts';
+import { refuseInQuarantine } from './quarantine.ts';
 import { openRepository } from './repository/open-repository.ts';
 import { openWriter } from './repository/writer.ts';
 import { applianceId, cataloguePath } from './target-repository.ts';
@@ -29,6 +30,7 @@ export interface ShippedReport {
 /** @returns the object's name, or undefined while other work has the repository. @throws what the target or repository throws. */
 export async function shipReport(deps: ShipReportDeps, report: ShippedReport): Promise<string | undefined> {
   const target = await getTarget(deps.db, report.targetId);
+  await refuseInQuarantine(deps.db);
   const keys = await openRepositoryWriteKeys(deps.keys);
   const ship = async () => {
     const repository = await openRepository({

@@ -18,6 +18,7 @@ import { targetConfigOf } from './manage-targets.ts';
 import { readRememberedHead } from './catalogue/open-catalogue.ts';
 import type { ObjectReference } from './objects/object-names.ts';
 import { openChunkReader, type ChunkReader } from './pipeline/chunk-reader.ts';
+import { mayTakeOver, refuseForeignHead, refuseInQuarantine } from './quarantine.ts';
 import { findLastSnapshotNumber, getTarget, type TargetRow } from './queries.ts';
 import { createRepository } from './repository/create-repository.ts';
 import { openRepository, type Repository } from './repository/open-repository.ts';
@@ -98,6 +99,8 @@ export async function withTargetRepository<T>(
   run: RunContext,
   act: (open: OpenTargetRepository) => Promise<T>,
 ): Promise<T> {
+  await refuseInQuarantine(deps.db);
+  const released = await mayTakeOver(deps.db, target);
   const config = targetConfigOf(target);
   const applianceKeys = await openRepositoryWriteKeys(deps.keys);
   const path = cataloguePath(deps.dataDir, applianceKeys.repositoryId);
@@ -124,12 +127,14 @@ export async function withTargetRepository<T>(
   try {
     for (const warning of repository.warnings) await run.log('warn', warning.message);
     const keys: RepositoryWriteKeys = { ...applianceKeys, ...repository.keys };
+    const lastSigned = Number(await keys.lastHeadNumber());
+    await refuseForeignHead(deps, { newest: repository.head?.number ?? 0, lastSigned, released });
     const confirmed = Array.isArray(run.input.confirmed) ? run.input.confirmed : [];
     const writer = await openWriter(repository, {
       keys,
       holder,
       clock: deps.clock,
-      takeOver: run.input.takeOver === true,
+      takeOver: released || run.input.takeOver === true,
       confirmed: confirmed as never[],
       lastSnapshotNumber: await findLastSnapshotNumber(deps.db),
     });

@@ -28,6 +28,7 @@ const COMMANDS: Record<string, () => Promise<Add>> = {
   'verify-report': async () => (await import('./commands/verify-report.ts')).addVerifyReport,
   keys: async () => (await import('./commands/keys.ts')).addKeys,
   hardening: async () => (await import('./commands/hardening.ts')).addHardening,
+  quarantine: async () => (await import('./commands/quarantine.ts')).addQuarantine,
   update: async () => (await import('./commands/update.ts')).addUpdate,
   unlock: async () => (await import('./commands/unlock.ts')).addUnlock,
   users: async () => (await import('./commands/users.ts')).addUsers,

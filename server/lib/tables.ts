@@ -34,7 +34,11 @@ export interface Appliance {
   console_recovery_at: Timestamp | null;
   created_at: Timestamp;
   id: string;
+  machine_identity: string | null;
   name: string | null;
+  quarantine_reason: string | null;
+  quarantine_released_at: Timestamp | null;
+  quarantined_at: Timestamp | null;
   recovered_at: Timestamp | null;
   region: string | null;
   region_known_by: string | null;
@@ -84,6 +88,7 @@ export interface FileVersions {
 export interface Migrations {
   applied_at: Generated<Timestamp>;
   name: string;
+  works_with: string | null;
 }
 
 export interface NodeNameIndex {

@@ -43,3 +43,4 @@ export { systemdMounts } from './share-mount.ts';
 export { shareRoutes } from './share-routes.ts';
 export { openShares } from './shares.ts';
 export { keepSystemFacts } from './system-facts.ts';
+export { identityRoutes } from './machine-identity.ts';

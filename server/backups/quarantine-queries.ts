@@ -1,0 +1,57 @@
+import { sql } from 'kysely';
+import type { Database, WriteTransaction } from '../lib/db.ts';
+
+export async function findQuarantine(
+  db: Database,
+): Promise<{ applianceId: string; at: Date; reason: string } | undefined> {
+  const row = await db
+    .selectFrom('appliance')
+    .select(['id', 'quarantined_at', 'quarantine_reason'])
+    .where('quarantined_at', 'is not', null)
+    .executeTakeFirst();
+  if (row?.quarantined_at == null) return undefined;
+  return { applianceId: row.id, at: row.quarantined_at, reason: row.quarantine_reason ?? '' };
+}
+
+/** @returns false when it is in quarantine already. */
+export async function setQuarantine(tx: WriteTransaction, now: Date, reason: string): Promise<boolean> {
+  const result = await tx
+    .updateTable('appliance')
+    .set({ quarantined_at: now, quarantine_reason: reason, version: sql`version + 1` })
+    .where('quarantined_at', 'is', null)
+    .executeTakeFirst();
+  return result.numUpdatedRows === 1n;
+}
+
+/** Under a new id; the machine it runs on is learned anew. */
+export async function releaseAppliance(tx: WriteTransaction, id: string, now: Date): Promise<void> {
+  await tx
+    .updateTable('appliance')
+    .set({
+      id,
+      quarantined_at: null,
+      quarantine_reason: null,
+      quarantine_released_at: now,
+      machine_identity: null,
+      version: sql`version + 1`,
+    })
+    .execute();
+}
+
+/** True when the appliance was released after that instant. */
+export async function isReleasedFor(db: Database, since: Date | null): Promise<boolean> {
+  const row = await db.selectFrom('appliance').select('quarantine_released_at').executeTakeFirst();
+  const releasedAt = row?.quarantine_released_at ?? null;
+  return releasedAt !== null && (since === null || since < releasedAt);
+}
+
+/** Notes the machine when none is noted. @returns the one that is noted. */
+export async function noteMachine(tx: WriteTransaction, identity: string): Promise<string> {
+  await tx
+    .updateTable('appliance')
+    .set({ machine_identity: identity })
+    .where('machine_identity', 'is', null)
+    .execute();
+  const row = await tx.selectFrom('appliance').select('machine_identity').executeTakeFirstOrThrow();
+  return row.machine_identity ?? identity;
+}
