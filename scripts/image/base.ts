@@ -41,9 +41,7 @@ export async function makeBase(options: BaseOptions): Promise<string> {
     ...readPackages(join(packer, 'packages-build.txt')),
   ];
   const hash = createHash('sha256')
-    .update(
-      JSON.stringify([packages, LEFT_OUT, options.mirror ?? MIRROR]),
-    )
+    .update(JSON.stringify([packages, LEFT_OUT, options.mirror ?? MIRROR]))
     .update(hashTree(join(packer, 'root', 'etc', 'initramfs-tools')))
     .digest('hex')
     .slice(0, 12);

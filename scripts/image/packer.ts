@@ -162,7 +162,7 @@ export async function provisionInChroot(system: string, options: MachineOptions)
     join(tree, 'root', 'upload', 'provision'),
   ]);
   // Mounts of a namespace of their own end with it.
-  await run('unshare', ['--mount', '--propagation', 'private', 'sh', '-c', IN_CHROOT, 'sh', tree]);
+  await run('unshare', ['--mount', '--uts', '--propagation', 'private', 'sh', '-c', IN_CHROOT, 'sh', tree]);
   return tree;
 }
 
