@@ -14,6 +14,7 @@ const documents = [
   ...listDocuments('server'),
   ...listDocuments('web'),
   ...listDocuments('scripts'),
+  ...listDocuments('systemd'),
   ...listDocuments('packer'),
   ...listDocuments('systemd'),
 ];

@@ -114,7 +114,7 @@ describe.skipIf(!machineIsPossible)('the services of a machine image, each under
     const targetId = await addDirectoryTarget(appliance, target);
 
     const taken = await finishRun(appliance, appliance.call('POST', '/snapshots'));
-    expect(taken).toMatchObject({ state: 'succeeded' });
+    expect(taken).toMatchObject({ state: 'succeeded', error: null });
     const { snapshotId = '' } = taken.result;
     const order = { snapshotId, targetId, mode: 'full', keySource: 'test-identity' };
     const test = await expectStatus(

@@ -1,6 +1,6 @@
 export { prepareCluster, startPostgres, type PostgresServer } from './server.ts';
 export { findPostgresBinaries, POSTGRES_MAJOR } from './binaries.ts';
-export { ADMIN_ROLE, APP_ROLE, BACKUP_ROLE, type PeerRole, type PostgresSettings } from './settings.ts';
+export { ADMIN_ROLE, APP_ROLE, BACKUP_ROLE, type PostgresSettings } from './settings.ts';
 export { runningPostmaster, stopOrphan } from './postmaster.ts';
 export { choosePostgresAccount, closedFolder } from './account.ts';
 export {
