@@ -60,7 +60,7 @@ describe.each(VIEWS)('at $width px, $theme', (view) => {
           await page.goto('/snapshots');
           await page.getByRole('button', { name: 'Take a snapshot' }).click();
           await page.getByRole('status').getByText('Done').waitFor({ timeout: 120_000 });
-          await page.getByText('No. 2').waitFor();
+          await page.locator('tbody').getByText('No. 2').waitFor();
           await expectAccessible(page, 'snapshots');
 
           await page.goto('/restore-tests/new?step=ready&mode=full');
