@@ -3,9 +3,10 @@
  * needs the kernel's device mapper is replaced: opening tries the key for real and then mounts nothing.
  */
 import { createHash } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { cp, mkdtemp, mkdir, open, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { delimiter, join } from 'node:path';
 import { hostPlaces, type HostPlaces } from '../../../server/appliance/host/host-places.ts';
 import { openJournal } from '../../../server/appliance/host/journal.ts';
 import type { HostDisk } from '../../../server/appliance/host/schema.ts';
@@ -46,6 +47,7 @@ export interface TestMapping extends VolumeMapping {
 
 export async function makeImageMachine(): Promise<ImageMachine> {
   requireVolumeTools();
+  makeKeyslotsCheap();
   const root = await mkdtemp(join(tmpdir(), 'holdfast-machine-'));
   const places = hostPlaces(root);
   const disks: HostDisk[] = [];
@@ -83,6 +85,38 @@ export async function makeImageMachine(): Promise<ImageMachine> {
     },
     close: () => rm(root, { recursive: true, force: true }),
   };
+}
+
+let cheap: string | undefined;
+
+/**
+ * The real cryptsetup behind a script that lowers the cost of new key slots: a test derives dozens of keys, at full cost each takes
+ * a large part of a second. `atFullCost` shows what the product asks for.
+ */
+function makeKeyslotsCheap(): void {
+  if (cheap !== undefined) return;
+  const folder = mkdtempSync(join(tmpdir(), 'holdfast-cheap-'));
+  cheap = folder;
+  const script = `#!/bin/bash
+PATH=\${PATH#*:}
+arguments=()
+for argument in "$@"; do [ "$argument" = 65536 ] && argument=32; arguments+=("$argument"); done
+exec cryptsetup "\${arguments[@]}"
+`;
+  writeFileSync(join(folder, 'cryptsetup'), script, { mode: 0o755 });
+  process.env.PATH = [folder, process.env.PATH ?? ''].join(delimiter);
+  process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
+}
+
+/** Runs `act` with key slots as the product makes them. */
+export async function atFullCost<T>(act: () => Promise<T>): Promise<T> {
+  const path = process.env.PATH ?? '';
+  process.env.PATH = path.slice(path.indexOf(delimiter) + 1);
+  try {
+    return await act();
+  } finally {
+    process.env.PATH = path;
+  }
 }
 
 function testMapping(places: HostPlaces): TestMapping {

@@ -10,7 +10,12 @@ import {
   openByMachine,
 } from '../../../server/appliance/host/unlock-volume.ts';
 import type { VolumeChoice } from '../../../server/appliance/host/volume-choice.ts';
-import { findKeyslot, formatVolume, readHeader } from '../../../server/appliance/host/volume-luks.ts';
+import {
+  addKeyslot,
+  findKeyslot,
+  formatVolume,
+  readHeader,
+} from '../../../server/appliance/host/volume-luks.ts';
 import { readVolumeNote } from '../../../server/appliance/host/volume-note.ts';
 import { readWays, waysPath } from '../../../server/appliance/host/ways-file.ts';
 import { claimVolume, memoryKeyPath } from '../../../server/appliance/host/ways.ts';
@@ -19,6 +24,7 @@ import { runProcess } from '../../../server/lib/spawn.ts';
 import { makeVolumeRecoveryKey } from '../../../server/lib/volume-recovery-key.ts';
 import {
   ACTOR,
+  atFullCost,
   digestOf,
   DISK_BYTES,
   dropTemplates,
@@ -123,6 +129,28 @@ describe('a disk that is not ours', () => {
     await rm(path);
 
     expect(await findVolume(machine.deps)).toMatchObject({ kind: 'failed' });
+  });
+});
+
+describe('a key slot', () => {
+  test('costs whoever guesses 64 MiB and four passes of argon2id, on a slow machine too', async () => {
+    const disk = await machine.addDisk('disk');
+    await atFullCost(() => formatVolume(disk, 'a key', 'holdfast-unclaimed'));
+    await atFullCost(() => addKeyslot(disk, 'a key', 'another', 3));
+
+    const { stdout } = await runProcess('cryptsetup', ['luksDump', '--dump-json-metadata', disk], {
+      timeoutMs: 30_000,
+    });
+    const { keyslots, segments } = JSON.parse(stdout) as {
+      keyslots: Record<string, { key_size: number; kdf: object }>;
+      segments: Record<string, { encryption: string }>;
+    };
+    expect(Object.keys(keyslots)).toEqual(['0', '3']);
+    for (const slot of Object.values(keyslots)) {
+      expect(slot.key_size).toBe(64);
+      expect(slot.kdf).toMatchObject({ type: 'argon2id', memory: 65_536, time: 4 });
+    }
+    expect(segments['0']?.encryption).toBe('aes-xts-plain64');
   });
 });
 
