@@ -22,6 +22,13 @@ export const paths = {
   settings: () => '/settings',
   schedules: () => '/settings/schedules',
   appearance: () => '/settings/appearance',
+  machine: () => '/appliance',
+  unlockWays: () => '/appliance/unlock-ways',
+  network: () => '/appliance/network',
+  certificate: () => '/appliance/certificate',
+  updates: () => '/appliance/updates',
+  hardening: () => '/appliance/hardening',
+  shares: () => '/appliance/shares',
   setup: (step = '') => `/setup${step === '' ? '' : `/${step}`}`,
   run: (id: string) => `/runs/${id}`,
 };
@@ -65,6 +72,21 @@ export const routes: readonly Route[] = [
   route('/settings', 'operations', () => import('./pages/appliance/SettingsPage.svelte')),
   route('/settings/schedules', 'operations', () => import('./pages/appliance/SchedulesPage.svelte')),
   route('/settings/appearance', 'everyone', () => import('./pages/appliance/AppearancePage.svelte')),
+  route('/appliance', 'operations', () => import('./pages/appliance/machine/SystemPage.svelte')),
+  route(
+    '/appliance/unlock-ways',
+    'operations',
+    () => import('./pages/appliance/machine/UnlockWaysPage.svelte'),
+  ),
+  route('/appliance/network', 'operations', () => import('./pages/appliance/machine/NetworkPage.svelte')),
+  route(
+    '/appliance/certificate',
+    'operations',
+    () => import('./pages/appliance/machine/CertificatePage.svelte'),
+  ),
+  route('/appliance/updates', 'operations', () => import('./pages/appliance/machine/UpdatesPage.svelte')),
+  route('/appliance/hardening', 'operations', () => import('./pages/appliance/machine/HardeningPage.svelte')),
+  route('/appliance/shares', 'operations', () => import('./pages/appliance/machine/SharesPage.svelte')),
   route('/runs/:id', 'operations', () => import('./pages/runs/RunPage.svelte')),
 ];
 

@@ -56,6 +56,11 @@ export const session = {
     return session.is('owner', 'admin', 'auditor');
   },
 
+  /** Holdfast runs on its own machine image. */
+  get machine(): boolean {
+    return setup?.machine !== undefined;
+  },
+
   async start(): Promise<void> {
     phase = 'loading';
     try {

@@ -57,8 +57,8 @@ export async function request<T>(path: string, options: RequestOptions = {}): Pr
     throw offlineError();
   }
   if (!response.ok) throw errorOf(response.status, await response.text(), path !== '/session');
-  if (response.status === 204) return undefined as T;
-  return (await response.json()) as T;
+  const text = await response.text();
+  return (text === '' ? undefined : JSON.parse(text)) as T;
 }
 
 /** `?a=1&b=2`, without what is undefined or empty. */

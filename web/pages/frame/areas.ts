@@ -5,6 +5,7 @@ import HardDrive from '@lucide/svelte/icons/hard-drive';
 import KeyRound from '@lucide/svelte/icons/key-round';
 import LayoutDashboard from '@lucide/svelte/icons/layout-dashboard';
 import ScrollText from '@lucide/svelte/icons/scroll-text';
+import Server from '@lucide/svelte/icons/server';
 import Settings from '@lucide/svelte/icons/settings';
 import ShieldCheck from '@lucide/svelte/icons/shield-check';
 import { paths } from '../../routes.ts';
@@ -14,6 +15,8 @@ interface Area {
   href: string;
   icon: typeof Camera;
   everyone?: boolean;
+  /** Only where Holdfast runs on its own machine image. */
+  machine?: boolean;
 }
 
 export const areas: readonly { group: string; areas: readonly Area[] }[] = [
@@ -34,8 +37,19 @@ export const areas: readonly { group: string; areas: readonly Area[] }[] = [
       { label: 'Audit', href: paths.audit(), icon: ScrollText },
     ],
   },
-  { group: 'System', areas: [{ label: 'Settings', href: paths.settings(), icon: Settings }] },
+  {
+    group: 'System',
+    areas: [
+      { label: 'Appliance', href: paths.machine(), icon: Server, machine: true },
+      { label: 'Settings', href: paths.settings(), icon: Settings },
+    ],
+  },
 ];
+
+/** Whether somebody sees an area. */
+export function sees(area: Area, who: { operations: boolean; machine: boolean }): boolean {
+  return (area.everyone === true || who.operations) && (area.machine !== true || who.machine);
+}
 
 /** Whether an address lies in an area. */
 export function within(path: string, href: string): boolean {

@@ -1,0 +1,124 @@
+/** The machine under the appliance: state, unlock ways, power, network, certificate, updates, hardening, shares. */
+import type { CertificateState } from '../../server/appliance/certificate-schema.ts';
+import type { HardeningItem, HardeningReport } from '../../server/appliance/host/hardening.ts';
+import type { NetworkSettings } from '../../server/appliance/host/network-settings.ts';
+import type { NetworkState } from '../../server/appliance/host/network.ts';
+import type { HostState, NewWay, UnlockWay } from '../../server/appliance/host/schema.ts';
+import type { AddShareRequest, SharePlace, ShareStatus } from '../../server/appliance/host/share-schema.ts';
+import type {
+  CheckedBundle,
+  FoundBundles,
+  MaintenanceWindow,
+  RestartWhen,
+  Update,
+  UpdateOverview,
+} from '../../server/appliance/host/update-schema.ts';
+import { API, queryText, request } from './client.ts';
+import { sendBytes } from './send-bytes.ts';
+
+export type {
+  CertificateState,
+  CheckedBundle,
+  FoundBundles,
+  HardeningItem,
+  HostState,
+  MaintenanceWindow,
+  NetworkSettings,
+  NetworkState,
+  NewWay,
+  RestartWhen,
+  SharePlace,
+  ShareStatus,
+  UnlockWay,
+  Update,
+  UpdateOverview,
+};
+export type NewShare = Omit<AddShareRequest, 'actor'>;
+
+export const getHost = (signal?: AbortSignal): Promise<HostState> => request('/host', { signal });
+export const switchPower = (action: 'restart' | 'shutdown'): Promise<void> =>
+  request('/host/power', { method: 'POST', body: { action } });
+export const growVolume = (openedBy?: string): Promise<void> =>
+  request('/host/volume/grow', { method: 'POST', body: openedBy === undefined ? {} : { openedBy } });
+export const makeSupportBundle = (): Promise<object> =>
+  request('/host/support-bundle', { method: 'POST', body: {} });
+
+export const claimVolume = (recoveryKey: string, daily: NewWay): Promise<{ items: UnlockWay[] }> =>
+  request('/host/claim-volume', { method: 'POST', body: { recoveryKey, daily } });
+export const addWay = (way: NewWay, openedBy?: string): Promise<UnlockWay> =>
+  request('/host/ways', { method: 'POST', body: openedBy === undefined ? { way } : { way, openedBy } });
+export const renameWay = (id: string, label: string): Promise<UnlockWay> =>
+  request(`/host/ways/${id}`, { method: 'PATCH', body: { label } });
+export const removeWay = (id: string): Promise<void> => request(`/host/ways/${id}`, { method: 'DELETE' });
+export const testWay = (id: string, secret?: string): Promise<UnlockWay> =>
+  request(`/host/ways/${id}/test`, { method: 'POST', body: secret === undefined ? {} : { secret } });
+export const removeUnknownKeyslots = (): Promise<void> =>
+  request('/host/unknown-keyslots', { method: 'DELETE' });
+
+export const getNetwork = (signal?: AbortSignal): Promise<NetworkState> =>
+  request('/host/network', { signal });
+export const tryNetwork = (settings: NetworkSettings): Promise<NetworkState> =>
+  request('/host/network', { method: 'PUT', body: settings });
+export const confirmNetwork = (): Promise<NetworkState> =>
+  request('/host/network/confirm', { method: 'POST' });
+export const giveUpNetwork = (): Promise<NetworkState> =>
+  request('/host/network/give-up', { method: 'POST' });
+
+export const getCertificate = (signal?: AbortSignal): Promise<CertificateState> =>
+  request('/certificate', { signal });
+export const installCertificate = (certificate: string, key?: string): Promise<CertificateState> =>
+  request('/certificate', {
+    method: 'PUT',
+    body: key === undefined ? { certificate } : { certificate, key },
+  });
+export const removeCertificate = (): Promise<CertificateState> =>
+  request('/certificate', { method: 'DELETE' });
+export const requestCertificate = (names: readonly string[]): Promise<CertificateState> =>
+  request('/certificate/request', { method: 'POST', body: { names } });
+
+export const listHardening = async (signal?: AbortSignal): Promise<HardeningReport> =>
+  request('/host/hardening', { signal });
+
+export const getUpdates = (signal?: AbortSignal): Promise<UpdateOverview> =>
+  request('/host/updates', { signal });
+export const fetchBundle = (url: string, certificateAuthority?: string): Promise<CheckedBundle> =>
+  request('/host/updates/fetch', {
+    method: 'POST',
+    body: certificateAuthority === undefined ? { url } : { url, certificateAuthority },
+  });
+export const findBundles = (): Promise<FoundBundles> => request('/host/updates/check', { method: 'POST' });
+export const removeBundle = (sha256: string): Promise<void> =>
+  request(`/host/updates/bundles/${sha256}`, { method: 'DELETE' });
+export const installUpdate = (sha256: string, restart: RestartWhen, skipReason?: string): Promise<Update> =>
+  request('/host/updates/install', {
+    method: 'POST',
+    body: skipReason === undefined ? { sha256, restart } : { sha256, restart, skipReason },
+  });
+export const goBack = (restart: RestartWhen): Promise<Update> =>
+  request('/host/updates/way-back', { method: 'POST', body: { restart } });
+export const setRestart = (id: string, restart: RestartWhen): Promise<Update> =>
+  request(`/host/updates/${id}/restart`, { method: 'POST', body: { restart } });
+export const cancelUpdate = (id: string): Promise<Update> =>
+  request(`/host/updates/${id}/cancel`, { method: 'POST' });
+export const setWindow = (window: MaintenanceWindow | null): Promise<void> =>
+  request('/host/updates/window', { method: 'PUT', body: { window } });
+
+/** Sends the file of an update. @throws ApiError; an AbortError when `signal` says so. */
+export async function uploadBundle(
+  file: File,
+  options: { signal: AbortSignal; onSent: (bytes: number) => void },
+): Promise<CheckedBundle> {
+  const key = Array.from(crypto.getRandomValues(new Uint8Array(32)), (byte) =>
+    byte.toString(16).padStart(2, '0'),
+  ).join('');
+  const query = queryText({ key, offset: '0', total: String(file.size) });
+  return JSON.parse(
+    await sendBytes('PUT', `${API}/host/updates/bundle${query}`, file, options),
+  ) as CheckedBundle;
+}
+
+export const listShares = async (signal?: AbortSignal): Promise<ShareStatus[]> =>
+  (await request<{ items: ShareStatus[] }>('/host/shares', { signal })).items;
+export const addShare = (share: NewShare): Promise<ShareStatus> =>
+  request('/host/shares', { method: 'POST', body: share });
+export const removeShare = (id: string): Promise<void> => request(`/host/shares/${id}`, { method: 'DELETE' });
