@@ -15,10 +15,13 @@ export interface SetupDeps {
   keys: Pick<KeyClient, 'status'>;
 }
 
-/** @param withSteps for administrators; others learn only whether there is an owner. */
+/**
+ * @param withSteps for administrators; others learn only whether there is an owner.
+ * @param withMachine for whoever reads operations.
+ */
 export async function readSetupState(
   deps: SetupDeps,
-  { withSteps }: { withSteps: boolean },
+  { withSteps, withMachine = withSteps }: { withSteps: boolean; withMachine?: boolean },
 ): Promise<SetupState> {
   const appliance = await getAppliance(deps.db);
   const state: SetupState = {
@@ -44,9 +47,8 @@ export async function readSetupState(
     restoreTest: tested,
   };
   state.complete = steps.appliance && steps.kit && steps.target && steps.schedule;
-  if (!withSteps) return state;
-  const machine = await readMachineState(deps);
-  return { ...state, steps, ...(machine === undefined ? {} : { machine }) };
+  const machine = withMachine ? await readMachineState(deps) : undefined;
+  return { ...state, ...(withSteps ? { steps } : {}), ...(machine === undefined ? {} : { machine }) };
 }
 
 /** hostd may be starting; the steps are told without it. */
