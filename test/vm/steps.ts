@@ -40,7 +40,9 @@ export const STEPS: readonly Step[] = [
   { name: 'open ports', act: portScan },
   { name: 'data in', act: putData },
   { name: 'nothing readable on the disks', act: scanDisks },
-  { name: 'power cut', act: powerCut },
+  { name: 'restart: locked, and a wrong key stays out', act: restartLocked },
+  { name: 'unlock by passphrase at the page', act: unlockByPassphrase },
+  { name: 'power cut, back by itself to the unlock page', act: powerCut },
 ];
 
 async function firstBoot(walk: Walk): Promise<Record<string, unknown>> {
@@ -77,8 +79,7 @@ async function firstBoot(walk: Walk): Promise<Record<string, unknown>> {
   const caller = callerOf(`https://${network.address}`);
   walk.first = { network, options, machine, caller, canary: `canary-${randomBytes(16).toString('hex')}` };
   await isReady(network.address);
-  const secondsToSignIn = Math.round((performance.now() - startedAt) / 100) / 10;
-  return { secondsToSignIn };
+  return { secondsToSignIn: secondsSince(startedAt) };
 }
 
 async function portScan(walk: Walk): Promise<Record<string, unknown>> {
@@ -107,7 +108,7 @@ async function putData(walk: Walk): Promise<Record<string, unknown>> {
     200,
   );
   const folder = items[0]?.rootFolderId ?? '';
-  const content = Buffer.from(`${canary}\n`.repeat(1_000));
+  const content = contentOf(canary);
   await expectStatus(caller.call('PUT', `/folders/${folder}/files?name=${canary}.txt`, content), 201);
   return { bytes: content.length };
 }
@@ -126,23 +127,82 @@ async function scanDisks(walk: Walk): Promise<Record<string, unknown>> {
   return { disks: first.options.disks.length };
 }
 
+async function restartLocked(walk: Walk): Promise<Record<string, unknown>> {
+  const first = firstOf(walk);
+  const startedAt = performance.now();
+  first.machine = await boot(walk, first.options);
+  await isLocked(first.network.address);
+  const secondsToPage = secondsSince(startedAt);
+  const { status } = await exchange(
+    first.network.address,
+    'POST',
+    '/unlock',
+    'key=not+the+key+of+this+machine',
+  );
+  if (status < 400) throw new Error(`A wrong key was answered with ${status}`);
+  await isLocked(first.network.address);
+  const unwanted = (await openPorts(first.network.address)).filter((port) => port !== 443);
+  if (unwanted.length > 0) throw new Error(`Open while locked: ${unwanted.join(', ')}`);
+  return { secondsToPage, wrongKeyStatus: status };
+}
+
+async function unlockByPassphrase(walk: Walk): Promise<Record<string, unknown>> {
+  const first = firstOf(walk);
+  const startedAt = performance.now();
+  const form = new URLSearchParams({ key: PASSPHRASE }).toString();
+  const { status } = await exchange(first.network.address, 'POST', '/unlock', form);
+  if (status !== 200) throw new Error(`The passphrase was answered with ${status}`);
+  const secondsToOpen = secondsSince(startedAt);
+  await isReady(first.network.address);
+  await signInAndFind(first);
+  return { secondsToOpen, secondsToSignIn: secondsSince(startedAt) };
+}
+
 async function powerCut(walk: Walk): Promise<Record<string, unknown>> {
   const first = firstOf(walk);
-  first.machine = await boot(walk, first.options);
-  await waitFor(
-    'an answer on 443',
-    async () => (await answer(first.network.address, '/health/live')) > 0,
-    BOOT_LIMIT_MS,
-  );
   await first.machine.cutPower();
   const startedAt = performance.now();
   first.machine = await boot(walk, first.options);
+  await isLocked(first.network.address);
+  const secondsToPage = secondsSince(startedAt);
+  await unlockByPassphrase(walk);
+  return { secondsToPage };
+}
+
+/** The file that was put in before is there, byte for byte. */
+async function signInAndFind({ caller, canary }: FirstMachine): Promise<void> {
+  await expectStatus(caller.call('POST', '/session', { email: OWNER.email, password: OWNER.password }), 201);
+  const { items } = await expectStatus(
+    caller.call<{ items: { rootFolderId: string }[] }>('GET', '/workspaces'),
+    200,
+  );
+  const { items: nodes } = await expectStatus(
+    caller.call<{ items: { id: string; name: string }[] }>('GET', `/folders/${items[0]?.rootFolderId ?? ''}`),
+    200,
+  );
+  const file = nodes.find((node) => node.name === `${canary}.txt`);
+  if (file === undefined) throw new Error('The file that was uploaded is gone');
+  const { body } = await caller.call<Buffer>('GET', `/files/${file.id}/content`);
+  if (!body.equals(contentOf(canary))) throw new Error('The file that was uploaded has changed');
+}
+
+function contentOf(canary: string): Buffer {
+  return Buffer.from(`${canary}\n`.repeat(1_000));
+}
+
+function secondsSince(startedAt: number): number {
+  return Math.round((performance.now() - startedAt) / 100) / 10;
+}
+
+async function isLocked(address: string): Promise<void> {
   await waitFor(
-    'an answer on 443',
-    async () => (await answer(first.network.address, '/health/live')) > 0,
+    'the unlock page',
+    async () => {
+      const { status, text } = await exchange(address, 'GET', '/health');
+      return status === 503 && text.includes('locked');
+    },
     BOOT_LIMIT_MS,
   );
-  return { secondsToPage: Math.round((performance.now() - startedAt) / 100) / 10 };
 }
 
 async function boot(walk: Walk, options: MachineOptions): Promise<VirtualMachine> {
@@ -154,21 +214,32 @@ async function boot(walk: Walk, options: MachineOptions): Promise<VirtualMachine
 async function isReady(address: string): Promise<void> {
   await waitFor(
     'the sign-in page',
-    async () => (await answer(address, '/health/ready')) === 200,
+    async () => (await exchange(address, 'GET', '/health/ready')).status === 200,
     BOOT_LIMIT_MS,
   );
 }
 
-/** Status of a GET; 0 when nothing answers. */
-function answer(host: string, path: string): Promise<number> {
+/** Status 0 when nothing answers. */
+function exchange(
+  host: string,
+  method: string,
+  path: string,
+  form?: string,
+): Promise<{ status: number; text: string }> {
   return new Promise((resolve) => {
-    const sent = request({ host, path, rejectUnauthorized: false, timeout: 5_000, agent: false }, (reply) => {
-      reply.resume();
-      resolve(reply.statusCode ?? 0);
-    });
+    const headers = form === undefined ? {} : { 'content-type': 'application/x-www-form-urlencoded' };
+    const sent = request(
+      { host, path, method, headers, rejectUnauthorized: false, timeout: 60_000, agent: false },
+      (reply) => {
+        let text = '';
+        reply.setEncoding('utf8').on('data', (part: string) => (text += part));
+        reply.on('error', () => resolve({ status: 0, text }));
+        reply.on('end', () => resolve({ status: reply.statusCode ?? 0, text }));
+      },
+    );
     sent.on('timeout', () => sent.destroy(new Error('slow')));
-    sent.on('error', () => resolve(0));
-    sent.end();
+    sent.on('error', () => resolve({ status: 0, text: '' }));
+    sent.end(form);
   });
 }
 
