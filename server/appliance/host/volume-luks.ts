@@ -74,7 +74,9 @@ export async function readHeader(device: string): Promise<LuksHeader | undefined
 export async function readFacts(device: string): Promise<Map<string, string>> {
   const found = await runProcess('blkid', ['--probe', '--output', 'export', device], { timeoutMs: 60_000 });
   const lines = found.stdout.split('\n').map((line) => /^([A-Z_]+)=(.*)$/.exec(line));
-  return new Map(lines.flatMap((match) => (match ? [[match[1] ?? '', match[2] ?? ''] as const] : [])));
+  // Its values are safe for a shell: what is special to one has a backslash before it.
+  const plain = (value = '') => value.replace(/\\(.)/g, '$1');
+  return new Map(lines.flatMap((match) => (match ? [[match[1] ?? '', plain(match[2])] as const] : [])));
 }
 
 async function readMetadata(device: string): Promise<Static<typeof Metadata> | undefined> {
