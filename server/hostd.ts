@@ -17,6 +17,7 @@ import {
   identityRoutes,
   keepSystemFacts,
   launchInUnit,
+  machineRecoveryRoutes,
   networkRoutes,
   openBundleRoot,
   openJournal,
@@ -31,6 +32,7 @@ import {
   supportRoutes,
   systemdMounts,
   systemdPower,
+  systemdServices,
   tpmSealer,
   updateRoutes,
   volumeRoutes,
@@ -73,6 +75,7 @@ const shares = openShares({
 const app = await buildHostApp(deps, [
   shareRoutes(shares),
   identityRoutes,
+  machineRecoveryRoutes({ ...deps, services: systemdServices, dataDir: config.dataDir }),
   updateRoutes(updates),
   volumeRoutes(ways),
   powerRoutes({ ...deps, power: systemdPower }),

@@ -13,6 +13,7 @@ export {
   RecoveryKit,
   SetupState,
 } from './schema.ts';
+export { connectHost, requireHost, type HostClient } from './host/client.ts';
 export { watchMachine } from './machine-watch.ts';
 export { prepareAppliance } from './start.ts';
 export type { CheckedBundle, FoundBundles, Update, UpdateOverview } from './host/update-schema.ts';

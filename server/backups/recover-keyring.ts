@@ -37,6 +37,7 @@ export async function recoverKeyring(
   }
   const count = await restoreKeyring({
     directory: dataPaths(options.dataDir).keyring,
+    rootKeyFile: options.rootKeyFile,
     plaintexts,
     reader,
     lastHeadNumber: String(repository.highestHead),

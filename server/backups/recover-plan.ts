@@ -31,6 +31,8 @@ export interface RecoverOptions {
   progress?: ReportProgress;
   signal: AbortSignal;
   binariesDir?: string | undefined;
+  /** On the machine image: where the root key of this machine lies. */
+  rootKeyFile?: string | undefined;
 }
 
 export interface RecoveryReport {

@@ -41,6 +41,9 @@ describe('a wrong call ends with 2', () => {
     ['--kit without --from', ['verify', '--kit', '/tmp/x']],
     ['a kit that cannot be read', ['verify', '--from', '/tmp/x', '--kit', '/nowhere/kit.json']],
     ['a number that is none', ['audit', 'list', '--limit', 'many']],
+    ['a way back without the word for it', ['update', 'way-back']],
+    ['a time of restart that is none', ['update', 'install', 'x.raucb', '--restart', 'soon']],
+    ['a release from quarantine without the word for it', ['quarantine', 'release']],
     ['a set-up file that is missing', ['setup', '--config', '/nowhere/setup.yaml']],
   ];
   for (const [name, args] of calls) {

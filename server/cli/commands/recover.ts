@@ -1,13 +1,14 @@
 import { resolve } from 'node:path';
 import { createInterface } from 'node:readline/promises';
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 import { recoverAppliance, type RecoveryQuestion, type RecoveryReport } from '../../backups/index.ts';
 import { systemClock } from '../../lib/clock.ts';
 import { EXIT, HoldfastError } from '../../lib/errors.ts';
 import { SNAPSHOT_WORDS } from '../choose-snapshot.ts';
 import { addCommand, type CommandContext } from '../command.ts';
 import { formatBytes, formatInstant } from '../output.ts';
-import { readWholeKit } from '../secrets.ts';
+import { recoverMachine, type DailyWay, type MachineRecovery } from '../machine-recovery.ts';
+import { askSecret, readSecretFile, readWholeKit } from '../secrets.ts';
 import { untilInterrupted } from '../signals.ts';
 
 interface Options {
@@ -17,6 +18,8 @@ interface Options {
   snapshot?: string;
   yes?: boolean;
   acceptWarnings?: boolean;
+  daily: DailyWay['kind'];
+  passphraseFile?: string;
 }
 
 export function addRecover(program: Command): void {
@@ -30,7 +33,16 @@ export function addRecover(program: Command): void {
         .requiredOption('--kit <file>', 'the recovery kit')
         .option('--snapshot <which>', `${SNAPSHOT_WORDS}, which it is when absent`)
         .option('--yes', 'the old machine is off, and the newest snapshot there is the one to go back to')
-        .option('--accept-warnings', 'go on although something about the repository is not as it should be'),
+        .option('--accept-warnings', 'go on although something about the repository is not as it should be')
+        .addOption(
+          new Option('--daily <way>', 'on the machine image: how the volume is opened every day')
+            .choices(['passphrase', 'tpm2', 'kms-hook'])
+            .default('passphrase'),
+        )
+        .option(
+          '--passphrase-file <file>',
+          'on the machine image: holds the passphrase; asked for when absent',
+        ),
     (context, options) => recover(context, options),
   );
 }
@@ -41,20 +53,31 @@ async function recover({ config, output }: CommandContext, options: Options): Pr
   const { signal, done } = untilInterrupted();
   const bar = output.progress();
   try {
-    const report = await recoverAppliance({
-      target: { kind: 'directory', path: resolve(options.from) },
-      kit,
-      dataDir,
-      snapshot: options.snapshot,
-      clock: systemClock,
-      confirm: (question) => confirm(question, options, output),
-      step: (name) => output.note(name),
-      progress: ({ bytesDone, bytesTotal, filesDone }) =>
-        bar.update(bytesDone, bytesTotal, `${filesDone} files`),
-      signal,
-    });
-    bar.stop();
-    output.result(report, describe(report, dataDir));
+    const settings = config();
+    const daily = settings.hostSocket === undefined ? undefined : await readDaily(options);
+    const recoverHere = () =>
+      recoverAppliance({
+        target: { kind: 'directory', path: resolve(options.from) },
+        kit,
+        dataDir,
+        rootKeyFile: settings.rootKeyFile,
+        snapshot: options.snapshot,
+        clock: systemClock,
+        confirm: (question) => confirm(question, options, output),
+        step: (name) => output.note(name),
+        progress: ({ bytesDone, bytesTotal, filesDone }) =>
+          bar.update(bytesDone, bytesTotal, `${filesDone} files`),
+        signal,
+      });
+    if (daily === undefined) {
+      const report = await recoverHere();
+      bar.stop();
+      output.result(report, describe(report, dataDir));
+    } else {
+      const recovered = await recoverMachine(settings, { kit, daily, recover: recoverHere });
+      bar.stop();
+      output.result(recovered, describeMachine(recovered, dataDir));
+    }
     return EXIT.ok;
   } finally {
     bar.stop();
@@ -95,6 +118,25 @@ function wordsOf(question: RecoveryQuestion): string {
   const hours = Math.round(question.ageMs / 3_600_000);
   const { snapshot, headNumber } = question;
   return `Go back to snapshot ${snapshot.number} of ${formatInstant(snapshot.takenAt)}, ${hours} h ago (head ${headNumber})? Another target may know a newer one.`;
+}
+
+async function readDaily(options: Options): Promise<DailyWay> {
+  if (options.daily !== 'passphrase') return { kind: options.daily, label: 'Set at the recovery' };
+  const secret =
+    options.passphraseFile === undefined
+      ? await askSecret('New passphrase that opens the data volume: ')
+      : await readSecretFile(options.passphraseFile);
+  return { kind: 'passphrase', label: 'Set at the recovery', secret };
+}
+
+function describeMachine({ report, newVolumeKey }: MachineRecovery, dataDir: string): string {
+  const lines = [describe(report, dataDir).split('\n').slice(0, -1).join('\n'), 'The appliance is starting.'];
+  lines.push(
+    newVolumeKey === undefined
+      ? 'The recovery key in the kit opens this volume too.'
+      : `Write this recovery key of the new volume on the kit: ${newVolumeKey}`,
+  );
+  return lines.join('\n');
 }
 
 function describe(report: RecoveryReport, dataDir: string): string {

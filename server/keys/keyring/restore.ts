@@ -3,7 +3,7 @@ import { HoldfastError } from '../../lib/errors.ts';
 import { makePrivateDirectory } from '../../lib/files.ts';
 import { keyringFromObjects, type KeyringReader } from '../keyring-object.ts';
 import { openKeyringFile } from './file.ts';
-import { rootKeyFile, rootKeyPath } from './root-key.ts';
+import { givenRootKey, rootKeyFile, rootKeyPath } from './root-key.ts';
 
 interface RestoreOptions {
   /** The new data folder's keyring directory; must hold no keyring. */
@@ -11,6 +11,8 @@ interface RestoreOptions {
   /** Of the base and its newest addition, as `openKeyringObject` returned them. */
   plaintexts: readonly Buffer[];
   reader: KeyringReader;
+  /** File with the root key that an unlock way of the machine put there; absent: a new one is made beside the keyring. */
+  rootKeyFile?: string | undefined;
   /** Highest number seen on any target, decimal: no head is signed with it again. */
   lastHeadNumber: string;
   /** Highest epoch seen on any target. */
@@ -39,7 +41,10 @@ export async function restoreKeyring(options: RestoreOptions): Promise<number> {
   await makePrivateDirectory(options.directory);
   const file = await openKeyringFile({
     directory: options.directory,
-    rootKey: rootKeyFile(rootKeyPath(options.directory)),
+    rootKey:
+      options.rootKeyFile === undefined
+        ? rootKeyFile(rootKeyPath(options.directory))
+        : givenRootKey(options.rootKeyFile),
     restore: keyring,
   });
   const count = file.keyring().keys.size;

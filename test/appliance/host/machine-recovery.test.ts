@@ -156,7 +156,7 @@ describe('a blank machine', () => {
     expect(opened.keyring().keys.size).toBe(report.keys);
     await opened.close();
     await Promise.all([hostd.close(), old.close()]);
-  });
+  }, 120_000);
 });
 
 test('the verbs are journaled', async () => {
