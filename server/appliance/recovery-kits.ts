@@ -8,7 +8,7 @@ import type { Clock } from '../lib/clock.ts';
 import type { Config } from '../lib/config.ts';
 import { writeTransaction, type Database } from '../lib/db.ts';
 import { HoldfastError } from '../lib/errors.ts';
-import type { BeginKitReply, RecoveryKit } from './schema.ts';
+import type { BeginKitReply, RecoveryKit, RecoveryKits } from './schema.ts';
 import { requireOwnedVolume } from './host-machine.ts';
 import { getAppliance } from './queries.ts';
 
@@ -22,16 +22,18 @@ export interface KitDeps {
   >;
 }
 
-/** Every kit that opens the backups of this appliance. */
-export async function listRecoveryKits(deps: Pick<KitDeps, 'keys'>): Promise<RecoveryKit[]> {
+/** Every kit that opens the backups of this appliance, and what everyone may know of the repository. */
+export async function listRecoveryKits(deps: Pick<KitDeps, 'keys'>): Promise<RecoveryKits> {
   const { repository } = await deps.keys.status();
-  return repository.kits.map((kit) => ({
+  const { repositoryId, trustRoot, generation, writeOnly } = repository;
+  const items = repository.kits.map((kit): RecoveryKit => ({
     id: kit.id,
     recipient: kit.recipient,
     state: 'proven',
     createdAt: kit.provenAt,
     provenAt: kit.provenAt,
   }));
+  return { items, repository: { repositoryId, trustRoot, generation, writeOnly } };
 }
 
 /**
@@ -93,7 +95,7 @@ export async function proveRecoveryKit(
   }
   await deps.keys.claimRepository();
   await recordKitAct(deps, actor, 'appliance.recovery-kit.proven', kitId);
-  const kit = (await listRecoveryKits(deps)).find((candidate) => candidate.id === kitId);
+  const kit = (await listRecoveryKits(deps)).items.find((candidate) => candidate.id === kitId);
   if (kit === undefined) throw new HoldfastError('not_found', 'There is no such recovery kit');
   return kit;
 }

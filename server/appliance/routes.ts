@@ -32,6 +32,7 @@ import {
   Overview,
   ProveKitRequest,
   RecoveryKit,
+  RecoveryKits,
   SetupState,
 } from './schema.ts';
 import { changeApplianceSettings, readApplianceSettings } from './settings.ts';
@@ -150,11 +151,11 @@ export const applianceRoutes =
         config: { access: READERS_OF_OPERATIONS },
         schema: {
           tags,
-          summary: 'Recovery kits',
-          response: { 200: Type.Object({ items: Type.Array(RecoveryKit) }) },
+          summary: 'Recovery kits, and the public side of the repository that they open',
+          response: { 200: RecoveryKits },
         },
       },
-      async () => ({ items: await listRecoveryKits(deps) }),
+      () => listRecoveryKits(deps),
     );
 
     app.post(

@@ -108,6 +108,23 @@ export const RecoveryKit = Type.Object({
   provenAt: Type.Union([Instant, Type.Null()]),
 });
 export type RecoveryKit = Static<typeof RecoveryKit>;
+export const RecoveryKits = Type.Object({
+  items: Type.Array(RecoveryKit),
+  repository: Type.Object({
+    /** Null until the first kit is begun. */
+    repositoryId: Type.Union([Type.String(), Type.Null()]),
+    trustRoot: Type.Union([
+      Type.String({
+        description: 'Base64, 32 bytes, Ed25519 public key: with it anyone verifies reports offline',
+      }),
+      Type.Null(),
+    ]),
+    generation: Type.Integer(),
+    /** True when the appliance keeps no key that opens its backups. */
+    writeOnly: Type.Boolean(),
+  }),
+});
+export type RecoveryKits = Static<typeof RecoveryKits>;
 
 export const HealthCheck = Type.Object({
   name: Type.String(),

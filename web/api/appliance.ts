@@ -8,6 +8,7 @@ import type {
   HealthCheck,
   Overview,
   RecoveryKit,
+  RecoveryKits,
   SetupState,
 } from '../../server/appliance/schema.ts';
 import type { AuditPage } from '../../server/audit/schema.ts';
@@ -35,8 +36,8 @@ export const getSettings = (signal?: AbortSignal): Promise<ApplianceSettings> =>
 export const putSettings = (body: SettingsChange): Promise<ApplianceSettings> =>
   request('/settings/appliance', { method: 'PUT', body });
 
-export const listKits = async (signal?: AbortSignal): Promise<KitRow[]> =>
-  (await request<{ items: KitRow[] }>('/recovery-kits', { signal })).items;
+export const listKits = (signal?: AbortSignal): Promise<RecoveryKits> =>
+  request('/recovery-kits', { signal });
 export const beginKit = (recipient: string): Promise<KitStart> =>
   request('/recovery-kits', { method: 'POST', body: { recipient } });
 export const proveKit = (kitId: string, response: string): Promise<KitRow> =>

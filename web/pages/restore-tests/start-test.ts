@@ -24,7 +24,7 @@ export interface LentKit {
 /** Opens the repository of a target with a kit. The kit itself is not sent. @throws Error with a hint */
 export async function openWithKit(given: ParsedKit, targetId: string): Promise<LentKit> {
   const { lendFromKit, recipientOf } = await import('../../lib/recovery-kit.ts');
-  const [kits, recipient, material] = await Promise.all([
+  const [{ items: kits }, recipient, material] = await Promise.all([
     listKits(),
     recipientOf(given),
     getKitMaterial(targetId),
