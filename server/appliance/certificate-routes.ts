@@ -20,12 +20,15 @@ const tags = ['certificate'];
 const act = { access: ADMINISTRATORS };
 const response = { 200: CertificateState };
 
+/** The HTTPS server of an appliance, for those who come by its console socket. */
+const SERVED = new WeakMap<object, TlsServer>();
+
 export const certificateRoutes =
   (deps: CertificateDeps): FastifyPluginAsyncTypebox =>
   async (app) => {
     const served: unknown = app.server;
-    const switchTls: TlsSwitch =
-      served instanceof TlsServer ? (context) => served.setSecureContext(context) : undefined;
+    if (served instanceof TlsServer) SERVED.set(deps.db, served);
+    const switchTls: TlsSwitch = (context) => SERVED.get(deps.db)?.setSecureContext(context);
 
     app.get(
       '/certificate',

@@ -65,7 +65,8 @@ export async function askSecret(question: string): Promise<string> {
   }
 }
 
-async function readSmallFile(path: string, limitBytes: number): Promise<string> {
+/** @throws HoldfastError `invalid_input`, `too_large` */
+export async function readSmallFile(path: string, limitBytes: number): Promise<string> {
   try {
     const { size } = await stat(path);
     if (size > limitBytes) throw new HoldfastError('too_large', `${path} is too large: ${size} bytes`);

@@ -49,6 +49,16 @@ const SetupFile = Type.Object(
         strict,
       ),
     ),
+    /** PEM: the certificate that browsers see, its authorities after it, and its key. */
+    certificate: Type.Optional(
+      Type.Object(
+        {
+          file: Type.String({ minLength: 1, maxLength: 1024 }),
+          keyFile: Type.Optional(Type.String({ minLength: 1, maxLength: 1024 })),
+        },
+        strict,
+      ),
+    ),
     target: Type.Object(TargetRequest.properties, strict),
     schedules: Type.Optional(
       Type.Object(
@@ -96,6 +106,11 @@ export async function readSetupFile(path: string): Promise<SetupFile> {
   setup.kit.file = resolve(from, setup.kit.file);
   if (setup.owner.passwordFile !== undefined)
     setup.owner.passwordFile = resolve(from, setup.owner.passwordFile);
+  if (setup.certificate !== undefined) {
+    setup.certificate.file = resolve(from, setup.certificate.file);
+    if (setup.certificate.keyFile !== undefined)
+      setup.certificate.keyFile = resolve(from, setup.certificate.keyFile);
+  }
   if (setup.volume?.passphraseFile !== undefined)
     setup.volume.passphraseFile = resolve(from, setup.volume.passphraseFile);
   return setup;

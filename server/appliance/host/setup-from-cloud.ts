@@ -33,6 +33,15 @@ const CloudSection = Type.Object(
             AnySection,
             Type.Object({ password: Type.Optional(Type.String({ minLength: 1, maxLength: 512 })) }),
           ]),
+          certificate: Type.Optional(
+            Type.Object(
+              {
+                certificate: Type.String({ minLength: 64, maxLength: 65_536 }),
+                key: Type.String({ minLength: 32, maxLength: 32_768 }),
+              },
+              strict,
+            ),
+          ),
           volume: Type.Optional(
             Type.Intersect([AnySection, Type.Object({ passphrase: Type.Optional(NewPassphrase) })]),
           ),
@@ -139,6 +148,7 @@ async function writeSetupFile(
 ): Promise<void> {
   const { password, ...owner } = setup.owner;
   const { passphrase, ...volume } = setup.volume ?? {};
+  const { certificate } = setup;
   const secret = async (name: string, value: string) => {
     await writeFileDurably(join(places.run, name), `${value}\n`, { step: 'host.setup-secret' });
     return join(places.run, name);
@@ -149,6 +159,14 @@ async function writeSetupFile(
       ...owner,
       ...(password === undefined ? {} : { passwordFile: await secret('setup-password', password) }),
     },
+    ...(certificate === undefined
+      ? {}
+      : {
+          certificate: {
+            file: await secret('setup-certificate', certificate.certificate),
+            keyFile: await secret('setup-certificate-key', certificate.key),
+          },
+        }),
     ...(setup.volume === undefined
       ? {}
       : {
@@ -163,10 +181,17 @@ async function writeSetupFile(
   await writeFileDurably(setupFilePath(places), stringify(answers), { step: 'host.setup-file' });
 }
 
+const SETUP_FILES = [
+  'setup.yaml',
+  'setup-password',
+  'setup-passphrase',
+  'setup-certificate',
+  'setup-certificate-key',
+];
+
 /** Removes the set-up file and its secrets from memory. */
 export async function eraseSetupFile(places: CloudDeps['places']): Promise<void> {
-  for (const name of ['setup.yaml', 'setup-password', 'setup-passphrase'])
-    await eraseFile(join(places.run, name));
+  for (const name of SETUP_FILES) await eraseFile(join(places.run, name));
 }
 
 /** Other sections stay: cloud-init's later stages still act on them. */

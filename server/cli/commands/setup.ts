@@ -20,6 +20,7 @@ import { writeFileDurably, syncDirectory } from '../../lib/files.ts';
 import type { Run } from '../../lib/run-schema.ts';
 import { addCommand, type CommandContext } from '../command.ts';
 import { checkVolumeAnswers, giveVolumeItsKey, makeVolumeKey } from '../setup-volume.ts';
+import { installCertificate } from '../setup-certificate.ts';
 import { tell, type SetupWork } from '../setup-work.ts';
 import { startKitTest } from '../kit-test.ts';
 import { followRun, runExitCode } from '../runs.ts';
@@ -52,6 +53,7 @@ async function setUp({ control, output }: CommandContext, path: string): Promise
   const state = await work.client.get<SetupState>('/setup');
   await claim(work, state);
   await nameAppliance(work);
+  await installCertificate(work);
   await makeKit(work);
   await addTarget(work);
   await setSchedules(work);

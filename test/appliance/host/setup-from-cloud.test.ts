@@ -19,6 +19,7 @@ const SETUP = {
   appliance: { name: 'Vault', stage: 'production', region: 'eu-north', allowedRegions: ['eu-north'] },
   kit: { recipient: `age1${'q'.repeat(58)}`, file: '/data/recovery-kit.age' },
   volume: { passphrase: PASSPHRASE },
+  certificate: { certificate: `PEM ${'x'.repeat(80)}`, key: `canary-key ${'y'.repeat(80)}` },
   target: { name: 'nas', kind: 'directory', path: '/mnt/nas', region: 'eu-north' },
 };
 
@@ -59,6 +60,7 @@ describe('the section of cloud-init', () => {
     expect(taken.dataDisk).toBe('/dev/disk/by-id/data');
     const setup = await readSetupFile(setupFilePath(machine.places));
     expect(await readFile(setup.owner.passwordFile ?? '', 'utf8')).toBe(`${PASSWORD}\n`);
+    expect(await readFile(setup.certificate?.keyFile ?? '', 'utf8')).toContain('canary-key');
     expect(await readFile(setup.volume?.passphraseFile ?? '', 'utf8')).toBe(`${PASSPHRASE}\n`);
   });
 
