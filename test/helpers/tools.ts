@@ -24,6 +24,22 @@ export const TOOL_PACKAGES = {
     'libjson-c5',
     'libargon2-1',
   ],
+  nft: [
+    'nftables',
+    'libnftables1',
+    'libedit2',
+    'libmnl0',
+    'libnftnl11',
+    'libxtables12',
+    'libjansson4',
+    'libbsd0',
+  ],
+  ip: ['iproute2', 'libbpf1', 'libelf1', 'libmnl0', 'libxtables12', 'libbsd0', 'libcap2-bin'],
+  apparmor_parser: ['apparmor'],
+  // Every Debian machine with a service manager has these; they cannot run from a folder of their own.
+  'systemd-analyze': ['systemd'],
+  'systemd-notify': ['systemd'],
+  script: ['bsdutils'],
 } as const;
 
 export type ToolName = keyof typeof TOOL_PACKAGES;
@@ -77,13 +93,20 @@ export function findTool(name: ToolName): string | undefined {
   return folders.map((folder) => join(folder, name)).find((path) => existsSync(path));
 }
 
-/** Puts the programs for LUKS volumes on the path of this process, for the parts of the product that call them by name. */
-export function requireVolumeTools(): void {
-  const { path } = tool('cryptsetup');
-  const fetched = path.startsWith(TOOLS_DIRECTORY);
-  const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/sbin', dirname(path)];
+/**
+ * Puts programs on the path of this process, for commands and parts of the product that call them by name.
+ *
+ * @throws Error that says how to get what is missing.
+ */
+export function requireTools(...names: ToolName[]): void {
+  const paths = names.map((name) => tool(name).path);
+  const folders = [
+    ...(process.env.PATH ?? '').split(delimiter),
+    ...['/usr/sbin', '/sbin'],
+    ...paths.map((path) => dirname(path)),
+  ];
   process.env.PATH = [...new Set(folders)].join(delimiter);
-  if (!fetched) return;
+  if (!paths.some((path) => path.startsWith(TOOLS_DIRECTORY))) return;
   const library = toolEnvironment().LD_LIBRARY_PATH ?? '';
   process.env.LD_LIBRARY_PATH = [library, library.replace('/usr/lib/', '/lib/')].join(delimiter);
 }

@@ -1,9 +1,9 @@
-import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import {
   buildHostApp,
   hostPlaces,
@@ -16,12 +16,13 @@ import { keepNetworkSettings } from '../../server/appliance/host/network.ts';
 import { systemClock } from '../../server/lib/clock.ts';
 import { createLog } from '../../server/lib/log.ts';
 import { waitFor } from '../helpers/wait-for.ts';
+import { requireTools } from '../helpers/tools.ts';
 
 const script = join(import.meta.dirname, '..', '..', 'systemd', 'system', 'console.sh');
-const hasTerminals = spawnSync('script', ['--version']).status === 0;
+beforeAll(() => requireTools('script'));
 const RECOVERY_KEY = 'AAAA-BBBB';
 
-describe.skipIf(!hasTerminals)('the console menu', () => {
+describe('the console menu', () => {
   let root = '';
   let hostd: FastifyInstance;
   let menu: ChildProcess | undefined;

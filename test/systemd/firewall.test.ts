@@ -5,9 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { renderFirewall } from '../../server/appliance/host/firewall-rules.ts';
+import { isRoot } from '../helpers/other-account.ts';
+import { requireTools } from '../helpers/tools.ts';
 
 const CABLE = 'ip link set lo up && ip link add name machine type veth peer name world';
-const canTry = spawnSync('unshare', ['--net', 'sh', '-c', `nft list ruleset && ${CABLE}`]).status === 0;
 const ACCOUNTS = { server: 971, worker: 973, resolver: 991, time: 105 };
 const SETTINGS = { managementNetworks: ['10.9.0.2/32'] };
 
@@ -36,11 +37,12 @@ const IN: [from: string, port: number, expected: string][] = [
   ['10.9.0.3', 443, 'silence'],
 ];
 
-describe.skipIf(!canTry)('the firewall of a machine', () => {
+describe.skipIf(!isRoot)('the firewall of a machine', () => {
   let folder = '';
   let found: string[] = [];
 
   beforeAll(() => {
+    requireTools('nft', 'ip');
     folder = mkdtempSync(join(tmpdir(), 'holdfast-test-firewall-'));
     writeFileSync(join(folder, 'rules'), renderFirewall(SETTINGS, ACCOUNTS));
     const script = `set -e

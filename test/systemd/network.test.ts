@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { hostPlaces, openJournal } from '../../server/appliance/host/index.ts';
 import { renderFirewall } from '../../server/appliance/host/firewall-rules.ts';
 import {
@@ -14,6 +14,8 @@ import {
 import { checkNetworkSettings, type NetworkSettings } from '../../server/appliance/host/network-settings.ts';
 import { systemClock } from '../../server/lib/clock.ts';
 import { createLog } from '../../server/lib/log.ts';
+import { isRoot } from '../helpers/other-account.ts';
+import { requireTools } from '../helpers/tools.ts';
 
 const ACTOR = { kind: 'console', label: 'root' } as const;
 const STATIC: NetworkSettings = {
@@ -204,9 +206,9 @@ describe('the firewall', () => {
     );
   });
 
-  const canLoad = spawnSync('unshare', ['--net', 'nft', 'list', 'ruleset']).status === 0;
+  beforeAll(() => requireTools('nft'));
 
-  it.skipIf(!canLoad).each([
+  it.skipIf(!isRoot).each([
     ['without settings', {}],
     ['with all settings', { ...STATIC, outbound: { worker: [9000], server: [], machine: [] } }],
   ] as [string, NetworkSettings][])('%s loads, twice, and ends up closed', async (_name, settings) => {
@@ -225,7 +227,7 @@ describe('the firewall', () => {
     expect(loaded.stdout.match(/policy drop/g)).toHaveLength(3);
   });
 
-  it.skipIf(!canLoad)('of the image, for a machine without settings, loads', () => {
+  it.skipIf(!isRoot)('of the image, for a machine without settings, loads', () => {
     const file = join(import.meta.dirname, '../../systemd/system/firewall-closed.nft');
 
     expect(spawnSync('unshare', ['--net', 'nft', '-f', file], { encoding: 'utf8' })).toMatchObject({

@@ -1,9 +1,10 @@
-import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { waitFor } from '../helpers/wait-for.ts';
+import { requireTools } from '../helpers/tools.ts';
 
 const RECEIVER = `
 import socket, sys
@@ -27,9 +28,9 @@ await service.ready('Serving tests');
 process.once('SIGTERM', async () => { await service.stopping(); process.exit(0); });
 setInterval(() => undefined, 1000);
 console.log('ready');`;
-const canReceive = ['python3', 'systemd-notify'].every((name) => spawnSync(name, ['--version']).status === 0);
+beforeAll(() => requireTools('python3', 'systemd-notify'));
 
-describe.skipIf(!canReceive)('a service under systemd', () => {
+describe('a service under systemd', () => {
   let folder = '';
   let receiver: ChildProcess;
   let heard = '';

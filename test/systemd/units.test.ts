@@ -1,7 +1,8 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { requireTools } from '../helpers/tools.ts';
 
 const project = join(import.meta.dirname, '..', '..');
 const systemd = join(project, 'systemd');
@@ -15,7 +16,7 @@ const MOST_EXPOSURE = 1.5;
 /** Entries of other parts of the image, which come with them. */
 const OTHERS = ['server/boot-good.ts', 'server/finish-setup.ts', 'systemd/system/console.sh'];
 
-const canAnalyze = spawnSync('systemd-analyze', ['--version']).status === 0;
+beforeAll(() => requireTools('systemd-analyze'));
 
 describe('the units', () => {
   it.each(units)('%s say in a comment what they are for', (name) => {
@@ -46,7 +47,7 @@ describe('the units', () => {
     expect(named.filter((name) => !text.includes(name))).toEqual([]);
   });
 
-  it.skipIf(!canAnalyze).each(LONG_RUNNING)('%s is confined to an exposure of at most 1.5', (name) => {
+  it.each(LONG_RUNNING)('%s is confined to an exposure of at most 1.5', (name) => {
     const { status, stdout, stderr } = spawnSync(
       'systemd-analyze',
       ['security', '--offline=true', '--no-pager', `--threshold=${MOST_EXPOSURE * 10}`, join(folder, name)],
@@ -56,7 +57,7 @@ describe('the units', () => {
     expect({ status, said: status === 0 ? '' : stdout + stderr }).toEqual({ status: 0, said: '' });
   });
 
-  it.skipIf(!canAnalyze)('are as exposed as the table in the README says', () => {
+  it('are as exposed as the table in the README says', () => {
     const readme = readFileSync(join(systemd, 'README.md'), 'utf8');
     const told = Object.fromEntries(
       [...readme.matchAll(/^\| `(holdfast-[\w@-]+\.service)` \| ([\d.]+) \|/gm)].map(
@@ -70,7 +71,7 @@ describe('the units', () => {
     expect(wrong).toEqual([]);
   });
 
-  it.skipIf(!canAnalyze)('hold together: nothing names a unit or an option that there is not', () => {
+  it('hold together: nothing names a unit or an option that there is not', () => {
     const { stderr } = spawnSync(
       'systemd-analyze',
       [
@@ -101,7 +102,7 @@ describe('the units', () => {
 
 describe('the AppArmor profiles', () => {
   const profiles = readdirSync(join(systemd, 'apparmor'));
-  const canParse = spawnSync('apparmor_parser', ['--version']).status === 0;
+  beforeAll(() => requireTools('apparmor_parser'));
 
   it.each(profiles)('%s is one that a unit names, and it is enforced', (name) => {
     const text = readFileSync(join(systemd, 'apparmor', name), 'utf8');
@@ -111,7 +112,7 @@ describe('the AppArmor profiles', () => {
     expect(text).not.toMatch(/complain|unconfined\)/);
   });
 
-  it.skipIf(!canParse).each(profiles)('%s can be translated', (name) => {
+  it.each(profiles)('%s can be translated', (name) => {
     const parsed = spawnSync('apparmor_parser', ['-QTK', join(systemd, 'apparmor', name)], {
       encoding: 'utf8',
     });

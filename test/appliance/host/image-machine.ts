@@ -19,7 +19,7 @@ import { systemClock } from '../../../server/lib/clock.ts';
 import { HoldfastError } from '../../../server/lib/errors.ts';
 import { createLog } from '../../../server/lib/log.ts';
 import { makeVolumeRecoveryKey } from '../../../server/lib/volume-recovery-key.ts';
-import { requireVolumeTools } from '../../helpers/tools.ts';
+import { requireTools } from '../../helpers/tools.ts';
 
 export const DISK_BYTES = 40 * 1024 * 1024;
 
@@ -46,7 +46,7 @@ export interface TestMapping extends VolumeMapping {
 }
 
 export async function makeImageMachine(): Promise<ImageMachine> {
-  requireVolumeTools();
+  requireTools('cryptsetup');
   makeKeyslotsCheap();
   const root = await mkdtemp(join(tmpdir(), 'holdfast-machine-'));
   const places = hostPlaces(root);
