@@ -34,7 +34,7 @@ export const TOOL_PACKAGES = {
     'libjansson4',
     'libbsd0',
   ],
-  ip: ['iproute2', 'libbpf1', 'libelf1', 'libmnl0', 'libxtables12', 'libbsd0', 'libcap2-bin'],
+  ip: ['iproute2', 'libbpf1', 'libelf1', 'libmnl0', 'libxtables12', 'libbsd0', 'libtirpc3'],
   apparmor_parser: ['apparmor'],
   // Every Debian machine with a service manager has these; they cannot run from a folder of their own.
   'systemd-analyze': ['systemd'],
@@ -85,7 +85,7 @@ export function findTool(name: ToolName): string | undefined {
   const first = name === 'python3' ? ['/usr/bin'] : [];
   // Root's folders are not on everybody's path.
   const folders = [
-    ...['usr/bin', 'usr/sbin', 'sbin'].map((folder) => join(TOOLS_DIRECTORY, folder)),
+    ...['usr/bin', 'bin', 'usr/sbin', 'sbin'].map((folder) => join(TOOLS_DIRECTORY, folder)),
     ...first,
     ...(process.env.PATH ?? '').split(delimiter),
     ...['/usr/sbin', '/sbin'],
