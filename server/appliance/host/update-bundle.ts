@@ -63,14 +63,12 @@ export function refuseVersion(
   return undefined;
 }
 
-/** The publisher's note is JSON; only `from` matters here, and anything else is only a note. */
+const NEEDS = /(?:^|; )needs (\S{5,64})$/;
+
+/** Of the publisher's note only its end matters here: `; needs 1.4.0`. */
 function readFrom(description: string): string | null {
-  try {
-    const { from } = JSON.parse(description) as { from?: unknown };
-    return typeof from === 'string' && isVersion(from) ? from : null;
-  } catch {
-    return null;
-  }
+  const needs = NEEDS.exec(description)?.[1];
+  return needs !== undefined && isVersion(needs) ? needs : null;
 }
 
 type Shape = 'foreign' | 'short' | 'bare' | 'whole';

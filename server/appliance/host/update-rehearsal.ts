@@ -155,7 +155,7 @@ export async function openBundleRoot(
   await umount(join(below, 'bundle'));
   const mounted = await rauc.mount(bundlePath, below);
   try {
-    const image = (await readdir(mounted.folder)).find((name) => /^rootfs\.(ext4|img)$/.test(name));
+    const image = (await readdir(mounted.folder)).find((name) => /^root(fs)?\.(ext4|img)$/.test(name));
     if (image === undefined) {
       throw new HoldfastError('integrity_failure', 'The bundle holds no root image that can be opened');
     }

@@ -1,6 +1,6 @@
 /** Makes update bundles with the real engine: signed by keys of the test's own. */
 import { randomBytes } from 'node:crypto';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createRauc, type BundleReader } from '../../../server/appliance/host/rauc.ts';
@@ -23,6 +23,8 @@ export interface BundleMaker {
   keyring: string;
   /** Reads bundles, knowing the publisher's certificate. */
   reader: BundleReader;
+  /** A reader that knows the certificates of these signers. */
+  readerKnowing(...signers: ('publisher' | 'stranger')[]): Promise<BundleReader>;
   make(parts: BundleParts): Promise<string>;
   /** The same content, signed by nobody. */
   makeUnsigned(): Promise<string>;
@@ -66,6 +68,12 @@ export async function startBundleMaker(): Promise<BundleMaker> {
     folder,
     keyring,
     reader: createRauc({ keyring, command, env }),
+    async readerKnowing(...signers) {
+      const known = join(folder, `known-${String(++number)}.pem`);
+      const certificates = await Promise.all(signers.map((name) => readFile(join(folder, `${name}.crt`))));
+      await writeFile(known, Buffer.concat(certificates));
+      return createRauc({ keyring: known, command, env });
+    },
     async make(parts) {
       const content = await fill(parts);
       const path = join(folder, `bundle-${String(number)}.raucb`);

@@ -101,7 +101,7 @@ describe('a file that is refused', () => {
 
 describe('a bundle of the publisher', () => {
   test.each(['plain', 'verity'] as const)('is read in format %s', async (format) => {
-    const description = '{"from":"1.4.0"}';
+    const description = 'Holdfast 2.0.0, built today; needs 1.4.0';
 
     const facts = await inspectBundle(
       maker.reader,
@@ -119,6 +119,23 @@ describe('a bundle of the publisher', () => {
     );
 
     expect(facts.from).toBeNull();
+  });
+});
+
+describe('when the authority changes', () => {
+  test('a release that knows both takes bundles of either; the one after it takes those of the new one alone', async () => {
+    const old = await maker.make({ version: '2.0.0' });
+    const renewed = await maker.make({ version: '3.0.0', signer: 'stranger' });
+    const between = await maker.readerKnowing('publisher', 'stranger');
+    const after = await maker.readerKnowing('stranger');
+
+    await expect(inspectBundle(maker.reader, renewed)).rejects.toThrow(
+      /a key that this appliance does not know/,
+    );
+    await expect(inspectBundle(between, old)).resolves.toMatchObject({ version: '2.0.0' });
+    await expect(inspectBundle(between, renewed)).resolves.toMatchObject({ version: '3.0.0' });
+    await expect(inspectBundle(after, renewed)).resolves.toMatchObject({ version: '3.0.0' });
+    await expect(inspectBundle(after, old)).rejects.toThrow(/a key that this appliance does not know/);
   });
 });
 
