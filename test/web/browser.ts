@@ -29,12 +29,12 @@ interface Served {
   claimCode: string;
 }
 
-/** Starts `holdfast serve` on an empty data folder. */
-export async function startAppliance(): Promise<Appliance> {
+/** Starts `holdfast serve` on an empty data folder. @param settings more of the environment, such as the socket of a hostd. */
+export async function startAppliance(settings: Record<string, string> = {}): Promise<Appliance> {
   const folder = await mkdtemp(join(tmpdir(), 'holdfast-web-'));
   const dataDir = join(folder, 'data');
   await mkdir(join(folder, 'target'));
-  let served = await serve(dataDir, 0);
+  let served = await serve(dataDir, 0, settings);
   const { url, claimCode } = served;
   return {
     url,
@@ -43,7 +43,7 @@ export async function startAppliance(): Promise<Appliance> {
     targetDir: join(folder, 'target'),
     async restart() {
       await end(served.child);
-      served = await serve(dataDir, Number(new URL(url).port));
+      served = await serve(dataDir, Number(new URL(url).port), settings);
     },
     async stop() {
       await end(served.child);
@@ -52,7 +52,7 @@ export async function startAppliance(): Promise<Appliance> {
   };
 }
 
-async function serve(dataDir: string, port: number): Promise<Served> {
+async function serve(dataDir: string, port: number, settings: Record<string, string>): Promise<Served> {
   mkdirSync(SIGHTS, { recursive: true });
   const child = spawn(process.execPath, [join(ROOT, 'server', 'cli', 'holdfast.ts'), 'serve'], {
     cwd: ROOT,
@@ -62,6 +62,7 @@ async function serve(dataDir: string, port: number): Promise<Served> {
       HOLDFAST_HOST: '127.0.0.1',
       HOLDFAST_PORT: String(port),
       HOLDFAST_LOG: 'error',
+      ...settings,
     },
     stdio: ['ignore', 'pipe', 'pipe'],
   });

@@ -14,8 +14,18 @@ const LONG_MS = 120_000;
 /** Called at every step, with a name for what the page shows. */
 export type Look = (page: Page, where: string) => Promise<void>;
 
-/** From the claim code to a proven kit, with a look at every step. @returns the text form of the kit. */
-export async function claimWithKit(page: Page, appliance: Appliance, look: Look): Promise<string> {
+/**
+ * From the claim code to a proven kit, with a look at every step.
+ *
+ * @param passphrase of the data volume, on the machine image.
+ * @returns the text form of the kit.
+ */
+export async function claimWithKit(
+  page: Page,
+  appliance: Appliance,
+  look: Look,
+  passphrase?: string,
+): Promise<string> {
   await page.goto('/');
   await page.getByRole('heading', { name: 'Take ownership of this appliance' }).waitFor();
   await page.waitForURL('**/setup/code');
@@ -40,12 +50,26 @@ export async function claimWithKit(page: Page, appliance: Appliance, look: Look)
 
   await page.getByRole('heading', { name: 'What is it, and where does it stand?' }).waitFor();
   await page.getByLabel('Name').fill('vault-berlin');
-  await page.getByLabel('Region', { exact: true }).fill('eu-central');
+  const region = page.getByLabel('Region', { exact: true });
+  // A machine image knows where it stands.
+  if (await region.isEditable()) await region.fill('eu-central');
   await look(page, 'appliance');
   await page.getByRole('button', { name: 'Continue' }).click();
 
+  if (passphrase !== undefined) await chooseUnlocking(page, passphrase, look);
   await page.getByRole('heading', { name: 'Your recovery kit' }).waitFor();
   return makeKit(page, look);
+}
+
+async function chooseUnlocking(page: Page, passphrase: string, look: Look): Promise<void> {
+  await page.getByRole('heading', { name: 'What opens its disk after a restart?' }).waitFor();
+  await page.getByText('This machine has no TPM 2.0').waitFor();
+  await page.getByLabel('Passphrase', { exact: true }).fill('too short');
+  await page.getByLabel('Passphrase again').fill(passphrase);
+  await page.getByText('It needs at least 12 characters').waitFor();
+  await page.getByLabel('Passphrase', { exact: true }).fill(passphrase);
+  await look(page, 'unlocking');
+  await page.getByRole('button', { name: 'Continue' }).click();
 }
 
 async function makeKit(page: Page, look: Look): Promise<string> {
@@ -63,7 +87,7 @@ async function makeKit(page: Page, look: Look): Promise<string> {
   const lines = kit.trimEnd().split('\n').slice(-2);
   await page.getByLabel('Or type the last two lines of the kit').fill(lines.join('\n').toLowerCase());
   await page.getByRole('button', { name: 'Prove with these lines' }).click();
-  await page.getByText('opens what this appliance encrypted').waitFor();
+  await page.getByText('opens what this appliance encrypted').waitFor({ timeout: LONG_MS });
   await look(page, 'proven kit');
   await onward.click();
   return kit;

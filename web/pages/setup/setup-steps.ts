@@ -1,10 +1,11 @@
-/** The steps of the first run in their order, each with its address. */
+/** The steps of the first run in their order, each with its address. `unlock` is there on the machine image only. */
 import type { SetupState } from '../../api/shapes.ts';
 
-export const SETUP_STEPS = [
+const ALL_STEPS = [
   { id: 'code', label: 'Claim code' },
   { id: 'owner', label: 'Owner' },
   { id: 'appliance', label: 'Appliance' },
+  { id: 'unlock', label: 'Unlocking' },
   { id: 'kit', label: 'Recovery kit' },
   { id: 'target', label: 'Target' },
   { id: 'schedule', label: 'Schedule' },
@@ -13,7 +14,12 @@ export const SETUP_STEPS = [
   { id: 'done', label: 'Summary' },
 ] as const;
 
-export type SetupStep = (typeof SETUP_STEPS)[number]['id'];
+export type SetupStep = (typeof ALL_STEPS)[number]['id'];
+
+/** Those of this appliance. */
+export function stepsFor(setup: SetupState | undefined): readonly { id: SetupStep; label: string }[] {
+  return ALL_STEPS.filter((step) => step.id !== 'unlock' || setup?.machine !== undefined);
+}
 
 /** Whether a step is behind us, by what the appliance itself says. */
 export function isDone(step: SetupStep, setup: SetupState): boolean {
@@ -22,6 +28,8 @@ export function isDone(step: SetupStep, setup: SetupState): boolean {
     case 'code':
     case 'owner':
       return setup.claimed;
+    case 'unlock':
+      return setup.machine?.volumeUnclaimed !== true && setup.claimed;
     case 'appliance':
     case 'kit':
     case 'target':
@@ -37,19 +45,28 @@ export function isDone(step: SetupStep, setup: SetupState): boolean {
 
 /** The first step that is still to be done. */
 export function firstOpen(setup: SetupState): SetupStep {
-  return SETUP_STEPS.find((step) => !isDone(step.id, setup))?.id ?? 'done';
+  return stepsFor(setup).find((step) => !isDone(step.id, setup))?.id ?? 'done';
+}
+
+/** What was typed in this page and no address keeps. */
+interface Typed {
+  code: boolean;
+  /** The way for every day that opens the data volume. */
+  daily: boolean;
 }
 
 /**
- * Whether a step may be opened: those before it that it stands on are done. Before the claim, the owner's step opens only once a
- * code is typed, which no address keeps.
+ * Whether a step may be opened: those before it that it stands on are done, or what they ask for was typed and waits for the
+ * next one.
  */
-export function mayOpen(step: SetupStep, setup: SetupState, codeTyped: boolean): boolean {
+export function mayOpen(step: SetupStep, setup: SetupState, typed: Typed): boolean {
   if (step === 'code') return !setup.claimed;
-  if (step === 'owner') return !setup.claimed && codeTyped;
+  if (step === 'owner') return !setup.claimed && typed.code;
   if (!setup.claimed) return false;
+  if (step === 'unlock' && setup.machine === undefined) return false;
   const needs: Partial<Record<SetupStep, SetupStep[]>> = {
-    kit: ['appliance'],
+    unlock: ['appliance'],
+    kit: typed.daily ? ['appliance'] : ['appliance', 'unlock'],
     target: ['appliance', 'kit'],
     schedule: ['appliance', 'kit'],
     snapshot: ['appliance', 'kit', 'target'],

@@ -1,0 +1,104 @@
+/**
+ * A machine under the appliance, for the console's tests: the real application of hostd on a real socket, in this process. Its disk
+ * is an image file and its slots are a file too; only what a kernel would do is replaced.
+ */
+import { mkdir, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import type { FastifyInstance } from 'fastify';
+import { hardeningRoutes } from '../../server/appliance/host/hardening-routes.ts';
+import { buildHostApp } from '../../server/appliance/host/host-app.ts';
+import { networkRoutes } from '../../server/appliance/host/network-routes.ts';
+import type { NetworkSettings } from '../../server/appliance/host/network-settings.ts';
+import { powerRoutes } from '../../server/appliance/host/power-routes.ts';
+import { shareRoutes } from '../../server/appliance/host/share-routes.ts';
+import { openShares } from '../../server/appliance/host/shares.ts';
+import { supportRoutes } from '../../server/appliance/host/support.ts';
+import { findVolume, makeVolume } from '../../server/appliance/host/unlock-volume.ts';
+import { updateRoutes } from '../../server/appliance/host/update-routes.ts';
+import { openUpdates, type Updates } from '../../server/appliance/host/updates.ts';
+import { volumeRoutes } from '../../server/appliance/host/volume-routes.ts';
+import { HoldfastError } from '../../server/lib/errors.ts';
+import { startBundleMaker, type BundleMaker } from '../appliance/host/bundle-maker.ts';
+import { makeImageMachine, type ImageMachine } from '../appliance/host/image-machine.ts';
+import { FRESH, slotEngine, writeMemory } from '../appliance/host/machine-with-slots.ts';
+
+export interface HostedMachine {
+  machine: ImageMachine;
+  bundles: BundleMaker;
+  updates: Updates;
+  socket: string;
+  /** The data disk. */
+  disk: string;
+  /** Network settings that were put to work, oldest first. */
+  applied: NetworkSettings[];
+  /** What the power switch was told; called by `onSwitch` too. */
+  switched: string[];
+  onSwitch: (action: string) => void;
+  close(): Promise<void>;
+}
+
+export const NEXT_VERSION = '1.1.0';
+
+export async function startMachine(): Promise<HostedMachine> {
+  const [machine, bundles] = await Promise.all([makeImageMachine(), startBundleMaker()]);
+  const { deps, places, root } = machine;
+  const disk = await machine.addDisk('disk');
+  const choice = await findVolume(deps);
+  if (choice.kind !== 'blank') throw new Error('the disk should be blank');
+  await makeVolume(deps, choice.disk);
+  await mkdir(dirname(places.imageFile), { recursive: true });
+  const image = {
+    product: 'holdfast',
+    version: '1.0.0',
+    builtAt: '2026-11-01T08:00:00Z',
+    region: 'eu-central',
+  };
+  await writeFile(places.imageFile, JSON.stringify({ ...image, gitCommit: 'b63d7db0b63d7db0b63d7db0' }));
+  await writeMemory(root, FRESH);
+  const updates = openUpdates({
+    ...deps,
+    rauc: slotEngine(root, 'A', bundles.reader, NEXT_VERSION),
+    bootId: 'one',
+    reboot: async () => undefined,
+  });
+  const hosted: HostedMachine = {
+    ...{ machine, bundles, updates, disk },
+    socket: join(places.run, 'host.sock'),
+    applied: [],
+    switched: [],
+    onSwitch: () => undefined,
+    close: async () => {
+      await app.close();
+      updates.close();
+      await Promise.all([machine.close(), bundles.dispose()]);
+    },
+  };
+  const app = await buildMachineApp(hosted);
+  await app.listen({ path: hosted.socket });
+  return hosted;
+}
+
+async function buildMachineApp(hosted: HostedMachine): Promise<FastifyInstance> {
+  const { deps } = hosted.machine;
+  const away = () => Promise.reject(new HoldfastError('unavailable', 'The server does not answer'));
+  const shares = openShares({
+    ...deps,
+    mounts: { mount: away, unmount: async () => undefined },
+    owner: { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 },
+  });
+  return buildHostApp(deps, [
+    volumeRoutes(deps),
+    powerRoutes({
+      ...deps,
+      power: async (action) => {
+        hosted.switched.push(action);
+        hosted.onSwitch(action);
+      },
+    }),
+    supportRoutes(deps),
+    networkRoutes(deps, async (settings) => void hosted.applied.push(settings)),
+    hardeningRoutes,
+    shareRoutes(shares),
+    updateRoutes(hosted.updates),
+  ]);
+}
