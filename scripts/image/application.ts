@@ -2,9 +2,19 @@
  * The application as it lies in /opt/holdfast: sources, the built web interface, and of the npm packages those that the
  * server loads at run time, from the lock file.
  */
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { BuildError, run } from './command.ts';
+import { joinModules } from './join-modules.ts';
 
 /** Needed to build the web interface or for the embedded database only: the image has the result, and Debian's PostgreSQL. */
 const NOT_IN_IMAGE = [
@@ -45,11 +55,16 @@ export async function packApplication(
   epoch: number,
 ): Promise<{ archive: string; packages: NpmPackage[] }> {
   const staging = join(work, 'application');
-  await installProduction(project, staging);
   const lock = JSON.parse(readFileSync(join(project, 'package-lock.json'), 'utf8')) as Lock;
   const wanted = runtimePackages(lock);
-  removeOthers(join(staging, 'node_modules'), wanted);
-  slimDown(join(staging, 'node_modules'));
+  const done = join(staging, 'packages-are-ready');
+  if (!(existsSync(done) && isSameLock(project, staging))) {
+    await installProduction(project, staging);
+    removeOthers(join(staging, 'node_modules'), wanted);
+    slimDown(join(staging, 'node_modules'));
+    await joinModules(join(staging, 'node_modules'), work);
+    writeFileSync(done, '');
+  }
   for (const name of ['server', 'systemd', 'LICENSE', 'scripts/holdfast', 'web/dist']) {
     rmSync(join(staging, name), { recursive: true, force: true });
     mkdirSync(dirname(join(staging, name)), { recursive: true });
@@ -58,7 +73,7 @@ export async function packApplication(
   const archive = join(work, 'application.tar.zst');
   await run('tar', [
     ...['-C', staging, '--owner=0', '--group=0', '--numeric-owner', '--sort=name', `--mtime=@${epoch}`],
-    ...['--mode=u=rwX,go=rX', '-I', 'zstd -3 -T0', '-cf', archive, '.'],
+    ...['--mode=u=rwX,go=rX', '-I', 'zstd -3 -T0', '--exclude=./packages-are-ready', '-cf', archive, '.'],
   ]);
   const packages = [...wanted].sort().map((path) => ({
     name: packageName(path),
@@ -69,14 +84,14 @@ export async function packApplication(
   return { archive, packages };
 }
 
-/** `npm ci` checks each package against the lock file's hash. Skipped when the lock file is that of the last build. */
-async function installProduction(project: string, staging: string): Promise<void> {
-  const same = ['package.json', 'package-lock.json'].every(
-    (name) =>
-      existsSync(join(staging, name)) &&
-      readFileSync(join(staging, name)).equals(readFileSync(join(project, name))),
+function isSameLock(project: string, staging: string): boolean {
+  return ['package.json', 'package-lock.json'].every((name) =>
+    readFileSync(join(staging, name)).equals(readFileSync(join(project, name))),
   );
-  if (same && existsSync(join(staging, 'node_modules', 'node', 'bin', 'node'))) return;
+}
+
+/** `npm ci` checks each package against the lock file's hash. */
+async function installProduction(project: string, staging: string): Promise<void> {
   rmSync(staging, { recursive: true, force: true });
   mkdirSync(staging, { recursive: true });
   for (const name of ['package.json', 'package-lock.json', '.npmrc'])
