@@ -3,7 +3,7 @@
  * nothing of the server, listens on no network and opens no data.
  */
 import { chmod, chown, readFile, rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import {
   buildHostApp,
@@ -64,6 +64,8 @@ const updates = openUpdates({
   bootId: (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim(),
   reboot: () => systemdPower('restart'),
 });
+// There before server and worker start, whose view of the machine is closed to what comes later.
+await makePrivateDirectory(join(places.run, 'shares'), 0o711);
 const shares = openShares({
   ...deps,
   mounts: systemdMounts,

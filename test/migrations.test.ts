@@ -44,6 +44,24 @@ describe('migrations', () => {
     expect(reports.flatMap((report) => report.applied).sort()).toEqual(await listMigrations());
   });
 
+  it('let an older version start on a newer schema only when that says that it may', async () => {
+    open = await createEmptyDatabase();
+    const db = openDatabase(open.adminAddress, { name: 'test', max: 1 });
+    await migrate(db);
+    const newest = (await listMigrations()).at(-1);
+    await sql`insert into migrations (name, works_with) values ('9998-that-adds', ${newest})`.execute(db);
+
+    const allowed = await migrate(db);
+    await sql`insert into migrations (name, works_with) values ('9999-that-takes-away', '9998-that-adds')`.execute(
+      db,
+    );
+    const refused = migrate(db);
+
+    expect(allowed).toMatchObject({ applied: [], ahead: ['9998-that-adds'] });
+    await expect(refused).rejects.toMatchObject({ code: 'wrong_state' });
+    await db.destroy();
+  });
+
   it('refuse a schema that a newer version wrote, and change nothing', async () => {
     open = await createEmptyDatabase();
     const db = openDatabase(open.adminAddress, { name: 'test', max: 1 });

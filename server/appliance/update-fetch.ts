@@ -118,7 +118,7 @@ async function openReply(url: URL, wanted: FetchRequest, partial: PartialBundle)
   reply.destroy();
   const status = String(reply.statusCode);
   throw new HoldfastError('unavailable', `${url.host} answered with status ${status} instead of the update`, {
-    hint: status.startsWith("3")
+    hint: status.startsWith('3')
       ? 'Redirects are not followed: give the address of the file itself.'
       : 'Look whether the file is there and may be read without signing in.',
   });

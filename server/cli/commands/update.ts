@@ -94,7 +94,7 @@ function addCheck(update: Command): void {
       command
         .argument('[bundle]', 'file or https address of a bundle')
         .option('--authority <file>', 'certificate (PEM) of the authority that signed the address'),
-    async (context, options, bundle) => {
+    async (context, options, bundle?: string) => {
       const { output } = context;
       if (bundle === undefined) {
         const found = await context.control().send<FoundBundles>('POST', '/host/updates/check', {});
@@ -160,7 +160,7 @@ async function bring(
   wanted: string,
   authority: string | undefined,
 ): Promise<CheckedBundle> {
-  if (wanted.startsWith("https://")) {
+  if (wanted.startsWith('https://')) {
     const certificateAuthority = authority === undefined ? undefined : await readFile(authority, 'utf8');
     return context.control().send('POST', '/host/updates/fetch', {
       url: wanted,
