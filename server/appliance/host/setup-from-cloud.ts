@@ -189,9 +189,12 @@ const SETUP_FILES = [
   'setup-certificate-key',
 ];
 
-/** Removes the set-up file and its secrets from memory. */
+/** Removes the set-up file and its secrets from memory, and what cloud-init's last stages needed until now. */
 export async function eraseSetupFile(places: CloudDeps['places']): Promise<void> {
   for (const name of SETUP_FILES) await eraseFile(join(places.run, name));
+  // The pickled data source holds the user data as it came.
+  await eraseFile(join(places.cloudInstance, 'obj.pkl'));
+  await eraseFile(join(places.cloudRun, 'instance-data-sensitive.json'));
 }
 
 /** Other sections stay: cloud-init's later stages still act on them. */

@@ -6,7 +6,6 @@
 import { randomBytes } from 'node:crypto';
 import { access, realpath, rename } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Type, type Static } from 'typebox';
 import { Value } from 'typebox/value';
 import { crashPoint } from '../../lib/crash-point.ts';
 import { HoldfastError, isSystemError, messageOf } from '../../lib/errors.ts';
@@ -14,7 +13,7 @@ import { writeFileDurably } from '../../lib/files.ts';
 import type { HostDeps } from './host-app.ts';
 import { makeRootKey, placeRootKey, rootKeyFile, unwrapRootKey } from './root-key.ts';
 import type { HostActor, HostDisk } from './schema.ts';
-import { readStateFile, writeStateFile } from './state-file.ts';
+import { isBegunDisk, noteBegun, readBegun } from './volume-begun.ts';
 import { chooseVolume, type VolumeChoice } from './volume-choice.ts';
 import { saveHeader } from './volume-header.ts';
 import { formatVolume, readHeader, TOKEN_TYPE, UNCLAIMED_LABEL } from './volume-luks.ts';
@@ -36,13 +35,6 @@ export interface UnlockDeps extends HostDeps {
   minimumBytes: number;
 }
 
-/** The disk on which this machine began a volume that nobody claimed yet: only that one may be formatted again. */
-const BegunVolume = Type.Object({
-  path: Type.String(),
-  serial: Type.Union([Type.String(), Type.Null()]),
-  sizeBytes: Type.Number(),
-});
-
 /** Nobody asked: the machine does it by itself when it starts. */
 const MACHINE = { kind: 'system', label: 'unlock' } as const;
 
@@ -62,7 +54,7 @@ export async function findVolume(deps: UnlockDeps): Promise<VolumeChoice> {
   const [listed, ways, begun, configuredPath] = await Promise.all([
     deps.findDisks(),
     readOwnUuid(deps),
-    readBegun(deps),
+    readBegun(deps.places),
     resolveDevice(deps.configuredDisk),
   ]);
   const disks = await Promise.all(
@@ -78,7 +70,7 @@ export async function findVolume(deps: UnlockDeps): Promise<VolumeChoice> {
     disks,
     ownUuid: ways,
     configuredPath,
-    isBegun: (disk) => begun !== undefined && isSameDisk(begun, disk),
+    isBegun: (disk) => isBegunDisk(begun, disk),
     minimumBytes: deps.minimumBytes,
   });
 }
@@ -88,7 +80,7 @@ export async function makeVolume(deps: UnlockDeps, disk: HostDisk): Promise<void
   const { places, mapping } = deps;
   await mapping.close();
   const { path, serial, sizeBytes } = disk;
-  await writeStateFile(begunPath(deps), { path, serial, sizeBytes }, { step: 'host.volume.begun' });
+  await noteBegun(places, disk);
   const secret = randomBytes(32).toString('hex');
   await writeFileDurably(memoryKeyPath(places), secret, { mode: 0o400, step: 'host.volume.memory-key' });
   await deps.journal.append(MACHINE, {
@@ -259,20 +251,6 @@ async function readOwnUuid({ places }: Pick<UnlockDeps, 'places'>): Promise<stri
     if (error instanceof HoldfastError && error.code === 'integrity_failure') return UNREADABLE;
     throw error;
   }
-}
-
-async function readBegun(deps: Pick<UnlockDeps, 'places'>): Promise<Static<typeof BegunVolume> | undefined> {
-  return readStateFile(begunPath(deps), BegunVolume).catch(() => undefined);
-}
-
-function begunPath({ places }: Pick<UnlockDeps, 'places'>): string {
-  return join(places.state, 'unlock', 'begun.json');
-}
-
-/** A serial number is the disk's own; without one, place and size must do. */
-function isSameDisk(begun: Static<typeof BegunVolume>, disk: HostDisk): boolean {
-  if (begun.sizeBytes !== disk.sizeBytes) return false;
-  return begun.serial === null ? begun.path === disk.path : begun.serial === disk.serial;
 }
 
 /** `/dev/disk/by-id/…` and the like, as the kernel names it. */

@@ -38,7 +38,7 @@ export function chooseVolume(facts: ChoiceFacts): VolumeChoice {
     (disk) =>
       disk.usedFor !== 'system' && (facts.configuredPath === undefined || disk.path === facts.configuredPath),
   );
-  const claimed = disks.filter((disk) => disk.content.kind === 'holdfast' && disk.content.claimed);
+  const claimed = disks.filter((disk) => isClaimed(disk, facts));
   if (facts.ownUuid !== undefined) return chooseOwn(disks, claimed, facts.ownUuid);
   const [stranger] = claimed;
   if (stranger !== undefined) return takeOver(stranger, false);
@@ -62,7 +62,7 @@ function takeOver(disk: ProbedDisk, ownIsMissing: boolean): VolumeChoice {
 }
 
 function chooseFormattable(disks: readonly ProbedDisk[], facts: ChoiceFacts): VolumeChoice {
-  const begun = disks.filter((disk) => isUnclaimed(disk) || (isTorn(disk) && facts.isBegun(disk)));
+  const begun = disks.filter((disk) => isUnclaimed(disk, facts) || (isTorn(disk) && facts.isBegun(disk)));
   const blank = begun.length > 0 ? begun : disks.filter((disk) => disk.content.kind === 'blank');
   const large = blank.filter((disk) => disk.sizeBytes >= facts.minimumBytes);
   const [first, ...more] = large;
@@ -73,8 +73,14 @@ function chooseFormattable(disks: readonly ProbedDisk[], facts: ChoiceFacts): Vo
   return firstFailed(disks) ?? firstForeign(disks) ?? { kind: 'none' };
 }
 
-function isUnclaimed(disk: ProbedDisk): boolean {
-  return disk.content.kind === 'holdfast' && !disk.content.claimed;
+/** The label comes last in a claim: on a disk of elsewhere more than the one slot of a first boot says that somebody owns it. */
+function isClaimed(disk: ProbedDisk, facts: ChoiceFacts): boolean {
+  if (disk.content.kind !== 'holdfast') return false;
+  return disk.content.claimed || (disk.content.header.keyslots.length > 1 && !facts.isBegun(disk));
+}
+
+function isUnclaimed(disk: ProbedDisk, facts: ChoiceFacts): boolean {
+  return disk.content.kind === 'holdfast' && !isClaimed(disk, facts);
 }
 
 function isTorn(disk: ProbedDisk): boolean {

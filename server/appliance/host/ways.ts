@@ -19,6 +19,7 @@ import type {
   TestWayRequest,
   UnlockWay,
 } from './schema.ts';
+import { forgetBegun } from './volume-begun.ts';
 import { saveHeader } from './volume-header.ts';
 import {
   addKeyslot,
@@ -89,7 +90,7 @@ export async function claimVolume(
     await writeWays(deps.places, file);
     crashPoint('host.claim.listed');
     await settle(deps, { ...note, claimed: true }, file);
-    await rm(memoryKeyPath(deps.places), { force: true });
+    await endFirstBoot(deps);
     return ways.map(publicWay);
   });
 }
@@ -103,8 +104,13 @@ export async function finishWays(deps: WaysDeps): Promise<void> {
     if (file?.volumeUuid !== note.uuid) return;
     if (note.claimed && file.doomedKeyslots.length === 0) return;
     await settle(deps, { ...note, claimed: true }, file);
-    await rm(memoryKeyPath(deps.places), { force: true });
+    await endFirstBoot(deps);
   });
+}
+
+async function endFirstBoot({ places }: Pick<WaysDeps, 'places'>): Promise<void> {
+  await rm(memoryKeyPath(places), { force: true });
+  await forgetBegun(places);
 }
 
 /** @throws HoldfastError `wrong_key` when `openedBy` opens nothing, `wrong_state` before the claim or when there is no room. */

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { chooseVolume, type ProbedDisk } from '../../../server/appliance/host/volume-choice.ts';
 import type { DiskContent } from '../../../server/appliance/host/volume-probe.ts';
 
-const header = (uuid: string, label: string) => ({ uuid, label, keyslots: [0], tokens: new Map() });
+const header = (uuid: string, keyslots: number[]) => ({ uuid, label: '', keyslots, tokens: new Map() });
 const UUIDS = ['a', 'b', 'c'];
 const MINIMUM = 100;
 
@@ -14,8 +14,16 @@ const content: fc.Arbitrary<DiskContent> = fc.oneof(
   fc.constant<DiskContent>({ kind: 'foreign', what: 'an ext4 file system' }),
   fc.constant<DiskContent>({ kind: 'failed', why: 'EIO' }),
   fc
-    .record({ claimed: fc.boolean(), uuid: fc.constantFrom(...UUIDS) })
-    .map<DiskContent>(({ claimed, uuid }) => ({ kind: 'holdfast', claimed, header: header(uuid, '') })),
+    .record({
+      claimed: fc.boolean(),
+      uuid: fc.constantFrom(...UUIDS),
+      slots: fc.constantFrom([0], [0, 1, 2]),
+    })
+    .map<DiskContent>(({ claimed, uuid, slots }) => ({
+      kind: 'holdfast',
+      claimed,
+      header: header(uuid, [...slots]),
+    })),
 );
 const disks = fc
   .array(
@@ -51,7 +59,10 @@ test('only an empty disk, or the one that was begun, is ever formatted, and neve
       expect(disk.sizeBytes).toBeGreaterThanOrEqual(MINIMUM);
       if (given.configuredPath !== undefined) expect(disk.path).toBe(given.configuredPath);
       const empty = disk.content.kind === 'blank';
-      const unowned = disk.content.kind === 'holdfast' && !disk.content.claimed;
+      const unowned =
+        disk.content.kind === 'holdfast' &&
+        !disk.content.claimed &&
+        (disk.content.header.keyslots.length === 1 || disk.path === begunPath);
       const torn = disk.content.kind === 'unknown' && disk.path === begunPath;
       expect(empty || unowned || torn).toBe(true);
     }),
@@ -72,10 +83,17 @@ test('the own volume is found among any others, and a claimed one that is not kn
           disk.usedFor !== 'system' &&
           (given.configuredPath === undefined || disk.path === given.configuredPath),
       );
-      const volumes = usable.flatMap((disk) => (disk.content.kind === 'holdfast' ? [disk.content] : []));
+      const volumes = usable.flatMap((disk) =>
+        disk.content.kind === 'holdfast' ? [{ ...disk.content, path: disk.path }] : [],
+      );
       if (given.ownUuid !== undefined && volumes.some((volume) => volume.header.uuid === given.ownUuid))
         expect(choice.kind).toBe('own');
-      else if (volumes.some((volume) => volume.claimed)) expect(choice.kind).toBe('take-over');
+      else if (
+        volumes.some(
+          (volume) => volume.claimed || (volume.header.keyslots.length > 1 && volume.path !== begunPath),
+        )
+      )
+        expect(choice.kind).toBe('take-over');
       else if (given.ownUuid !== undefined) expect(['own-missing', 'failed']).toContain(choice.kind);
     }),
     { numRuns: 2_000 },
