@@ -29,7 +29,7 @@ export async function joinModules(modules: string, work: string): Promise<void> 
         emptyOutDir: true,
         minify: false,
         target: 'esnext',
-        rollupOptions: {
+        rolldownOptions: {
           input: entries,
           preserveEntrySignatures: 'strict',
           output: { format: 'es', entryFileNames: '[name]', chunkFileNames: `${folder}/joined-[hash].js` },
