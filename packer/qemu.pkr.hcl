@@ -26,16 +26,15 @@ source "qemu" "holdfast" {
   vm_name          = "holdfast.qcow2"
   output_directory = "${var.work}/packer"
 
-  disk_image       = true
-  use_backing_file = true
-  iso_url          = var.base_disk
-  iso_checksum     = "none" # made a minute ago on this machine
-  format           = "qcow2"
-  disk_size        = "${var.disk_gib}G"
-  disk_interface   = "virtio"
-  disk_discard     = "unmap"
-  skip_compaction  = true
-  net_device       = "virtio-net"
+  disk_image      = true
+  iso_url         = var.base_disk
+  iso_checksum    = "none" # made a minute ago on this machine
+  format          = "qcow2"
+  disk_size       = "${var.disk_gib}G"
+  disk_interface  = "virtio"
+  disk_discard    = "unmap"
+  skip_compaction = true
+  net_device      = "virtio-net"
 
   accelerator = var.accelerator
   cpus        = 2
