@@ -9,9 +9,9 @@ export const WAY_KINDS: Record<UnlockWay['kind'], string> = {
 };
 
 export const REGION_KNOWN_BY: Record<NonNullable<HostState['region']['knownBy']>, string> = {
-  metadata: 'the cloud that it runs in says so',
-  image: 'the image was built for it',
-  declared: 'somebody has typed it',
+  metadata: 'The cloud that it runs in says so',
+  image: 'The image was built for it',
+  declared: 'Somebody has typed it',
 };
 
 export const DISK_USES: Record<HostState['disks'][number]['usedFor'], string> = {

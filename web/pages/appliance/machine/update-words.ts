@@ -78,7 +78,7 @@ function stateOfStep(update: Update, state: State, place: number, at: number): s
   if (update.skipReason !== null && (state === 'rehearsing' || state === 'snapshot')) return 'skipped';
   if (place < at) return 'succeeded';
   if (place > at) return 'waiting';
-  if (update.endedAt === null) return state === 'ready' ? 'queued' : 'running';
+  if (update.endedAt === null) return 'running';
   return update.state === 'cancelled' ? 'cancelled' : 'failed';
 }
 
