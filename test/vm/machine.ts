@@ -37,8 +37,12 @@ export interface VirtualMachine {
   cutPower(): Promise<void>;
   /** A picture of the screen, as PPM. */
   screenshot(file: string): Promise<void>;
+  /** Memory that is in use and could not be given to something else, as the machine itself counts it. */
+  usedMib(): Promise<number>;
   running(): boolean;
 }
+
+const BALLOON = '/machine/peripheral/balloon0';
 
 let started = 0;
 
@@ -91,7 +95,19 @@ export async function startMachine(options: MachineOptions): Promise<VirtualMach
       child.kill('SIGKILL');
       await leave();
     },
-    screenshot: (file) => control.ask('screendump', { filename: file }),
+    async screenshot(file) {
+      await control.ask('screendump', { filename: file });
+    },
+    async usedMib() {
+      await control.ask('qom-set', { path: BALLOON, property: 'guest-stats-polling-interval', value: 1 });
+      return waitFor('the machine to tell of its memory', async () => {
+        const { stats } = (await control.ask('qom-get', { path: BALLOON, property: 'guest-stats' })) as {
+          stats: Record<string, number>;
+        };
+        const [total = 0, available = 0] = [stats['stat-total-memory'], stats['stat-available-memory']];
+        return total > 0 && available > 0 ? Math.round((total - available) / 1024 ** 2) : undefined;
+      });
+    },
     running: () => !state.over,
   };
 }
@@ -110,6 +126,7 @@ function machineArgs(
     ...['-machine', 'q35', '-accel', 'tcg,thread=multi', '-cpu', 'max', '-smp', '2'],
     ...['-m', String(options.memoryMib ?? 2048), '-display', 'none', '-vga', 'std'],
     ...['-no-user-config', '-nodefaults', '-device', 'virtio-rng-pci', ...disks],
+    ...['-device', 'virtio-balloon-pci,id=balloon0'],
     ...['-netdev', `tap,id=net0,ifname=${options.tap},script=no,downscript=no`],
     ...['-device', `virtio-net-pci,netdev=net0,mac=${macOf(options.tap)}`],
     ...['-chardev', `socket,id=line,path=${places.console},server=on,wait=off,logfile=${places.log}`],
@@ -143,30 +160,36 @@ async function startTpm(state: string, socket: string): Promise<{ child: ChildPr
 }
 
 interface Control {
-  ask(command: string, args?: object): Promise<void>;
+  ask(command: string, args?: object): Promise<unknown>;
   close(): void;
+}
+
+interface Answer {
+  return?: unknown;
+  error?: { desc: string };
 }
 
 /** QEMU's machine protocol: one JSON object a line, an answer for each command, events between. */
 async function openControl(path: string): Promise<Control> {
   const socket: Socket = createConnection(path);
-  const waiting: ((error: string | undefined) => void)[] = [];
+  const waiting: ((answer: Answer) => void)[] = [];
   let rest = '';
   socket.on('error', () => undefined);
   socket.setEncoding('utf8').on('data', (text: string) => {
     const lines = (rest + text).split('\n');
     rest = lines.pop() ?? '';
     for (const line of lines) {
-      const message = JSON.parse(line) as { return?: unknown; error?: { desc: string } };
-      if ('return' in message || message.error !== undefined) waiting.shift()?.(message.error?.desc);
+      const message = JSON.parse(line) as Answer;
+      if ('return' in message || message.error !== undefined) waiting.shift()?.(message);
     }
   });
   const ask = async (command: string, args?: object) => {
-    const error = await new Promise<string | undefined>((resolve) => {
+    const answer = await new Promise<Answer>((resolve) => {
       waiting.push(resolve);
       socket.write(`${JSON.stringify({ execute: command, arguments: args })}\n`);
     });
-    if (error !== undefined) throw new Error(`QEMU: ${error}`);
+    if (answer.error !== undefined) throw new Error(`QEMU: ${answer.error.desc}`);
+    return answer.return;
   };
   await ask('qmp_capabilities');
   return { ask, close: () => socket.destroy() };

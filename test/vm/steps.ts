@@ -39,6 +39,7 @@ export const STEPS: readonly Step[] = [
   { name: 'first boot by config', act: firstBoot },
   { name: 'open ports', act: portScan },
   { name: 'data in', act: putData },
+  { name: 'idle memory', act: idleMemory },
   { name: 'nothing readable on the disks', act: scanDisks },
   { name: 'restart: locked, and a wrong key stays out', act: restartLocked },
   { name: 'unlock by passphrase at the page', act: unlockByPassphrase },
@@ -111,6 +112,15 @@ async function putData(walk: Walk): Promise<Record<string, unknown>> {
   const content = contentOf(canary);
   await expectStatus(caller.call('PUT', `/folders/${folder}/files?name=${canary}.txt`, content), 201);
   return { bytes: content.length };
+}
+
+const IDLE_LIMIT_MIB = 700;
+
+/** Caches count as free: what is measured is what the processes and the kernel hold. */
+async function idleMemory(walk: Walk): Promise<Record<string, unknown>> {
+  const usedMib = await firstOf(walk).machine.usedMib();
+  if (usedMib > IDLE_LIMIT_MIB) throw new Error(`${usedMib} MiB are in use`);
+  return { usedMib };
 }
 
 /** The machine still runs: what it has not written yet is not on the disks, so it is shut down first. */
