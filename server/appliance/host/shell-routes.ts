@@ -11,7 +11,8 @@ import type { HostDeps } from './host-app.ts';
 import { readNetworkSettings } from './network.ts';
 import { HostActor, Secret } from './schema.ts';
 import { readWays } from './ways-file.ts';
-import { testWay, type WaysDeps } from './ways.ts';
+import type { WaysDeps } from './ways-secret.ts';
+import { testWay } from './ways.ts';
 
 const ShellRequest = Type.Object(
   {

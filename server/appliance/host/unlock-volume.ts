@@ -22,7 +22,8 @@ import { readVolumeNote, writeVolumeNote } from './volume-note.ts';
 import { probeDisk } from './volume-probe.ts';
 import { reconcileWays } from './ways-reconcile.ts';
 import type { SecretSealer } from './ways-tpm.ts';
-import { findWaySecret, memoryKeyPath, secretCandidates } from './ways.ts';
+import { findWaySecret, secretCandidates } from './ways-secret.ts';
+import { memoryKeyPath } from './ways.ts';
 import { readWays, StoredWay, waysPath, withWaysLock, writeWays, type WaysFile } from './ways-file.ts';
 
 export interface UnlockDeps extends HostDeps {

@@ -4,7 +4,7 @@ import type { GrowVolumeRequest } from './schema.ts';
 import { readVolumeNote } from './volume-note.ts';
 import type { VolumeMapping } from './volume-mapping.ts';
 import { readWays, withWaysLock } from './ways-file.ts';
-import { findExistingSecret, type WaysDeps } from './ways.ts';
+import { findExistingSecret, type WaysDeps } from './ways-secret.ts';
 
 /** @throws HoldfastError `wrong_key` when `openedBy` opens nothing, `wrong_state` without an open volume of an owner. */
 export async function growVolume(

@@ -23,8 +23,8 @@ import {
   removeWay,
   renameWay,
   testWay,
-  type WaysDeps,
 } from './ways.ts';
+import type { WaysDeps } from './ways-secret.ts';
 
 const Params = Type.Object({ id: Id });
 const Ways = Type.Object({ items: Type.Array(UnlockWay) });
