@@ -13,7 +13,7 @@ import { applianceRoutes, consoleRoutes } from './appliance/index.ts';
 import { backupRoutes } from './backups/index.ts';
 import type { Deps } from './deps.ts';
 import { identityRoutes, installAccessGuard, installConsoleGuard, openToEveryone } from './identity/index.ts';
-import { accountName } from './lib/config.ts';
+import { accountName, type Config } from './lib/config.ts';
 import { HoldfastError } from './lib/errors.ts';
 import { installErrorReplies, JSON_BODY_LIMIT_BYTES, newRequestId } from './lib/http.ts';
 import { SOFTWARE_VERSION } from './lib/version.ts';
@@ -35,7 +35,7 @@ const HEADERS_TIMEOUT_MS = 20_000;
 export async function buildApp(deps: Deps, options: AppOptions = {}): Promise<FastifyInstance> {
   const app = createServer(deps, options.tls);
   installErrorReplies(app);
-  await app.register(helmet, HELMET);
+  await app.register(helmet, helmetOptions(deps.config));
   await app.register(rateLimit, {
     max: REQUESTS_PER_MINUTE,
     timeWindow: '1 minute',
@@ -146,7 +146,11 @@ function installHealth(app: FastifyInstance, deps: Deps): void {
   });
 }
 
-const HELMET = {
+/**
+ * On a machine of ours the unlock page answers under the same name after a restart, with a certificate of its own that is not
+ * signed by anyone. A browser that was told to insist (RFC 6797, section 8.4) would not let its owner reach that page.
+ */
+const helmetOptions = (config: Pick<Config, 'hostSocket'>) => ({
   contentSecurityPolicy: {
     useDefaults: false,
     directives: {
@@ -167,6 +171,7 @@ const HELMET = {
   crossOriginOpenerPolicy: { policy: 'same-origin' as const },
   crossOriginResourcePolicy: { policy: 'same-origin' as const },
   referrerPolicy: { policy: 'no-referrer' as const },
-  strictTransportSecurity: { maxAge: 31_536_000, includeSubDomains: false },
+  strictTransportSecurity:
+    config.hostSocket === undefined ? { maxAge: 31_536_000, includeSubDomains: false } : (false as const),
   xFrameOptions: { action: 'deny' as const },
-};
+});

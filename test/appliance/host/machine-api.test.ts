@@ -11,6 +11,7 @@ import { supportRoutes } from '../../../server/appliance/host/support.ts';
 import { findVolume, makeVolume } from '../../../server/appliance/host/unlock-volume.ts';
 import { volumeRoutes } from '../../../server/appliance/host/volume-routes.ts';
 import { enterHostActs } from '../../../server/appliance/index.ts';
+import { buildApp } from '../../../server/app.ts';
 import { makeVolumeRecoveryKey } from '../../../server/lib/volume-recovery-key.ts';
 import {
   expectStatus,
@@ -87,6 +88,19 @@ describe('with hostd', () => {
     const socket = join(machine.places.run, 'host.sock');
     await hostd.listen({ path: socket });
     appliance.deps.config.hostSocket = socket;
+  });
+
+  test('browsers are not told to refuse the unlock page, whose certificate nobody signed', async () => {
+    const insists = async (hostSocket: string | undefined) => {
+      const { deps } = appliance;
+      const app = await buildApp({ ...deps, config: { ...deps.config, hostSocket } });
+      const { headers } = await app.inject({ path: '/api/v1/setup' });
+      await app.close();
+      return headers['strict-transport-security'];
+    };
+
+    expect(await insists(undefined)).toMatch(/^max-age=31536000/);
+    expect(await insists(appliance.deps.config.hostSocket)).toBeUndefined();
   });
 
   test('what the machine did before the server came is entered once, though the server was killed in between', async () => {
