@@ -7,7 +7,7 @@ const root = join(import.meta.dirname, '..');
 const NAMED_FILE = /`([\w@][\w./@-]*\.(?:ts|svelte|md|py|yaml|json|css|html|sh))`/g;
 /** Files that a user or the program makes, not the project. */
 const MADE =
-  /^(holdfast|appliance|setup|kit|report|bench-result)\.(json|yaml)$|jsonl$|^tsconfig|recovery-kit/;
+  /^(holdfast|appliance|setup|kit|report|bench-result|build-report|vulnerabilities)\.(json|yaml)$|jsonl$|^tsconfig|recovery-kit/;
 
 const documents = [
   'README.md',

@@ -6,7 +6,7 @@ import { readQuarantine } from '../backups/index.ts';
 import type { Session } from '../identity/index.ts';
 import type { Config } from '../lib/config.ts';
 import { connectHost } from './host/client.ts';
-import type { CurrentUpdate } from './host/update-schema.ts';
+import type { CurrentUpdate } from './host/updates/schema.ts';
 import { getAppliance } from './queries.ts';
 
 export interface BannerDeps {

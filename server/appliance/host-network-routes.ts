@@ -6,9 +6,9 @@ import type { Actor } from '../audit/index.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import { Instant } from '../lib/shapes.ts';
 import { connectHost, requireHost } from './host/client.ts';
-import { HardeningReport } from './host/hardening.ts';
-import { NetworkSettings } from './host/network-settings.ts';
-import type { NetworkState as HostNetworkState } from './host/network.ts';
+import { HardeningReport } from './host/hardening/report.ts';
+import { NetworkSettings } from './host/network/settings.ts';
+import type { NetworkState as HostNetworkState } from './host/network/trial.ts';
 import { perform, type HostMachineDeps } from './host-machine.ts';
 
 const tags = ['machine'];

@@ -16,6 +16,6 @@ export {
 export { connectHost, requireHost, type HostClient } from './host/client.ts';
 export { watchMachine } from './machine-watch.ts';
 export { prepareAppliance } from './start.ts';
-export type { CheckedBundle, FoundBundles, Update, UpdateOverview } from './host/update-schema.ts';
-export { advanceUpdate } from './update-driver.ts';
-export { runUpdateRehearsal } from './update-rehearsal.ts';
+export type { CheckedBundle, FoundBundles, Update, UpdateOverview } from './host/updates/schema.ts';
+export { advanceUpdate } from './updates/driver.ts';
+export { runUpdateRehearsal } from './updates/rehearsal.ts';

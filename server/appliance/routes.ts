@@ -36,16 +36,16 @@ import {
   SetupState,
 } from './schema.ts';
 import { changeApplianceSettings, readApplianceSettings } from './settings.ts';
-import { certificateRoutes } from './certificate-routes.ts';
-import type { CertificateDeps } from './certificate.ts';
+import { certificateRoutes } from './certificate/routes.ts';
+import type { CertificateDeps } from './certificate/certificate.ts';
 import { hostNetworkRoutes } from './host-network-routes.ts';
 import { hostRoutes } from './host-routes.ts';
 import type { HostMachineDeps } from './host-machine.ts';
 import { readSetupState } from './setup-state.ts';
 import { quarantineRoutes } from './quarantine-routes.ts';
 import { hostShareRoutes } from './share-routes.ts';
-import { hostUpdateRoutes } from './update-routes.ts';
-import type { UpdateServiceDeps } from './update-service.ts';
+import { hostUpdateRoutes } from './updates/routes.ts';
+import type { UpdateServiceDeps } from './updates/service.ts';
 
 export type ApplianceDeps = ClaimDeps &
   KitDeps &

@@ -5,7 +5,7 @@ import type { Actor } from '../audit/index.ts';
 import { ADMINISTRATORS, READERS_OF_OPERATIONS } from '../identity/index.ts';
 import { Id, NoContent } from '../lib/shapes.ts';
 import { connectHost, requireHost } from './host/client.ts';
-import { AddShareRequest, ShareList, ShareStatus } from './host/share-schema.ts';
+import { AddShareRequest, ShareList, ShareStatus } from './host/shares/schema.ts';
 import { enterHostActs, type HostActDeps } from './host-acts.ts';
 import { hostActor } from './host-machine.ts';
 

@@ -19,9 +19,9 @@ import {
 } from '../../server/appliance/host/index.ts';
 import { hostPlaces } from '../../server/appliance/host/host-places.ts';
 import { openJournal } from '../../server/appliance/host/journal.ts';
-import { programCall } from '../../server/appliance/host/update-rehearsal.ts';
-import type { CheckedBundle, Update, UpdateOverview } from '../../server/appliance/host/update-schema.ts';
-import { openUpdates, type Updates } from '../../server/appliance/host/updates.ts';
+import { programCall } from '../../server/appliance/host/updates/rehearsal.ts';
+import type { CheckedBundle, Update, UpdateOverview } from '../../server/appliance/host/updates/schema.ts';
+import { openUpdates, type Updates } from '../../server/appliance/host/updates/updates.ts';
 import { listMigrations } from '../../server/lib/migrate.ts';
 import { withClient } from '../../server/lib/postgres/index.ts';
 import { shortPath } from '../../server/lib/sockets.ts';

@@ -12,7 +12,7 @@ import {
   powerRoutes,
   shellRoutes,
 } from '../../server/appliance/host/index.ts';
-import { keepNetworkSettings } from '../../server/appliance/host/network.ts';
+import { keepNetworkSettings } from '../../server/appliance/host/network/trial.ts';
 import { systemClock } from '../../server/lib/clock.ts';
 import { createLog } from '../../server/lib/log.ts';
 import { waitFor } from '../helpers/wait-for.ts';

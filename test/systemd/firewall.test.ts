@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { renderFirewall } from '../../server/appliance/host/firewall-rules.ts';
+import { renderFirewall } from '../../server/appliance/host/network/firewall-rules.ts';
 import { isRoot } from '../helpers/other-account.ts';
 import { requireTools } from '../helpers/tools.ts';
 

@@ -7,7 +7,7 @@ import {
   checkHardening,
   hardeningChecks,
   readHardeningExceptions,
-} from '../../server/appliance/host/hardening.ts';
+} from '../../server/appliance/host/hardening/report.ts';
 import { isRoot } from '../helpers/other-account.ts';
 
 const project = join(import.meta.dirname, '..', '..');

@@ -4,14 +4,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { hostPlaces, openJournal } from '../../server/appliance/host/index.ts';
-import { renderFirewall } from '../../server/appliance/host/firewall-rules.ts';
+import { renderFirewall } from '../../server/appliance/host/network/firewall-rules.ts';
 import {
   adoptNetworkSettings,
   CONFIRM_MS,
   openNetworkDesk,
   readNetworkSettings,
-} from '../../server/appliance/host/network.ts';
-import { checkNetworkSettings, type NetworkSettings } from '../../server/appliance/host/network-settings.ts';
+} from '../../server/appliance/host/network/trial.ts';
+import { checkNetworkSettings, type NetworkSettings } from '../../server/appliance/host/network/settings.ts';
 import { systemClock } from '../../server/lib/clock.ts';
 import { createLog } from '../../server/lib/log.ts';
 import { isRoot } from '../helpers/other-account.ts';

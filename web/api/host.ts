@@ -1,10 +1,10 @@
 /** The machine under the appliance: state, unlock ways, power, network, certificate, updates, hardening, shares. */
-import type { CertificateState } from '../../server/appliance/certificate-schema.ts';
-import type { HardeningItem, HardeningReport } from '../../server/appliance/host/hardening.ts';
-import type { NetworkSettings } from '../../server/appliance/host/network-settings.ts';
-import type { NetworkState } from '../../server/appliance/host/network.ts';
+import type { CertificateState } from '../../server/appliance/certificate/schema.ts';
+import type { HardeningItem, HardeningReport } from '../../server/appliance/host/hardening/report.ts';
+import type { NetworkSettings } from '../../server/appliance/host/network/settings.ts';
+import type { NetworkState } from '../../server/appliance/host/network/trial.ts';
 import type { HostState, NewWay, UnlockWay } from '../../server/appliance/host/schema.ts';
-import type { AddShareRequest, SharePlace, ShareStatus } from '../../server/appliance/host/share-schema.ts';
+import type { AddShareRequest, SharePlace, ShareStatus } from '../../server/appliance/host/shares/schema.ts';
 import type {
   CheckedBundle,
   FoundBundles,
@@ -12,7 +12,7 @@ import type {
   RestartWhen,
   Update,
   UpdateOverview,
-} from '../../server/appliance/host/update-schema.ts';
+} from '../../server/appliance/host/updates/schema.ts';
 import { API, queryText, request } from './client.ts';
 import { sendBytes } from './send-bytes.ts';
 

@@ -7,8 +7,8 @@ import type { HostDeps } from './host-app.ts';
 import { readImageFacts } from './image-facts.ts';
 import { readRegion } from './region.ts';
 import type { HostState, VolumeFacts } from './schema.ts';
-import { readVolumeNote } from './volume-note.ts';
-import { publicWay, readWays } from './ways-file.ts';
+import { readVolumeNote } from './volume/note.ts';
+import { publicWay, readWays } from './ways/file.ts';
 
 export async function readHostState(deps: Pick<HostDeps, 'places' | 'clock'>): Promise<HostState> {
   const { places } = deps;

@@ -1,9 +1,9 @@
 /** The front door for the programs that run as root: they must not load the server with it. */
 export { connectHost, requireHost } from './client.ts';
-export { checkHardening, type HardeningReport } from './hardening.ts';
+export { checkHardening, type HardeningReport } from './hardening/report.ts';
 export { readStateFile } from './state-file.ts';
 export { listDisks } from './disks.ts';
-export { hardeningRoutes } from './hardening-routes.ts';
+export { hardeningRoutes } from './hardening/routes.ts';
 export { buildHostApp } from './host-app.ts';
 export { HOST_SOCKET, hostPlaces } from './host-places.ts';
 export { readImageFacts } from './image-facts.ts';
@@ -14,33 +14,33 @@ export {
   readNetworkSettings,
   writeSystemFiles,
   type NetworkState,
-} from './network.ts';
-export type { NetworkSettings } from './network-settings.ts';
-export { hostNameOf } from './network-files.ts';
-export { networkRoutes } from './network-routes.ts';
+} from './network/trial.ts';
+export type { NetworkSettings } from './network/settings.ts';
+export { hostNameOf } from './network/files.ts';
+export { networkRoutes } from './network/routes.ts';
 export { powerRoutes } from './power-routes.ts';
 export { recoveryKeyProof, shellRoutes } from './shell-routes.ts';
 export { systemdPower } from './power.ts';
 export { supportRoutes } from './support.ts';
 export { eraseSetupFile, recordSetupDone, takeCloudSetup } from './setup-from-cloud.ts';
-export { buildUnlockConsole, buildUnlockPage } from './unlock-app.ts';
-export { openUnlockDesk, type DeskState } from './unlock-desk.ts';
-export { allowedNetworks } from './unlock-limits.ts';
-export { readManagementNetworks, writeUnlockNote } from './unlock-settings.ts';
-export { deviceMapping } from './volume-mapping.ts';
-export { volumeRoutes } from './volume-routes.ts';
-export { tpmSealer } from './ways-tpm.ts';
-export { finishWays } from './ways.ts';
-export { createRauc, RAUC_KEYRING } from './rauc.ts';
-export { buildRehearsalApp, rehearsalSocket } from './rehearsal-app.ts';
-export { settleBoot } from './update-boot.ts';
-export { openUpdateRecords } from './update-records.ts';
-export { launchInUnit, openBundleRoot } from './update-rehearsal.ts';
-export { updateRoutes } from './update-routes.ts';
-export { openUpdates } from './updates.ts';
-export { systemdMounts } from './share-mount.ts';
-export { shareRoutes } from './share-routes.ts';
-export { openShares } from './shares.ts';
+export { buildUnlockConsole, buildUnlockPage } from './unlock/app.ts';
+export { openUnlockDesk, type DeskState } from './unlock/desk.ts';
+export { allowedNetworks } from './unlock/limits.ts';
+export { readManagementNetworks, writeUnlockNote } from './unlock/settings.ts';
+export { deviceMapping } from './volume/mapping.ts';
+export { volumeRoutes } from './volume/routes.ts';
+export { tpmSealer } from './ways/tpm.ts';
+export { finishWays } from './ways/ways.ts';
+export { createRauc, RAUC_KEYRING } from './updates/rauc.ts';
+export { buildRehearsalApp, rehearsalSocket } from './updates/rehearsal-app.ts';
+export { settleBoot } from './updates/boot.ts';
+export { openUpdateRecords } from './updates/records.ts';
+export { launchInUnit, openBundleRoot } from './updates/rehearsal.ts';
+export { updateRoutes } from './updates/routes.ts';
+export { openUpdates } from './updates/updates.ts';
+export { systemdMounts } from './shares/mount.ts';
+export { shareRoutes } from './shares/routes.ts';
+export { openShares } from './shares/shares.ts';
 export { keepSystemFacts } from './system-facts.ts';
 export { identityRoutes } from './machine-identity.ts';
 export { machineRecoveryRoutes, systemdServices } from './machine-recovery.ts';

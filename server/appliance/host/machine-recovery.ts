@@ -11,7 +11,7 @@ import { NoContent } from '../../lib/shapes.ts';
 import { runProcess } from '../../lib/spawn.ts';
 import type { HostDeps } from './host-app.ts';
 import { ActorRequest, type HostActor } from './schema.ts';
-import { memoryKeyPath } from './ways.ts';
+import { memoryKeyPath } from './ways/ways.ts';
 
 /** What uses the data folder, in the order in which it ends. */
 const USERS = ['server', 'worker', 'migrate', 'keyd', 'postgres', 'prepare'].map(

@@ -8,11 +8,11 @@ import { Type } from 'typebox';
 import { HoldfastError } from '../../lib/errors.ts';
 import { runProcess } from '../../lib/spawn.ts';
 import type { HostDeps } from './host-app.ts';
-import { readNetworkSettings } from './network.ts';
+import { readNetworkSettings } from './network/trial.ts';
 import { HostActor, Secret } from './schema.ts';
-import { readWays } from './ways-file.ts';
-import type { WaysDeps } from './ways-secret.ts';
-import { testWay } from './ways.ts';
+import { readWays } from './ways/file.ts';
+import type { WaysDeps } from './ways/secret.ts';
+import { testWay } from './ways/ways.ts';
 
 const ShellRequest = Type.Object(
   {

@@ -21,7 +21,7 @@ import {
 import { runProcess } from '../../lib/spawn.ts';
 import type { HostDeps } from './host-app.ts';
 import { readImageFacts } from './image-facts.ts';
-import type { Slot } from './update-schema.ts';
+import type { Slot } from './updates/schema.ts';
 
 export interface SystemFactsDeps extends Pick<HostDeps, 'places' | 'clock'> {
   slots(): Promise<Slot[]>;

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createRauc, type BundleReader } from '../../../server/appliance/host/rauc.ts';
+import { createRauc, type BundleReader } from '../../../server/appliance/host/updates/rauc.ts';
 import { runProcess } from '../../../server/lib/spawn.ts';
 import { tool, toolEnvironment } from '../../helpers/tools.ts';
 

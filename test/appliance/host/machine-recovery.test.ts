@@ -12,7 +12,7 @@ import {
   machineRecoveryRoutes,
   type MachineRecoveryDeps,
 } from '../../../server/appliance/host/machine-recovery.ts';
-import { memoryKeyPath } from '../../../server/appliance/host/ways.ts';
+import { memoryKeyPath } from '../../../server/appliance/host/ways/ways.ts';
 import { recoverAppliance } from '../../../server/backups/index.ts';
 import { recoverMachine, type DailyWay } from '../../../server/cli/machine-recovery.ts';
 import { givenRootKey, makeRecoveryKit } from '../../../server/keys/index.ts';

@@ -4,11 +4,11 @@ import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { buildHostApp } from '../../../server/appliance/host/host-app.ts';
-import { buildUnlockConsole } from '../../../server/appliance/host/unlock-app.ts';
-import { openUnlockDesk } from '../../../server/appliance/host/unlock-desk.ts';
-import { findVolume, isOpen, makeVolume, openByKey } from '../../../server/appliance/host/unlock-volume.ts';
-import { volumeRoutes } from '../../../server/appliance/host/volume-routes.ts';
-import { readWays } from '../../../server/appliance/host/ways-file.ts';
+import { buildUnlockConsole } from '../../../server/appliance/host/unlock/app.ts';
+import { openUnlockDesk } from '../../../server/appliance/host/unlock/desk.ts';
+import { findVolume, isOpen, makeVolume, openByKey } from '../../../server/appliance/host/unlock/volume.ts';
+import { volumeRoutes } from '../../../server/appliance/host/volume/routes.ts';
+import { readWays } from '../../../server/appliance/host/ways/file.ts';
 import { decryptAge, generateAgeIdentity, parseRecoveryKit } from '../../../server/keys/index.ts';
 import { createLog } from '../../../server/lib/log.ts';
 import {

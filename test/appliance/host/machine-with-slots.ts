@@ -5,8 +5,8 @@
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Rauc } from '../../../server/appliance/host/rauc.ts';
-import type { SlotName } from '../../../server/appliance/host/update-schema.ts';
+import type { Rauc } from '../../../server/appliance/host/updates/rauc.ts';
+import type { SlotName } from '../../../server/appliance/host/updates/schema.ts';
 import { crashPoint } from '../../../server/lib/crash-point.ts';
 import { writeFileDurably } from '../../../server/lib/files.ts';
 

@@ -11,10 +11,10 @@ import {
   mountArguments,
   mountUnit,
   unitName,
-} from '../../../server/appliance/host/share-mount.ts';
-import type { MountTool } from '../../../server/appliance/host/share-mount.ts';
-import { AddShareRequest, SharePlace } from '../../../server/appliance/host/share-schema.ts';
-import { openShares, type Shares } from '../../../server/appliance/host/shares.ts';
+} from '../../../server/appliance/host/shares/mount.ts';
+import type { MountTool } from '../../../server/appliance/host/shares/mount.ts';
+import { AddShareRequest, SharePlace } from '../../../server/appliance/host/shares/schema.ts';
+import { openShares, type Shares } from '../../../server/appliance/host/shares/shares.ts';
 import { openDirectoryTarget } from '../../../server/backups/targets/directory.ts';
 import { systemClock } from '../../../server/lib/clock.ts';
 import { createLog } from '../../../server/lib/log.ts';

@@ -3,10 +3,10 @@ import { request, type RequestOptions } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { buildUnlockConsole, buildUnlockPage } from '../../../server/appliance/host/unlock-app.ts';
-import { openUnlockDesk, type UnlockDesk } from '../../../server/appliance/host/unlock-desk.ts';
-import { allowedNetworks, LIMITS } from '../../../server/appliance/host/unlock-limits.ts';
-import { isOpen } from '../../../server/appliance/host/unlock-volume.ts';
+import { buildUnlockConsole, buildUnlockPage } from '../../../server/appliance/host/unlock/app.ts';
+import { openUnlockDesk, type UnlockDesk } from '../../../server/appliance/host/unlock/desk.ts';
+import { allowedNetworks, LIMITS } from '../../../server/appliance/host/unlock/limits.ts';
+import { isOpen } from '../../../server/appliance/host/unlock/volume.ts';
 import { systemClock } from '../../../server/lib/clock.ts';
 import { createLog } from '../../../server/lib/log.ts';
 import { runProcess } from '../../../server/lib/spawn.ts';
@@ -242,7 +242,7 @@ describe('the console', () => {
 describe('limits', () => {
   test('hold all addresses together, and count one IPv6 network as one', () => {
     let nowMs = 0;
-    return import('../../../server/appliance/host/unlock-limits.ts').then(({ createLimits }) => {
+    return import('../../../server/appliance/host/unlock/limits.ts').then(({ createLimits }) => {
       const limits = createLimits({ now: () => systemClock.now(), monotonicMs: () => nowMs });
       for (let host = 1; host <= LIMITS.perAddress; host += 1) limits.count(`2001:db8:1:2::${host}`);
       expect(() => limits.count('2001:db8:1:2::99')).toThrow(/wait a minute/);

@@ -2,8 +2,8 @@
 import { copyFile, open, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { inspectBundle, refuseVersion } from '../../../server/appliance/host/update-bundle.ts';
-import { compareVersions, isVersion } from '../../../server/appliance/host/update-version.ts';
+import { inspectBundle, refuseVersion } from '../../../server/appliance/host/updates/bundle.ts';
+import { compareVersions, isVersion } from '../../../server/appliance/host/updates/version.ts';
 import { HoldfastError } from '../../../server/lib/errors.ts';
 import { startBundleMaker, type BundleMaker } from './bundle-maker.ts';
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { chooseVolume, type ProbedDisk } from '../../../server/appliance/host/volume-choice.ts';
-import type { DiskContent } from '../../../server/appliance/host/volume-probe.ts';
+import { chooseVolume, type ProbedDisk } from '../../../server/appliance/host/volume/choice.ts';
+import type { DiskContent } from '../../../server/appliance/host/volume/probe.ts';
 
 const header = (uuid: string, keyslots: number[]) => ({ uuid, label: '', keyslots, tokens: new Map() });
 const UUIDS = ['a', 'b', 'c'];

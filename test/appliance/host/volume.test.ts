@@ -1,24 +1,24 @@
 import { open, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { readPlacedRootKey, rootKeyFile } from '../../../server/appliance/host/root-key.ts';
+import { readPlacedRootKey, rootKeyFile } from '../../../server/appliance/host/ways/root-key.ts';
 import {
   findVolume,
   isOpen,
   makeVolume,
   openByKey,
   openByMachine,
-} from '../../../server/appliance/host/unlock-volume.ts';
-import type { VolumeChoice } from '../../../server/appliance/host/volume-choice.ts';
+} from '../../../server/appliance/host/unlock/volume.ts';
+import type { VolumeChoice } from '../../../server/appliance/host/volume/choice.ts';
 import {
   addKeyslot,
   findKeyslot,
   formatVolume,
   readHeader,
-} from '../../../server/appliance/host/volume-luks.ts';
-import { readVolumeNote } from '../../../server/appliance/host/volume-note.ts';
-import { readWays, waysPath } from '../../../server/appliance/host/ways-file.ts';
-import { claimVolume, memoryKeyPath } from '../../../server/appliance/host/ways.ts';
+} from '../../../server/appliance/host/volume/luks.ts';
+import { readVolumeNote } from '../../../server/appliance/host/volume/note.ts';
+import { readWays, waysPath } from '../../../server/appliance/host/ways/file.ts';
+import { claimVolume, memoryKeyPath } from '../../../server/appliance/host/ways/ways.ts';
 import { rootKeyFile as keydRootKey } from '../../../server/keys/index.ts';
 import { runProcess } from '../../../server/lib/spawn.ts';
 import { makeVolumeRecoveryKey } from '../../../server/lib/volume-recovery-key.ts';

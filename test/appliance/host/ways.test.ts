@@ -1,12 +1,12 @@
 import { cp, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { readPlacedRootKey } from '../../../server/appliance/host/root-key.ts';
+import { readPlacedRootKey } from '../../../server/appliance/host/ways/root-key.ts';
 import type { NewWay } from '../../../server/appliance/host/schema.ts';
-import { findVolume, makeVolume, openByKey } from '../../../server/appliance/host/unlock-volume.ts';
-import { addKeyslot, findKeyslot, readHeader } from '../../../server/appliance/host/volume-luks.ts';
-import { readVolumeNote } from '../../../server/appliance/host/volume-note.ts';
-import { readWays } from '../../../server/appliance/host/ways-file.ts';
+import { findVolume, makeVolume, openByKey } from '../../../server/appliance/host/unlock/volume.ts';
+import { addKeyslot, findKeyslot, readHeader } from '../../../server/appliance/host/volume/luks.ts';
+import { readVolumeNote } from '../../../server/appliance/host/volume/note.ts';
+import { readWays } from '../../../server/appliance/host/ways/file.ts';
 import {
   addWay,
   claimVolume,
@@ -16,7 +16,7 @@ import {
   removeWay,
   renameWay,
   testWay,
-} from '../../../server/appliance/host/ways.ts';
+} from '../../../server/appliance/host/ways/ways.ts';
 import { makeVolumeRecoveryKey } from '../../../server/lib/volume-recovery-key.ts';
 import { ACTOR, makeImageMachine, PASSPHRASE, type ImageMachine } from './image-machine.ts';
 
