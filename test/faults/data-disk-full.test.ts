@@ -220,7 +220,8 @@ describe('a data disk that fills up in the middle of', () => {
 
     expect(reply).toMatchObject({ status: 507, body: { error: noSpace } });
     expect(await listNames()).not.toContain('cut');
-    expect(stored()).toEqual(before);
+    // What was deleted before may be collected only now.
+    expect(stored().filter((name) => !before.includes(name))).toEqual([]);
     await expectEverythingWorks();
   }, 180_000);
 
