@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { request } from 'node:https';
-import { callerOf, expectStatus, OWNER } from '../helpers/served-appliance.ts';
+import { callerOf, expectStatus } from '../helpers/served-appliance.ts';
 import { waitFor } from '../helpers/wait-for.ts';
 import { ageRecipientOf, generateAgeIdentity } from '../../server/keys/index.ts';
 import { diskHolds } from './canary.ts';
@@ -32,7 +32,14 @@ interface Step {
   act: (walk: Walk) => Promise<Record<string, unknown> | undefined>;
 }
 
-const PASSPHRASE = 'seven boats under a green moon';
+/** Words that stand nowhere in the image: found on a disk, they came from this machine's use. */
+const mark = randomBytes(6).toString('hex');
+const OWNER = {
+  name: `Ada ${mark}`,
+  email: `ada-${mark}@example.org`,
+  password: `stable horse with ${mark} batteries`,
+};
+const PASSPHRASE = `seven boats under a green moon ${mark}`;
 /** Far more than an idle machine needs: several may share two cores. */
 const BOOT_LIMIT_MS = 1_200_000;
 
