@@ -9,7 +9,7 @@ export { openChunkReader, type ChunkReader } from './pipeline/chunk-reader.ts';
 export { postgresFacts, type PostgresFacts } from './postgres-source.ts';
 export { quarantine, readQuarantine, releaseFromQuarantine } from './quarantine.ts';
 export { noteMachine } from './quarantine-queries.ts';
-export { getTarget } from './queries.ts';
+export { findNewestStored, getTarget } from './queries.ts';
 export { recoverAppliance } from './recover.ts';
 export type { RecoveryQuestion, RecoveryReport } from './recover-plan.ts';
 export { openRepository, type OpenRepositoryOptions, type Repository } from './repository/open-repository.ts';

@@ -239,3 +239,20 @@ export async function listSnapshotProofs(db: Database, ids: readonly string[]): 
     .orderBy('finished_at', 'desc')
     .execute();
 }
+
+/** The newest snapshot that is on a target in use. */
+export async function findNewestStored(
+  db: Database,
+): Promise<{ snapshotId: string; takenAt: Date; targetId: string } | undefined> {
+  const row = await db
+    .selectFrom('snapshots')
+    .innerJoin('snapshot_targets', 'snapshot_targets.snapshot_id', 'snapshots.id')
+    .innerJoin('targets', 'targets.id', 'snapshot_targets.target_id')
+    .select(['snapshots.id as id', 'snapshots.taken_at as taken_at', 'targets.id as target_id'])
+    .where('snapshots.state', '!=', 'forgotten')
+    .where('targets.state', '=', 'active')
+    .orderBy('snapshots.number', 'desc')
+    .limit(1)
+    .executeTakeFirst();
+  return row && { snapshotId: row.id, takenAt: row.taken_at, targetId: row.target_id };
+}

@@ -123,6 +123,18 @@ export async function makePrivateDirectory(path: string, mode = 0o700): Promise<
 }
 
 /** Who owns a tree, and how closed it is. */
+/** Fills a file with zeros, durably, as far as its file system writes in place: a disk may keep older blocks. */
+export async function overwriteFile(path: string): Promise<void> {
+  const handle = await open(path, 'r+');
+  try {
+    const { size } = await handle.stat();
+    await handle.write(Buffer.alloc(size), 0, size, 0);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
 export interface TreeOwner {
   uid: number;
   gid: number;

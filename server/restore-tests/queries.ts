@@ -141,23 +141,6 @@ export async function findLastPassedAt(db: Database): Promise<Date | undefined> 
   return row?.finished_at ?? undefined;
 }
 
-/** The newest snapshot that can be tested, with an active target that holds it. */
-export async function findNewestSnapshot(
-  db: Database,
-): Promise<{ snapshotId: string; takenAt: Date; targetId: string } | undefined> {
-  const row = await db
-    .selectFrom('snapshots')
-    .innerJoin('snapshot_targets', 'snapshot_targets.snapshot_id', 'snapshots.id')
-    .innerJoin('targets', 'targets.id', 'snapshot_targets.target_id')
-    .select(['snapshots.id as id', 'snapshots.taken_at as taken_at', 'targets.id as target_id'])
-    .where('snapshots.state', '!=', 'forgotten')
-    .where('targets.state', '=', 'active')
-    .orderBy('snapshots.number', 'desc')
-    .limit(1)
-    .executeTakeFirst();
-  return row && { snapshotId: row.id, takenAt: row.taken_at, targetId: row.target_id };
-}
-
 export interface TestableSnapshot {
   takenAt: Date;
   number: string;

@@ -3,11 +3,12 @@ import { createHash, randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { recordAudit, systemActor, type Actor } from '../audit/index.ts';
 import {
+  findNewestStored,
   getTarget,
   rememberedHead,
   shipReport,
-  targetConfigOf,
   type TargetConfig,
+  targetConfigOf,
 } from '../backups/index.ts';
 import type { FieldSealer, KeyClient } from '../keys/index.ts';
 import type { Clock } from '../lib/clock.ts';
@@ -20,7 +21,6 @@ import { SOFTWARE_VERSION } from '../lib/version.ts';
 import { sceneOpeners, type TestKeys } from './open-scene.ts';
 import { performTest, type TestVerdict } from './perform-test.ts';
 import {
-  findNewestSnapshot,
   findSnapshotDueAt,
   finishRestoreTest,
   getRestoreTest,
@@ -93,7 +93,7 @@ async function findOrAddTest(
 ): Promise<RestoreTestRow | undefined> {
   const given = context.input.restoreTestId;
   if (typeof given === 'string') return getRestoreTest(deps.db, given);
-  const newest = await findNewestSnapshot(deps.db);
+  const newest = await findNewestStored(deps.db);
   if (newest === undefined) {
     throw new HoldfastError('wrong_state', 'There is no snapshot to test', {
       hint: 'Take a snapshot first.',

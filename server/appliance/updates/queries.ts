@@ -27,27 +27,6 @@ export async function readColumns(client: ClientBase): Promise<ColumnFact[]> {
   return rows;
 }
 
-export interface NewestSnapshot {
-  snapshotId: string;
-  takenAt: Date;
-  targetId: string;
-}
-
-/** The newest one that is on a target in use. */
-export async function findNewestStored(db: Database): Promise<NewestSnapshot | undefined> {
-  const row = await db
-    .selectFrom('snapshots')
-    .innerJoin('snapshot_targets', 'snapshot_targets.snapshot_id', 'snapshots.id')
-    .innerJoin('targets', 'targets.id', 'snapshot_targets.target_id')
-    .select(['snapshots.id as id', 'snapshots.taken_at as taken_at', 'targets.id as target_id'])
-    .where('snapshots.state', '!=', 'forgotten')
-    .where('targets.state', '=', 'active')
-    .orderBy('snapshots.number', 'desc')
-    .limit(1)
-    .executeTakeFirst();
-  return row && { snapshotId: row.id, takenAt: row.taken_at, targetId: row.target_id };
-}
-
 /** The newest run of a part of an update. */
 export async function findUpdateRun(
   db: Database,

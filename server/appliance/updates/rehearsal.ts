@@ -6,11 +6,12 @@
 import { join } from 'node:path';
 import {
   DATABASE_SECTION,
+  findNewestStored,
   postgresFacts,
-  startScratchDatabase,
-  withSnapshot,
   type RepositoryRunDeps,
   type SourceSection,
+  startScratchDatabase,
+  withSnapshot,
 } from '../../backups/index.ts';
 import { crashPoint } from '../../lib/crash-point.ts';
 import { dataPaths, scratchClusterDir, wipeScratch } from '../../lib/data-folder.ts';
@@ -32,7 +33,7 @@ import { rehearsalSocket, type RehearseRequest } from '../host/updates/rehearsal
 import type { MigrationAnswer } from '../host/updates/rehearsal.ts';
 import type { RehearsalReport } from '../host/updates/schema.ts';
 import { compareColumns, compareRows } from './comparison.ts';
-import { findNewestStored, readColumns, type ColumnFact } from './queries.ts';
+import { readColumns, type ColumnFact } from './queries.ts';
 
 const RECOVERY_TIMEOUT_MS = 30 * 60_000;
 const NAME = 'holdfast rehearsal';

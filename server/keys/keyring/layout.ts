@@ -9,11 +9,17 @@
  * log-3            sealed records since
  * ```
  */
-import { open, readdir, rm } from 'node:fs/promises';
+import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { crashPoint } from '../../lib/crash-point.ts';
 import { HoldfastError } from '../../lib/errors.ts';
-import { readFileIfPresent, syncDirectory, TEMPORARY_PREFIX, writeFileDurably } from '../../lib/files.ts';
+import {
+  overwriteFile,
+  readFileIfPresent,
+  syncDirectory,
+  TEMPORARY_PREFIX,
+  writeFileDurably,
+} from '../../lib/files.ts';
 import { rootKeyId, wrapEpochKey } from './root-key.ts';
 
 /** Grows when an older program could no longer read the keyring. */
@@ -138,25 +144,16 @@ export async function destroyOtherEpochs(directory: string, epoch: number): Prom
     const match = EPOCH_FILE.exec(name);
     const other = Number(match?.[1] ?? match?.[2] ?? match?.[3] ?? epoch);
     if (!match || other === epoch) continue;
-    if (match[1] !== undefined) await overwrite(path);
+    if (match[1] !== undefined) {
+      await overwriteFile(path);
+      crashPoint('keyring.old-epoch.overwritten');
+    }
     await rm(path);
     crashPoint('keyring.old-epoch.removed');
     removed.add(other);
   }
   if (removed.size > 0) await syncDirectory(directory);
   return removed.size;
-}
-
-async function overwrite(path: string): Promise<void> {
-  const handle = await open(path, 'r+');
-  try {
-    const { size } = await handle.stat();
-    await handle.write(Buffer.alloc(size), 0, size, 0);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  crashPoint('keyring.old-epoch.overwritten');
 }
 
 function lost(directory: string, what: string): HoldfastError {
