@@ -3,6 +3,7 @@ export { isClaimed } from './claim.ts';
 export { consoleRoutes } from './console-routes.ts';
 export { enterHostActs } from './host-acts.ts';
 export type { HostState, NewWay } from './host/schema.ts';
+export { SharePlace, type ShareStatus } from './host/shares/schema.ts';
 export { applianceRoutes } from './routes.ts';
 export {
   ApplianceSettings,

@@ -7,7 +7,7 @@ import { dirname, resolve } from 'node:path';
 import { Type, type Static } from 'typebox';
 import { Value } from 'typebox/value';
 import { parse } from 'yaml';
-import { ApplianceSettingsChange } from '../appliance/index.ts';
+import { ApplianceSettingsChange, SharePlace } from '../appliance/index.ts';
 import { ScheduleChange, TargetRequest } from '../backups/index.ts';
 import { Email, PersonName } from '../identity/index.ts';
 import { HoldfastError } from '../lib/errors.ts';
@@ -59,7 +59,25 @@ const SetupFile = Type.Object(
         strict,
       ),
     ),
-    target: Type.Object(TargetRequest.properties, strict),
+    /** On the machine image: storage from elsewhere that the target lies on. */
+    share: Type.Optional(
+      Type.Object(
+        {
+          label: Type.String({ minLength: 1, maxLength: 100 }),
+          place: SharePlace,
+          passwordFile: Type.Optional(Type.String({ minLength: 1, maxLength: 1024 })),
+          passwordVariable: Type.Optional(
+            Type.String({ pattern: '^HOLDFAST_(SETUP|OWNER)_[A-Z0-9_]{1,60}$' }),
+          ),
+        },
+        strict,
+      ),
+    ),
+    /** Its path is left out where there is a share: the folder is one that the share is given. */
+    target: Type.Object(
+      { ...TargetRequest.properties, path: Type.Optional(TargetRequest.properties.path) },
+      strict,
+    ),
     schedules: Type.Optional(
       Type.Object(
         {
@@ -102,6 +120,12 @@ export async function readSetupFile(path: string): Promise<SetupFile> {
       `${path}: owner needs passwordFile or passwordVariable, one of them`,
     );
   }
+  if ((setup.share === undefined) === (setup.target.path === undefined)) {
+    throw new HoldfastError(
+      'invalid_input',
+      `${path}: the target needs a path, or the set-up a share, one of them`,
+    );
+  }
   const from = dirname(resolve(path));
   setup.kit.file = resolve(from, setup.kit.file);
   if (setup.owner.passwordFile !== undefined)
@@ -111,6 +135,8 @@ export async function readSetupFile(path: string): Promise<SetupFile> {
     if (setup.certificate.keyFile !== undefined)
       setup.certificate.keyFile = resolve(from, setup.certificate.keyFile);
   }
+  if (setup.share?.passwordFile !== undefined)
+    setup.share.passwordFile = resolve(from, setup.share.passwordFile);
   if (setup.volume?.passphraseFile !== undefined)
     setup.volume.passphraseFile = resolve(from, setup.volume.passphraseFile);
   return setup;

@@ -42,6 +42,12 @@ const CloudSection = Type.Object(
               strict,
             ),
           ),
+          share: Type.Optional(
+            Type.Intersect([
+              AnySection,
+              Type.Object({ password: Type.Optional(Type.String({ minLength: 1, maxLength: 256 })) }),
+            ]),
+          ),
           volume: Type.Optional(
             Type.Intersect([AnySection, Type.Object({ passphrase: Type.Optional(NewPassphrase) })]),
           ),
@@ -148,6 +154,7 @@ async function writeSetupFile(
 ): Promise<void> {
   const { password, ...owner } = setup.owner;
   const { passphrase, ...volume } = setup.volume ?? {};
+  const { password: sharePassword, ...share } = setup.share ?? {};
   const { certificate } = setup;
   const secret = async (name: string, value: string) => {
     await writeFileDurably(join(places.run, name), `${value}\n`, { step: 'host.setup-secret' });
@@ -167,6 +174,16 @@ async function writeSetupFile(
             keyFile: await secret('setup-certificate-key', certificate.key),
           },
         }),
+    ...(setup.share === undefined
+      ? {}
+      : {
+          share: {
+            ...share,
+            ...(sharePassword === undefined
+              ? {}
+              : { passwordFile: await secret('setup-share-password', sharePassword) }),
+          },
+        }),
     ...(setup.volume === undefined
       ? {}
       : {
@@ -184,6 +201,7 @@ async function writeSetupFile(
 const SETUP_FILES = [
   'setup.yaml',
   'setup-password',
+  'setup-share-password',
   'setup-passphrase',
   'setup-certificate',
   'setup-certificate-key',

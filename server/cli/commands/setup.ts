@@ -21,6 +21,7 @@ import type { Run } from '../../lib/run-schema.ts';
 import { addCommand, type CommandContext } from '../command.ts';
 import { checkVolumeAnswers, giveVolumeItsKey, makeVolumeKey } from '../setup-volume.ts';
 import { installCertificate } from '../setup-certificate.ts';
+import { findTargetPath } from '../setup-share.ts';
 import { tell, type SetupWork } from '../setup-work.ts';
 import { startKitTest } from '../kit-test.ts';
 import { followRun, runExitCode } from '../runs.ts';
@@ -41,9 +42,9 @@ export function addSetup(program: Command): void {
   );
 }
 
-async function setUp({ control, output }: CommandContext, path: string): Promise<number> {
+async function setUp({ control, output }: CommandContext, setupFile: string): Promise<number> {
   const work: SetupWork = {
-    file: await readSetupFile(path),
+    file: await readSetupFile(setupFile),
     client: control(),
     output,
     report: [],
@@ -54,8 +55,9 @@ async function setUp({ control, output }: CommandContext, path: string): Promise
   await claim(work, state);
   await nameAppliance(work);
   await installCertificate(work);
-  await makeKit(work);
-  await addTarget(work);
+  const path = await findTargetPath(work);
+  await makeKit(work, path);
+  await addTarget(work, path);
   await setSchedules(work);
   const exitCode = await firstRuns(work);
   output.result(
@@ -97,7 +99,7 @@ async function nameAppliance(work: SetupWork): Promise<void> {
  * The encrypted kit is on the disk before it is proven, under a name that says it is not; so there never is a proven kit
  * that nobody holds, however this ends.
  */
-async function makeKit(work: SetupWork): Promise<void> {
+async function makeKit(work: SetupWork, path: string): Promise<void> {
   const { file, recipient } = work.file.kit;
   const { items } = await work.client.get<{ items: KitRow[] }>('/recovery-kits');
   const waiting = await findUnprovenFiles(file);
@@ -111,7 +113,7 @@ async function makeKit(work: SetupWork): Promise<void> {
   const begun = await work.client.send<BeginKitReply>('POST', '/recovery-kits', {
     recipient: made.recipient,
   });
-  const { name, kind, path } = work.file.target;
+  const { name, kind } = work.file.target;
   const volumeRecoveryKey = await makeVolumeKey(work.client);
   const kit = makeRecoveryKit({
     ...begun,
@@ -157,10 +159,10 @@ async function publish(unproven: string, file: string): Promise<void> {
   await syncDirectory(dirname(file));
 }
 
-async function addTarget(work: SetupWork): Promise<void> {
+async function addTarget(work: SetupWork, path: string): Promise<void> {
   const { items } = await work.client.get<{ items: TargetReply[] }>('/targets');
-  const wanted = work.file.target;
-  const present = items.find((target) => target.state === 'active' && target.location === wanted.path);
+  const wanted = { ...work.file.target, path };
+  const present = items.find((target) => target.state === 'active' && target.location === path);
   if (present !== undefined) return tell(work, 'target', 'already');
   const added = await work.client.send<TargetReply>('POST', '/targets', wanted);
   tell(work, 'target', 'done', added.label ?? undefined);

@@ -7,10 +7,14 @@ import { buildHostApp } from '../../../server/appliance/host/host-app.ts';
 import { buildUnlockConsole } from '../../../server/appliance/host/unlock/app.ts';
 import { openUnlockDesk } from '../../../server/appliance/host/unlock/desk.ts';
 import { findVolume, isOpen, makeVolume, openByKey } from '../../../server/appliance/host/unlock/volume.ts';
+import { shareRoutes } from '../../../server/appliance/host/shares/routes.ts';
+import { openShares } from '../../../server/appliance/host/shares/shares.ts';
 import { volumeRoutes } from '../../../server/appliance/host/volume/routes.ts';
 import { readWays } from '../../../server/appliance/host/ways/file.ts';
 import { decryptAge, generateAgeIdentity, parseRecoveryKit } from '../../../server/keys/index.ts';
 import { createLog } from '../../../server/lib/log.ts';
+import { runProcess } from '../../../server/lib/spawn.ts';
+import { isRoot } from '../../helpers/other-account.ts';
 import {
   makeFolder,
   removeFolder,
@@ -26,6 +30,7 @@ let appliance: ServedAppliance;
 let folder: string;
 let operator: { identity: string; recipient: string };
 let env: Record<string, string>;
+const points: string[] = [];
 
 beforeAll(async () => {
   [machine, folder, operator] = await Promise.all([
@@ -37,7 +42,18 @@ beforeAll(async () => {
   const choice = await findVolume(machine.deps);
   if (choice.kind !== 'blank') throw new Error('the disk should be blank');
   await makeVolume(machine.deps, choice.disk);
-  hostd = await buildHostApp(machine.deps, [volumeRoutes(machine.deps)]);
+  const shares = openShares({
+    ...machine.deps,
+    mounts: {
+      mount: ({ point }) => {
+        points.push(point);
+        return must('mount', '--bind', join(folder, 'target'), point);
+      },
+      unmount: ({ point }) => must('umount', point),
+    },
+    owner: { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 },
+  });
+  hostd = await buildHostApp(machine.deps, [volumeRoutes(machine.deps), shareRoutes(shares)]);
   const socket = join(machine.places.run, 'host.sock');
   await hostd.listen({ path: socket });
   env = { HOLDFAST_HOST_SOCKET: socket };
@@ -49,19 +65,44 @@ beforeAll(async () => {
 afterAll(async () => {
   await appliance.stop();
   await hostd.close();
+  await unmountAll();
   await machine.close();
   await removeFolder(folder);
   await removeFolder(join(appliance.dataDir, '..'));
 }, 60_000);
 
-async function setUp(volume: object) {
+async function must(command: string, ...args: string[]): Promise<void> {
+  const { exitCode, stderr } = await runProcess(command, args, { timeoutMs: 10_000 });
+  if (exitCode !== 0) throw new Error(stderr);
+}
+
+async function unmountAll(): Promise<void> {
+  for (const point of points.splice(0)) await runProcess('umount', [point], { timeoutMs: 10_000 });
+}
+
+async function restart(): Promise<void> {
+  await unmountAll();
+  await machine.restart();
+}
+
+/** A folder stands for the server; only root may mount, others have the folder as it is. */
+const PLACE = { kind: 'nfs', server: 'nas.example.org', export: '/volume1/backups' };
+
+async function setUp(volume: object, more: object = {}) {
   const path = join(folder, 'setup.yaml');
   const answers = {
     owner: { name: 'Ada Lovelace', email: 'ada@example.org', passwordFile: 'password' },
     appliance: { name: 'Vault', stage: 'production', region: 'eu-north', allowedRegions: ['eu-north'] },
     kit: { recipient: operator.recipient, file: 'kit.age' },
     volume,
-    target: { name: 'nas', kind: 'directory', path: join(folder, 'target'), region: 'eu-north' },
+    ...(isRoot ? { share: { label: 'NAS', place: PLACE } } : {}),
+    target: {
+      name: 'nas',
+      kind: 'directory',
+      region: 'eu-north',
+      ...(isRoot ? {} : { path: join(folder, 'target') }),
+    },
+    ...more,
   };
   await writeFile(path, JSON.stringify(answers));
   const run = await runHoldfast(['setup', '--config', path, '--json'], { dataDir: appliance.dataDir, env });
@@ -73,6 +114,20 @@ test('without a way for the volume it is refused before anything is done', async
 
   expect(run).toMatchObject({ exitCode: 2, json: { error: { code: 'invalid_input' } } });
   expect(await readWays(machine.places)).toBeUndefined();
+});
+
+test('with a share and a path, or with neither, it is refused', async () => {
+  const target = { name: 'nas', kind: 'directory', region: 'eu-north' };
+
+  for (const more of [
+    { share: undefined, target },
+    { share: { label: 'NAS', place: PLACE }, target: { ...target, path: join(folder, 'target') } },
+  ]) {
+    expect(await setUp({ passphraseFile: 'passphrase' }, more)).toMatchObject({
+      exitCode: 2,
+      json: { error: { message: expect.stringContaining('one of them') as string } },
+    });
+  }
 });
 
 test('it gives the volume its ways; the kit holds the key that opens it, and a second time does nothing', async () => {
@@ -95,15 +150,23 @@ test('it gives the volume its ways; the kit holds the key that opens it, and a s
   ]);
   const again = await setUp({ passphraseFile: 'passphrase' });
   expect(again.exitCode).toBe(0);
+  if (isRoot) {
+    expect(run.json.steps).toContainEqual({
+      step: 'share',
+      outcome: 'done',
+      note: expect.stringMatching(/shares\/[^/]+\/holdfast$/) as string,
+    });
+    expect(JSON.stringify(again.json.steps)).toContain('"step":"share","outcome":"already"');
+  }
   expect((await readWays(machine.places))?.ways).toHaveLength(2);
-  await machine.restart();
+  await restart();
   const choice = await findVolume(machine.deps);
   if (choice.kind === 'own') await openByKey(machine.deps, choice, kit?.volumeRecoveryKey ?? '', ACTOR);
   expect(await isOpen(machine.deps)).toBe(true);
 }, 120_000);
 
 test('the command at the console opens a locked machine, and says it of one that does not wait', async () => {
-  await machine.restart();
+  await restart();
   const socket = join(folder, 'unlock.sock');
   const desk = openUnlockDesk(machine.deps, () => undefined);
   await desk.start();
