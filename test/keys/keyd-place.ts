@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { onTestFinished } from 'vitest';
 import {
   answerKitChallenge,
@@ -19,6 +19,7 @@ import {
   startKeyd,
 } from '../../server/keys/index.ts';
 import { type Clock, systemClock } from '../../server/lib/clock.ts';
+import { dataPaths } from '../../server/lib/data-folder.ts';
 
 export interface KeydPlace {
   directory: string;
@@ -61,7 +62,8 @@ export async function makeKeydPlace(): Promise<KeydPlace> {
   const clients: KeyClient[] = [];
   const refusals: string[] = [];
   const clock = makeMovedClock();
-  const socketPath = join(run, 'keyd.sock');
+  const socketPath = dataPaths(directory).keydSocket;
+  await mkdir(dirname(socketPath), { mode: 0o711 });
   let stopOnce: (() => Promise<void>) | undefined;
 
   const place: KeydPlace = {
