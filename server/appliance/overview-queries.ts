@@ -102,6 +102,45 @@ export async function findNewestProof(db: Database): Promise<ProofFacts | undefi
     .executeTakeFirst();
 }
 
+/** The newest restore test and the newest verification that came to an end by themselves, where they found something wrong. */
+export async function findDamage(db: Database): Promise<{
+  test: { finishedAt: Date; targetName: string } | undefined;
+  verification: { finishedAt: Date } | undefined;
+}> {
+  const [test, verification] = await Promise.all([
+    db
+      .selectFrom('restore_tests')
+      .innerJoin('targets', 'targets.id', 'restore_tests.target_id')
+      .select(['restore_tests.state', 'restore_tests.finished_at', 'targets.name as target_name'])
+      .where('restore_tests.state', 'in', ['passed', 'failed'])
+      .where('restore_tests.finished_at', 'is not', null)
+      .where('targets.state', '=', 'active')
+      .orderBy('restore_tests.finished_at', 'desc')
+      .limit(1)
+      .executeTakeFirst(),
+    db
+      .selectFrom('runs')
+      .select(['state', 'finished_at'])
+      .where('kind', '=', 'verify')
+      .where('finished_at', 'is not', null)
+      // A run that could not be made says nothing about what is stored.
+      .where(sql<boolean>`(state = 'succeeded' or error ->> 'code' = 'integrity_failure')`)
+      .orderBy('finished_at', 'desc')
+      .limit(1)
+      .executeTakeFirst(),
+  ]);
+  return {
+    test:
+      test?.state === 'failed' && test.finished_at !== null
+        ? { finishedAt: test.finished_at, targetName: test.target_name }
+        : undefined,
+    verification:
+      verification?.state === 'failed' && verification.finished_at !== null
+        ? { finishedAt: verification.finished_at }
+        : undefined,
+  };
+}
+
 /** Whether a restore test with the recovery kit ever passed. */
 export async function hasPassedRestoreTest(db: Database): Promise<boolean> {
   const row = await db

@@ -7,6 +7,7 @@ import { readTestSchedule } from '../restore-tests/index.ts';
 import { checkHealth, readDataDisk, type HealthDeps } from './health.ts';
 import {
   countLiveFiles,
+  findDamage,
   findNewestProof,
   findNewestSnapshot,
   listCoverageDays,
@@ -34,6 +35,7 @@ export async function readOverview(deps: OverviewDeps): Promise<Overview> {
     targets,
     snapshot,
     proof,
+    proofChecks,
     schedules,
     testSchedule,
     checks,
@@ -45,6 +47,7 @@ export async function readOverview(deps: OverviewDeps): Promise<Overview> {
     listTargetFacts(deps.db),
     findNewestSnapshot(deps.db),
     findNewestProof(deps.db),
+    checkProofs(deps),
     listSchedules(deps.db),
     readTestSchedule(deps),
     checkEverything(deps),
@@ -69,6 +72,7 @@ export async function readOverview(deps: OverviewDeps): Promise<Overview> {
     lastProven: proof === undefined ? null : toProofFacts(proof),
     snapshotOverdue,
     restoreTestOverdue: testSchedule.overdue,
+    damage: proofChecks.map(({ message, hint }) => `${message}. ${hint ?? ''}`),
   });
   return {
     verdict,
@@ -90,7 +94,31 @@ export async function readOverview(deps: OverviewDeps): Promise<Overview> {
 
 /** Every health check, those of the targets included. */
 export async function checkEverything(deps: OverviewDeps): Promise<HealthCheck[]> {
-  return checkHealth(deps, { targets: checkTargets });
+  return checkHealth(deps, { targets: checkTargets, proofs: checkProofs });
+}
+
+/** What the newest restore test and verification found wrong. It stays said until the next of its kind is well. */
+async function checkProofs(deps: Pick<HealthDeps, 'db'>): Promise<HealthCheck[]> {
+  const { test, verification } = await findDamage(deps.db);
+  const at = (instant: Date) => `${instant.toISOString().slice(0, 16).replace('T', ' ')} UTC`;
+  const checks: HealthCheck[] = [];
+  if (test !== undefined) {
+    checks.push({
+      name: 'restore test',
+      state: 'bad',
+      message: `The newest restore test, of ${test.targetName}, failed on ${at(test.finishedAt)}`,
+      hint: 'Its report names each check. Take a snapshot, then test that one.',
+    });
+  }
+  if (verification !== undefined) {
+    checks.push({
+      name: 'verification',
+      state: 'bad',
+      message: `The newest verification found damage on ${at(verification.finishedAt)}`,
+      hint: 'The log of that run names each object. Take a snapshot, which stores again what it can, then verify.',
+    });
+  }
+  return checks;
 }
 
 async function checkTargets(deps: HealthDeps): Promise<HealthCheck[]> {

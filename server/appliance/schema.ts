@@ -139,6 +139,7 @@ export const Overview = Type.Object({
   verdict: Type.Union([
     Type.Literal('proven'),
     Type.Literal('stored'),
+    Type.Literal('damaged'),
     Type.Literal('local-only'),
     Type.Literal('overdue'),
     Type.Literal('unprotected'),

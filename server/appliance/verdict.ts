@@ -1,10 +1,11 @@
 /**
  * "Are we safe?", decided from facts. Pure. The rules, in order; the first that holds is the verdict:
  * 1. no target has a complete snapshot: unprotected;
- * 2. every complete snapshot lies on the disk that it protects against: local-only, whatever else is well;
- * 3. the last due snapshot or restore test did not happen, or the last work on every target failed: overdue;
- * 4. a restore test passed on a copy that is elsewhere: proven;
- * 5. else: stored.
+ * 2. the newest restore test or verification found something wrong: damaged;
+ * 3. every complete snapshot lies on the disk that it protects against: local-only, whatever else is well;
+ * 4. the last due snapshot or restore test did not happen, or the last work on every target failed: overdue;
+ * 5. a restore test passed on a copy that is elsewhere: proven;
+ * 6. else: stored.
  */
 import type { Overview } from './schema.ts';
 
@@ -28,6 +29,8 @@ export interface ProtectionFacts {
   } | null;
   snapshotOverdue: boolean;
   restoreTestOverdue: boolean;
+  /** What the newest restore test and the newest verification found wrong, a sentence each. */
+  damage: readonly string[];
 }
 
 export interface Verdict {
@@ -40,6 +43,7 @@ export function decideVerdict(facts: ProtectionFacts): Verdict {
   const holding = facts.targets.filter((target) => target.snapshotCount > 0);
   if (holding.length === 0) return { verdict: 'unprotected', sentences: [explainUnprotected(facts)] };
   const overdue = [...explainFailing(facts), ...explainOverdue(facts)];
+  if (facts.damage.length > 0) return { verdict: 'damaged', sentences: [...facts.damage, ...overdue] };
   if (holding.every((target) => target.sameDisk)) {
     const names = holding.map((target) => target.name).join(', ');
     const local = `The only copies, on ${names}, lie on the disk that they should protect against. Retire it and add a target elsewhere.`;

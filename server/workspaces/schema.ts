@@ -5,6 +5,9 @@ import { BigDecimal, Cursor, Id, Instant } from '../lib/shapes.ts';
 /** A name of one path part: no slash, no NUL, not `.` or `..`, at most 255 bytes of UTF-8 (checked by the service). */
 const NodeName = Type.String({ minLength: 1, maxLength: 255 });
 
+/** Nanoseconds since 1970; as many as a column of 64 bits holds, until the year 2255. */
+const FileTime = Type.String({ pattern: '^([0-9]{1,18}|[1-8][0-9]{18})$' });
+
 export const WorkspaceRole = Type.Union([
   Type.Literal('manager'),
   Type.Literal('editor'),
@@ -69,7 +72,7 @@ export const ChangeNodeRequest = Type.Object({
 export const UploadQuery = Type.Object({
   name: NodeName,
   /** Nanoseconds since the epoch; the present when absent. */
-  mtime: Type.Optional(BigDecimal),
+  mtime: Type.Optional(FileTime),
   mode: Type.Optional(Type.Integer({ minimum: 0, maximum: 0o7777 })),
   /** What to do when the name is taken. */
   onConflict: Type.Optional(
@@ -103,7 +106,7 @@ export const BatchHead = Type.Object({
       name: Type.String({ maxLength: 1_000 }),
       sizeBytes: Type.Integer({ minimum: 0, maximum: 1024 * 1024 }),
       /** Nanoseconds since the epoch. */
-      mtime: BigDecimal,
+      mtime: FileTime,
     }),
     { minItems: 1, maxItems: 500 },
   ),

@@ -18,6 +18,7 @@ const well: ProtectionFacts = {
   lastProven: proof,
   snapshotOverdue: false,
   restoreTestOverdue: false,
+  damage: [],
 };
 
 describe('the verdict', () => {
@@ -52,6 +53,16 @@ describe('the verdict', () => {
       { targets: [local, offsite], lastProven: { ...proof, sameDisk: true } },
       'stored',
     ],
+    [
+      'a copy whose newest test failed is damaged, proven before or not',
+      { damage: ['It failed.'] },
+      'damaged',
+    ],
+    [
+      'known damage of a local copy is said before that it is local',
+      { targets: [local], damage: ['It failed.'] },
+      'damaged',
+    ],
     ['an offsite copy that was restored is proven', {}, 'proven'],
   ];
   for (const [name, change, verdict] of cases) {
@@ -77,6 +88,7 @@ describe('the verdict', () => {
       lastProven: fc.constantFrom(null, proof, { ...proof, sameDisk: true }),
       snapshotOverdue: fc.boolean(),
       restoreTestOverdue: fc.boolean(),
+      damage: fc.constant([]),
     });
 
     fc.assert(

@@ -45,6 +45,8 @@ async function run(path: string, body?: object) {
 const snapshot = (path = '/snapshots') => run(path);
 const verify = () => run('/targets/verify');
 
+const overview = () => expectStatus(appliance.owner.call<{ verdict: string }>('GET', '/overview'), 200);
+
 async function testOf(snapshotId: string): Promise<RestoreTest> {
   const { targetId } = appliance;
   const request = { snapshotId, targetId, mode: 'quick', keySource: 'test-identity' };
@@ -150,11 +152,19 @@ describe('a target that', () => {
       state: 'failed',
       error: { code: 'integrity_failure', hint: expect.stringContaining('Forget') as string },
     });
+    expect(await overview()).toMatchObject({
+      verdict: 'damaged',
+      needsYou: expect.arrayContaining([
+        expect.objectContaining({ name: 'restore test', state: 'bad' }),
+        expect.objectContaining({ name: 'verification', state: 'bad' }),
+      ]) as unknown,
+    });
     const next = await snapshot();
     expect([next.state, next.error]).toEqual(['succeeded', null]);
     await expectStatus(appliance.owner.call('DELETE', `/snapshots/${lost}`), 202);
     expect((await appliance.performRun()).state).toBe('succeeded');
     await expectWhole();
+    expect((await overview()).verdict).not.toBe('damaged');
   }, 180_000);
 
   test('was put back to an older state stops snapshots until the owner agrees, and fails the restore test', async () => {

@@ -218,6 +218,14 @@ describe('uploading and downloading', () => {
     expect(row).toEqual({ mode: 416, mtime_ns: '1700000000123456789' });
   });
 
+  test('a time that no 64 bits hold is refused in words', async () => {
+    for (const mtime of ['9223372036854775808', '99999999999999999999', '-1', '1e3']) {
+      const path = uploadPath(space.root, 't', `&mtime=${mtime}`);
+      const reply = await space.owner.call('PUT', path, Buffer.from('x'));
+      expect(reply).toMatchObject({ status: 400, body: { error: { code: 'invalid_input' } } });
+    }
+  });
+
   test('an empty file is a file', async () => {
     const node = await space.upload('empty', '');
 

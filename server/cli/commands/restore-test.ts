@@ -23,11 +23,13 @@ export function addRestoreTest(program: Command): void {
     'Restore a snapshot into a scratch place and check it; ends with 1 when a check failed',
     (command) =>
       command
+        .argument('[snapshot]', SNAPSHOT_WORDS)
         .option('--mode <mode>', 'quick (a sample) or full', 'quick')
-        .option('--snapshot <which>', `${SNAPSHOT_WORDS}, which it is when absent`)
+        .option('--snapshot <which>', 'the same')
         .option('--kit <file>', 'open the backup with this recovery kit, to prove the kit')
         .option('--report <file>', 'write the signed report there (two JSON lines); verify-report checks it'),
-    async (context, options) => {
+    async (context, given, snapshot?: string) => {
+      const options = snapshot === undefined ? given : { ...given, snapshot };
       const client = context.control();
       const started = await start(context, options);
       const run = await followRun(client, context.output, started.runId);

@@ -21,6 +21,7 @@ export function addStatus(program: Command): void {
 const VERDICTS: Record<Overview['verdict'], string> = {
   proven: 'PROVEN',
   stored: 'STORED, not yet proven',
+  damaged: 'DAMAGED, a backup may not restore',
   'local-only': 'LOCAL COPY ONLY, not protected',
   overdue: 'OVERDUE',
   unprotected: 'UNPROTECTED',
