@@ -14,7 +14,7 @@ import { createLog } from './lib/log.ts';
 import { ALLOCATOR_ENVIRONMENT, giveMemoryBackSoon } from './lib/process-memory.ts';
 import { listenForRuns } from './lib/run-listener.ts';
 import { connectServiceManager } from './lib/service-notify.ts';
-import { failInterruptedRuns, settleRun, takeQueuedRun } from './lib/runs.ts';
+import { failInterruptedRuns, finishRun, takeQueuedRun } from './lib/runs.ts';
 import { endOf, startProcess, type ChildProcess } from './lib/spawn.ts';
 
 /** Bulk work shares two cores with the server: one run at a time, and short ones beside a long one. */
@@ -40,6 +40,8 @@ const keys = await connectKeyd({
   clock: systemClock,
 });
 const children = new Map<string, ChildProcess>();
+/** How runs ended that did not say it themselves, until it is recorded: a full disk may stay full for days. */
+const endings = new Map<string, string>();
 let stopping = false;
 let looking = Promise.resolve();
 
@@ -65,6 +67,7 @@ function look(): void {
 }
 
 async function takeRuns(): Promise<void> {
+  await recordEndings();
   await cancelAsked();
   while (!stopping && children.size < MOST_AT_ONCE) {
     const run = await takeQueuedRun(db, systemClock);
@@ -93,20 +96,23 @@ function startRun(id: string, kind: string): void {
     children.delete(id);
     log.info({ run: id, kind, ...end }, 'Run ended');
     if (end.exitCode !== 0) {
-      await settleRun(db, systemClock, id, {
-        state: 'failed',
-        error: {
-          code: 'internal',
-          message: end.signal === null ? 'The run ended unexpectedly' : `The run was ended by ${end.signal}`,
-          hint: 'Look in the log of the appliance, then start it again.',
-        },
-      }).catch((error: unknown) =>
-        log.error({ err: error, run: id }, 'The end of a run could not be recorded'),
+      endings.set(
+        id,
+        end.signal === null ? 'The run ended unexpectedly' : `The run was ended by ${end.signal}`,
       );
       await sweepOwnScratch(id);
     }
     look();
   });
+}
+
+/** A run whose end is not recorded would count as running for ever. What fails here is tried again at the next look. */
+async function recordEndings(): Promise<void> {
+  for (const [id, message] of endings) {
+    const hint = 'Look in the log of the appliance, then start it again.';
+    await finishRun(db, systemClock, id, { state: 'failed', error: { code: 'internal', message, hint } });
+    endings.delete(id);
+  }
 }
 
 /** What a killed run left unpacked is removed at once, not at the next start. */

@@ -113,7 +113,8 @@ export async function findDamage(db: Database): Promise<{
       .innerJoin('targets', 'targets.id', 'restore_tests.target_id')
       .select(['restore_tests.state', 'restore_tests.finished_at', 'targets.name as target_name'])
       .where('restore_tests.state', 'in', ['passed', 'failed'])
-      .where('restore_tests.finished_at', 'is not', null)
+      // One that was cut off, or had no room to unpack, has no report and says nothing about what is stored.
+      .where('restore_tests.report_sha256', 'is not', null)
       .where('targets.state', '=', 'active')
       .orderBy('restore_tests.finished_at', 'desc')
       .limit(1)

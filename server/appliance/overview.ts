@@ -35,7 +35,6 @@ export async function readOverview(deps: OverviewDeps): Promise<Overview> {
     targets,
     snapshot,
     proof,
-    proofChecks,
     schedules,
     testSchedule,
     checks,
@@ -47,7 +46,6 @@ export async function readOverview(deps: OverviewDeps): Promise<Overview> {
     listTargetFacts(deps.db),
     findNewestSnapshot(deps.db),
     findNewestProof(deps.db),
-    checkProofs(deps),
     listSchedules(deps.db),
     readTestSchedule(deps),
     checkEverything(deps),
@@ -72,7 +70,9 @@ export async function readOverview(deps: OverviewDeps): Promise<Overview> {
     lastProven: proof === undefined ? null : toProofFacts(proof),
     snapshotOverdue,
     restoreTestOverdue: testSchedule.overdue,
-    damage: proofChecks.map(({ message, hint }) => `${message}. ${hint ?? ''}`),
+    damage: checks
+      .filter((check) => PROOF_CHECKS.includes(check.name) && check.state === 'bad')
+      .map(({ message, hint }) => `${message}. ${hint ?? ''}`),
   });
   return {
     verdict,
@@ -96,6 +96,9 @@ export async function readOverview(deps: OverviewDeps): Promise<Overview> {
 export async function checkEverything(deps: OverviewDeps): Promise<HealthCheck[]> {
   return checkHealth(deps, { targets: checkTargets, proofs: checkProofs });
 }
+
+/** Checks that speak of what is stored: what they find, the verdict says too. */
+const PROOF_CHECKS: readonly string[] = ['restore test', 'verification'];
 
 /** What the newest restore test and verification found wrong. It stays said until the next of its kind is well. */
 async function checkProofs(deps: Pick<HealthDeps, 'db'>): Promise<HealthCheck[]> {
