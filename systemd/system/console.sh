@@ -16,7 +16,8 @@ command -v whiptail > /dev/null || plain=yes
 # The keyboard ends nothing here.
 trap '' INT QUIT TSTP
 
-tell() { "$here/node_modules/.bin/node" --max-semi-space-size=1 "$here/server/console.ts" "$@" $serial --root="$root" 2> /dev/null; }
+# In a session of its own: Node takes Ctrl-C and Ctrl-Z again where its parent ignores them, and would end in the middle of an act.
+tell() { setsid --wait "$here/node_modules/.bin/node" --max-semi-space-size=1 "$here/server/console.ts" "$@" $serial --root="$root" 2> /dev/null; }
 
 # choose TITLE TEXT KEY WORDS…: the key that was chosen, or nothing; status 7 when the line was hung up.
 choose() {

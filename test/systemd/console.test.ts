@@ -21,6 +21,8 @@ import { requireTools } from '../helpers/tools.ts';
 const script = join(import.meta.dirname, '..', '..', 'systemd', 'system', 'console.sh');
 beforeAll(() => requireTools('script'));
 const RECOVERY_KEY = 'AAAA-BBBB';
+/** Ctrl-C, Ctrl-Z and Ctrl-\\. */
+const KEYS_THAT_END = '\u0003\u001a\u001c';
 
 describe('the console menu', () => {
   let root = '';
@@ -28,6 +30,7 @@ describe('the console menu', () => {
   let menu: ChildProcess | undefined;
   let screen = '';
   let acts: string[] = [];
+  let answering = Promise.resolve();
 
   beforeEach(async () => {
     root = await mkdtemp(join(tmpdir(), 'holdfast-test-console-'));
@@ -35,9 +38,13 @@ describe('the console menu', () => {
     for (const folder of [places.state, places.run, join(places.data, 'holdfast')])
       await mkdir(folder, { recursive: true });
     acts = [];
+    answering = Promise.resolve();
     const journal = openJournal(places.state, systemClock);
     const deps = { places, clock: systemClock, log: createLog('silent', 'test'), journal };
-    const power = async (action: string) => void acts.push(action);
+    const power = async (action: string) => {
+      acts.push(action);
+      await answering;
+    };
     const open = async (line: string) => void acts.push(`shell on ${line}`);
     hostd = await buildHostApp(deps, [
       networkRoutes(deps, async () => void acts.push('network')),
@@ -139,12 +146,27 @@ describe('the console menu', () => {
     expect(journaled.map((act) => act.action)).toEqual(['host.shell.refused', 'host.shell.opened']);
   }, 60_000);
 
-  it('gives nothing to Ctrl-C, Ctrl-Z and Ctrl-\\, and ends when the line is hung up', async () => {
+  it('gives nothing to Ctrl-C, Ctrl-Z and Ctrl-\\, neither at rest nor in the middle of an act', async () => {
+    const { promise, resolve: answer } = Promise.withResolvers<void>();
+    answering = promise;
     await openMenu('ttyS0');
-    await sees(/Number: $/);
-    menu?.stdin?.write('\u0003\u001a\u001c');
-    await choose('Look again');
-    await sees(/Number: $/);
+    menu?.stdin?.write(KEYS_THAT_END);
+    // The terminal drops what it has not passed on yet when one of these keys is pressed.
+    await sees(/Number: .*\^\\$/);
+    menu?.stdin?.write('\n');
+    await choose('Restart');
+    await answerTo(/Type yes: $/, 'yes');
+    await waitFor('the act', () => acts.includes('restart'));
+    menu?.stdin?.write(KEYS_THAT_END);
+    await sees(/\^\\$/);
+    answer();
+
+    await sees(/The machine goes down now/);
+    expect(acts).toEqual(['restart']);
+  }, 60_000);
+
+  it('ends when the line is hung up', async () => {
+    await openMenu('ttyS0');
 
     const ended = new Promise((resolve) => menu?.once('exit', resolve));
     menu?.stdin?.end('\u0004');
@@ -175,7 +197,11 @@ describe('the console menu', () => {
   }
 
   async function sees(words: RegExp): Promise<void> {
-    await waitFor(`the console to show ${words}; it shows: ${screen}`, () => words.test(screen), 20_000);
+    await waitFor(`the console to show ${words}`, () => words.test(screen), 30_000).catch(
+      (error: unknown) => {
+        throw new Error(`The console shows: ${screen}`, { cause: error });
+      },
+    );
   }
 
   async function choose(words: string): Promise<void> {
