@@ -30,7 +30,7 @@ describe('the console menu', () => {
   let menu: ChildProcess | undefined;
   let screen = '';
   let acts: string[] = [];
-  let answering = Promise.resolve();
+  let answering: Promise<unknown> = Promise.resolve();
 
   beforeEach(async () => {
     root = await mkdtemp(join(tmpdir(), 'holdfast-test-console-'));
@@ -147,7 +147,7 @@ describe('the console menu', () => {
   }, 60_000);
 
   it('gives nothing to Ctrl-C, Ctrl-Z and Ctrl-\\, neither at rest nor in the middle of an act', async () => {
-    const { promise, resolve: answer } = Promise.withResolvers<void>();
+    const { promise, resolve: answer } = Promise.withResolvers<undefined>();
     answering = promise;
     await openMenu('ttyS0');
     menu?.stdin?.write(KEYS_THAT_END);
@@ -159,7 +159,7 @@ describe('the console menu', () => {
     await waitFor('the act', () => acts.includes('restart'));
     menu?.stdin?.write(KEYS_THAT_END);
     await sees(/\^\\$/);
-    answer();
+    answer(undefined);
 
     await sees(/The machine goes down now/);
     expect(acts).toEqual(['restart']);

@@ -72,7 +72,9 @@ async function keepSlot(deps: BootDeps, booted: SlotName, current: Update | unde
   if (!left || current.fromSlot !== booted) return;
   await deps.rauc.mark('active', 'booted');
   const reason = await whyGivenUp(deps, current);
-  await deps.records.save(follow(current, 'fell-back', { message: reason }, deps.clock.now()));
+  await deps.records.change(current.id, (stored) =>
+    follow(stored, 'fell-back', { message: reason }, deps.clock.now()),
+  );
   crashPoint('boot.fell-back');
   await tell(deps, 'host.update.undone', current.id, {
     version: current.version,
@@ -98,8 +100,9 @@ async function confirm(deps: BootDeps, update: Update): Promise<void> {
     update.kind === 'way-back'
       ? `Back at ${update.version}. What was written since is still there.`
       : `${update.version} runs.`;
-  const done = follow(update, 'confirmed', { message, progress: 100, rebootAt: null }, deps.clock.now());
-  await deps.records.save(done);
+  await deps.records.change(update.id, (stored) =>
+    follow(stored, 'confirmed', { message, progress: 100, rebootAt: null }, deps.clock.now()),
+  );
   crashPoint('boot.confirmed');
   await tell(deps, 'host.update.confirmed', update.id, { version: update.version, slot: update.toSlot });
 }

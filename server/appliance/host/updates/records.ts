@@ -7,7 +7,7 @@ import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Value } from 'typebox/value';
 import { Type } from 'typebox';
-import { isSystemError } from '../../../lib/errors.ts';
+import { HoldfastError, isSystemError } from '../../../lib/errors.ts';
 import { readFileIfPresent, writeFileDurably } from '../../../lib/files.ts';
 import { withStateLock } from '../state-file.ts';
 import { isFinal } from './machine.ts';
@@ -28,8 +28,14 @@ export interface UpdateRecords {
   /** Oldest first. */
   updates(): Promise<Update[]>;
   current(): Promise<Update | undefined>;
-  /** Adds it, or replaces the one of its id. */
-  save(update: Update): Promise<void>;
+  /** @throws HoldfastError `wrong_state` while another is under way. */
+  add(update: Update): Promise<void>;
+  /**
+   * Changes the one of this id as it is stored, while nobody else can: what a person asked for meanwhile stays.
+   *
+   * @throws HoldfastError `not_found`.
+   */
+  change(id: string, act: (stored: Update) => Update | Promise<Update>): Promise<Update>;
   window(): Promise<MaintenanceWindow | undefined>;
   setWindow(window: MaintenanceWindow | undefined): Promise<void>;
   /** Oldest first. */
@@ -51,13 +57,21 @@ export function openUpdateRecords(stateDir: string): UpdateRecords {
   return {
     updates: async () => (await readHistory()).updates,
     current: async () => (await readHistory()).updates.find((update) => !isFinal(update.state)),
-    save: (update) =>
+    add: (update) =>
       locked(async () => {
         const history = await readHistory();
-        const index = history.updates.findIndex((one) => one.id === update.id);
-        if (index < 0) history.updates.push(update);
-        else history.updates[index] = update;
-        await writeHistory({ ...history, updates: history.updates.slice(-MOST_UPDATES) });
+        refuseWhileBusy(history.updates);
+        await writeHistory({ ...history, updates: [...history.updates, update].slice(-MOST_UPDATES) });
+      }),
+    change: (id, act) =>
+      locked(async () => {
+        const stored = (await readHistory()).updates.find((one) => one.id === id);
+        if (stored === undefined) throw new HoldfastError('not_found', 'There is no such update');
+        const changed = await act(stored);
+        const history = await readHistory();
+        const updates = history.updates.map((one) => (one.id === id ? changed : one));
+        if (changed !== stored) await writeHistory({ ...history, updates });
+        return changed;
       }),
     window: async () => (await readHistory()).window ?? undefined,
     setWindow: (window) =>
@@ -70,6 +84,15 @@ export function openUpdateRecords(stateDir: string): UpdateRecords {
         await writeFileDurably(bootFile, `${JSON.stringify(record)}\n`, { step: 'update.boot' });
       }),
   };
+}
+
+/** @throws HoldfastError `wrong_state`. */
+export function refuseWhileBusy(updates: readonly Update[]): void {
+  const current = updates.find((update) => !isFinal(update.state));
+  if (current === undefined) return;
+  throw new HoldfastError('wrong_state', `An update to ${current.version} is under way`, {
+    hint: 'Wait for it, or cancel it first.',
+  });
 }
 
 async function readRecord<T extends typeof History | typeof Boots>(

@@ -1,4 +1,4 @@
-/** The verbs of updates on hostd's socket. Their refusals are in `update-bundle.ts` and `updates.ts`. */
+/** The verbs of updates on hostd's socket. Their refusals are in `bundle.ts`, `install.ts` and `restart.ts`. */
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import type { Readable } from 'node:stream';
 import { Type } from 'typebox';
