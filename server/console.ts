@@ -10,6 +10,7 @@ import { Type } from 'typebox';
 import {
   connectHost,
   hostPlaces,
+  readSetupProblem,
   readStateFile,
   requireHost,
   type NetworkSettings,
@@ -135,6 +136,8 @@ async function readClaimCode(): Promise<MachineState['claim']> {
 async function summarize(): Promise<string[]> {
   const state = await readState();
   const lines: string[] = [state.kind, `Holdfast ${SOFTWARE_VERSION} on ${hostname()}`, ...state.words];
+  const problem = await readSetupProblem(places);
+  if (problem !== undefined) lines.push(problem);
   const addresses = Object.values(networkInterfaces())
     .flatMap((list) => list ?? [])
     .filter((entry) => !entry.internal && !entry.address.startsWith('fe80'))

@@ -26,4 +26,5 @@ enable() { systemctl ${root:+--root="$root"} --quiet enable "$@"; }
 enable holdfast.target holdfast-state.service holdfast-firewall.service holdfast-unlock.service holdfast-journal.service \
   holdfast-prepare.service holdfast-postgres.service holdfast-keyd.service holdfast-migrate.service holdfast-server.service \
   holdfast-worker.service holdfast-hostd.service holdfast-boot-good.service holdfast-setup.service \
+  holdfast-recovery.service \
   holdfast-console@tty1.service holdfast-console@ttyS0.service

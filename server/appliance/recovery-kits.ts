@@ -11,9 +11,10 @@ import { HoldfastError } from '../lib/errors.ts';
 import type { BeginKitReply, RecoveryKit, RecoveryKits } from './schema.ts';
 import { requireOwnedVolume } from './host-machine.ts';
 import { getAppliance } from './queries.ts';
+import { listSealedKits } from './sealed-kits.ts';
 
 export interface KitDeps {
-  config: Pick<Config, 'hostSocket'>;
+  config: Pick<Config, 'hostSocket' | 'dataDir'>;
   db: Database;
   clock: Clock;
   keys: Pick<
@@ -23,7 +24,8 @@ export interface KitDeps {
 }
 
 /** Every kit that opens the backups of this appliance, and what everyone may know of the repository. */
-export async function listRecoveryKits(deps: Pick<KitDeps, 'keys'>): Promise<RecoveryKits> {
+export async function listRecoveryKits(deps: Pick<KitDeps, 'keys' | 'config'>): Promise<RecoveryKits> {
+  const sealed = await listSealedKits(deps);
   const { repository } = await deps.keys.status();
   const { repositoryId, trustRoot, generation, writeOnly } = repository;
   const items = repository.kits.map((kit): RecoveryKit => ({
@@ -32,6 +34,7 @@ export async function listRecoveryKits(deps: Pick<KitDeps, 'keys'>): Promise<Rec
     state: 'proven',
     createdAt: kit.provenAt,
     provenAt: kit.provenAt,
+    sealedCopy: sealed.includes(kit.id),
   }));
   return { items, repository: { repositoryId, trustRoot, generation, writeOnly } };
 }

@@ -11,34 +11,24 @@ import {
   sessionCookie,
   type SignInDeps,
 } from '../identity/index.ts';
-import { Id, NoContent } from '../lib/shapes.ts';
+import { NoContent } from '../lib/shapes.ts';
 import { checkClaimCode, claimAppliance, type ClaimDeps } from './claim.ts';
 import { checkEverything, readOverview, type OverviewDeps } from './overview.ts';
-import {
-  beginRecoveryKit,
-  challengeRecoveryKit,
-  listRecoveryKits,
-  proveRecoveryKit,
-  type KitDeps,
-} from './recovery-kits.ts';
+import type { KitDeps } from './recovery-kits.ts';
 import {
   ApplianceSettings,
   ApplianceSettingsChange,
-  BeginKitReply,
-  BeginKitRequest,
   ClaimCodeRequest,
   ClaimRequest,
   HealthCheck,
   Overview,
-  ProveKitRequest,
-  RecoveryKit,
-  RecoveryKits,
   SetupState,
 } from './schema.ts';
 import { changeApplianceSettings, readApplianceSettings } from './settings.ts';
 import { certificateRoutes } from './certificate/routes.ts';
 import type { CertificateDeps } from './certificate/certificate.ts';
 import { hostNetworkRoutes } from './host-network-routes.ts';
+import { kitRoutes } from './kit-routes.ts';
 import { hostRoutes } from './host-routes.ts';
 import type { HostMachineDeps } from './host-machine.ts';
 import { readSetupState } from './setup-state.ts';
@@ -56,11 +46,11 @@ export type ApplianceDeps = ClaimDeps &
   CertificateDeps;
 
 const tags = ['appliance'];
-const KitParams = Type.Object({ id: Id });
 
 export const applianceRoutes =
   (deps: ApplianceDeps): FastifyPluginAsyncTypebox =>
   async (app) => {
+    await app.register(kitRoutes(deps));
     await app.register(hostRoutes(deps));
     await app.register(hostNetworkRoutes(deps));
     await app.register(certificateRoutes(deps));
@@ -143,65 +133,6 @@ export const applianceRoutes =
         },
       },
       (request) => changeApplianceSettings(deps, request.body, request.actor),
-    );
-
-    app.get(
-      '/recovery-kits',
-      {
-        config: { access: READERS_OF_OPERATIONS },
-        schema: {
-          tags,
-          summary: 'Recovery kits, and the public side of the repository that they open',
-          response: { 200: RecoveryKits },
-        },
-      },
-      () => listRecoveryKits(deps),
-    );
-
-    app.post(
-      '/recovery-kits',
-      {
-        config: { access: OWNER },
-        schema: {
-          tags,
-          summary: 'Begin a recovery kit',
-          body: BeginKitRequest,
-          response: { 201: BeginKitReply },
-        },
-      },
-      async (request, reply) => {
-        reply.status(201);
-        return beginRecoveryKit(deps, request.body.recipient, request.actor);
-      },
-    );
-
-    app.post(
-      '/recovery-kits/:id/challenge',
-      {
-        config: { access: OWNER },
-        schema: {
-          tags,
-          summary: 'Begin another proof of a recovery kit',
-          params: KitParams,
-          response: { 200: Type.Object({ challenge: Type.String() }) },
-        },
-      },
-      (request) => challengeRecoveryKit(deps, request.params.id),
-    );
-
-    app.post(
-      '/recovery-kits/:id/proof',
-      {
-        config: { access: OWNER },
-        schema: {
-          tags,
-          summary: 'Prove a recovery kit',
-          params: KitParams,
-          body: ProveKitRequest,
-          response: { 200: RecoveryKit },
-        },
-      },
-      (request) => proveRecoveryKit(deps, request.params.id, request.body.response, request.actor),
     );
 
     app.get(

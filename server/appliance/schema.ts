@@ -96,6 +96,14 @@ export const BeginKitReply = Type.Object({
   challenge: Type.String(),
 });
 export type BeginKitReply = Static<typeof BeginKitReply>;
+export const KeepSealedKitRequest = Type.Object({
+  sealed: Type.String({
+    contentEncoding: 'base64',
+    pattern: '^[A-Za-z0-9+/]+={0,2}$',
+    maxLength: 65_536,
+    description: 'Base64 of the kit as age encrypted it to the operator',
+  }),
+});
 export const ProveKitRequest = Type.Object({
   response: Type.String({ maxLength: 200, description: 'Hex SHA-256 of the opened challenge' }),
 });
@@ -106,6 +114,8 @@ export const RecoveryKit = Type.Object({
   state: Type.Union([Type.Literal('unproven'), Type.Literal('proven')]),
   createdAt: Instant,
   provenAt: Type.Union([Instant, Type.Null()]),
+  /** A copy, sealed to the key of the operator who made it by file, waits to be fetched. */
+  sealedCopy: Type.Boolean(),
 });
 export type RecoveryKit = Static<typeof RecoveryKit>;
 export const RecoveryKits = Type.Object({

@@ -2,12 +2,14 @@
  * `holdfast recover` on the machine image: makes room on the blank machine, recovers into its data folder, gives the volume the
  * recovery key of the kit and a way for every day, and starts the appliance. Needs root, and no running server.
  */
-import { connectHost, requireHost, type HostClient } from '../appliance/index.ts';
+import { isDeepStrictEqual } from 'node:util';
+import type { HostClient, ShareStatus } from '../appliance/index.ts';
 import type { RecoveryReport } from '../backups/index.ts';
 import type { RecoveryKit } from '../keys/index.ts';
-import { accountName, type Config } from '../lib/config.ts';
+import { accountName } from '../lib/config.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import { makeVolumeRecoveryKey } from '../lib/volume-recovery-key.ts';
+import { readSharePassword, type ShareAnswers } from './answer-file.ts';
 
 /** How the volume is opened every day. */
 export type DailyWay =
@@ -27,11 +29,10 @@ const CLAIM_TIMEOUT_MS = 10 * 60_000;
  * @throws HoldfastError `wrong_state` when this machine has an owner.
  */
 export async function recoverMachine(
-  config: Pick<Config, 'hostSocket'>,
+  host: HostClient,
   parts: { kit: RecoveryKit; daily: DailyWay; recover(): Promise<RecoveryReport> },
 ): Promise<MachineRecovery> {
-  const host = requireHost(connectHost(config));
-  const actor = { kind: 'console' as const, label: accountName().slice(0, 64) };
+  const actor = consoleActor();
   await host.send('POST', '/recovery/begin', { actor }, CLAIM_TIMEOUT_MS);
   let report: RecoveryReport;
   try {
@@ -44,6 +45,30 @@ export async function recoverMachine(
   await claim(host, { actor, recoveryKey: newVolumeKey ?? parts.kit.volumeRecoveryKey, daily: parts.daily });
   await host.send('POST', '/recovery/end', { actor }, CLAIM_TIMEOUT_MS);
   return { report, newVolumeKey };
+}
+
+/**
+ * Mounts the share or second disk that the target lies on, unless it is mounted already. It stays: the recovered appliance goes on
+ * with the target there.
+ *
+ * @returns the folder of the target.
+ */
+export async function mountShare(host: HostClient, share: ShareAnswers): Promise<string> {
+  const { label, place } = share;
+  const { items } = await host.send<{ items: ShareStatus[] }>('POST', '/shares/mount', {}, CLAIM_TIMEOUT_MS);
+  const present = items.find((one) => isDeepStrictEqual(one.place, place));
+  if (present?.state === 'away') {
+    throw new HoldfastError('unavailable', `The share ${present.label} is away: ${present.message ?? ''}`);
+  }
+  if (present !== undefined) return present.path;
+  const password = await readSharePassword(share);
+  const secret = password === undefined ? {} : { password };
+  const request = { actor: consoleActor(), label, place, ...secret };
+  return (await host.send<ShareStatus>('POST', '/shares', request, CLAIM_TIMEOUT_MS)).path;
+}
+
+function consoleActor() {
+  return { kind: 'console' as const, label: accountName().slice(0, 64) };
 }
 
 async function claim(host: HostClient, request: object): Promise<void> {

@@ -1,16 +1,11 @@
-/**
- * The file behind `holdfast setup --config`: YAML or JSON, checked as a whole before anything is done. Secrets are not in
- * it: it names the file or the variable that holds them.
- */
-import { readFile } from 'node:fs/promises';
+/** The file behind `holdfast setup --config`. */
 import { dirname, resolve } from 'node:path';
 import { Type, type Static } from 'typebox';
-import { Value } from 'typebox/value';
-import { parse } from 'yaml';
-import { ApplianceSettingsChange, SharePlace } from '../appliance/index.ts';
+import { ApplianceSettingsChange } from '../appliance/index.ts';
 import { ScheduleChange, TargetRequest } from '../backups/index.ts';
 import { Email, PersonName } from '../identity/index.ts';
 import { HoldfastError } from '../lib/errors.ts';
+import { AnswerPath, readAnswerFile, SecretVariable, ShareAnswers, VolumeAnswers } from './answer-file.ts';
 
 const strict = { additionalProperties: false };
 
@@ -20,8 +15,8 @@ const SetupFile = Type.Object(
       {
         name: PersonName,
         email: Email,
-        passwordFile: Type.Optional(Type.String({ minLength: 1, maxLength: 1024 })),
-        passwordVariable: Type.Optional(Type.String({ pattern: '^HOLDFAST_(SETUP|OWNER)_[A-Z0-9_]{1,60}$' })),
+        passwordFile: Type.Optional(AnswerPath),
+        passwordVariable: Type.Optional(SecretVariable),
       },
       strict,
     ),
@@ -30,49 +25,25 @@ const SetupFile = Type.Object(
       {
         /** Who can open the kit file: an age recipient of the operator. */
         recipient: Type.String({ pattern: '^age1[a-z0-9]{20,2100}$' }),
-        file: Type.String({ minLength: 1, maxLength: 1024 }),
+        /** Left out: the sealed kit waits in the appliance for the owner to fetch it. */
+        file: Type.Optional(AnswerPath),
       },
       strict,
     ),
     /** On the machine image: the way that opens the data volume every day, beside the recovery key in the kit. */
-    volume: Type.Optional(
-      Type.Object(
-        {
-          daily: Type.Optional(
-            Type.Union([Type.Literal('passphrase'), Type.Literal('tpm2'), Type.Literal('kms-hook')]),
-          ),
-          passphraseFile: Type.Optional(Type.String({ minLength: 1, maxLength: 1024 })),
-          passphraseVariable: Type.Optional(
-            Type.String({ pattern: '^HOLDFAST_(SETUP|OWNER)_[A-Z0-9_]{1,60}$' }),
-          ),
-        },
-        strict,
-      ),
-    ),
+    volume: Type.Optional(VolumeAnswers),
     /** PEM: the certificate that browsers see, its authorities after it, and its key. */
     certificate: Type.Optional(
       Type.Object(
         {
-          file: Type.String({ minLength: 1, maxLength: 1024 }),
-          keyFile: Type.Optional(Type.String({ minLength: 1, maxLength: 1024 })),
+          file: AnswerPath,
+          keyFile: Type.Optional(AnswerPath),
         },
         strict,
       ),
     ),
     /** On the machine image: storage from elsewhere that the target lies on. */
-    share: Type.Optional(
-      Type.Object(
-        {
-          label: Type.String({ minLength: 1, maxLength: 100 }),
-          place: SharePlace,
-          passwordFile: Type.Optional(Type.String({ minLength: 1, maxLength: 1024 })),
-          passwordVariable: Type.Optional(
-            Type.String({ pattern: '^HOLDFAST_(SETUP|OWNER)_[A-Z0-9_]{1,60}$' }),
-          ),
-        },
-        strict,
-      ),
-    ),
+    share: Type.Optional(ShareAnswers),
     /** Its path is left out where there is a share: the folder is one that the share is given. */
     target: Type.Object(
       { ...TargetRequest.properties, path: Type.Optional(TargetRequest.properties.path) },
@@ -94,26 +65,12 @@ const SetupFile = Type.Object(
 );
 export type SetupFile = Static<typeof SetupFile>;
 
-const LIMIT_BYTES = 64 * 1024;
-
 /** @throws HoldfastError `invalid_input` that names the first thing that is wrong. Relative paths count from the file. */
 export async function readSetupFile(path: string): Promise<SetupFile> {
-  const value = await parseFile(path);
-  if (!Value.Check(SetupFile, value)) {
-    const [first] = Value.Errors(SetupFile, value);
-    const where =
-      first === undefined || first.instancePath === ''
-        ? 'the file'
-        : first.instancePath.slice(1).replaceAll('/', '.');
-    throw new HoldfastError(
-      'invalid_input',
-      `${path} is not a set-up file: ${where}: ${first?.message ?? 'not valid'}`,
-      {
-        hint: 'Compare it with server/cli/setup.example.yaml.',
-      },
-    );
-  }
-  const setup = value;
+  const setup = await readAnswerFile(path, SetupFile, {
+    is: 'a set-up file',
+    example: 'server/cli/setup.example.yaml',
+  });
   if ((setup.owner.passwordFile === undefined) === (setup.owner.passwordVariable === undefined)) {
     throw new HoldfastError(
       'invalid_input',
@@ -127,7 +84,7 @@ export async function readSetupFile(path: string): Promise<SetupFile> {
     );
   }
   const from = dirname(resolve(path));
-  setup.kit.file = resolve(from, setup.kit.file);
+  if (setup.kit.file !== undefined) setup.kit.file = resolve(from, setup.kit.file);
   if (setup.owner.passwordFile !== undefined)
     setup.owner.passwordFile = resolve(from, setup.owner.passwordFile);
   if (setup.certificate !== undefined) {
@@ -140,19 +97,4 @@ export async function readSetupFile(path: string): Promise<SetupFile> {
   if (setup.volume?.passphraseFile !== undefined)
     setup.volume.passphraseFile = resolve(from, setup.volume.passphraseFile);
   return setup;
-}
-
-async function parseFile(path: string): Promise<unknown> {
-  try {
-    const text = await readFile(path, 'utf8');
-    if (Buffer.byteLength(text) > LIMIT_BYTES) throw new HoldfastError('too_large', `${path} is too large`);
-    // JSON is YAML. Aliases could make a small file enormous.
-    return parse(text, { maxAliasCount: 0, prettyErrors: true });
-  } catch (error) {
-    if (error instanceof HoldfastError) throw error;
-    const reason = error instanceof Error ? (error.message.split('\n')[0] ?? '') : '';
-    throw new HoldfastError('invalid_input', `${path} cannot be read as YAML or JSON: ${reason}`, {
-      cause: error,
-    });
-  }
 }

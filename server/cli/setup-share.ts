@@ -2,7 +2,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { ShareStatus } from '../appliance/index.ts';
 import { HoldfastError } from '../lib/errors.ts';
-import { readSecretFile, readSecretFromEnvironment } from './secrets.ts';
+import { readSharePassword } from './answer-file.ts';
 import { tell, type SetupWork } from './setup-work.ts';
 
 /**
@@ -13,9 +13,8 @@ import { tell, type SetupWork } from './setup-work.ts';
 export async function findTargetPath(work: SetupWork): Promise<string> {
   const { share: wanted, target } = work.file;
   if (wanted === undefined) return target.path ?? '';
-  const { passwordFile, passwordVariable, ...share } = wanted;
   const { items } = await work.client.get<{ items: ShareStatus[] }>('/host/shares');
-  const present = items.find(({ place }) => isDeepStrictEqual(place, share.place));
+  const present = items.find(({ place }) => isDeepStrictEqual(place, wanted.place));
   if (present?.state === 'away') {
     throw new HoldfastError('unavailable', `The share ${present.label} is away: ${present.message ?? ''}`, {
       hint: 'Make it reachable, then run the set-up again.',
@@ -25,12 +24,10 @@ export async function findTargetPath(work: SetupWork): Promise<string> {
     tell(work, 'share', 'already');
     return present.path;
   }
-  const password =
-    passwordFile === undefined
-      ? passwordVariable && readSecretFromEnvironment(passwordVariable)
-      : await readSecretFile(passwordFile);
+  const password = await readSharePassword(wanted);
   const added = await work.client.send<ShareStatus>('POST', '/host/shares', {
-    ...share,
+    label: wanted.label,
+    place: wanted.place,
     ...(password === undefined ? {} : { password }),
   });
   tell(work, 'share', 'done', added.path);

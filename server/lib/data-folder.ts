@@ -33,6 +33,8 @@ export function dataPaths(dataDir: string) {
     files: join(dataDir, 'files'),
     keyring: join(dataDir, 'keyring'),
     tls: join(dataDir, 'tls'),
+    /** Kits sealed to the operator, until they are fetched. */
+    kits: join(dataDir, 'kits'),
     run: join(dataDir, 'run'),
     databaseSocket: join(dataDir, 'run', 'pg'),
     keydSocket: join(dataDir, 'run', 'keyd', 'keyd.sock'),
@@ -66,7 +68,7 @@ export async function openDataFolder(dataDir: string, softwareVersion: string): 
     await chmod(paths.run, 0o711);
     const sockets = [dirname(paths.keydSocket), dirname(paths.controlSocket)];
     for (const path of [
-      ...[paths.files, paths.keyring, paths.tls, paths.catalogue, paths.scratch],
+      ...[paths.files, paths.keyring, paths.tls, paths.kits, paths.catalogue, paths.scratch],
       ...sockets,
     ]) {
       await mkdir(path, { recursive: true, mode: 0o700 });

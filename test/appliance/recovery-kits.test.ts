@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { answerKitChallenge, generateAgeIdentity } from '../../server/keys/index.ts';
 import {
@@ -122,6 +123,48 @@ describe('recovery kits', () => {
     const response = await answerKitChallenge(kit.id, kit.identity, challenge);
 
     expect((await owner.call('POST', `/recovery-kits/${kit.id}/proof`, { response })).status).toBe(200);
+  });
+
+  describe('sealed by a set-up file', () => {
+    const sealed = Buffer.from(`age-encryption.org/v1\n${'x'.repeat(200)}`);
+    const keep = (id: string, content: Buffer) =>
+      appliance.console.call('PUT', `/recovery-kits/${id}/sealed`, { sealed: content.toString('base64') });
+    const path = () => `/recovery-kits/${kit.id}/sealed`;
+
+    test('are kept for the owner alone, fetched as they are, and removed', async () => {
+      await expectStatus(keep(kit.id, sealed), 204);
+
+      const { items } = (await owner.call<{ items: { sealedCopy: boolean }[] }>('GET', '/recovery-kits'))
+        .body;
+      expect(items.map((item) => item.sealedCopy)).toEqual([true]);
+      const fetched = await owner.call<Buffer>('GET', path());
+      expect(Buffer.from(fetched.body)).toEqual(sealed);
+      await expectStatus(owner.call('DELETE', path()), 204);
+      expect((await owner.call('GET', path())).status).toBe(404);
+      const { body } = await owner.call<{ items: { action: string }[] }>('GET', `/audit?objectId=${kit.id}`);
+      expect(body.items.map((entry) => entry.action).filter((action) => action.includes('copy'))).toEqual([
+        'appliance.recovery-kit.copy-removed',
+        'appliance.recovery-kit.copy-fetched',
+        'appliance.recovery-kit.copy-kept',
+      ]);
+    });
+
+    test('cannot be put there by a session, and must be age files', async () => {
+      const body = { sealed: sealed.toString('base64') };
+      expect((await owner.call('PUT', path(), body)).status).toBe(404);
+      expect((await keep(kit.id, Buffer.from('{"secret":"in the open"}'))).status).toBe(400);
+    });
+
+    test('that were never proven go with the next one', async () => {
+      const [first, second] = [randomUUID(), randomUUID()];
+      await expectStatus(keep(first, sealed), 204);
+      await expectStatus(keep(kit.id, sealed), 204);
+      await expectStatus(keep(second, sealed), 204);
+
+      expect((await owner.call('GET', `/recovery-kits/${first}/sealed`)).status).toBe(404);
+      for (const id of [kit.id, second])
+        expect((await owner.call('DELETE', `/recovery-kits/${id}/sealed`)).status).toBe(204);
+    });
   });
 });
 

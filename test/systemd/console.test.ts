@@ -69,6 +69,16 @@ describe('the console menu', () => {
     expect(acts).toEqual([]);
   }, 60_000);
 
+  it('says when the set-up by file failed', async () => {
+    await writeFile(
+      join(root, 'run', 'holdfast', 'setup-problem.json'),
+      '{"problem":"The target is not there"}',
+    );
+    await openMenu('ttyS0');
+
+    expect(screen).toContain('The target is not there');
+  }, 60_000);
+
   it('keeps the claim code off a serial line, until the owner allows it there', async () => {
     await openMenu('ttyS0');
     await sees(/Claim code: not shown on a serial line/);

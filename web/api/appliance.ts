@@ -13,7 +13,7 @@ import type {
 } from '../../server/appliance/schema.ts';
 import type { AuditPage } from '../../server/audit/schema.ts';
 import type { Session, SignInRequest } from '../../server/identity/schema.ts';
-import { request } from './client.ts';
+import { API, request } from './client.ts';
 
 export type KitRow = RecoveryKit;
 export type KitStart = Static<typeof BeginKitReply>;
@@ -42,6 +42,10 @@ export const beginKit = (recipient: string): Promise<KitStart> =>
   request('/recovery-kits', { method: 'POST', body: { recipient } });
 export const proveKit = (kitId: string, response: string): Promise<KitRow> =>
   request(`/recovery-kits/${kitId}/proof`, { method: 'POST', body: { response } });
+
+export const sealedKitUrl = (kitId: string): string => `${API}/recovery-kits/${kitId}/sealed`;
+export const removeSealedKit = (kitId: string): Promise<void> =>
+  request(`/recovery-kits/${kitId}/sealed`, { method: 'DELETE' });
 
 export const getOverview = (signal?: AbortSignal): Promise<Overview> => request('/overview', { signal });
 export const listHealthChecks = async (signal?: AbortSignal): Promise<HealthCheck[]> =>

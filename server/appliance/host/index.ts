@@ -22,7 +22,7 @@ export { powerRoutes } from './power-routes.ts';
 export { recoveryKeyProof, shellRoutes } from './shell-routes.ts';
 export { systemdPower } from './power.ts';
 export { supportRoutes } from './support.ts';
-export { eraseSetupFile, recordSetupDone, takeCloudSetup } from './setup-from-cloud.ts';
+export { eraseSetupFile, readSetupProblem, recordSetupDone, takeCloudSetup } from './setup-from-cloud.ts';
 export { buildUnlockConsole, buildUnlockPage } from './unlock/app.ts';
 export { openUnlockDesk, type DeskState } from './unlock/desk.ts';
 export { allowedNetworks } from './unlock/limits.ts';

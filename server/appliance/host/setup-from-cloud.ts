@@ -3,6 +3,7 @@
  * in memory, and is taken out of everything that cloud-init keeps. Guarantees: nothing of it touches a disk; a section that is not
  * right is refused as a whole and said; once set-up is done, later starts do not repeat it.
  */
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Type, type Static } from 'typebox';
 import { Value } from 'typebox/value';
@@ -17,7 +18,16 @@ import { readStateFile, writeStateFile } from './state-file.ts';
 const strict = { additionalProperties: false };
 const AnySection = Type.Record(Type.String(), Type.Unknown());
 
-/** What stands beside the answers of a set-up file. Those themselves are checked by `holdfast setup`. */
+const WithPassword = Type.Intersect([
+  AnySection,
+  Type.Object({ password: Type.Optional(Type.String({ minLength: 1, maxLength: 256 })) }),
+]);
+const WithPassphrase = Type.Intersect([
+  AnySection,
+  Type.Object({ passphrase: Type.Optional(NewPassphrase) }),
+]);
+
+/** What stands beside the answers of a set-up file. Those themselves are checked by `holdfast setup` and `holdfast recover`. */
 const CloudSection = Type.Object(
   {
     /** Which disk is for the data: `/dev/disk/by-id/…`. */
@@ -42,15 +52,19 @@ const CloudSection = Type.Object(
               strict,
             ),
           ),
-          share: Type.Optional(
-            Type.Intersect([
-              AnySection,
-              Type.Object({ password: Type.Optional(Type.String({ minLength: 1, maxLength: 256 })) }),
-            ]),
-          ),
-          volume: Type.Optional(
-            Type.Intersect([AnySection, Type.Object({ passphrase: Type.Optional(NewPassphrase) })]),
-          ),
+          share: Type.Optional(WithPassword),
+          volume: Type.Optional(WithPassphrase),
+        }),
+      ]),
+    ),
+    /** Instead of a set-up: as `holdfast recover --config` takes it, with the kit and the secrets in place. */
+    recover: Type.Optional(
+      Type.Intersect([
+        AnySection,
+        Type.Object({
+          kit: Type.String({ minLength: 32, maxLength: 32_768 }),
+          share: Type.Optional(WithPassword),
+          volume: Type.Optional(WithPassphrase),
         }),
       ]),
     ),
@@ -59,6 +73,7 @@ const CloudSection = Type.Object(
 );
 type CloudSection = Static<typeof CloudSection>;
 
+const SetupProblem = Type.Object({ problem: Type.String() });
 const SetupDone = Type.Object({ doneAt: Type.String() });
 const LIMIT_BYTES = 512 * 1024;
 /** What cloud-init keeps of the user data, once as it came and once merged. */
@@ -71,8 +86,21 @@ export interface CloudSetup {
 
 type CloudDeps = Pick<HostDeps, 'places' | 'clock' | 'log' | 'journal'>;
 
+export function recoveryFilePath(places: CloudDeps['places']): string {
+  return join(places.run, 'recovery.yaml');
+}
+
 export function setupFilePath(places: CloudDeps['places']): string {
   return join(places.run, 'setup.yaml');
+}
+
+function problemPath(places: CloudDeps['places']): string {
+  return join(places.run, 'setup-problem.json');
+}
+
+/** Why a set-up or recovery by file did not come about, in a sentence. */
+export async function readSetupProblem(places: CloudDeps['places']): Promise<string | undefined> {
+  return (await readStateFile(problemPath(places), SetupProblem).catch(() => undefined))?.problem;
 }
 
 /** Takes the section over. Never throws for what stands in it: a machine with a wrong one starts, unclaimed, and says why. */
@@ -82,13 +110,19 @@ export async function takeCloudSetup(deps: CloudDeps): Promise<CloudSetup> {
     const section = await readSection(deps);
     if (section === undefined) return nothing;
     const taken = { dataDisk: section.dataDisk, network: section.network };
-    if (section.setup === undefined || (await isSetupDone(deps))) return taken;
-    await writeSetupFile(deps, section.setup);
+    if (section.setup !== undefined && section.recover !== undefined) {
+      throw new HoldfastError('invalid_input', 'The cloud configuration says both setup and recover', {
+        hint: 'A machine is set up, or it becomes one that there was: take one of them out.',
+      });
+    }
+    if (await isSetupDone(deps)) return taken;
+    if (section.setup !== undefined) await writeSetupFile(deps, section.setup);
+    if (section.recover !== undefined) await writeRecoveryFile(deps, section.recover);
     return taken;
   } catch (error) {
     deps.log.error({ err: error }, 'The set-up that came with this machine was not taken');
     await writeStateFile(
-      join(deps.places.run, 'setup-problem.json'),
+      problemPath(deps.places),
       { problem: messageOf(error) },
       { step: 'host.setup-problem' },
     );
@@ -148,58 +182,69 @@ async function readMerged(path: string): Promise<Record<string, unknown> | undef
 }
 
 /** Secrets go into files of their own beside it: a set-up file names them. */
-async function writeSetupFile(
-  { places }: CloudDeps,
-  setup: NonNullable<CloudSection['setup']>,
-): Promise<void> {
+async function writeSetupFile(deps: CloudDeps, setup: NonNullable<CloudSection['setup']>): Promise<void> {
   const { password, ...owner } = setup.owner;
-  const { passphrase, ...volume } = setup.volume ?? {};
-  const { password: sharePassword, ...share } = setup.share ?? {};
   const { certificate } = setup;
-  const secret = async (name: string, value: string) => {
-    await writeFileDurably(join(places.run, name), `${value}\n`, { step: 'host.setup-secret' });
-    return join(places.run, name);
-  };
   const answers = {
     ...setup,
-    owner: {
-      ...owner,
-      ...(password === undefined ? {} : { passwordFile: await secret('setup-password', password) }),
-    },
+    owner: { ...owner, ...(await inFile(deps, 'passwordFile', 'setup-password', password)) },
+    ...(await commonAnswers(deps, setup)),
     ...(certificate === undefined
       ? {}
       : {
           certificate: {
-            file: await secret('setup-certificate', certificate.certificate),
-            keyFile: await secret('setup-certificate-key', certificate.key),
-          },
-        }),
-    ...(setup.share === undefined
-      ? {}
-      : {
-          share: {
-            ...share,
-            ...(sharePassword === undefined
-              ? {}
-              : { passwordFile: await secret('setup-share-password', sharePassword) }),
-          },
-        }),
-    ...(setup.volume === undefined
-      ? {}
-      : {
-          volume: {
-            ...volume,
-            ...(passphrase === undefined
-              ? {}
-              : { passphraseFile: await secret('setup-passphrase', passphrase) }),
+            ...(await inFile(deps, 'file', 'setup-certificate', certificate.certificate)),
+            ...(await inFile(deps, 'keyFile', 'setup-certificate-key', certificate.key)),
           },
         }),
   };
-  await writeFileDurably(setupFilePath(places), stringify(answers), { step: 'host.setup-file' });
+  await writeFileDurably(setupFilePath(deps.places), stringify(answers), { step: 'host.setup-file' });
+}
+
+async function writeRecoveryFile(
+  deps: CloudDeps,
+  recover: NonNullable<CloudSection['recover']>,
+): Promise<void> {
+  const answers = {
+    ...recover,
+    ...(await inFile(deps, 'kit', 'recovery-kit', recover.kit)),
+    ...(await commonAnswers(deps, recover)),
+  };
+  await writeFileDurably(recoveryFilePath(deps.places), stringify(answers), { step: 'host.recovery-file' });
+}
+
+/** Share and volume, as both files have them. */
+async function commonAnswers(
+  deps: CloudDeps,
+  answers: { share?: { password?: string }; volume?: { passphrase?: string } },
+): Promise<object> {
+  const { password, ...share } = answers.share ?? {};
+  const { passphrase, ...volume } = answers.volume ?? {};
+  const sharePassword = await inFile(deps, 'passwordFile', 'setup-share-password', password);
+  const volumePassphrase = await inFile(deps, 'passphraseFile', 'setup-passphrase', passphrase);
+  return {
+    ...(answers.share === undefined ? {} : { share: { ...share, ...sharePassword } }),
+    ...(answers.volume === undefined ? {} : { volume: { ...volume, ...volumePassphrase } }),
+  };
+}
+
+/** The answer that names the file in which a secret was put; nothing where there is no secret. */
+async function inFile(
+  { places }: CloudDeps,
+  answer: string,
+  name: string,
+  secret: string | undefined,
+): Promise<Record<string, string>> {
+  if (secret === undefined) return {};
+  const path = join(places.run, name);
+  await writeFileDurably(path, `${secret}\n`, { step: 'host.setup-secret' });
+  return { [answer]: path };
 }
 
 const SETUP_FILES = [
   'setup.yaml',
+  'recovery.yaml',
+  'recovery-kit',
   'setup-password',
   'setup-share-password',
   'setup-passphrase',
@@ -210,6 +255,7 @@ const SETUP_FILES = [
 /** Removes the set-up file and its secrets from memory, and what cloud-init's last stages needed until now. */
 export async function eraseSetupFile(places: CloudDeps['places']): Promise<void> {
   for (const name of SETUP_FILES) await eraseFile(join(places.run, name));
+  await rm(problemPath(places), { force: true });
   // The pickled data source holds the user data as it came.
   await eraseFile(join(places.cloudInstance, 'obj.pkl'));
   await eraseFile(join(places.cloudRun, 'instance-data-sensitive.json'));

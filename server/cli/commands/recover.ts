@@ -1,19 +1,23 @@
 import { resolve } from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { Option, type Command } from 'commander';
+import { connectHost, requireHost } from '../../appliance/index.ts';
 import { recoverAppliance, type RecoveryQuestion, type RecoveryReport } from '../../backups/index.ts';
 import { systemClock } from '../../lib/clock.ts';
 import { EXIT, HoldfastError } from '../../lib/errors.ts';
 import { SNAPSHOT_WORDS } from '../choose-snapshot.ts';
 import { addCommand, type CommandContext } from '../command.ts';
 import { formatBytes, formatInstant } from '../output.ts';
-import { recoverMachine, type DailyWay, type MachineRecovery } from '../machine-recovery.ts';
-import { askSecret, readSecretFile, readWholeKit } from '../secrets.ts';
+import { mountShare, recoverMachine, type DailyWay, type MachineRecovery } from '../machine-recovery.ts';
+import type { ShareAnswers, VolumeAnswers } from '../answer-file.ts';
+import { readRecoveryFile } from '../recovery-file.ts';
+import { askSecret, readSecretFile, readSecretFromEnvironment, readWholeKit } from '../secrets.ts';
 import { untilInterrupted } from '../signals.ts';
 
 interface Options {
-  from: string;
-  kit: string;
+  config?: string;
+  from?: string;
+  kit?: string;
   data?: string;
   snapshot?: string;
   yes?: boolean;
@@ -29,8 +33,9 @@ export function addRecover(program: Command): void {
     'Make a running appliance again on a new machine, from a target and the recovery kit',
     (command) =>
       command
-        .requiredOption('--from <target>', 'the folder of the target')
-        .requiredOption('--kit <file>', 'the recovery kit')
+        .option('--from <target>', 'the folder of the target')
+        .option('--kit <file>', 'the recovery kit')
+        .option('--config <file>', 'all answers, instead of options; see server/cli/recovery.example.yaml')
         .option('--snapshot <which>', `${SNAPSHOT_WORDS}, which it is when absent`)
         .option('--yes', 'the old machine is off, and the newest snapshot there is the one to go back to')
         .option('--accept-warnings', 'go on although something about the repository is not as it should be')
@@ -48,33 +53,41 @@ export function addRecover(program: Command): void {
 }
 
 async function recover({ config, output }: CommandContext, options: Options): Promise<number> {
-  const { dataDir } = config();
-  const kit = await readWholeKit(options.kit);
+  const settings = config();
+  const { dataDir } = settings;
+  const plan = await readPlan(options);
+  const kit = await readWholeKit(plan.kit);
   const { signal, done } = untilInterrupted();
   const bar = output.progress();
   try {
-    const settings = config();
-    const daily = settings.hostSocket === undefined ? undefined : await readDaily(options);
-    const recoverHere = () =>
+    const host = settings.hostSocket === undefined ? undefined : requireHost(connectHost(settings));
+    const daily = host === undefined ? undefined : await readDaily(plan);
+    const recoverFrom = (path: string) =>
       recoverAppliance({
-        target: { kind: 'directory', path: resolve(options.from) },
+        target: { kind: 'directory', path: resolve(path) },
         kit,
         dataDir,
         rootKeyFile: settings.rootKeyFile,
-        snapshot: options.snapshot,
+        snapshot: plan.snapshot,
         clock: systemClock,
-        confirm: (question) => confirm(question, options, output),
+        confirm: (question) => confirm(question, plan, output),
         step: (name) => output.note(name),
         progress: ({ bytesDone, bytesTotal, filesDone }) =>
           bar.update(bytesDone, bytesTotal, `${filesDone} files`),
         signal,
       });
-    if (daily === undefined) {
-      const report = await recoverHere();
+    if (host === undefined || daily === undefined) {
+      if (plan.from === undefined) {
+        throw new HoldfastError('invalid_input', 'Shares are mounted only on the machine image', {
+          hint: 'Mount it yourself, and give its folder with `from`.',
+        });
+      }
+      const report = await recoverFrom(plan.from);
       bar.stop();
       output.result(report, describe(report, dataDir));
     } else {
-      const recovered = await recoverMachine(settings, { kit, daily, recover: recoverHere });
+      const path = plan.share === undefined ? (plan.from ?? '') : await mountShare(host, plan.share);
+      const recovered = await recoverMachine(host, { kit, daily, recover: () => recoverFrom(path) });
       bar.stop();
       output.result(recovered, describeMachine(recovered, dataDir));
     }
@@ -85,14 +98,59 @@ async function recover({ config, output }: CommandContext, options: Options): Pr
   }
 }
 
+interface Plan {
+  from?: string | undefined;
+  share?: ShareAnswers | undefined;
+  kit: string;
+  snapshot: string | undefined;
+  yes: boolean;
+  acceptWarnings: boolean;
+  volume: VolumeAnswers;
+}
+
+async function readPlan(options: Options): Promise<Plan> {
+  if (options.config !== undefined) {
+    if (options.from !== undefined || options.kit !== undefined) {
+      throw new HoldfastError(
+        'invalid_input',
+        'The file says where from and with which kit: leave --from and --kit out',
+      );
+    }
+    const {
+      snapshot,
+      oldMachineIsOff,
+      acceptWarnings = false,
+      volume = {},
+      ...file
+    } = await readRecoveryFile(options.config);
+    return { ...file, snapshot: snapshot?.toString(), yes: oldMachineIsOff, acceptWarnings, volume };
+  }
+  if (options.from === undefined || options.kit === undefined) {
+    throw new HoldfastError('invalid_input', 'Say where from, and with which kit', {
+      hint: 'Give --from and --kit, or --config.',
+    });
+  }
+  return {
+    from: options.from,
+    kit: options.kit,
+    snapshot: options.snapshot,
+    yes: options.yes === true,
+    acceptWarnings: options.acceptWarnings === true,
+    volume: {
+      daily: options.daily,
+      ...(options.passphraseFile === undefined ? {} : { passphraseFile: options.passphraseFile }),
+    },
+  };
+}
+
 async function confirm(
   question: RecoveryQuestion,
-  options: Options,
+  plan: Plan,
   output: CommandContext['output'],
 ): Promise<boolean> {
   const text = wordsOf(question);
-  const agreed = question.kind === 'warning' ? options.acceptWarnings : options.yes;
-  if (agreed === true) {
+  const agreed = question.kind === 'warning' ? plan.acceptWarnings : plan.yes;
+  if (agreed) {
     output.note(`${text} Yes, as given.`);
     return true;
   }
@@ -120,13 +178,17 @@ function wordsOf(question: RecoveryQuestion): string {
   return `Go back to snapshot ${snapshot.number} of ${formatInstant(snapshot.takenAt)}, ${hours} h ago (head ${headNumber})? Another target may know a newer one.`;
 }
 
-async function readDaily(options: Options): Promise<DailyWay> {
-  if (options.daily !== 'passphrase') return { kind: options.daily, label: 'Set at the recovery' };
+async function readDaily({ volume }: Plan): Promise<DailyWay> {
+  const { daily = 'passphrase', passphraseFile, passphraseVariable } = volume;
+  const label = 'Set at the recovery';
+  if (daily !== 'passphrase') return { kind: daily, label };
+  if (passphraseFile !== undefined)
+    return { kind: daily, label, secret: await readSecretFile(passphraseFile) };
   const secret =
-    options.passphraseFile === undefined
+    passphraseVariable === undefined
       ? await askSecret('New passphrase that opens the data volume: ')
-      : await readSecretFile(options.passphraseFile);
-  return { kind: 'passphrase', label: 'Set at the recovery', secret };
+      : readSecretFromEnvironment(passphraseVariable);
+  return { kind: daily, label, secret };
 }
 
 function describeMachine({ report, newVolumeKey }: MachineRecovery, dataDir: string): string {

@@ -1,25 +1,11 @@
-import { readdir, rename } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
 import type { Command } from 'commander';
-import type {
-  ApplianceSettings,
-  BeginKitReply,
-  RecoveryKit as KitRow,
-  SetupState,
-} from '../../appliance/index.ts';
+import type { ApplianceSettings, SetupState } from '../../appliance/index.ts';
 import type { Schedule, TargetReply } from '../../backups/index.ts';
-import {
-  answerKitChallenge,
-  encryptAge,
-  generateAgeIdentity,
-  kitToJson,
-  makeRecoveryKit,
-} from '../../keys/index.ts';
-import { EXIT, HoldfastError } from '../../lib/errors.ts';
-import { writeFileDurably, syncDirectory } from '../../lib/files.ts';
+import { EXIT } from '../../lib/errors.ts';
 import type { Run } from '../../lib/run-schema.ts';
 import { addCommand, type CommandContext } from '../command.ts';
-import { checkVolumeAnswers, giveVolumeItsKey, makeVolumeKey } from '../setup-volume.ts';
+import { checkVolumeAnswers } from '../setup-volume.ts';
+import { makeKit } from '../setup-kit.ts';
 import { installCertificate } from '../setup-certificate.ts';
 import { findTargetPath } from '../setup-share.ts';
 import { tell, type SetupWork } from '../setup-work.ts';
@@ -93,70 +79,6 @@ async function nameAppliance(work: SetupWork): Promise<void> {
   if (same) return tell(work, 'appliance', 'already');
   await work.client.send('PUT', '/settings/appliance', wanted);
   tell(work, 'appliance', 'done');
-}
-
-/**
- * The encrypted kit is on the disk before it is proven, under a name that says it is not; so there never is a proven kit
- * that nobody holds, however this ends.
- */
-async function makeKit(work: SetupWork, path: string): Promise<void> {
-  const { file, recipient } = work.file.kit;
-  const { items } = await work.client.get<{ items: KitRow[] }>('/recovery-kits');
-  const waiting = await findUnprovenFiles(file);
-  const finished = waiting.find((entry) => items.some((kit) => kit.id === entry.kitId));
-  if (finished !== undefined) {
-    await publish(finished.path, file);
-    return tell(work, 'recovery kit', 'done', `${file}, finished from an earlier run`);
-  }
-  if (items.length > 0) return tell(work, 'recovery kit', 'already');
-  const made = await generateAgeIdentity();
-  const begun = await work.client.send<BeginKitReply>('POST', '/recovery-kits', {
-    recipient: made.recipient,
-  });
-  const { name, kind } = work.file.target;
-  const volumeRecoveryKey = await makeVolumeKey(work.client);
-  const kit = makeRecoveryKit({
-    ...begun,
-    ageIdentity: made.identity,
-    volumeRecoveryKey,
-    targets: [{ name, kind, location: path }],
-  });
-  const unproven = `${file}.${begun.kitId}.unproven`;
-  const sealed = await encryptAge(Buffer.from(kitToJson(kit)), [recipient]);
-  await writeFileDurably(unproven, sealed, { exclusive: true });
-  if (volumeRecoveryKey !== null) await giveVolumeItsKey(work, begun.kitId, volumeRecoveryKey);
-  const response = await answerKitChallenge(begun.kitId, made.identity, begun.challenge);
-  await work.client.send('POST', `/recovery-kits/${begun.kitId}/proof`, { response });
-  await publish(unproven, file);
-  work.kit = { id: begun.kitId, identity: made.identity };
-  tell(
-    work,
-    'recovery kit',
-    'done',
-    `${file}, encrypted to ${recipient.slice(0, 16)}…; move it away from this machine`,
-  );
-}
-
-async function findUnprovenFiles(file: string): Promise<{ path: string; kitId: string }[]> {
-  const names = await readdir(dirname(file)).catch((cause: unknown) => {
-    throw new HoldfastError(
-      'invalid_input',
-      `The folder for the recovery kit cannot be read: ${dirname(file)}`,
-      { cause },
-    );
-  });
-  const prefix = `${basename(file)}.`;
-  return names
-    .filter((name) => name.startsWith(prefix) && name.endsWith('.unproven'))
-    .map((name) => ({
-      path: join(dirname(file), name),
-      kitId: name.slice(prefix.length, -'.unproven'.length),
-    }));
-}
-
-async function publish(unproven: string, file: string): Promise<void> {
-  await rename(unproven, file);
-  await syncDirectory(dirname(file));
 }
 
 async function addTarget(work: SetupWork, path: string): Promise<void> {

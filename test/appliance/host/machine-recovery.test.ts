@@ -7,6 +7,7 @@ import { randomBytes } from 'node:crypto';
 import fastify from 'fastify';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { hostPlaces, type HostPlaces } from '../../../server/appliance/host/host-places.ts';
+import { connectHost, requireHost } from '../../../server/appliance/host/index.ts';
 import { openJournal } from '../../../server/appliance/host/journal.ts';
 import {
   machineRecoveryRoutes,
@@ -66,7 +67,7 @@ async function startHostd() {
   });
   const hostSocket = join(places.run, 'host.sock');
   await app.listen({ path: shortPath(hostSocket) });
-  return { hostSocket, claims, close: () => app.close() };
+  return { client: requireHost(connectHost({ hostSocket })), claims, close: () => app.close() };
 }
 
 const kitOf = (
@@ -89,7 +90,7 @@ describe('a machine that has an owner', () => {
     const hostd = await startHostd();
     const kit = { volumeRecoveryKey: null } as never;
 
-    const refused = recoverMachine(hostd, {
+    const refused = recoverMachine(hostd.client, {
       kit,
       daily,
       recover: () => Promise.reject(new Error('not reached')),
@@ -109,7 +110,7 @@ describe('a blank machine', () => {
     const hostd = await startHostd();
     const kit = { volumeRecoveryKey: null } as never;
 
-    const failed = recoverMachine(hostd, {
+    const failed = recoverMachine(hostd.client, {
       kit,
       daily,
       recover: () => Promise.reject(new Error('no such target')),
@@ -143,7 +144,7 @@ describe('a blank machine', () => {
         signal: new AbortController().signal,
       });
 
-    const { report, newVolumeKey } = await recoverMachine(hostd, { kit, daily, recover });
+    const { report, newVolumeKey } = await recoverMachine(hostd.client, { kit, daily, recover });
 
     expect(report.files).toBeGreaterThan(0);
     expect(newVolumeKey).toBeUndefined();
@@ -164,7 +165,7 @@ test('the verbs are journaled', async () => {
   const hostd = await startHostd();
   const kit = { volumeRecoveryKey: null } as never;
 
-  await recoverMachine(hostd, { kit, daily, recover: () => Promise.reject(new Error('x')) }).catch(
+  await recoverMachine(hostd.client, { kit, daily, recover: () => Promise.reject(new Error('x')) }).catch(
     () => undefined,
   );
 

@@ -5,15 +5,19 @@ import { parse } from 'yaml';
 import { readRegion } from '../../../server/appliance/host/region.ts';
 import {
   eraseSetupFile,
+  readSetupProblem,
   recordSetupDone,
+  recoveryFilePath,
   setupFilePath,
   takeCloudSetup,
 } from '../../../server/appliance/host/setup-from-cloud.ts';
+import { readRecoveryFile } from '../../../server/cli/recovery-file.ts';
 import { readSetupFile } from '../../../server/cli/setup-file.ts';
 import { makeImageMachine, type ImageMachine } from './image-machine.ts';
 
 const PASSWORD = 'canary-owner-password-7';
 const PASSPHRASE = 'canary volume passphrase 9';
+const KIT = `{"canary-kit": "${'z'.repeat(60)}"}`;
 const SETUP = {
   owner: { name: 'Ada', email: 'ada@example.org', password: PASSWORD },
   appliance: { name: 'Vault', stage: 'production', region: 'eu-north', allowedRegions: ['eu-north'] },
@@ -62,6 +66,35 @@ describe('the section of cloud-init', () => {
     expect(await readFile(setup.owner.passwordFile ?? '', 'utf8')).toBe(`${PASSWORD}\n`);
     expect(await readFile(setup.certificate?.keyFile ?? '', 'utf8')).toContain('canary-key');
     expect(await readFile(setup.volume?.passphraseFile ?? '', 'utf8')).toBe(`${PASSPHRASE}\n`);
+  });
+
+  test('becomes a recovery file that recovery reads, its kit and secrets in files of their own in memory', async () => {
+    const share = { label: 'NAS', place: { kind: 'disk', uuid: '5fdf03b8-0ccd-499c-bfbb-79ca1057ac38' } };
+    await give({
+      holdfast: {
+        recover: { kit: KIT, share, snapshot: 3, oldMachineIsOff: true, volume: { passphrase: PASSPHRASE } },
+      },
+    });
+
+    await takeCloudSetup(machine.deps);
+
+    const recovery = await readRecoveryFile(recoveryFilePath(machine.places));
+    expect(recovery).toMatchObject({ share, snapshot: 3, oldMachineIsOff: true });
+    expect(await readFile(recovery.kit, 'utf8')).toBe(`${KIT}\n`);
+    expect(await readFile(recovery.volume?.passphraseFile ?? '', 'utf8')).toBe(`${PASSPHRASE}\n`);
+    for (const folder of [machine.places.cloudInstance, machine.places.cloudRun, machine.places.state])
+      expect(await everything(folder)).not.toMatch(/canary/);
+    await eraseSetupFile(machine.places);
+    expect(await everything(machine.places.run)).not.toMatch(/canary/);
+  });
+
+  test('that asks for a set-up and a recovery is refused as a whole', async () => {
+    await give({ holdfast: { setup: SETUP, recover: { kit: KIT, from: '/mnt/x', oldMachineIsOff: true } } });
+
+    await takeCloudSetup(machine.deps);
+
+    expect(await readSetupProblem(machine.places)).toMatch(/both setup and recover/);
+    expect(await everything(machine.places.run)).not.toMatch(/canary/);
   });
 
   test('is taken out of all that cloud-init keeps; its other sections stay', async () => {

@@ -1,0 +1,153 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
+import { Type } from 'typebox';
+import { OWNER, READERS_OF_OPERATIONS } from '../identity/index.ts';
+import { Id, NoContent } from '../lib/shapes.ts';
+import {
+  beginRecoveryKit,
+  challengeRecoveryKit,
+  listRecoveryKits,
+  proveRecoveryKit,
+  type KitDeps,
+} from './recovery-kits.ts';
+import {
+  BeginKitReply,
+  BeginKitRequest,
+  KeepSealedKitRequest,
+  ProveKitRequest,
+  RecoveryKit,
+  RecoveryKits,
+} from './schema.ts';
+import { fetchSealedKit, keepSealedKit, removeSealedKit } from './sealed-kits.ts';
+
+const tags = ['appliance'];
+const KitParams = Type.Object({ id: Id });
+
+/** Recovery kits: begin, prove, and fetch the copy that a set-up by file left. */
+export const kitRoutes =
+  (deps: KitDeps): FastifyPluginAsyncTypebox =>
+  async (app) => {
+    app.get(
+      '/recovery-kits',
+      {
+        config: { access: READERS_OF_OPERATIONS },
+        schema: {
+          tags,
+          summary: 'Recovery kits, and the public side of the repository that they open',
+          response: { 200: RecoveryKits },
+        },
+      },
+      () => listRecoveryKits(deps),
+    );
+
+    app.post(
+      '/recovery-kits',
+      {
+        config: { access: OWNER },
+        schema: {
+          tags,
+          summary: 'Begin a recovery kit',
+          body: BeginKitRequest,
+          response: { 201: BeginKitReply },
+        },
+      },
+      async (request, reply) => {
+        reply.status(201);
+        return beginRecoveryKit(deps, request.body.recipient, request.actor);
+      },
+    );
+
+    app.post(
+      '/recovery-kits/:id/challenge',
+      {
+        config: { access: OWNER },
+        schema: {
+          tags,
+          summary: 'Begin another proof of a recovery kit',
+          params: KitParams,
+          response: { 200: Type.Object({ challenge: Type.String() }) },
+        },
+      },
+      (request) => challengeRecoveryKit(deps, request.params.id),
+    );
+
+    app.post(
+      '/recovery-kits/:id/proof',
+      {
+        config: { access: OWNER },
+        schema: {
+          tags,
+          summary: 'Prove a recovery kit',
+          params: KitParams,
+          body: ProveKitRequest,
+          response: { 200: RecoveryKit },
+        },
+      },
+      (request) => proveRecoveryKit(deps, request.params.id, request.body.response, request.actor),
+    );
+
+    app.put(
+      '/recovery-kits/:id/sealed',
+      {
+        config: { access: 'console' },
+        schema: {
+          tags,
+          summary: 'Keep a sealed copy of a kit for the owner to fetch',
+          params: KitParams,
+          body: KeepSealedKitRequest,
+          response: { 204: NoContent },
+        },
+      },
+      async (request, reply) => {
+        const sealed = Buffer.from(request.body.sealed, 'base64');
+        await keepSealedKit(deps, request.params.id, sealed, request.actor);
+        return reply.status(204).send(null);
+      },
+    );
+
+    app.get(
+      '/recovery-kits/:id/sealed',
+      {
+        config: { access: OWNER },
+        schema: {
+          tags,
+          summary: 'Fetch the sealed copy of a kit',
+          description:
+            'An age file. Whoever has the key it was sealed to opens it: `age --decrypt --identity KEY FILE`.',
+          params: KitParams,
+          response: {
+            200: {
+              content: {
+                'application/octet-stream': {
+                  schema: Type.Unsafe<Buffer>({ type: 'string', format: 'binary' }),
+                },
+              },
+            },
+          },
+        },
+      },
+      async (request, reply) => {
+        const sealed = await fetchSealedKit(deps, request.params.id, request.actor);
+        return reply
+          .type('application/octet-stream')
+          .header('content-disposition', 'attachment; filename="holdfast-recovery-kit.age"')
+          .send(sealed);
+      },
+    );
+
+    app.delete(
+      '/recovery-kits/:id/sealed',
+      {
+        config: { access: OWNER },
+        schema: {
+          tags,
+          summary: 'Remove the sealed copy of a kit from the appliance',
+          params: KitParams,
+          response: { 204: NoContent },
+        },
+      },
+      async (request, reply) => {
+        await removeSealedKit(deps, request.params.id, request.actor);
+        return reply.status(204).send(null);
+      },
+    );
+  };

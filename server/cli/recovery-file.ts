@@ -1,0 +1,51 @@
+/** The file behind `holdfast recover --config`: a recovery that nobody stays for. */
+import { dirname, resolve } from 'node:path';
+import { Type, type Static } from 'typebox';
+import { HoldfastError } from '../lib/errors.ts';
+import { AnswerPath, readAnswerFile, ShareAnswers, VolumeAnswers } from './answer-file.ts';
+
+const strict = { additionalProperties: false };
+
+const RecoveryFile = Type.Object(
+  {
+    /** Folder of the target; left out where there is a share. */
+    from: Type.Optional(AnswerPath),
+    share: Type.Optional(ShareAnswers),
+    /** File that holds the whole recovery kit. */
+    kit: AnswerPath,
+    /** A number, an id or `latest`, which it is when absent. */
+    snapshot: Type.Optional(
+      Type.Union([Type.String({ minLength: 1, maxLength: 64 }), Type.Integer({ minimum: 1 })]),
+    ),
+    /** The old machine is off for good, and the snapshot is the one to go back to. Nothing happens without it. */
+    oldMachineIsOff: Type.Literal(true),
+    acceptWarnings: Type.Optional(Type.Boolean()),
+    volume: Type.Optional(VolumeAnswers),
+  },
+  strict,
+);
+export type RecoveryFile = Static<typeof RecoveryFile>;
+
+/** @throws HoldfastError `invalid_input` that names the first thing that is wrong. Relative paths count from the file. */
+export async function readRecoveryFile(path: string): Promise<RecoveryFile> {
+  const file = await readAnswerFile(path, RecoveryFile, {
+    is: 'a recovery file',
+    example: 'server/cli/recovery.example.yaml',
+  });
+  if ((file.share === undefined) === (file.from === undefined)) {
+    throw new HoldfastError('invalid_input', `${path}: give \`from\` or a share, one of them`);
+  }
+  const folder = dirname(resolve(path));
+  const near = (name: string) => resolve(folder, name);
+  return {
+    ...file,
+    kit: near(file.kit),
+    ...(file.from === undefined ? {} : { from: near(file.from) }),
+    ...(file.share?.passwordFile === undefined
+      ? {}
+      : { share: { ...file.share, passwordFile: near(file.share.passwordFile) } }),
+    ...(file.volume?.passphraseFile === undefined
+      ? {}
+      : { volume: { ...file.volume, passphraseFile: near(file.volume.passphraseFile) } }),
+  };
+}
