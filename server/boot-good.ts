@@ -1,5 +1,5 @@
 /**
- * The process `holdfast-boot-good`: once in every boot, judges the slot that was started (`appliance/host/update-boot.ts`). It
+ * The process `holdfast-boot-good`: once in every boot, judges the slot that was started (`appliance/host/updates/boot.ts`). It
  * waits for health, not for people: while the volume waits to be unlocked, no time counts.
  */
 import { request as httpRequest } from 'node:http';
@@ -27,6 +27,9 @@ const HEALTH_MS = 15 * 60_000;
 const LOOK_EVERY_MS = 5_000;
 /** So many good answers in a row; one can come from a process that is about to die. */
 const ANSWERS = 3;
+const SERVICES = ['holdfast-keyd.service', 'holdfast-server.service', 'holdfast-worker.service'];
+/** A service that waits for another one is started again too: not this often. */
+const MOST_RESTARTS = 8;
 
 const config = loadConfig();
 const log = createLog(config.logLevel, 'boot-good');
@@ -45,7 +48,7 @@ log.info({ ...boot }, 'The slot was judged');
 
 type Health = { healthy: true } | { healthy: false; reason: string };
 
-async function waitForHealth(): Promise<Health> {
+async function waitForHealth({ trial }: { trial: boolean }): Promise<Health> {
   const unlock = await waitForUnlock();
   if (unlock !== 'active')
     return { healthy: false, reason: 'its volume could not be unlocked by the new version' };
@@ -53,6 +56,8 @@ async function waitForHealth(): Promise<Health> {
   let answers = 0;
   let reason = 'the appliance did not answer';
   while (systemClock.monotonicMs() < deadline) {
+    const ending = trial ? await findEndingService() : undefined;
+    if (ending !== undefined) return { healthy: false, reason: `${ending} ended again and again` };
     const found = await lookOnce();
     answers = found === undefined ? answers + 1 : 0;
     reason = found ?? reason;
@@ -71,14 +76,26 @@ async function waitForUnlock(): Promise<string> {
   }
 }
 
-async function unitState(unit: string): Promise<string> {
-  const args = ['show', '--property=ActiveState', '--value', unit];
+function unitState(unit: string): Promise<string> {
+  return unitProperty(unit, 'ActiveState');
+}
+
+async function unitProperty(unit: string, name: string): Promise<string> {
+  const args = ['show', `--property=${name}`, '--value', unit];
   return (await runProcess('systemctl', args, { timeoutMs: 20_000 })).stdout.trim();
+}
+
+/** The one that systemd started again that often; the pauses between grow, so that it is some minutes. */
+async function findEndingService(): Promise<string | undefined> {
+  for (const unit of SERVICES) {
+    if (Number(await unitProperty(unit, 'NRestarts')) >= MOST_RESTARTS) return unit;
+  }
+  return undefined;
 }
 
 /** @returns undefined when all is well, else what is not. */
 async function lookOnce(): Promise<string | undefined> {
-  for (const unit of ['holdfast-keyd.service', 'holdfast-server.service', 'holdfast-worker.service']) {
+  for (const unit of SERVICES) {
     if ((await unitState(unit)) !== 'active') return `${unit} did not run`;
   }
   const status = await askReady().catch(() => 0);

@@ -9,6 +9,8 @@ export interface BundleFacts {
   version: string;
   commit: string;
   epoch: number;
+  /** Of zstd; 9 when absent. */
+  compressionLevel?: number;
 }
 
 export async function makeBundle(
@@ -49,7 +51,12 @@ export async function makeBundle(
   rmSync(place.output, { force: true });
   await run('rauc', [
     ...['--cert', keys.certificate, '--key', keys.key, '--keyring', keys.keyring],
-    ...['bundle', '--mksquashfs-args=-comp zstd -Xcompression-level 9', content, place.output],
+    ...[
+      'bundle',
+      `--mksquashfs-args=-comp zstd -Xcompression-level ${facts.compressionLevel ?? 9}`,
+      content,
+      place.output,
+    ],
   ]);
   await run('rauc', ['--keyring', keys.keyring, 'info', place.output]);
   cpSync(join(content, 'manifest.raucm'), `${place.output}.manifest`);

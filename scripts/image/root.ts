@@ -16,18 +16,23 @@ export interface RootImage {
   contentBytes: number;
 }
 
-/** @param root - The provisioned system, mounted. It is not changed. */
+/**
+ * @param root - The provisioned system, mounted. It is not changed.
+ * @param amend - Changes the copy that is packed: for tests that need another version.
+ */
 export async function makeRootImage(
   root: string,
   work: string,
   version: string,
   epoch: number,
+  amend?: (tree: string) => void,
 ): Promise<RootImage> {
   const copy = join(work, 'root-copy');
   rmSync(copy, { recursive: true, force: true });
   mkdirSync(copy);
   await run('cp', ['-a', '--reflink=auto', `${root}/.`, copy]);
   rmSync(join(copy, 'lost+found'), { recursive: true, force: true });
+  amend?.(copy);
   await run('find', [copy, '-newermt', `@${epoch}`, '-exec', 'touch', '-h', '-d', `@${epoch}`, '{}', '+']);
   const contentBytes = Number((await capture('du', ['-s', '--block-size=1', copy])).split('\t')[0]);
   const image = join(work, 'root.img');

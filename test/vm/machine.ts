@@ -208,6 +208,16 @@ export async function blankDisk(path: string, gibibytes: number): Promise<string
   return path;
 }
 
+/** A disk that holds an ext4 file system with the given id, as one that an administrator attached. */
+export async function diskWithFileSystem(path: string, gibibytes: number, uuid: string): Promise<string> {
+  const raw = `${path}.raw`;
+  rmSync(raw, { force: true });
+  await must('mke2fs', ['-q', '-t', 'ext4', '-U', uuid, raw, `${gibibytes}G`]);
+  await must('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', raw, path]);
+  rmSync(raw);
+  return path;
+}
+
 /** @throws Error with what the program said when it fails. */
 export async function must(command: string, args: readonly string[], timeoutMs = 600_000): Promise<string> {
   const result = await runProcess(command, args, { timeoutMs, maxOutputBytes: 4_000_000 });

@@ -2,7 +2,7 @@
  * `npm run test:vm`: boots the built image as a customer would and walks through its life, unattended. Each step has a
  * deadline, writes its time into a report, and the first that fails ends the walk with the console's last words.
  *
- * Options: --image FILE (default .cache/image/out/*.qcow2), --work FOLDER (default .cache/vm), --until STEP, --install-needs.
+ * Options: --image FILE (default .cache/image/out/*.qcow2), --image-work FOLDER (where it was built, default .cache/image), --work FOLDER (default .cache/vm), --until STEP, --install-needs.
  */
 import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { loadavg } from 'node:os';
@@ -11,13 +11,15 @@ import { parseArgs } from 'node:util';
 import { checkNeeds, TEST_NEEDS } from '../../scripts/image/needs.ts';
 import { endOf, startProcess } from '../../server/lib/spawn.ts';
 import { must } from './machine.ts';
-import { STEPS, type Walk } from './steps.ts';
+import { STEPS } from './steps.ts';
+import type { Walk } from './walk.ts';
 
 const project = resolve(import.meta.dirname, '..', '..');
 const { values: options } = parseArgs({
   options: {
     image: { type: 'string' },
     work: { type: 'string', default: join(project, '.cache', 'vm') },
+    'image-work': { type: 'string', default: join(project, '.cache', 'image') },
     until: { type: 'string' },
     'install-needs': { type: 'boolean', default: false },
     inside: { type: 'boolean', default: false },
@@ -50,7 +52,12 @@ async function walk(): Promise<void> {
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
   await must('ip', ['link', 'set', 'lo', 'up']);
-  const state: Walk = { folder, image: resolve(options.image ?? builtImage()), machines: [] };
+  const state: Walk = {
+    folder,
+    image: resolve(options.image ?? builtImage()),
+    imageWork: resolve(options['image-work']),
+    machines: [],
+  };
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.once(signal, () => {
       void Promise.all(state.machines.map((machine) => machine.cutPower())).then(() => process.exit(1));

@@ -20,8 +20,11 @@ export interface BootDeps {
   clock: Clock;
   bootId: string;
   version: string;
-  /** Resolves when the appliance is well, or with the reason why it is not within the time it is given. */
-  waitForHealth(): Promise<{ healthy: true } | { healthy: false; reason: string }>;
+  /**
+   * Resolves when the appliance is well, or with the reason why it is not within the time it is given. On trial a service that
+   * keeps ending is reason enough: the version before it waits.
+   */
+  waitForHealth(on: { trial: boolean }): Promise<{ healthy: true } | { healthy: false; reason: string }>;
   reboot(): Promise<void>;
 }
 
@@ -42,7 +45,7 @@ export async function settleBoot(deps: BootDeps): Promise<BootRecord> {
   const current = await deps.records.current();
   const trial = current !== undefined && isOnTrial(current, booted) ? current : undefined;
   if (trial === undefined) await keepSlot(deps, booted, current);
-  const health = await deps.waitForHealth();
+  const health = await deps.waitForHealth({ trial: trial !== undefined });
   if (health.healthy) {
     boot = { ...boot, outcome: 'good' };
     if (trial !== undefined) await confirm(deps, trial);

@@ -1,0 +1,138 @@
+/** What the steps of the walk share: the machines, and how they are booted, asked and looked at. */
+import { randomBytes } from 'node:crypto';
+import { request } from 'node:https';
+import type { RecoveryKit } from '../../server/keys/index.ts';
+import { expectStatus, type callerOf } from '../helpers/served-appliance.ts';
+import { waitFor } from '../helpers/wait-for.ts';
+import { startMachine, type MachineOptions, type VirtualMachine } from './machine.ts';
+import type { MachineNetwork } from './network.ts';
+
+/** What steps hand on to those after them. */
+export interface Walk {
+  folder: string;
+  image: string;
+  /** Where the image was built: its authority signs the updates of the walk. */
+  imageWork: string;
+  /** All that were started, the newest last. */
+  machines: VirtualMachine[];
+  first?: FirstMachine;
+}
+
+export interface FirstMachine {
+  network: MachineNetwork;
+  options: MachineOptions;
+  machine: VirtualMachine;
+  caller: Caller;
+  canary: string;
+  /** Opens the sealed recovery kit. */
+  operatorKey: string;
+  kit?: RecoveryKit;
+}
+
+export type Caller = ReturnType<typeof callerOf>;
+
+export interface Step {
+  name: string;
+  act: (walk: Walk) => Promise<Record<string, unknown> | undefined>;
+}
+
+/** Words that stand nowhere in the image: found on a disk, they came from this machine's use. */
+const mark = randomBytes(6).toString('hex');
+export const OWNER = {
+  name: `Ada ${mark}`,
+  email: `ada-${mark}@example.org`,
+  password: `stable horse with ${mark} batteries`,
+};
+export const PASSPHRASE = `seven boats under a green moon ${mark}`;
+/** Of the disk that backups go to. */
+export const TARGET_DISK = '5fdf03b8-0ccd-499c-bfbb-79ca1057ac38';
+export const TARGET_SHARE = { label: 'Second disk', place: { kind: 'disk', uuid: TARGET_DISK } };
+/** Far more than an idle machine needs: several may share two cores. */
+export const BOOT_LIMIT_MS = 1_200_000;
+
+/** The file that was put in before is there, byte for byte. */
+export async function signInAndFind({
+  caller,
+  canary,
+}: Pick<FirstMachine, 'caller' | 'canary'>): Promise<void> {
+  await signIn(caller);
+  const { items } = await expectStatus(
+    caller.call<{ items: { rootFolderId: string }[] }>('GET', '/workspaces'),
+    200,
+  );
+  const { items: nodes } = await expectStatus(
+    caller.call<{ items: { id: string; name: string }[] }>('GET', `/folders/${items[0]?.rootFolderId ?? ''}`),
+    200,
+  );
+  const file = nodes.find((node) => node.name === `${canary}.txt`);
+  if (file === undefined) throw new Error('The file that was uploaded is gone');
+  const { body } = await caller.call<Buffer>('GET', `/files/${file.id}/content`);
+  if (!body.equals(contentOf(canary))) throw new Error('The file that was uploaded has changed');
+}
+
+export async function signIn(caller: Caller): Promise<void> {
+  const { email, password } = OWNER;
+  await expectStatus(caller.call('POST', '/session', { email, password }), 201);
+}
+
+export function contentOf(canary: string): Buffer {
+  return Buffer.from(`${canary}\n`.repeat(1_000));
+}
+
+export function secondsSince(startedAt: number): number {
+  return Math.round((performance.now() - startedAt) / 100) / 10;
+}
+
+export async function isLocked(address: string): Promise<void> {
+  await waitFor(
+    'the unlock page',
+    async () => {
+      const { status, text } = await exchange(address, 'GET', '/health');
+      return status === 503 && text.includes('locked');
+    },
+    BOOT_LIMIT_MS,
+  );
+}
+
+export async function boot(walk: Walk, options: MachineOptions): Promise<VirtualMachine> {
+  const machine = await startMachine(options);
+  walk.machines.push(machine);
+  return machine;
+}
+
+export async function isReady(address: string): Promise<void> {
+  await waitFor(
+    'the sign-in page',
+    async () => (await exchange(address, 'GET', '/health/ready')).status === 200,
+    BOOT_LIMIT_MS,
+  );
+}
+
+/** Status 0 when nothing answers. */
+export function exchange(
+  host: string,
+  method: string,
+  path: string,
+  form?: string,
+): Promise<{ status: number; text: string }> {
+  return new Promise((resolve) => {
+    const headers = form === undefined ? {} : { 'content-type': 'application/x-www-form-urlencoded' };
+    const sent = request(
+      { host, path, method, headers, rejectUnauthorized: false, timeout: 60_000, agent: false },
+      (reply) => {
+        let text = '';
+        reply.setEncoding('utf8').on('data', (part: string) => (text += part));
+        reply.on('error', () => resolve({ status: 0, text }));
+        reply.on('end', () => resolve({ status: reply.statusCode ?? 0, text }));
+      },
+    );
+    sent.on('timeout', () => sent.destroy(new Error('slow')));
+    sent.on('error', () => resolve({ status: 0, text: '' }));
+    sent.end(form);
+  });
+}
+
+export function firstOf(walk: Walk): FirstMachine {
+  if (walk.first === undefined) throw new Error('There is no first machine');
+  return walk.first;
+}
