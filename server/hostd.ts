@@ -2,6 +2,7 @@
  * The process `holdfast-hostd`: what needs root on the machine image, behind the fixed verbs of `appliance/host`. It loads
  * nothing of the server, listens on no network and opens no data.
  */
+import { existsSync } from 'node:fs';
 import { chmod, chown, readFile, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
@@ -16,6 +17,7 @@ import {
   hostPlaces,
   identityRoutes,
   keepSystemFacts,
+  slotContentBytes,
   launchInUnit,
   machineRecoveryRoutes,
   networkRoutes,
@@ -125,12 +127,15 @@ async function keepHouse(): Promise<void> {
   houseKeeping = true;
   try {
     await shares.mountAll();
+    // The first time a whole system is packed: the start of the appliance comes before that.
+    if (!existsSync(dataPaths(config.dataDir).controlSocket)) return;
     const slot = (await rauc.slots()).find((one) => one.booted)?.name ?? 'A';
     await keepSystemFacts({
       ...deps,
       slots: () => rauc.slots(),
       runningBundle: () => updates.runningBundle(),
       rootDevice: `/dev/disk/by-partlabel/root-${slot.toLowerCase()}`,
+      rootBytes: slotContentBytes(await readFile('/proc/cmdline', 'utf8')),
       readerGid: findGroupId(config.sharedGroup ?? 'holdfast-data'),
     });
   } catch (error) {

@@ -62,7 +62,6 @@ export async function packApplication(
     await installProduction(project, staging);
     removeOthers(join(staging, 'node_modules'), wanted);
     slimDown(join(staging, 'node_modules'));
-    await joinModules(join(staging, 'node_modules'), work);
     writeFileSync(done, '');
   }
   for (const name of ['server', 'systemd', 'LICENSE', 'scripts/holdfast', 'web/dist']) {
@@ -70,6 +69,7 @@ export async function packApplication(
     mkdirSync(dirname(join(staging, name)), { recursive: true });
     cpSync(join(project, name), join(staging, name), { recursive: true });
   }
+  await joinModules(staging, work);
   const archive = join(work, 'application.tar.zst');
   await run('tar', [
     ...['-C', staging, '--owner=0', '--group=0', '--numeric-owner', '--sort=name', `--mtime=@${epoch}`],

@@ -50,12 +50,15 @@ Debian's and npm's package servers.
   --keyring FILE              authority that machines built from now on trust
   --mirror URL                Debian packages from here, such as a snapshot of one day
   --accelerator NAME          tcg (default, works everywhere) or kvm
-  --debug-console             the journal goes to the serial line too: for finding faults, never for real data
+  --debug-console             the journal goes to the serial line too, and a root shell is on the second one: for finding
+                              faults, never for real data
   --without-packer            run the provisioning scripts in a chroot: for trying things, not for a release
   --install-needs             install missing Debian packages first
 `;
 
 const KERNEL_ARGUMENTS = 'ro systemd.gpt_auto=0 console=tty0 console=ttyS0,115200 panic=10';
+
+const DEBUG_ARGUMENTS = ' systemd.journald.forward_to_console=1 systemd.debug_shell=ttyS1';
 
 const project = resolve(import.meta.dirname, '..', '..');
 
@@ -103,7 +106,8 @@ async function build(): Promise<void> {
   const epoch = Number((await capture('git', ['-C', project, 'log', '-1', '--format=%ct'])).trim());
   const manifest = JSON.parse(readFileSync(join(project, 'package.json'), 'utf8')) as { version: string };
   const version = options.version ?? manifest.version;
-  const machine = { project, work, version, epoch, accelerator: options.accelerator };
+  const debug = options['debug-console'];
+  const machine = { project, work, version, epoch, debug, accelerator: options.accelerator };
   const keys = await openSigningKeys(
     { key: options['signing-key'], certificate: options['signing-certificate'], keyring: options.keyring },
     work,
@@ -143,7 +147,7 @@ async function build(): Promise<void> {
       system,
       rootA: root.path,
       verity: root.verity,
-      kernelArguments: `${KERNEL_ARGUMENTS}${options['debug-console'] ? ' systemd.journald.forward_to_console=1' : ''}`,
+      kernelArguments: `${KERNEL_ARGUMENTS}${debug ? DEBUG_ARGUMENTS : ''}`,
       menuSeconds: 2,
       output: raw,
     }),

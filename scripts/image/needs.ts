@@ -24,9 +24,10 @@ const NEEDS: Record<string, { package: string; why: string }> = {
   'ssh-keygen': { package: 'openssh-client', why: 'the key of the build machine, thrown away afterwards' },
 };
 
-/** Programs that the image's test needs besides. */
+/** Programs, and files by their path, that the image's test needs besides. */
 export const TEST_NEEDS: Record<string, { package: string; why: string }> = {
   swtpm: { package: 'swtpm', why: 'a TPM in software' },
+  '/usr/share/ovmf/OVMF.fd': { package: 'ovmf', why: 'firmware that starts a machine by UEFI' },
   xorriso: { package: 'xorriso', why: 'the first-boot configuration as a disc' },
 };
 
@@ -55,7 +56,8 @@ export async function checkNeeds(install: boolean, needs = NEEDS): Promise<void>
 async function findMissing(needs: typeof NEEDS): Promise<string[]> {
   const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/sbin'];
   const missing = Object.keys(needs).filter(
-    (name) => !folders.some((folder) => existsSync(join(folder, name))),
+    (name) =>
+      !(name.startsWith('/') ? existsSync(name) : folders.some((folder) => existsSync(join(folder, name)))),
   );
   if ('qemu-system-x86_64' in needs && !missing.includes('qemu-system-x86_64') && (await qemuMajor()) < 10) {
     missing.push('qemu-system-x86_64');

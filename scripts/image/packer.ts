@@ -11,6 +11,8 @@ export interface MachineOptions {
   version: string;
   epoch: number;
   accelerator: string;
+  /** A root shell on the second serial line. */
+  debug: boolean;
 }
 
 /** Unpacks the base to `system` in the work folder. Its GRUB parts serve both disks. */
@@ -97,6 +99,7 @@ export async function packUpload(
   for (const name of ['packages.txt', 'packages-build.txt', 'root', 'provision']) {
     cpSync(join(options.project, 'packer', name), join(upload, name), { recursive: true });
   }
+  if (options.debug) writeFileSync(join(upload, 'debug'), '');
   cpSync(keyring, join(upload, 'keyring.pem'));
   cpSync(application, join(upload, 'application.tar.zst'));
   writeFileSync(join(upload, 'image.json'), `${JSON.stringify(image, null, 2)}\n`);

@@ -119,7 +119,10 @@ export function explainWriteError(error: unknown, path: string): unknown {
 /** Creates a directory (and its parents) for us alone and makes it durable. */
 export async function makePrivateDirectory(path: string, mode = 0o700): Promise<void> {
   const first = await mkdir(path, { recursive: true, mode });
-  if (first !== undefined) await syncDirectory(dirname(first));
+  if (first === undefined) return;
+  // What the mode opens, the process's mask may close again.
+  await chmod(path, mode);
+  await syncDirectory(dirname(first));
 }
 
 /** Who owns a tree, and how closed it is. */

@@ -9,7 +9,7 @@ import {
 } from '../../server/keys/index.ts';
 import { callerOf, expectStatus } from '../helpers/served-appliance.ts';
 import { waitFor } from '../helpers/wait-for.ts';
-import { diskHolds } from './canary.ts';
+import { wordsOnDisk } from './canary.ts';
 import { blankDisk, diskWithFileSystem, overlayOf, type MachineOptions } from './machine.ts';
 import { openNetwork, openPorts } from './network.ts';
 import { makeSeed } from './seed.ts';
@@ -161,10 +161,10 @@ async function scanDisks(walk: Walk): Promise<Record<string, unknown>> {
   const first = firstOf(walk);
   await first.machine.shutDown(180_000);
   const found: string[] = [];
+  const secrets = [first.canary, PASSPHRASE, OWNER.password, OWNER.email];
   for (const disk of first.options.disks) {
-    for (const words of [first.canary, PASSPHRASE, OWNER.password, OWNER.email]) {
-      if (await diskHolds(disk, walk.folder, Buffer.from(words))) found.push(`${words} on ${disk}`);
-    }
+    const readable = await wordsOnDisk(disk, walk.folder, secrets);
+    found.push(...readable.map((words) => `${words} on ${disk}`));
   }
   if (found.length > 0) throw new Error(`Readable on a disk: ${found.join('; ')}`);
   return { disks: first.options.disks.length };

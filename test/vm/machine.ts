@@ -20,6 +20,8 @@ export interface MachineOptions {
   /** State folder of a software TPM; it is made when missing. */
   tpmState?: string;
   memoryMib?: number;
+  /** A second serial line, as a socket beside the others: root's shell on an image built with --debug-console. */
+  debug?: boolean;
   /** Firmware file for UEFI; without it the machine starts by BIOS. */
   uefi?: string;
 }
@@ -132,6 +134,8 @@ function machineArgs(
     ...['-chardev', `socket,id=line,path=${places.console},server=on,wait=off,logfile=${places.log}`],
     ...['-serial', 'chardev:line', '-qmp', `unix:${places.control},server=on,wait=off`],
   ];
+  if (options.debug === true)
+    args.push('-serial', `unix:${places.console.replace('console', 'shell')},server=on,wait=off`);
   if (options.uefi !== undefined) args.push('-bios', options.uefi);
   if (options.seed !== undefined)
     args.push('-drive', `file=${options.seed},if=virtio,format=raw,readonly=on`);

@@ -19,6 +19,9 @@ import {
   type Walk,
 } from './walk.ts';
 
+/** As Debian installs it. */
+const UEFI = '/usr/share/ovmf/OVMF.fd';
+
 export const RECOVERY_STEPS: readonly Step[] = [
   { name: 'recovery onto a blank machine', act: recover },
   { name: 'the recovered machine restarts and opens with its own passphrase', act: restartRecovered },
@@ -54,6 +57,8 @@ async function recover(walk: Walk): Promise<Record<string, unknown>> {
     ],
     tap: network.tap,
     seed,
+    // The first machine starts by BIOS, this one by UEFI.
+    uefi: UEFI,
   };
   const startedAt = performance.now();
   const machine = await boot(walk, options);

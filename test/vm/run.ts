@@ -2,7 +2,8 @@
  * `npm run test:vm`: boots the built image as a customer would and walks through its life, unattended. Each step has a
  * deadline, writes its time into a report, and the first that fails ends the walk with the console's last words.
  *
- * Options: --image FILE (default .cache/image/out/*.qcow2), --image-work FOLDER (where it was built, default .cache/image), --work FOLDER (default .cache/vm), --until STEP, --install-needs.
+ * Options: --image FILE (default .cache/image/out/*.qcow2), --image-work FOLDER (where it was built, default .cache/image), --work FOLDER (default .cache/vm), --until STEP, --debug (a root shell
+ * on a second serial line, for images built with --debug-console), --install-needs.
  */
 import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { loadavg } from 'node:os';
@@ -21,6 +22,7 @@ const { values: options } = parseArgs({
     work: { type: 'string', default: join(project, '.cache', 'vm') },
     'image-work': { type: 'string', default: join(project, '.cache', 'image') },
     until: { type: 'string' },
+    debug: { type: 'boolean', default: false },
     'install-needs': { type: 'boolean', default: false },
     inside: { type: 'boolean', default: false },
   },
@@ -56,6 +58,7 @@ async function walk(): Promise<void> {
     folder,
     image: resolve(options.image ?? builtImage()),
     imageWork: resolve(options['image-work']),
+    debug: options.debug,
     machines: [],
   };
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {

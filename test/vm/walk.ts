@@ -13,6 +13,8 @@ export interface Walk {
   image: string;
   /** Where the image was built: its authority signs the updates of the walk. */
   imageWork: string;
+  /** Whether machines get a second serial line. */
+  debug: boolean;
   /** All that were started, the newest last. */
   machines: VirtualMachine[];
   first?: FirstMachine;
@@ -95,7 +97,7 @@ export async function isLocked(address: string): Promise<void> {
 }
 
 export async function boot(walk: Walk, options: MachineOptions): Promise<VirtualMachine> {
-  const machine = await startMachine(options);
+  const machine = await startMachine({ ...options, debug: walk.debug });
   walk.machines.push(machine);
   return machine;
 }

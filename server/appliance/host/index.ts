@@ -41,6 +41,6 @@ export { openUpdates } from './updates/updates.ts';
 export { systemdMounts } from './shares/mount.ts';
 export { shareRoutes } from './shares/routes.ts';
 export { openShares } from './shares/shares.ts';
-export { keepSystemFacts } from './system-facts.ts';
+export { keepSystemFacts, slotContentBytes } from './system-facts.ts';
 export { identityRoutes } from './machine-identity.ts';
 export { machineRecoveryRoutes, systemdServices } from './machine-recovery.ts';

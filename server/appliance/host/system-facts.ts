@@ -29,6 +29,8 @@ export interface SystemFactsDeps extends Pick<HostDeps, 'places' | 'clock'> {
   runningBundle(): Promise<string | undefined>;
   /** Device of the slot that runs. */
   rootDevice: string;
+  /** Bytes of it that the system fills; undefined: all. */
+  rootBytes: number | undefined;
   /** Group whose members take snapshots; undefined: ours. */
   readerGid: number | undefined;
 }
@@ -108,7 +110,8 @@ async function copyImage(deps: SystemFactsDeps, folder: string, name: string): P
   const unfinished = temporaryBeside(join(folder, target));
   if (bundle === undefined) {
     const zstd = createZstdCompress({ params: { [zlib.ZSTD_c_compressionLevel]: 3 } });
-    const read = createReadStream(deps.rootDevice, { highWaterMark: 1024 * 1024 });
+    const end = deps.rootBytes === undefined ? {} : { end: deps.rootBytes - 1 };
+    const read = createReadStream(deps.rootDevice, { highWaterMark: 1024 * 1024, ...end });
     await pipeline(read, zstd, createWriteStream(unfinished, { mode: 0o640, flush: true }));
   } else {
     await link(bundle, unfinished).catch(async (error: unknown) => {
@@ -120,6 +123,26 @@ async function copyImage(deps: SystemFactsDeps, folder: string, name: string): P
   await rename(unfinished, join(folder, target));
   await syncDirectory(folder);
   return target;
+}
+
+const VERITY_BLOCK = 4096;
+/** SHA-256: hashes in a block of the tree. */
+const HASHES_IN_BLOCK = VERITY_BLOCK / 32;
+
+/**
+ * Length of a slot's content, file system and hash tree, as the kernel was told by the boot loader; the rest of the slot is left
+ * from what it held before. @see https://docs.kernel.org/admin-guide/device-mapper/verity.html (Hash Tree)
+ *
+ * @param commandLine of the kernel. @returns undefined where it names no hash tree.
+ */
+export function slotContentBytes(commandLine: string): number | undefined {
+  const offset = Number(/(?:^| )holdfast\.hashoffset=(\d{1,15})(?: |$)/m.exec(commandLine)?.[1] ?? 0);
+  if (offset === 0) return undefined;
+  // The superblock of the tree comes first.
+  let blocks = 1;
+  for (let level = offset / VERITY_BLOCK; level > 1; blocks += level)
+    level = Math.ceil(level / HASHES_IN_BLOCK);
+  return offset + blocks * VERITY_BLOCK;
 }
 
 async function hashFile(path: string): Promise<string> {

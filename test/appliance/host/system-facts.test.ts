@@ -4,9 +4,13 @@ import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { zstdDecompressSync } from 'node:zlib';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { hostPlaces, type HostPlaces } from '../../../server/appliance/host/host-places.ts';
-import { keepSystemFacts, type SystemFactsDeps } from '../../../server/appliance/host/system-facts.ts';
+import {
+  keepSystemFacts,
+  slotContentBytes,
+  type SystemFactsDeps,
+} from '../../../server/appliance/host/system-facts.ts';
 import { systemFactsFolder } from '../../../server/lib/data-folder.ts';
 import { systemClock } from '../../../server/lib/clock.ts';
 import { runProcess } from '../../../server/lib/spawn.ts';
@@ -31,6 +35,7 @@ beforeEach(async () => {
     slots: async () => [],
     runningBundle: async () => undefined,
     rootDevice: join(top, 'root-a'),
+    rootBytes: undefined,
     readerGid: undefined,
   };
 });
@@ -80,4 +85,17 @@ test('after an update its signed bundle takes the place of the first image', asy
     'holdfast-2.0.0.raucb',
     'holdfast-2.0.0.raucb.sha256',
   ]);
+});
+
+describe('the content of a slot', () => {
+  test('ends with the last block of the hash tree', () => {
+    // 177,152 blocks of 4,096 bytes: 1,384 + 11 + 1 blocks of hashes, and the superblock.
+    expect(slotContentBytes('ro holdfast.hashoffset=725614592 rauc.slot=A')).toBe(
+      725_614_592 + 1_397 * 4_096,
+    );
+  });
+
+  test('is the whole slot where the kernel was told of no tree', () => {
+    expect(slotContentBytes('ro quiet')).toBeUndefined();
+  });
 });
