@@ -20,8 +20,8 @@ export async function openNetwork(number: number): Promise<MachineNetwork> {
   return { tap, address, gateway, cidr: `${address}/24` };
 }
 
-const SCAN_TIMEOUT_MS = 800;
-const AT_ONCE = 800;
+const SCAN_TIMEOUT_MS = 1_000;
+const AT_ONCE = 2_500;
 
 /** TCP ports that accept a connection, of all 65,535. */
 export async function openPorts(address: string): Promise<number[]> {
