@@ -3,6 +3,7 @@ import { createConnection } from 'node:net';
 import { must } from './machine.ts';
 
 export interface MachineNetwork {
+  number: number;
   tap: string;
   /** The machine's address with its prefix, the address alone, and ours. */
   cidr: string;
@@ -17,7 +18,7 @@ export async function openNetwork(number: number): Promise<MachineNetwork> {
   await must('ip', ['tuntap', 'add', 'dev', tap, 'mode', 'tap']);
   await must('ip', ['address', 'add', `${gateway}/24`, 'dev', tap]);
   await must('ip', ['link', 'set', tap, 'up']);
-  return { tap, address, gateway, cidr: `${address}/24` };
+  return { number, tap, address, gateway, cidr: `${address}/24` };
 }
 
 const SCAN_TIMEOUT_MS = 1_000;

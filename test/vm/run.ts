@@ -2,18 +2,18 @@
  * `npm run test:vm`: boots the built image as a customer would and walks through its life, unattended. Each step has a
  * deadline, writes its time into a report, and the first that fails ends the walk with the console's last words.
  *
- * Options: --image FILE (default .cache/image/out/*.qcow2), --image-work FOLDER (where it was built, default .cache/image), --work FOLDER (default .cache/vm), --until STEP, --debug (a root shell
+ * Options: --image FILE (default .cache/image/out/*.qcow2), --image-work FOLDER (where it was built, default .cache/image), --work FOLDER (default .cache/vm), --from STEP (goes on with
+ * the disks of the walk before, started again), --until STEP, --debug (a root shell
  * on a second serial line, for images built with --debug-console), --install-needs.
  */
-import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { loadavg } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { checkNeeds, TEST_NEEDS } from '../../scripts/image/needs.ts';
 import { endOf, startProcess } from '../../server/lib/spawn.ts';
 import { must } from './machine.ts';
-import { STEPS } from './steps.ts';
-import type { Walk } from './walk.ts';
+import type { Walk, WalkNote } from './walk.ts';
 
 const project = resolve(import.meta.dirname, '..', '..');
 const { values: options } = parseArgs({
@@ -21,6 +21,7 @@ const { values: options } = parseArgs({
     image: { type: 'string' },
     work: { type: 'string', default: join(project, '.cache', 'vm') },
     'image-work': { type: 'string', default: join(project, '.cache', 'image') },
+    from: { type: 'string' },
     until: { type: 'string' },
     debug: { type: 'boolean', default: false },
     'install-needs': { type: 'boolean', default: false },
@@ -51,8 +52,15 @@ interface StepReport {
 
 async function walk(): Promise<void> {
   const folder = resolve(options.work);
-  rmSync(folder, { recursive: true, force: true });
+  const noteFile = join(folder, 'walk.json');
+  const note =
+    options.from === undefined ? undefined : (JSON.parse(readFileSync(noteFile, 'utf8')) as WalkNote);
+  if (note === undefined) rmSync(folder, { recursive: true, force: true });
+  else process.env.WALK_MARK = note.mark;
   mkdirSync(folder, { recursive: true });
+  // Words of the walk are chosen when these are loaded.
+  const { STEPS } = await import('./steps.ts');
+  const { noteWalk, resumeWalk } = await import('./walk.ts');
   await must('ip', ['link', 'set', 'lo', 'up']);
   const state: Walk = {
     folder,
@@ -68,7 +76,11 @@ async function walk(): Promise<void> {
   }
   const reports: StepReport[] = [];
   const startedAt = performance.now();
-  for (const step of STEPS) {
+  const begin = options.from === undefined ? 0 : STEPS.findIndex(({ name }) => name === options.from);
+  const steps = STEPS.slice(begin);
+  if (begin < 0) throw new Error(`There is no step ${options.from ?? ''}`);
+  if (note !== undefined) await resumeWalk(state, note, steps[0]?.locked !== true);
+  for (const step of steps) {
     const report: StepReport = { name: step.name, seconds: 0, facts: {} };
     reports.push(report);
     process.stdout.write(`${step.name} … `);
@@ -82,6 +94,7 @@ async function walk(): Promise<void> {
     process.stdout.write(
       `${report.error === undefined ? 'ok' : 'FAILED'} (${report.seconds} s) ${JSON.stringify(report.facts)}\n`,
     );
+    if (report.error === undefined) writeFileSync(noteFile, JSON.stringify(noteWalk(state) ?? {}));
     if (report.error !== undefined) {
       const words = state.machines.at(-1)?.serial().slice(-4_000) ?? '';
       process.stderr.write(`${report.error}\n--- the console's last words\n${words}\n`);

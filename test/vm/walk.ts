@@ -1,11 +1,12 @@
 /** What the steps of the walk share: the machines, and how they are booted, asked and looked at. */
 import { randomBytes } from 'node:crypto';
 import { request } from 'node:https';
+import { join } from 'node:path';
 import type { RecoveryKit } from '../../server/keys/index.ts';
-import { expectStatus, type callerOf } from '../helpers/served-appliance.ts';
+import { callerOf, expectStatus } from '../helpers/served-appliance.ts';
 import { waitFor } from '../helpers/wait-for.ts';
 import { startMachine, type MachineOptions, type VirtualMachine } from './machine.ts';
-import type { MachineNetwork } from './network.ts';
+import { openNetwork, type MachineNetwork } from './network.ts';
 
 /** What steps hand on to those after them. */
 export interface Walk {
@@ -31,15 +32,68 @@ export interface FirstMachine {
   kit?: RecoveryKit;
 }
 
+/** What a later walk needs to go on from here with the same disks. */
+export interface WalkNote {
+  mark: string;
+  canary: string;
+  operatorKey: string;
+  kit?: RecoveryKit;
+  disks: readonly string[];
+  networkNumber: number;
+  seed?: string;
+}
+
+export function noteWalk({ first }: Walk): WalkNote | undefined {
+  if (first === undefined) return undefined;
+  const { canary, operatorKey, kit, options, network } = first;
+  return {
+    ...{ mark, canary, operatorKey, disks: options.disks, networkNumber: network.number },
+    ...(kit === undefined ? {} : { kit }),
+    ...(options.seed === undefined ? {} : { seed: options.seed }),
+  };
+}
+
+/** Starts the machine of an earlier walk again, as after a power cut, and leaves it locked or ready. */
+export async function resumeWalk(walk: Walk, note: WalkNote, unlocked: boolean): Promise<void> {
+  const network = await openNetwork(note.networkNumber);
+  const options: MachineOptions = {
+    ...{ folder: walk.folder, disks: note.disks, tap: network.tap, tpmState: join(walk.folder, 'first-tpm') },
+    ...(note.seed === undefined ? {} : { seed: note.seed }),
+  };
+  const machine = await boot(walk, options);
+  const caller = callerOf(`https://${network.address}`);
+  const { canary, operatorKey, kit } = note;
+  walk.first = {
+    network,
+    options,
+    machine,
+    caller,
+    canary,
+    operatorKey,
+    ...(kit === undefined ? {} : { kit }),
+  };
+  const health = () => exchange(network.address, 'GET', '/health');
+  await waitFor('an answer', async () => (await health()).status !== 0, BOOT_LIMIT_MS);
+  if (!unlocked) return;
+  if ((await health()).text.includes('locked')) {
+    const form = new URLSearchParams({ key: PASSPHRASE }).toString();
+    await exchange(network.address, 'POST', '/unlock', form);
+  }
+  await isReady(network.address);
+  await signIn(caller);
+}
+
 export type Caller = ReturnType<typeof callerOf>;
 
 export interface Step {
   name: string;
+  /** Begins at the unlock page. */
+  locked?: true;
   act: (walk: Walk) => Promise<Record<string, unknown> | undefined>;
 }
 
 /** Words that stand nowhere in the image: found on a disk, they came from this machine's use. */
-const mark = randomBytes(6).toString('hex');
+const mark = process.env.WALK_MARK ?? randomBytes(6).toString('hex');
 export const OWNER = {
   name: `Ada ${mark}`,
   email: `ada-${mark}@example.org`,

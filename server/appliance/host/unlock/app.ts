@@ -26,6 +26,8 @@ interface PageOptions {
 const BODY_LIMIT_BYTES = 4096;
 const MOST_KEY_CHARACTERS = 512;
 const TIMEOUT_MS = 20_000;
+/** A slow machine derives several keys before it answers, while nothing is said on the connection. */
+const ANSWER_MS = 5 * 60_000;
 const SECURITY = {
   contentSecurityPolicy: {
     useDefaults: false,
@@ -52,7 +54,7 @@ export async function buildUnlockPage(options: PageOptions): Promise<FastifyInst
     genReqId: newRequestId,
     bodyLimit: BODY_LIMIT_BYTES,
     requestTimeout: TIMEOUT_MS,
-    connectionTimeout: TIMEOUT_MS,
+    connectionTimeout: ANSWER_MS,
     trustProxy: false,
     forceCloseConnections: true,
     https: { cert: tls.certificate, key: tls.key, minVersion: 'TLSv1.3', headersTimeout: TIMEOUT_MS },
