@@ -16,6 +16,7 @@ import { identityRoutes, installAccessGuard, installConsoleGuard, openToEveryone
 import { accountName, type Config } from './lib/config.ts';
 import { HoldfastError } from './lib/errors.ts';
 import { installErrorReplies, JSON_BODY_LIMIT_BYTES, newRequestId } from './lib/http.ts';
+import { schemaCompilers } from './lib/lazy-schemas.ts';
 import { SOFTWARE_VERSION } from './lib/version.ts';
 import { restoreTestRoutes } from './restore-tests/index.ts';
 import { webRoutes } from './web.ts';
@@ -24,6 +25,8 @@ import { workspaceConsoleRoutes, workspaceRoutes } from './workspaces/index.ts';
 interface AppOptions {
   /** Certificate and key in PEM for HTTPS; absent on the console socket and in tests. */
   tls?: { certificate: string; key: string };
+  /** Compiles every schema at once, for the test that none is wrong. */
+  eagerSchemas?: boolean;
 }
 
 /** Requests a minute from one address; a browser that uploads many small files needs a few thousand. */
@@ -33,7 +36,7 @@ const HEADERS_TIMEOUT_MS = 20_000;
 
 /** The application for people and programs. Every route is guarded; one without `config.access` stops it from starting. */
 export async function buildApp(deps: Deps, options: AppOptions = {}): Promise<FastifyInstance> {
-  const app = createServer(deps, options.tls);
+  const app = createServer(deps, options);
   installErrorReplies(app);
   await app.register(helmet, helmetOptions(deps.config));
   await app.register(rateLimit, {
@@ -54,7 +57,7 @@ export async function buildApp(deps: Deps, options: AppOptions = {}): Promise<Fa
 
 /** The application behind the control socket: the same routes and those of the console. */
 export async function buildConsoleApp(deps: Deps): Promise<FastifyInstance> {
-  const app = createServer(deps, undefined);
+  const app = createServer(deps, {});
   installErrorReplies(app);
   installConsoleGuard(app, accountName());
   installHealth(app, deps);
@@ -81,7 +84,7 @@ function apiRoutes(deps: Deps): FastifyPluginAsync {
   };
 }
 
-function createServer(deps: Deps, tls: AppOptions['tls']): FastifyInstance {
+function createServer(deps: Deps, { tls, eagerSchemas = false }: AppOptions): FastifyInstance {
   const options = {
     loggerInstance: deps.log,
     genReqId: newRequestId,
@@ -94,6 +97,7 @@ function createServer(deps: Deps, tls: AppOptions['tls']): FastifyInstance {
     onConstructorPoisoning: 'error' as const,
     trustProxy: false,
     forceCloseConnections: 'idle' as const,
+    schemaController: { compilersFactory: schemaCompilers({ eager: eagerSchemas }) },
     ajv: { customOptions: { removeAdditional: false, coerceTypes: 'array' as const, allErrors: false } },
   };
   const app =

@@ -70,34 +70,31 @@ async function waitForHealth({ trial }: { trial: boolean }): Promise<Health> {
 /** @returns when the unlocking has ended, well or not. */
 async function waitForUnlock(): Promise<string> {
   for (;;) {
-    const state = await unitState('holdfast-unlock.service');
+    const [state = ''] = await propertyOf(['holdfast-unlock.service'], 'ActiveState');
     if (state === 'active' || state === 'failed') return state;
     await delay(LOOK_EVERY_MS);
   }
 }
 
-function unitState(unit: string): Promise<string> {
-  return unitProperty(unit, 'ActiveState');
-}
-
-async function unitProperty(unit: string, name: string): Promise<string> {
-  const args = ['show', `--property=${name}`, '--value', unit];
-  return (await runProcess('systemctl', args, { timeoutMs: 20_000 })).stdout.trim();
+/** The property of each unit, in order. */
+async function propertyOf(units: readonly string[], name: string): Promise<string[]> {
+  const args = ['show', `--property=${name}`, '--value', ...units];
+  const { stdout } = await runProcess('systemctl', args, { timeoutMs: 20_000 });
+  // An empty line stands between units.
+  return stdout.trim().split(/\n+/);
 }
 
 /** The one that systemd started again that often; the pauses between grow, so that it is some minutes. */
 async function findEndingService(): Promise<string | undefined> {
-  for (const unit of SERVICES) {
-    if (Number(await unitProperty(unit, 'NRestarts')) >= MOST_RESTARTS) return unit;
-  }
-  return undefined;
+  const restarts = await propertyOf(SERVICES, 'NRestarts');
+  return SERVICES.find((_unit, index) => Number(restarts[index]) >= MOST_RESTARTS);
 }
 
 /** @returns undefined when all is well, else what is not. */
 async function lookOnce(): Promise<string | undefined> {
-  for (const unit of SERVICES) {
-    if ((await unitState(unit)) !== 'active') return `${unit} did not run`;
-  }
+  const states = await propertyOf(SERVICES, 'ActiveState');
+  const ended = SERVICES.find((_unit, index) => states[index] !== 'active');
+  if (ended !== undefined) return `${ended} did not run`;
   const status = await askReady().catch(() => 0);
   return status === 200 ? undefined : 'the server did not answer, or its database or keyring did not';
 }

@@ -5,6 +5,7 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import fastify, { type FastifyInstance, type FastifyPluginAsync } from 'fastify';
 import { installErrorReplies, JSON_BODY_LIMIT_BYTES, newRequestId } from '../../lib/http.ts';
+import { schemaCompilers } from '../../lib/lazy-schemas.ts';
 import type { Clock } from '../../lib/clock.ts';
 import type { Logger } from '../../lib/log.ts';
 import type { HostPlaces } from './host-places.ts';
@@ -35,6 +36,7 @@ export async function buildHostApp(
     onProtoPoisoning: 'error',
     onConstructorPoisoning: 'error',
     forceCloseConnections: 'idle',
+    schemaController: { compilersFactory: schemaCompilers() },
     ajv: { customOptions: { removeAdditional: false, coerceTypes: false, allErrors: false } },
   }).withTypeProvider<TypeBoxTypeProvider>() as unknown as FastifyInstance;
   installErrorReplies(app);
