@@ -2,6 +2,7 @@
 const { globSync } = require('node:fs');
 const { join } = require('node:path');
 const { flushCompileCache } = require('node:module');
+const { pathToFileURL } = require('node:url');
 
 const server = '/opt/holdfast/server';
 const find = (pattern) => globSync(pattern, { cwd: server }).map((file) => join(server, file));
@@ -16,7 +17,7 @@ async function load(file) {
 
 /* Whatever throws before it keeps a module from acting; it is translated all the same. */
 async function translate(file) {
-  const code = `import 'data:text/javascript,throw "stop"'; import '${file}';`;
+  const code = `import 'data:text/javascript,throw "stop"'; import '${pathToFileURL(file).href}';`;
   try {
     await import(`data:text/javascript,${encodeURIComponent(code)}`);
   } catch (error) {
