@@ -16,6 +16,7 @@ import { makeSeed } from './seed.ts';
 import {
   boot,
   BOOT_LIMIT_MS,
+  LOOK_EVERY_MS,
   contentOf,
   firstOf,
   isReady,
@@ -103,6 +104,7 @@ async function putData(walk: Walk): Promise<Record<string, unknown>> {
       return status === 201;
     },
     BOOT_LIMIT_MS,
+    LOOK_EVERY_MS,
   );
   const { items } = await expectStatus(
     caller.call<{ items: { rootFolderId: string }[] }>('GET', '/workspaces'),
@@ -138,6 +140,7 @@ async function fetchKit(walk: Walk): Promise<Record<string, unknown>> {
       return body.items.find((row) => row.sealedCopy);
     },
     BOOT_LIMIT_MS,
+    LOOK_EVERY_MS,
   );
   const path = `/recovery-kits/${kit.id}/sealed`;
   const sealed = await expectStatus(first.caller.call<Buffer>('GET', path), 200);
@@ -152,6 +155,7 @@ async function fetchKit(walk: Walk): Promise<Record<string, unknown>> {
       return body.items.length === 1;
     },
     BOOT_LIMIT_MS,
+    LOOK_EVERY_MS,
   );
   return { targets: opened.kit.targets.length };
 }

@@ -5,6 +5,7 @@ import { openPorts } from './network.ts';
 import {
   boot,
   BOOT_LIMIT_MS,
+  LOOK_EVERY_MS,
   exchange,
   firstOf,
   isLocked,
@@ -85,6 +86,7 @@ async function unlockByTpm(walk: Walk): Promise<Record<string, unknown>> {
     'the machine to go down',
     async () => (await exchange(network.address, 'GET', '/health/ready')).status !== 200,
     BOOT_LIMIT_MS,
+    LOOK_EVERY_MS,
   );
   await isReady(network.address);
   await signInAndFind(firstOf(walk));

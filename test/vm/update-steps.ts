@@ -2,10 +2,20 @@
 import { createReadStream, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { CheckedBundle, Update, UpdateOverview } from '../../server/appliance/host/updates/schema.ts';
-import { expectStatus, finishRun } from '../helpers/served-appliance.ts';
+import type { Run } from '../../server/lib/run-schema.ts';
+import { expectStatus } from '../helpers/served-appliance.ts';
 import { waitFor } from '../helpers/wait-for.ts';
 import { makeRelease } from './release.ts';
-import { BOOT_LIMIT_MS, firstOf, secondsSince, signIn, signInAndFind, type Step, type Walk } from './walk.ts';
+import {
+  BOOT_LIMIT_MS,
+  LOOK_EVERY_MS,
+  firstOf,
+  secondsSince,
+  signIn,
+  signInAndFind,
+  type Step,
+  type Walk,
+} from './walk.ts';
 
 export const UPDATE_STEPS: readonly Step[] = [
   { name: 'snapshot to the second disk', act: takeSnapshot },
@@ -17,7 +27,17 @@ const NEXT = '0.9.1';
 const BROKEN = '0.9.2';
 
 async function takeSnapshot(walk: Walk): Promise<Record<string, unknown>> {
-  const run = await finishRun(firstOf(walk).caller, firstOf(walk).caller.call('POST', '/snapshots'));
+  const { caller } = firstOf(walk);
+  const { id } = await expectStatus(caller.call<Run>('POST', '/snapshots'), 202);
+  const run = await waitFor(
+    'the snapshot to end',
+    async () => {
+      const { body } = await caller.call<Run>('GET', `/runs/${id}`);
+      return body.finishedAt === null ? undefined : body;
+    },
+    BOOT_LIMIT_MS,
+    LOOK_EVERY_MS,
+  );
   if (run.state !== 'succeeded') throw new Error(`The snapshot ${run.state}: ${run.error?.message}`);
   return {};
 }
@@ -102,5 +122,6 @@ async function endOfUpdate(walk: Walk, id: string): Promise<EndedUpdate> {
       return seen?.endedAt == null ? undefined : { update: seen, version, states };
     },
     2 * BOOT_LIMIT_MS,
+    LOOK_EVERY_MS,
   );
 }

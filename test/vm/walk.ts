@@ -73,7 +73,7 @@ export async function resumeWalk(walk: Walk, note: WalkNote, unlocked: boolean):
     ...(kit === undefined ? {} : { kit }),
   };
   const health = () => exchange(network.address, 'GET', '/health');
-  await waitFor('an answer', async () => (await health()).status !== 0, BOOT_LIMIT_MS);
+  await waitFor('an answer', async () => (await health()).status !== 0, BOOT_LIMIT_MS, LOOK_EVERY_MS);
   if (!unlocked) return;
   if ((await health()).text.includes('locked')) {
     const form = new URLSearchParams({ key: PASSPHRASE }).toString();
@@ -105,6 +105,8 @@ export const TARGET_DISK = '5fdf03b8-0ccd-499c-bfbb-79ca1057ac38';
 export const TARGET_SHARE = { label: 'Second disk', place: { kind: 'disk', uuid: TARGET_DISK } };
 /** Far more than an idle machine needs: several may share two cores. */
 export const BOOT_LIMIT_MS = 1_200_000;
+/** An emulated machine is kept busy by questions that come without a pause. */
+export const LOOK_EVERY_MS = 1_000;
 
 /** The file that was put in before is there, byte for byte. */
 export async function signInAndFind({
@@ -147,6 +149,7 @@ export async function isLocked(address: string): Promise<void> {
       return status === 503 && text.includes('locked');
     },
     BOOT_LIMIT_MS,
+    LOOK_EVERY_MS,
   );
 }
 
@@ -161,6 +164,7 @@ export async function isReady(address: string): Promise<void> {
     'the sign-in page',
     async () => (await exchange(address, 'GET', '/health/ready')).status === 200,
     BOOT_LIMIT_MS,
+    LOOK_EVERY_MS,
   );
 }
 
