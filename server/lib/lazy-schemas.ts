@@ -32,7 +32,7 @@ function validateLater(compile: () => Validate): Validate {
   let compiled: Validate | undefined;
   const validate: Validate = (data) => {
     compiled ??= compile();
-    const result = compiled(data) as ReturnType<Validate>;
+    const result = compiled(data);
     // The framework reads the errors from the function that it called.
     validate.errors = compiled.errors ?? null;
     return result;
