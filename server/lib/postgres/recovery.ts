@@ -65,10 +65,10 @@ export async function recoverPostgres(options: RecoveryOptions): Promise<Postgre
   }
 }
 
-/** `false` fetches nothing, so that PostgreSQL takes what lies in pg_wal. Hot standby would ask for the original's limits. */
+/** `exit 1` (a word of the shell: no program is needed) fetches nothing, so that PostgreSQL takes what lies in pg_wal. Hot standby would ask for the original's limits. */
 function recoverySettings(restorePoint: string): PostgresSettings {
   return {
-    restore_command: 'false',
+    restore_command: 'exit 1',
     recovery_target_name: restorePoint,
     recovery_target_action: 'promote',
     recovery_target_timeline: 'current',
