@@ -202,7 +202,6 @@ describe('an update whose migration only adds', () => {
     const { update, lines } = await rehearse();
     expect(update).toMatchObject({ state: 'snapshot', rehearsal: { applied: ['9000-add-something'] } });
     expect(lines).toContain('public.extra is new: 1 rows');
-    await advanceUpdate(appliance.deps);
     const snapshot = await appliance.performRun();
     await advanceUpdate(appliance.deps);
     await updates.idle();

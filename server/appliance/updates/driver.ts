@@ -31,7 +31,11 @@ export async function advanceUpdate(deps: UpdateDriverDeps): Promise<void> {
   const kind = current.state === 'rehearsing' ? 'update-rehearsal' : 'snapshot';
   const run = await findUpdateRun(deps.db, kind, current.id);
   if (run === undefined) await startPart(deps, current, kind);
-  else if (run.finishedAt !== null) await finishPart(deps, host, current, run);
+  else if (run.finishedAt !== null) {
+    await finishPart(deps, host, current, run);
+    // The next part follows at once; nothing else would say that it is due.
+    await advanceUpdate(deps);
+  }
 }
 
 async function startPart(
