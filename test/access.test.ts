@@ -30,6 +30,8 @@ const CASES: Record<string, Access> = {
   'POST /api/v1/recovery-kits': OWNER,
   'POST /api/v1/recovery-kits/:id/challenge': OWNER,
   'POST /api/v1/recovery-kits/:id/proof': OWNER,
+  'GET /api/v1/recovery-kits/:id/sealed': OWNER,
+  'DELETE /api/v1/recovery-kits/:id/sealed': OWNER,
   'GET /api/v1/overview': READERS,
   'GET /api/v1/health-checks': ADMINISTRATORS,
   'GET /api/v1/audit': READERS,

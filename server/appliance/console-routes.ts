@@ -6,11 +6,12 @@ import { listPeople } from '../identity/index.ts';
 import type { KeyClient } from '../keys/index.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import { Run } from '../lib/run-schema.ts';
-import { Id } from '../lib/shapes.ts';
+import { Id, NoContent } from '../lib/shapes.ts';
 import { claimAtConsole, renewClaimCode, type ClaimDeps } from './claim.ts';
 import { recoverOwner } from './owner-recovery.ts';
 import type { KitDeps } from './recovery-kits.ts';
-import { ClaimRequest } from './schema.ts';
+import { ClaimRequest, KeepSealedKitRequest } from './schema.ts';
+import { keepSealedKit } from './sealed-kits.ts';
 
 export type ConsoleDeps = ClaimDeps & KitDeps & { keys: Pick<KeyClient, 'status'> };
 
@@ -53,6 +54,25 @@ export const consoleRoutes =
       async (request, reply) => {
         reply.status(201);
         return claimAtConsole(deps, request.body.owner, request.actor);
+      },
+    );
+
+    app.put(
+      '/recovery-kits/:id/sealed',
+      {
+        config,
+        schema: {
+          tags,
+          summary: 'Keep a sealed copy of a kit for the owner to fetch',
+          params: Type.Object({ id: Id }),
+          body: KeepSealedKitRequest,
+          response: { 204: NoContent },
+        },
+      },
+      async (request, reply) => {
+        const sealed = Buffer.from(request.body.sealed, 'base64');
+        await keepSealedKit(deps, request.params.id, sealed, request.actor);
+        return reply.status(204).send(null);
       },
     );
 

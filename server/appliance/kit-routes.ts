@@ -9,15 +9,8 @@ import {
   proveRecoveryKit,
   type KitDeps,
 } from './recovery-kits.ts';
-import {
-  BeginKitReply,
-  BeginKitRequest,
-  KeepSealedKitRequest,
-  ProveKitRequest,
-  RecoveryKit,
-  RecoveryKits,
-} from './schema.ts';
-import { fetchSealedKit, keepSealedKit, removeSealedKit } from './sealed-kits.ts';
+import { BeginKitReply, BeginKitRequest, ProveKitRequest, RecoveryKit, RecoveryKits } from './schema.ts';
+import { fetchSealedKit, removeSealedKit } from './sealed-kits.ts';
 
 const tags = ['appliance'];
 const KitParams = Type.Object({ id: Id });
@@ -83,25 +76,6 @@ export const kitRoutes =
         },
       },
       (request) => proveRecoveryKit(deps, request.params.id, request.body.response, request.actor),
-    );
-
-    app.put(
-      '/recovery-kits/:id/sealed',
-      {
-        config: { access: 'console' },
-        schema: {
-          tags,
-          summary: 'Keep a sealed copy of a kit for the owner to fetch',
-          params: KitParams,
-          body: KeepSealedKitRequest,
-          response: { 204: NoContent },
-        },
-      },
-      async (request, reply) => {
-        const sealed = Buffer.from(request.body.sealed, 'base64');
-        await keepSealedKit(deps, request.params.id, sealed, request.actor);
-        return reply.status(204).send(null);
-      },
     );
 
     app.get(
