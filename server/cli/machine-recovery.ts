@@ -2,14 +2,14 @@
  * `holdfast recover` on the machine image: makes room on the blank machine, recovers into its data folder, gives the volume the
  * recovery key of the kit and a way for every day, and starts the appliance. Needs root, and no running server.
  */
-import { isDeepStrictEqual } from 'node:util';
-import type { HostClient, ShareStatus } from '../appliance/index.ts';
+import type { HostClient } from '../appliance/index.ts';
 import type { RecoveryReport } from '../backups/index.ts';
 import type { RecoveryKit } from '../keys/index.ts';
 import { accountName } from '../lib/config.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import { makeVolumeRecoveryKey } from '../lib/volume-recovery-key.ts';
-import { readSharePassword, type ShareAnswers } from './answer-file.ts';
+import type { ShareAnswers } from './answer-file.ts';
+import { mountShare } from './mount-share.ts';
 
 /** How the volume is opened every day. */
 export type DailyWay =
@@ -47,24 +47,13 @@ export async function recoverMachine(
   return { report, newVolumeKey };
 }
 
-/**
- * Mounts the share or second disk that the target lies on, unless it is mounted already. It stays: the recovered appliance goes on
- * with the target there.
- *
- * @returns the folder of the target.
- */
-export async function mountShare(host: HostClient, share: ShareAnswers): Promise<string> {
-  const { label, place } = share;
-  const { items } = await host.send<{ items: ShareStatus[] }>('POST', '/shares/mount', {}, CLAIM_TIMEOUT_MS);
-  const present = items.find((one) => isDeepStrictEqual(one.place, place));
-  if (present?.state === 'away') {
-    throw new HoldfastError('unavailable', `The share ${present.label} is away: ${present.message ?? ''}`);
-  }
-  if (present !== undefined) return present.path;
-  const password = await readSharePassword(share);
-  const secret = password === undefined ? {} : { password };
-  const request = { actor: consoleActor(), label, place, ...secret };
-  return (await host.send<ShareStatus>('POST', '/shares', request, CLAIM_TIMEOUT_MS)).path;
+/** Mounts the share that the target lies on; the recovered appliance goes on with the target there. @returns its folder. */
+export async function mountTargetShare(host: HostClient, share: ShareAnswers): Promise<string> {
+  const { path } = await mountShare(share, {
+    list: () => host.send('POST', '/shares/mount', {}, CLAIM_TIMEOUT_MS),
+    add: (wanted) => host.send('POST', '/shares', { actor: consoleActor(), ...wanted }, CLAIM_TIMEOUT_MS),
+  });
+  return path;
 }
 
 function consoleActor() {

@@ -1,8 +1,5 @@
-/** Set-up by file on the machine image: mounts the share or second disk that the target lies on. */
-import { isDeepStrictEqual } from 'node:util';
-import type { ShareStatus } from '../appliance/index.ts';
-import { HoldfastError } from '../lib/errors.ts';
-import { readSharePassword } from './answer-file.ts';
+/** Set-up by file: where the target lies. */
+import { mountShare } from './mount-share.ts';
 import { tell, type SetupWork } from './setup-work.ts';
 
 /**
@@ -13,23 +10,11 @@ import { tell, type SetupWork } from './setup-work.ts';
 export async function findTargetPath(work: SetupWork): Promise<string> {
   const { share: wanted, target } = work.file;
   if (wanted === undefined) return target.path ?? '';
-  const { items } = await work.client.get<{ items: ShareStatus[] }>('/host/shares');
-  const present = items.find(({ place }) => isDeepStrictEqual(place, wanted.place));
-  if (present?.state === 'away') {
-    throw new HoldfastError('unavailable', `The share ${present.label} is away: ${present.message ?? ''}`, {
-      hint: 'Make it reachable, then run the set-up again.',
-    });
-  }
-  if (present !== undefined) {
-    tell(work, 'share', 'already');
-    return present.path;
-  }
-  const password = await readSharePassword(wanted);
-  const added = await work.client.send<ShareStatus>('POST', '/host/shares', {
-    label: wanted.label,
-    place: wanted.place,
-    ...(password === undefined ? {} : { password }),
+  const { path, added } = await mountShare(wanted, {
+    list: () => work.client.get('/host/shares'),
+    add: (share) => work.client.send('POST', '/host/shares', share),
   });
-  tell(work, 'share', 'done', added.path);
-  return added.path;
+  if (added) tell(work, 'share', 'done', path);
+  else tell(work, 'share', 'already');
+  return path;
 }

@@ -8,7 +8,12 @@ import { EXIT, HoldfastError } from '../../lib/errors.ts';
 import { SNAPSHOT_WORDS } from '../choose-snapshot.ts';
 import { addCommand, type CommandContext } from '../command.ts';
 import { formatBytes, formatInstant } from '../output.ts';
-import { mountShare, recoverMachine, type DailyWay, type MachineRecovery } from '../machine-recovery.ts';
+import {
+  mountTargetShare,
+  recoverMachine,
+  type DailyWay,
+  type MachineRecovery,
+} from '../machine-recovery.ts';
 import type { ShareAnswers, VolumeAnswers } from '../answer-file.ts';
 import { readRecoveryFile } from '../recovery-file.ts';
 import { askSecret, readSecretFile, readSecretFromEnvironment, readWholeKit } from '../secrets.ts';
@@ -86,7 +91,7 @@ async function recover({ config, output }: CommandContext, options: Options): Pr
       bar.stop();
       output.result(report, describe(report, dataDir));
     } else {
-      const path = plan.share === undefined ? (plan.from ?? '') : await mountShare(host, plan.share);
+      const path = plan.share === undefined ? (plan.from ?? '') : await mountTargetShare(host, plan.share);
       const recovered = await recoverMachine(host, { kit, daily, recover: () => recoverFrom(path) });
       bar.stop();
       output.result(recovered, describeMachine(recovered, dataDir));
