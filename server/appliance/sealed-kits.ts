@@ -9,7 +9,7 @@ import { recordAudit, type Actor } from '../audit/index.ts';
 import type { Config } from '../lib/config.ts';
 import { dataPaths } from '../lib/data-folder.ts';
 import { writeTransaction } from '../lib/db.ts';
-import { HoldfastError } from '../lib/errors.ts';
+import { HoldfastError, isSystemError } from '../lib/errors.ts';
 import { makePrivateDirectory, readFileIfPresent, writeFileDurably } from '../lib/files.ts';
 import type { KitDeps } from './recovery-kits.ts';
 
@@ -44,7 +44,10 @@ export async function keepSealedKit(
 
 /** Ids of the kits that wait here, proven or not. */
 export async function listSealedKits(deps: Pick<SealedKitDeps, 'config'>): Promise<string[]> {
-  const names = await readdir(folderOf(deps)).catch(() => [] as string[]);
+  const names = await readdir(folderOf(deps)).catch((error: unknown): string[] => {
+    if (isSystemError(error, 'ENOENT')) return [];
+    throw error;
+  });
   return names.filter((name) => name.endsWith(SUFFIX)).map((name) => basename(name, SUFFIX));
 }
 
