@@ -2,7 +2,6 @@
  * The process `holdfast-hostd`: what needs root on the machine image, behind the fixed verbs of `appliance/host`. It loads
  * nothing of the server, listens on no network and opens no data.
  */
-import { existsSync } from 'node:fs';
 import { chmod, chown, readFile, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
@@ -48,6 +47,7 @@ import { makePrivateDirectory, readFileIfPresent } from './lib/files.ts';
 import { createLog } from './lib/log.ts';
 import { connectServiceManager } from './lib/service-notify.ts';
 import { shortPath } from './lib/sockets.ts';
+import { runProcess } from './lib/spawn.ts';
 
 const CHORES_EVERY_MS = 60_000;
 
@@ -128,7 +128,7 @@ async function keepHouse(): Promise<void> {
   try {
     await shares.mountAll();
     // The first time a whole system is packed: the start of the appliance comes before that.
-    if (!existsSync(dataPaths(config.dataDir).controlSocket)) return;
+    if (!(await isServing())) return;
     const slot = (await rauc.slots()).find((one) => one.booted)?.name ?? 'A';
     await keepSystemFacts({
       ...deps,
@@ -146,6 +146,12 @@ async function keepHouse(): Promise<void> {
   } finally {
     houseKeeping = false;
   }
+}
+
+/** Whether the server has said that it is ready. */
+async function isServing(): Promise<boolean> {
+  const args = ['is-active', '--quiet', 'holdfast-server.service'];
+  return (await runProcess('systemctl', args, { timeoutMs: 20_000 })).exitCode === 0;
 }
 
 /** The data folder's own mark: there only while the claimed volume is open. */
