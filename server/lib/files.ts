@@ -125,7 +125,6 @@ export async function makePrivateDirectory(path: string, mode = 0o700): Promise<
   await syncDirectory(dirname(first));
 }
 
-/** Who owns a tree, and how closed it is. */
 /** Fills a file with zeros, durably, as far as its file system writes in place: a disk may keep older blocks. */
 export async function overwriteFile(path: string): Promise<void> {
   const handle = await open(path, 'r+');
@@ -138,6 +137,7 @@ export async function overwriteFile(path: string): Promise<void> {
   }
 }
 
+/** Who owns a tree, and how closed it is. */
 export interface TreeOwner {
   uid: number;
   gid: number;
