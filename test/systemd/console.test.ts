@@ -161,9 +161,16 @@ describe('the console menu', () => {
     answering = promise;
     await openMenu('ttyS0');
     menu?.stdin?.write(KEYS_THAT_END);
-    // The terminal drops what it has not passed on yet when one of these keys is pressed.
+    // The terminal drops what it has not passed on yet when one of these keys is pressed; whoever sees no menu presses Enter again.
     await sees(/Number: .*\^\\$/);
-    menu?.stdin?.write('\n');
+    await waitFor(
+      'the menu to answer',
+      async () => {
+        menu?.stdin?.write('\n');
+        return waitFor('the menu', () => /\^\\[^]*Number: $/.test(screen), 5000).catch(() => false);
+      },
+      20_000,
+    );
     await choose('Restart');
     await answerTo(/Type yes: $/, 'yes');
     await waitFor('the act', () => acts.includes('restart'));
