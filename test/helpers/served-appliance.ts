@@ -3,7 +3,7 @@
  * browser does it. For what only the whole can show; most tests want `appliance.ts`.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { request } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -50,6 +50,8 @@ export interface ServedAppliance {
 }
 
 interface ServeOptions {
+  /** Folder of the application; this checkout when absent. */
+  application?: string;
   dataDir?: string;
   env?: Record<string, string>;
   nodeArgs?: string[];
@@ -121,7 +123,12 @@ function spawnHoldfast(args: string[], options: ServeOptions): ChildProcess {
   const [command, ...before] = [...(options.within ?? []), process.execPath];
   return spawn(
     command,
-    [...before, ...(options.nodeArgs ?? []), join(root, 'server/cli/holdfast.ts'), ...args],
+    [
+      ...before,
+      ...(options.nodeArgs ?? []),
+      join(options.application ?? root, 'server/cli/holdfast.ts'),
+      ...args,
+    ],
     {
       cwd: tmpdir(),
       stdio: ['pipe', 'pipe', 'pipe'],
@@ -209,6 +216,28 @@ export async function finishRunOf(
     },
     120_000,
   );
+}
+
+/** Takes one file in, snapshots it to the folder and proves the snapshot with a full restore test. */
+export async function proveOneFile(
+  appliance: ServedAppliance,
+  target: string,
+): Promise<{ state: string; grade: string }> {
+  await mkdir(target);
+  const targetId = await addDirectoryTarget(appliance, target);
+  type Workspaces = { items: { rootFolderId: string }[] };
+  const { items } = await expectStatus(appliance.call<Workspaces>('GET', '/workspaces'), 200);
+  const path = `/folders/${items[0]?.rootFolderId ?? ''}/files?name=note.txt`;
+  await expectStatus(appliance.call('PUT', path, Buffer.from('kept elsewhere')), 201);
+  const snapshot = await finishRun(appliance, appliance.call('POST', '/snapshots'));
+  const test = await expectStatus(
+    appliance.call<{ id: string; runId: string }>('POST', '/restore-tests', {
+      ...{ snapshotId: snapshot.result.snapshotId, targetId, mode: 'full', keySource: 'test-identity' },
+    }),
+    202,
+  );
+  await finishRunOf(appliance, test.runId);
+  return expectStatus(appliance.call('GET', `/restore-tests/${test.id}`), 200);
 }
 
 export async function expectStatus<Body>(reply: Promise<Reply<Body>>, status: number): Promise<Body> {
