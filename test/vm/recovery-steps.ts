@@ -23,7 +23,7 @@ import {
 const UEFI = '/usr/share/ovmf/OVMF.fd';
 
 export const RECOVERY_STEPS: readonly Step[] = [
-  { name: 'recovery onto a blank machine', act: recover },
+  { name: 'recovery onto a blank machine', begins: 'off', act: recover },
   { name: 'the recovered machine restarts and opens with its own passphrase', act: restartRecovered },
 ];
 

@@ -4,7 +4,7 @@
  *
  * Options: --image FILE (default .cache/image/out/*.qcow2), --image-work FOLDER (where it was built, default .cache/image), --work FOLDER (default .cache/vm), --from STEP (goes on with
  * the disks of the walk before, started again), --until STEP, --debug (a root shell
- * on a second serial line, for images built with --debug-console), --install-needs.
+ * on a second serial line, for images built with --debug-console), --hold (machines run on after the last step, until Ctrl-C), --install-needs.
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { loadavg } from 'node:os';
@@ -24,6 +24,7 @@ const { values: options } = parseArgs({
     from: { type: 'string' },
     until: { type: 'string' },
     debug: { type: 'boolean', default: false },
+    hold: { type: 'boolean', default: false },
     'install-needs': { type: 'boolean', default: false },
     inside: { type: 'boolean', default: false },
   },
@@ -79,7 +80,7 @@ async function walk(): Promise<void> {
   const begin = options.from === undefined ? 0 : STEPS.findIndex(({ name }) => name === options.from);
   const steps = STEPS.slice(begin);
   if (begin < 0) throw new Error(`There is no step ${options.from ?? ''}`);
-  if (note !== undefined) await resumeWalk(state, note, steps[0]?.locked !== true);
+  if (note !== undefined) await resumeWalk(state, note, steps[0]?.begins);
   for (const step of steps) {
     const report: StepReport = { name: step.name, seconds: 0, facts: {} };
     reports.push(report);
@@ -101,6 +102,10 @@ async function walk(): Promise<void> {
       break;
     }
     if (step.name === options.until) break;
+  }
+  if (options.hold) {
+    process.stdout.write('The machines run on until Ctrl-C\n');
+    await new Promise<never>(() => setInterval(() => undefined, 60_000));
   }
   for (const machine of state.machines) if (machine.running()) await machine.cutPower();
   finish(reports, (performance.now() - startedAt) / 1000, folder);

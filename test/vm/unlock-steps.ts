@@ -20,9 +20,9 @@ import {
 
 export const UNLOCK_STEPS: readonly Step[] = [
   { name: 'restart: locked, and a wrong key stays out', act: restartLocked },
-  { name: 'unlock by passphrase at the page', locked: true, act: unlockByPassphrase },
+  { name: 'unlock by passphrase at the page', begins: 'locked', act: unlockByPassphrase },
   { name: 'power cut, back by itself to the unlock page', act: powerCut },
-  { name: 'unlock by the recovery key of the kit', locked: true, act: unlockByRecoveryKey },
+  { name: 'unlock by the recovery key of the kit', begins: 'locked', act: unlockByRecoveryKey },
   { name: 'restart: opened by the TPM alone', act: unlockByTpm },
 ];
 

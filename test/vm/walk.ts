@@ -53,8 +53,8 @@ export function noteWalk({ first }: Walk): WalkNote | undefined {
   };
 }
 
-/** Starts the machine of an earlier walk again, as after a power cut, and leaves it locked or ready. */
-export async function resumeWalk(walk: Walk, note: WalkNote, unlocked: boolean): Promise<void> {
+/** Starts the machine of an earlier walk again, as after a power cut, and leaves it as the next step wants it. */
+export async function resumeWalk(walk: Walk, note: WalkNote, begins: Step['begins']): Promise<void> {
   const network = await openNetwork(note.networkNumber);
   const options: MachineOptions = {
     ...{ folder: walk.folder, disks: note.disks, tap: network.tap, tpmState: join(walk.folder, 'first-tpm') },
@@ -72,9 +72,10 @@ export async function resumeWalk(walk: Walk, note: WalkNote, unlocked: boolean):
     operatorKey,
     ...(kit === undefined ? {} : { kit }),
   };
+  if (begins === 'off') return machine.cutPower();
   const health = () => exchange(network.address, 'GET', '/health');
   await waitFor('an answer', async () => (await health()).status !== 0, BOOT_LIMIT_MS, LOOK_EVERY_MS);
-  if (!unlocked) return;
+  if (begins === 'locked') return;
   if ((await health()).text.includes('locked')) {
     const form = new URLSearchParams({ key: PASSPHRASE }).toString();
     await exchange(network.address, 'POST', '/unlock', form);
@@ -87,8 +88,8 @@ export type Caller = ReturnType<typeof callerOf>;
 
 export interface Step {
   name: string;
-  /** Begins at the unlock page. */
-  locked?: true;
+  /** What it finds: the machine at its unlock page, or turned off for good; without this it has signed in. */
+  begins?: 'locked' | 'off';
   act: (walk: Walk) => Promise<Record<string, unknown> | undefined>;
 }
 
