@@ -7,7 +7,6 @@ import { existsSync } from 'node:fs';
 import { chmod, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
-  adoptNetworkSettings,
   allowedNetworks,
   buildUnlockConsole,
   buildUnlockPage,
@@ -17,7 +16,8 @@ import {
   openJournal,
   openUnlockDesk,
   readManagementNetworks,
-  takeCloudSetup,
+  readOwnUuid,
+  readTakenDisk,
   tpmSealer,
   writeUnlockNote,
   type DeskState,
@@ -27,11 +27,14 @@ import { loadConfig } from './lib/config.ts';
 import { messageOf } from './lib/errors.ts';
 import { makePrivateDirectory } from './lib/files.ts';
 import { createLog } from './lib/log.ts';
+import { runProcess } from './lib/spawn.ts';
 import { loadOwnTlsIdentity } from './lib/tls.ts';
 
 /** Room for the database, its reserve and the first files. */
 const MINIMUM_BYTES = 2 * 1024 ** 3;
 const LOOK_AGAIN_MS = 5_000;
+/** cloud-init asks every metadata service that there is, for minutes. */
+const CLOUD_LIMIT_MS = 15 * 60_000;
 const PORT = 443;
 
 const config = loadConfig();
@@ -39,8 +42,6 @@ const log = createLog(config.logLevel, 'unlock');
 const places = hostPlaces();
 const journal = openJournal(places.state, systemClock);
 await makePrivateDirectory(places.run, 0o711);
-const cloud = await takeCloudSetup({ places, clock: systemClock, log, journal });
-if (cloud.network !== undefined) await takeNetwork(cloud.network);
 
 const note: Parameters<typeof writeUnlockNote>[1] = { state: undefined, fingerprint: null, port: null };
 const tell = (state: DeskState) => {
@@ -57,7 +58,7 @@ const desk = openUnlockDesk(
     tpm: tpmSealer,
     mapping: deviceMapping(places.data),
     findDisks: listDisks,
-    configuredDisk: cloud.dataDisk,
+    configuredDisk: await configuredDisk(),
     minimumBytes: MINIMUM_BYTES,
   },
   tell,
@@ -98,14 +99,17 @@ async function waitForKey(): Promise<void> {
   await rm(socket, { force: true });
 }
 
-/** A wrong one costs the settings, not the start: the network is then as the cloud itself says. */
-async function takeNetwork(given: Record<string, unknown>): Promise<void> {
-  try {
-    if (await adoptNetworkSettings(places, given))
-      log.info('The network is set as the cloud configuration says');
-  } catch (error) {
-    log.error({ err: error }, 'The network settings of the cloud configuration were not taken');
-  }
+/**
+ * What the configuration names. A machine that has a volume knows its own; any other waits until cloud-init has spoken, because
+ * the disk, and the set-up that comes after it, may stand there.
+ */
+async function configuredDisk(): Promise<string | undefined> {
+  if ((await readOwnUuid({ places })) !== undefined) return undefined;
+  const { exitCode, stderr } = await runProcess('systemctl', ['start', 'holdfast-cloud.service'], {
+    timeoutMs: CLOUD_LIMIT_MS,
+  });
+  if (exitCode !== 0) log.error({ said: stderr.trim() }, 'The set-up of the cloud was not taken');
+  return readTakenDisk(places);
 }
 
 /** On every address; a kernel without IPv6 has only the others. @returns the port, or null when nothing listens. */

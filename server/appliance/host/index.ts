@@ -22,11 +22,18 @@ export { powerRoutes } from './power-routes.ts';
 export { recoveryKeyProof, shellRoutes } from './shell-routes.ts';
 export { systemdPower } from './power.ts';
 export { supportRoutes } from './support.ts';
-export { eraseSetupFile, readSetupProblem, recordSetupDone, takeCloudSetup } from './setup-from-cloud.ts';
+export {
+  eraseSetupFile,
+  readSetupProblem,
+  readTakenDisk,
+  recordSetupDone,
+  takeCloudSetup,
+} from './setup-from-cloud.ts';
 export { buildUnlockConsole, buildUnlockPage } from './unlock/app.ts';
 export { openUnlockDesk, type DeskState } from './unlock/desk.ts';
 export { allowedNetworks } from './unlock/limits.ts';
 export { readManagementNetworks, writeUnlockNote } from './unlock/settings.ts';
+export { readOwnUuid } from './unlock/volume.ts';
 export { deviceMapping } from './volume/mapping.ts';
 export { volumeRoutes } from './volume/routes.ts';
 export { tpmSealer } from './ways/tpm.ts';

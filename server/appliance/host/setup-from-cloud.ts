@@ -84,6 +84,9 @@ export interface CloudSetup {
   network: Record<string, unknown> | undefined;
 }
 
+/** What the unlocking reads, in memory. */
+const TakenFile = Type.Object({ dataDisk: Type.Optional(Type.String()) }, strict);
+
 type CloudDeps = Pick<HostDeps, 'places' | 'clock' | 'log' | 'journal'>;
 
 export function recoveryFilePath(places: CloudDeps['places']): string {
@@ -103,6 +106,15 @@ export async function readSetupProblem(places: CloudDeps['places']): Promise<str
   return (await readStateFile(problemPath(places), SetupProblem).catch(() => undefined))?.problem;
 }
 
+function takenPath(places: CloudDeps['places']): string {
+  return join(places.run, 'cloud.json');
+}
+
+/** The data disk that the section named, if it was taken and named one. */
+export async function readTakenDisk(places: CloudDeps['places']): Promise<string | undefined> {
+  return (await readStateFile(takenPath(places), TakenFile).catch(() => undefined))?.dataDisk;
+}
+
 /** Takes the section over. Never throws for what stands in it: a machine with a wrong one starts, unclaimed, and says why. */
 export async function takeCloudSetup(deps: CloudDeps): Promise<CloudSetup> {
   const nothing = { dataDisk: undefined, network: undefined };
@@ -110,6 +122,11 @@ export async function takeCloudSetup(deps: CloudDeps): Promise<CloudSetup> {
     const section = await readSection(deps);
     if (section === undefined) return nothing;
     const taken = { dataDisk: section.dataDisk, network: section.network };
+    await writeStateFile(
+      takenPath(deps.places),
+      section.dataDisk === undefined ? {} : { dataDisk: section.dataDisk },
+      { step: 'host.setup-taken' },
+    );
     if (section.setup !== undefined && section.recover !== undefined) {
       throw new HoldfastError('invalid_input', 'The cloud configuration says both setup and recover', {
         hint: 'A machine is set up, or it becomes one that there was: take one of them out.',

@@ -245,7 +245,8 @@ async function setWaysAside({ places }: Pick<UnlockDeps, 'places'>): Promise<voi
   await rename(waysPath(places), join(places.state, 'unlock', `ways.${uuid}.json`));
 }
 
-async function readOwnUuid({ places }: Pick<UnlockDeps, 'places'>): Promise<string | undefined> {
+/** Of the volume that this machine's list of ways is for. */
+export async function readOwnUuid({ places }: Pick<UnlockDeps, 'places'>): Promise<string | undefined> {
   try {
     return (await readWays(places))?.volumeUuid;
   } catch (error) {
