@@ -23,8 +23,8 @@ rm -f "$root/etc/audit/rules.d/audit.rules"
 
 # Where each unit is wanted, as its [Install] says; a tree that is not running has no systemctl of its own to ask.
 enable() { systemctl ${root:+--root="$root"} --quiet enable "$@"; }
-enable holdfast.target holdfast-state.service holdfast-firewall.service holdfast-unlock.service holdfast-journal.service \
+enable holdfast.target holdfast-state.service holdfast-firewall.service holdfast-cloud.service holdfast-unlock.service holdfast-journal.service \
   holdfast-prepare.service holdfast-postgres.service holdfast-keyd.service holdfast-migrate.service holdfast-server.service \
-  holdfast-worker.service holdfast-hostd.service holdfast-boot-good.service holdfast-setup.service \
+  holdfast-worker.service holdfast-hostd.service holdfast-boot-good.service holdfast-setup.service holdfast-readahead.service \
   holdfast-recovery.service \
   holdfast-console@tty1.service holdfast-console@ttyS0.service

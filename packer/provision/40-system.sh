@@ -9,12 +9,16 @@ install -m 644 "$UPLOAD/keyring.pem" /etc/rauc/keyring.pem
 # Nothing of Debian's that would start beside ours, wait for a keyboard or look for updates.
 for unit in postgresql.service rpcbind.service rpcbind.socket e2scrub_all.timer e2scrub_reap.service apt-daily.timer \
   apt-daily-upgrade.timer dpkg-db-backup.timer grub-common.service nfs-blkmap.service ssh.service ssh.socket \
-  sshd-keygen.service cloud-init-hotplugd.socket getty@tty1.service systemd-networkd-wait-online.service; do
+  sshd-keygen.service cloud-init-hotplugd.socket getty@tty1.service systemd-networkd-wait-online.service \
+  nfs-client.target; do
   systemctl disable --quiet "$unit" 2> /dev/null || true
 done
 # Started by nothing, by accident neither.
 systemctl mask --quiet getty@.service serial-getty@.service debug-shell.service ctrl-alt-del.target \
   systemd-firstboot.service apt-daily.service apt-daily-upgrade.service
+# File systems and formats that nothing here uses; crash logs of the firmware would be kept where the next start forgets them.
+systemctl mask --quiet sys-kernel-debug.mount sys-kernel-tracing.mount sys-fs-fuse-connections.mount dev-hugepages.mount \
+  proc-sys-fs-binfmt_misc.automount systemd-binfmt.service systemd-pstore.service
 # An image for finding faults has a root shell on its second serial line, when its command line says so.
 if [ -e "$UPLOAD/debug" ]; then systemctl unmask --quiet debug-shell.service; fi
 systemctl mask --quiet cloud-config.service cloud-final.service systemd-networkd-persistent-storage.service \

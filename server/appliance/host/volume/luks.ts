@@ -26,6 +26,8 @@ const SLOT_COST = [
   '--pbkdf-parallel',
   '1',
 ];
+/** Of the one slot of a first boot: its key is 32 random bytes, which no guessing finds, and it goes with the claim. */
+const MEMORY_SLOT_COST = ['--pbkdf', 'pbkdf2', '--pbkdf-force-iterations', '1000'];
 /** Trying every slot takes seconds each on an emulated machine. */
 const TIMEOUT_MS = 300_000;
 const WRONG_KEY_EXIT = 2;
@@ -44,12 +46,12 @@ export interface LuksHeader {
   tokens: Map<number, { type: string } & Record<string, unknown>>;
 }
 
-/** Makes a new volume whose slot 0 opens with `secret`. Whatever was on the device is gone. */
+/** Makes a new volume whose slot 0 opens with `secret`, a random one. Whatever was on the device is gone. */
 export async function formatVolume(device: string, secret: string, label: string): Promise<void> {
   await must(
     [
       ...['luksFormat', '--batch-mode', '--type', 'luks2', '--label', label],
-      ...['--cipher', 'aes-xts-plain64', '--key-size', '512', '--hash', 'sha256', ...SLOT_COST],
+      ...['--cipher', 'aes-xts-plain64', '--key-size', '512', '--hash', 'sha256', ...MEMORY_SLOT_COST],
       ...['--key-slot', '0', '--key-file', '-', device],
     ],
     'The data disk could not be formatted',
