@@ -6,6 +6,7 @@ import { chmod, chown, readFile, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import {
+  browserRecoveryRoutes,
   buildHostApp,
   buildRehearsalApp,
   createRauc,
@@ -18,8 +19,10 @@ import {
   keepSystemFacts,
   slotContentBytes,
   launchInUnit,
+  lookInUnit,
   machineRecoveryRoutes,
   networkRoutes,
+  openBrowserRecovery,
   openBundleRoot,
   openJournal,
   openShares,
@@ -76,10 +79,18 @@ const shares = openShares({
     gid: findGroupId(config.sharedGroup ?? 'holdfast-data'),
   },
 });
+const recoveryDeps = { ...deps, services: systemdServices, dataDir: config.dataDir };
+const recovery = openBrowserRecovery({
+  ...recoveryDeps,
+  shares,
+  launch: lookInUnit,
+  directories: ['/mnt', join(places.run, 'shares')],
+});
 const app = await buildHostApp(deps, [
   shareRoutes(shares),
   identityRoutes,
-  machineRecoveryRoutes({ ...deps, services: systemdServices, dataDir: config.dataDir }),
+  machineRecoveryRoutes(recoveryDeps),
+  browserRecoveryRoutes(recovery),
   updateRoutes(updates),
   volumeRoutes(ways),
   powerRoutes({ ...deps, power: systemdPower }),
@@ -101,6 +112,7 @@ const runApp = await buildRehearsalApp({
 });
 const socket = config.hostSocket ?? HOST_SOCKET;
 await listenFor(app, socket, 'holdfast');
+await recovery.resume();
 await listenFor(runApp, rehearsalSocket(socket), 'holdfast-worker');
 void updates
   .resumeWhenUnlocked()

@@ -31,6 +31,7 @@ import { hostNetworkRoutes } from './host-network-routes.ts';
 import { kitRoutes } from './kit-routes.ts';
 import { hostRoutes } from './host-routes.ts';
 import type { HostMachineDeps } from './host-machine.ts';
+import { recoveryRoutes } from './recovery-routes.ts';
 import { readSetupState } from './setup-state.ts';
 import { quarantineRoutes } from './quarantine-routes.ts';
 import { hostShareRoutes } from './share-routes.ts';
@@ -57,6 +58,7 @@ export const applianceRoutes =
     await app.register(hostUpdateRoutes(deps));
     await app.register(hostShareRoutes(deps));
     await app.register(quarantineRoutes(deps));
+    await app.register(recoveryRoutes(deps));
 
     app.get(
       '/setup',

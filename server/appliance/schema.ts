@@ -47,7 +47,7 @@ export const SetupState = Type.Object({
 });
 export type SetupState = Static<typeof SetupState>;
 
-const ClaimCode = Type.String({ minLength: 4, maxLength: 64 });
+export const ClaimCode = Type.String({ minLength: 4, maxLength: 64 });
 export const ClaimCodeRequest = Type.Object({ code: ClaimCode });
 export const ClaimRequest = Type.Object({
   code: ClaimCode,

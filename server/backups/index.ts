@@ -4,6 +4,7 @@ export { APPLIANCE_SECTION } from './appliance-source.ts';
 export type { FileEntry, SnapshotRecord, SourceSection, Target, TargetConfig } from './engine.ts';
 export { findReadableSnapshot } from './find-readable-snapshot.ts';
 export { runPrune, runVerify } from './job.ts';
+export { findRepository, openFoundRepository } from './look.ts';
 export { targetConfigOf } from './manage-targets.ts';
 export { openChunkReader, type ChunkReader } from './pipeline/chunk-reader.ts';
 export { postgresFacts, type PostgresFacts } from './postgres-source.ts';

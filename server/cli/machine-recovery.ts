@@ -6,7 +6,7 @@ import type { HostClient } from '../appliance/index.ts';
 import type { RecoveryReport } from '../backups/index.ts';
 import type { RecoveryKit } from '../keys/index.ts';
 import { accountName } from '../lib/config.ts';
-import { HoldfastError } from '../lib/errors.ts';
+import { HoldfastError, messageOf } from '../lib/errors.ts';
 import { makeVolumeRecoveryKey } from '../lib/volume-recovery-key.ts';
 import type { ShareAnswers } from './answer-file.ts';
 import { mountShare } from './mount-share.ts';
@@ -23,28 +23,78 @@ export interface MachineRecovery {
 
 /** Deriving keys of the new ways takes a slow machine its time. */
 const CLAIM_TIMEOUT_MS = 10 * 60_000;
+const TELL_EVERY_MS = 1_000;
+
+/** How far the recovery is, for whoever looks at the page or the console. */
+export interface Told {
+  step?: string;
+  bytesDone?: number;
+  bytesTotal?: number;
+  filesDone?: number;
+}
 
 /**
- * @param recover fills the data folder; what it throws ends the recovery, and the machine is blank again.
+ * @param recover fills the data folder, and tells how far it is; what it throws ends the recovery, and the machine is blank again.
  * @throws HoldfastError `wrong_state` when this machine has an owner.
  */
 export async function recoverMachine(
   host: HostClient,
-  parts: { kit: RecoveryKit; daily: DailyWay; recover(): Promise<RecoveryReport> },
+  parts: { kit: RecoveryKit; daily: DailyWay; recover(tell: (told: Told) => void): Promise<RecoveryReport> },
 ): Promise<MachineRecovery> {
   const actor = consoleActor();
   await host.send('POST', '/recovery/begin', { actor }, CLAIM_TIMEOUT_MS);
-  let report: RecoveryReport;
+  const teller = tellHost(host);
   try {
-    report = await parts.recover();
+    const report = await parts.recover(teller.tell);
+    const newVolumeKey = parts.kit.volumeRecoveryKey === null ? makeVolumeRecoveryKey() : undefined;
+    teller.tell({ step: 'Giving the data volume its keys' });
+    await claim(host, {
+      actor,
+      recoveryKey: newVolumeKey ?? parts.kit.volumeRecoveryKey,
+      daily: parts.daily,
+    });
+    await teller.told();
+    await host.send('POST', '/recovery/end', { actor }, CLAIM_TIMEOUT_MS);
+    return { report, newVolumeKey };
   } catch (error) {
-    await host.send('POST', '/recovery/end', { actor }).catch(() => undefined);
+    await teller.told();
+    const problem = { message: messageOf(error), hint: hintOf(error) };
+    await host.send('POST', '/recovery/end', { actor, problem }, CLAIM_TIMEOUT_MS).catch(() => undefined);
     throw error;
   }
-  const newVolumeKey = parts.kit.volumeRecoveryKey === null ? makeVolumeRecoveryKey() : undefined;
-  await claim(host, { actor, recoveryKey: newVolumeKey ?? parts.kit.volumeRecoveryKey, daily: parts.daily });
-  await host.send('POST', '/recovery/end', { actor }, CLAIM_TIMEOUT_MS);
-  return { report, newVolumeKey };
+}
+
+/** In order, and bytes at most once a second; that nobody can be told stops nothing. */
+function tellHost(host: HostClient): { tell(told: Told): void; told(): Promise<void> } {
+  let queue: Promise<unknown> = Promise.resolve();
+  let waiting: Told | undefined;
+  const send = async (told: Told) => {
+    await host.send('POST', '/recovery/progress', told).catch(() => undefined);
+  };
+  return {
+    tell: (told) => {
+      if (told.step !== undefined) {
+        waiting = undefined;
+        queue = queue.then(() => send(told));
+        return;
+      }
+      const first = waiting === undefined;
+      waiting = told;
+      if (!first) return;
+      queue = queue.then(async () => {
+        await new Promise((resolve) => setTimeout(resolve, TELL_EVERY_MS));
+        if (waiting !== undefined) await send(waiting);
+        waiting = undefined;
+      });
+    },
+    told: async () => {
+      await queue;
+    },
+  };
+}
+
+function hintOf(error: unknown): string | null {
+  return error instanceof HoldfastError ? (error.hint ?? null) : null;
 }
 
 /** Mounts the share that the target lies on; the recovered appliance goes on with the target there. @returns its folder. */
@@ -66,9 +116,9 @@ async function claim(host: HostClient, request: object): Promise<void> {
   } catch (error) {
     throw new HoldfastError(
       'unavailable',
-      'The data is recovered, but its volume could not be given its keys',
+      `The data was recovered, but its volume could not be given its keys: ${messageOf(error)}`,
       {
-        hint: 'Do not restart this machine: the volume would be emptied. Run the command again with another daily way, for example --daily passphrase.',
+        hint: 'Recover again with another way for every day: a passphrase always works.',
         cause: error,
       },
     );

@@ -108,6 +108,11 @@ export function isSharedWithGroup(): boolean {
   return (process.env.HOLDFAST_SHARED_GROUP ?? '') !== '';
 }
 
+/** Folder of the credentials that systemd hands to a service ("systemd.exec(5)", LoadCredential); undefined where there are none. */
+export function credentialsDirectory(): string | undefined {
+  return process.env.CREDENTIALS_DIRECTORY || undefined;
+}
+
 /** What systemd hands to a service that tells it how it does ("sd_notify(3)"); undefined where nobody listens. */
 export function serviceManagerAddress(): { socket: string; watchdogMs: number | undefined } | undefined {
   const { NOTIFY_SOCKET: socket, WATCHDOG_USEC: watchdog } = process.env;

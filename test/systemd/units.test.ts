@@ -38,10 +38,10 @@ describe('the units', () => {
     expect(/^LimitCORE=0$/m.test(text) || !text.includes('node ')).toBe(true);
   });
 
-  it('are all enabled by the script that installs them, but the shell', () => {
+  it('are all enabled by the script that installs them, but those that hostd starts', () => {
     const text = readFileSync(join(systemd, 'install.sh'), 'utf8');
     const named = units
-      .filter((name) => name !== 'holdfast-shell@.service')
+      .filter((name) => !['holdfast-shell@.service', 'holdfast-recovery-page.service'].includes(name))
       .map((name) => name.replace('@.', '@tty1.'));
 
     expect(named.filter((name) => !text.includes(name))).toEqual([]);
@@ -123,6 +123,12 @@ describe('the AppArmor profiles', () => {
     });
   });
 });
+
+/** The lines by which a unit pulls in others. */
+function wantsOf(name: string): string {
+  const text = readFileSync(join(folder, name), 'utf8');
+  return (text.match(/^(?:Wants|Requires|BindsTo|Upholds|OnSuccess|OnFailure)=.*$/gm) ?? []).join('\n');
+}
 
 function exposureOf(name: string): number {
   const { stdout } = spawnSync(

@@ -1,36 +1,65 @@
 /**
  * Makes room for a recovery on a machine that has no owner yet, and starts it afterwards. The volume is still the one whose key
- * lies only in memory: until the recovered appliance has its own unlock ways, a power cut leaves an empty machine that starts over.
+ * lies only in memory: until the recovered appliance has its own unlock ways, a power cut leaves an empty machine that starts over,
+ * and so does a recovery that fails. While it runs, the recovery page answers in place of the server, with the same certificate.
  */
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
-import { readdir, rm } from 'node:fs/promises';
+import { copyFile, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { HoldfastError } from '../../lib/errors.ts';
-import { readFileIfPresent } from '../../lib/files.ts';
+import { Type } from 'typebox';
+import { crashPoint } from '../../lib/crash-point.ts';
+import { dataPaths } from '../../lib/data-folder.ts';
+import { HoldfastError, isSystemError } from '../../lib/errors.ts';
+import { makePrivateDirectory, readFileIfPresent } from '../../lib/files.ts';
 import { NoContent } from '../../lib/shapes.ts';
 import { runProcess } from '../../lib/spawn.ts';
+import { loadOwnTlsIdentity } from '../../lib/tls.ts';
 import type { HostDeps } from './host-app.ts';
-import { ActorRequest, type HostActor } from './schema.ts';
+import { RecoveryProblem, RecoveryProgress, RecoveryStatus } from './recovery/schema.ts';
+import {
+  keptCertificateFolder,
+  noteEnded,
+  noteProgress,
+  noteStarted,
+  readRecoveryStatus,
+} from './recovery/status.ts';
+import { readRecoveryRequest } from './recovery/wanted.ts';
+import { ActorRequest, HostActor } from './schema.ts';
+import { readVolumeNote } from './volume/note.ts';
+import { readWays } from './ways/file.ts';
 import { memoryKeyPath } from './ways/ways.ts';
 
 /** What uses the data folder, in the order in which it ends. */
 const USERS = ['server', 'worker', 'migrate', 'keyd', 'postgres', 'prepare'].map(
   (name) => `holdfast-${name}.service`,
 );
+const PAGE = 'holdfast-recovery-page.service';
+const RECOVERY = 'holdfast-recovery.service';
 const STOP_TIMEOUT_MS = 3 * 60_000;
+/** Terabytes over a slow line take days. */
+const RECOVERY_TIMEOUT_MS = 20 * 86_400_000;
 
 export interface MachineServices {
   stop(units: readonly string[]): Promise<void>;
   /** Everything that belongs to Holdfast. */
   start(): Promise<void>;
+  /** What tells people how far it is, in place of the server. */
+  startPage(): Promise<void>;
+  /** Recovers by the file that lies ready, and ends when that is over. @returns whether it came to its end. */
+  recover(): Promise<boolean>;
 }
 
 export const systemdServices: MachineServices = {
   stop: (units) => systemctl(['stop', ...units]),
   start: () => systemctl(['start', '--no-block', 'holdfast.target']),
+  startPage: () => systemctl(['restart', '--no-block', PAGE]),
+  recover: async () => {
+    const ended = await runProcess('systemctl', ['start', RECOVERY], { timeoutMs: RECOVERY_TIMEOUT_MS });
+    return ended.exitCode === 0;
+  },
 };
 
-export interface MachineRecoveryDeps extends Pick<HostDeps, 'places' | 'journal'> {
+export interface MachineRecoveryDeps extends Pick<HostDeps, 'places' | 'journal' | 'clock' | 'log'> {
   services: MachineServices;
   /** HOLDFAST_DATA on this machine. */
   dataDir: string;
@@ -38,37 +67,110 @@ export interface MachineRecoveryDeps extends Pick<HostDeps, 'places' | 'journal'
 
 /** @throws HoldfastError `wrong_state` on a machine whose volume has an owner: nothing of theirs is ever removed here. */
 export async function beginRecovery(deps: MachineRecoveryDeps, actor: HostActor): Promise<void> {
-  if ((await readFileIfPresent(memoryKeyPath(deps.places))) === undefined) {
-    throw new HoldfastError('wrong_state', 'This machine has an owner already', {
-      hint: 'A recovery starts on a new machine with an empty data disk. Nothing was changed.',
-    });
-  }
-  await deps.journal.append(actor, { action: 'host.recovery.begun', objectType: 'machine' });
+  await requireBlank(deps);
+  await noteStarted(deps);
   await deps.services.stop(USERS);
-  // An appliance that nobody claimed: made by the start of this machine, and empty.
-  const names = await readdir(deps.dataDir).catch(() => [] as string[]);
-  for (const name of names) await rm(join(deps.dataDir, name), { recursive: true, force: true });
+  await keepCertificate(deps);
+  // Only now: the database of the blank appliance, which goes, would have taken these acts with it.
+  const wanted = await readRecoveryRequest(deps.places);
+  const volume = await readVolumeNote(deps.places);
+  await deps.journal.append(wanted?.actor ?? actor, {
+    action: 'host.recovery.begun',
+    objectType: 'machine',
+    detail: {
+      ...(wanted === undefined ? {} : { place: wanted.place, snapshot: wanted.snapshot }),
+      ...(volume === undefined ? {} : { volumeUuid: volume.uuid, device: volume.device }),
+    },
+  });
+  crashPoint('host.recovery.journaled');
+  await emptyFolder(deps.dataDir);
+  await deps.services.startPage().catch((error: unknown) =>
+    // The console tells how far it is too.
+    deps.log.warn({ err: error }, 'The recovery page does not run'),
+  );
 }
 
-/** Starts what is there: the recovered appliance, or after a recovery that was given up, an empty one. */
-export async function endRecovery(deps: MachineRecoveryDeps, actor: HostActor): Promise<void> {
-  await deps.journal.append(actor, { action: 'host.recovery.ended', objectType: 'machine' });
+/**
+ * Starts what is there: the recovered appliance; with a problem, an empty one.
+ *
+ * @param problem why the recovery was given up.
+ */
+export async function endRecovery(
+  deps: MachineRecoveryDeps,
+  actor: HostActor,
+  problem?: RecoveryProblem,
+): Promise<void> {
+  await deps.journal.append(actor, {
+    action: 'host.recovery.ended',
+    objectType: 'machine',
+    ...(problem === undefined ? {} : { result: 'failed' as const, detail: { message: problem.message } }),
+  });
+  if (problem !== undefined && (await isBlank(deps))) await emptyFolder(deps.dataDir);
+  await noteEnded(deps, problem);
+  await deps.services.stop([PAGE]);
   await deps.services.start();
+}
+
+/** Nobody owns what lies on this machine: its volume's only key lies in memory. */
+export async function isBlank({ places }: Pick<MachineRecoveryDeps, 'places'>): Promise<boolean> {
+  if ((await readFileIfPresent(memoryKeyPath(places))) === undefined) return false;
+  return (await readWays(places)) === undefined;
+}
+
+/** @throws HoldfastError `wrong_state` */
+export async function requireBlank(deps: Pick<MachineRecoveryDeps, 'places'>): Promise<void> {
+  if (await isBlank(deps)) return;
+  throw new HoldfastError('wrong_state', 'This machine has an owner already', {
+    hint: 'A recovery starts on a new machine with an empty data disk. Nothing was changed.',
+  });
 }
 
 export const machineRecoveryRoutes =
   (deps: MachineRecoveryDeps): FastifyPluginAsyncTypebox =>
   async (app) => {
-    const schema = { body: ActorRequest, response: { 204: NoContent } };
-    app.post('/recovery/begin', { schema }, async (request, reply) => {
+    const none = { response: { 204: NoContent } };
+    app.post('/recovery/begin', { schema: { body: ActorRequest, ...none } }, async (request, reply) => {
       await beginRecovery(deps, request.body.actor);
       return reply.status(204).send(null);
     });
-    app.post('/recovery/end', { schema }, async (request, reply) => {
-      await endRecovery(deps, request.body.actor);
+    app.post(
+      '/recovery/progress',
+      { schema: { body: RecoveryProgress, ...none } },
+      async (request, reply) => {
+        await noteProgress(deps, request.body);
+        return reply.status(204).send(null);
+      },
+    );
+    const End = Type.Object(
+      { actor: HostActor, problem: Type.Optional(RecoveryProblem) },
+      { additionalProperties: false },
+    );
+    app.post('/recovery/end', { schema: { body: End, ...none } }, async (request, reply) => {
+      await endRecovery(deps, request.body.actor, request.body.problem);
       return reply.status(204).send(null);
     });
+    app.get('/recovery', { schema: { response: { 200: RecoveryStatus } } }, () =>
+      readRecoveryStatus(deps.places),
+    );
   };
+
+/** People have compared its fingerprint: page, recovered appliance and, after a failure, the empty one go on with it. */
+async function keepCertificate({ places, dataDir, clock }: MachineRecoveryDeps): Promise<void> {
+  const { tls } = dataPaths(dataDir);
+  const kept = keptCertificateFolder(places);
+  await makePrivateDirectory(kept);
+  for (const name of ['key.pem', 'certificate.pem']) {
+    await copyFile(join(tls, name), join(kept, name)).catch((error: unknown) => {
+      if (!isSystemError(error, 'ENOENT', 'ENOTDIR')) throw error;
+    });
+  }
+  await loadOwnTlsIdentity(kept, clock);
+}
+
+async function emptyFolder(dataDir: string): Promise<void> {
+  const names = await readdir(dataDir).catch(() => [] as string[]);
+  for (const name of names) await rm(join(dataDir, name), { recursive: true, force: true });
+}
 
 async function systemctl(args: string[]): Promise<void> {
   const ended = await runProcess('systemctl', args, { timeoutMs: STOP_TIMEOUT_MS });

@@ -218,8 +218,9 @@ async function writeSetupFile(deps: CloudDeps, setup: NonNullable<CloudSection['
   await writeFileDurably(setupFilePath(deps.places), stringify(answers), { step: 'host.setup-file' });
 }
 
-async function writeRecoveryFile(
-  deps: CloudDeps,
+/** Puts the answers of a recovery where `holdfast-recovery.service` takes them from, in memory. */
+export async function writeRecoveryFile(
+  deps: Pick<CloudDeps, 'places'>,
   recover: NonNullable<CloudSection['recover']>,
 ): Promise<void> {
   const answers = {
@@ -232,7 +233,7 @@ async function writeRecoveryFile(
 
 /** Share and volume, as both files have them. */
 async function commonAnswers(
-  deps: CloudDeps,
+  deps: Pick<CloudDeps, 'places'>,
   answers: { share?: { password?: string }; volume?: { passphrase?: string } },
 ): Promise<object> {
   const { password, ...share } = answers.share ?? {};
@@ -247,7 +248,7 @@ async function commonAnswers(
 
 /** The answer that names the file in which a secret was put; nothing where there is no secret. */
 async function inFile(
-  { places }: CloudDeps,
+  { places }: Pick<CloudDeps, 'places'>,
   answer: string,
   name: string,
   secret: string | undefined,

@@ -13,6 +13,7 @@ import {
   recoverMachine,
   type DailyWay,
   type MachineRecovery,
+  type Told,
 } from '../machine-recovery.ts';
 import type { ShareAnswers, VolumeAnswers } from '../answer-file.ts';
 import { readRecoveryFile } from '../recovery-file.ts';
@@ -67,7 +68,7 @@ async function recover({ config, output }: CommandContext, options: Options): Pr
   try {
     const host = settings.hostSocket === undefined ? undefined : requireHost(connectHost(settings));
     const daily = host === undefined ? undefined : await readDaily(plan);
-    const recoverFrom = (path: string) =>
+    const recoverFrom = (path: string, tell?: (told: Told) => void) =>
       recoverAppliance({
         target: { kind: 'directory', path: resolve(path) },
         kit,
@@ -76,9 +77,14 @@ async function recover({ config, output }: CommandContext, options: Options): Pr
         snapshot: plan.snapshot,
         clock: systemClock,
         confirm: (question) => confirm(question, plan, output),
-        step: (name) => output.note(name),
-        progress: ({ bytesDone, bytesTotal, filesDone }) =>
-          bar.update(bytesDone, bytesTotal, `${filesDone} files`),
+        step: (name) => {
+          output.note(name);
+          tell?.({ step: name });
+        },
+        progress: ({ bytesDone, bytesTotal, filesDone }) => {
+          bar.update(bytesDone, bytesTotal, `${filesDone} files`);
+          tell?.({ bytesDone, filesDone, ...(bytesTotal === undefined ? {} : { bytesTotal }) });
+        },
         signal,
       });
     if (host === undefined || daily === undefined) {
@@ -92,7 +98,11 @@ async function recover({ config, output }: CommandContext, options: Options): Pr
       output.result(report, describe(report, dataDir));
     } else {
       const path = plan.share === undefined ? (plan.from ?? '') : await mountTargetShare(host, plan.share);
-      const recovered = await recoverMachine(host, { kit, daily, recover: () => recoverFrom(path) });
+      const recovered = await recoverMachine(host, {
+        kit,
+        daily,
+        recover: (tell) => recoverFrom(path, tell),
+      });
       bar.stop();
       output.result(recovered, describeMachine(recovered, dataDir));
     }

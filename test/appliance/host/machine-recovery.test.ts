@@ -20,6 +20,7 @@ import { givenRootKey, makeRecoveryKit } from '../../../server/keys/index.ts';
 import { openKeyringFile } from '../../../server/keys/keyring/file.ts';
 import { systemClock } from '../../../server/lib/clock.ts';
 import { dataPaths } from '../../../server/lib/data-folder.ts';
+import { createLog } from '../../../server/lib/log.ts';
 import { installErrorReplies } from '../../../server/lib/http.ts';
 import { shortPath } from '../../../server/lib/sockets.ts';
 import { startStockedAppliance, stock } from '../../helpers/stocked-appliance.ts';
@@ -49,7 +50,11 @@ beforeEach(async () => {
     services: {
       stop: async (units) => void acts.push(`stop ${String(units.length)}`),
       start: async () => void acts.push('start'),
+      startPage: async () => void acts.push('page'),
+      recover: async () => true,
     },
+    clock: systemClock,
+    log: createLog('silent', 'test'),
   };
 });
 afterEach(() => rm(top, { recursive: true, force: true }));
@@ -117,7 +122,7 @@ describe('a blank machine', () => {
     });
 
     await expect(failed).rejects.toThrow('no such target');
-    expect(acts).toEqual(['stop 6', 'start']);
+    expect(acts).toEqual(['stop 6', 'page', 'stop 1', 'start']);
     expect(await readdir(dataDir)).toEqual([]);
     await hostd.close();
   });
@@ -149,7 +154,7 @@ describe('a blank machine', () => {
     expect(report.files).toBeGreaterThan(0);
     expect(newVolumeKey).toBeUndefined();
     expect(hostd.claims).toEqual([{ actor: expect.anything() as unknown, recoveryKey: volumeKey, daily }]);
-    expect(acts).toEqual(['stop 6', 'claim', 'start']);
+    expect(acts).toEqual(['stop 6', 'page', 'claim', 'stop 1', 'start']);
     // No copy of the root key lies on the data volume.
     const { keyring } = dataPaths(dataDir);
     expect(existsSync(join(keyring, 'root.key'))).toBe(false);

@@ -12,7 +12,7 @@ import type { Logger } from '../../../lib/log.ts';
 import type { TlsIdentity } from '../../../lib/tls.ts';
 import type { UnlockDesk } from './desk.ts';
 import { createLimits } from './limits.ts';
-import { renderUnlockPage, UNLOCK_STYLE } from './page.ts';
+import { PAGE_STYLE, renderUnlockPage } from './page.ts';
 
 interface PageOptions {
   desk: UnlockDesk;
@@ -28,7 +28,8 @@ const MOST_KEY_CHARACTERS = 512;
 const TIMEOUT_MS = 20_000;
 /** A slow machine derives several keys before it answers, while nothing is said on the connection. */
 const ANSWER_MS = 5 * 60_000;
-const SECURITY = {
+/** Of a page without script. */
+export const PAGE_SECURITY = {
   contentSecurityPolicy: {
     useDefaults: false,
     directives: {
@@ -59,7 +60,7 @@ export async function buildUnlockPage(options: PageOptions): Promise<FastifyInst
     forceCloseConnections: true,
     https: { cert: tls.certificate, key: tls.key, minVersion: 'TLSv1.3', headersTimeout: TIMEOUT_MS },
   }) as unknown as FastifyInstance;
-  await app.register(helmet, SECURITY);
+  await app.register(helmet, PAGE_SECURITY);
   app.addHook('onRequest', async (request, reply) => {
     reply.header('cache-control', 'no-store');
     if (!options.isAllowed(request.ip)) {
@@ -80,7 +81,7 @@ export async function buildUnlockPage(options: PageOptions): Promise<FastifyInst
       .send(renderUnlockPage({ state: desk.state(), hostName: hostname(), problem }));
 
   app.get('/', (_request, reply) => page(reply, 200));
-  app.get('/unlock.css', (_request, reply) => reply.type('text/css; charset=utf-8').send(UNLOCK_STYLE));
+  app.get('/unlock.css', (_request, reply) => reply.type('text/css; charset=utf-8').send(PAGE_STYLE));
   for (const path of ['/health', '/health/live', '/health/ready'])
     app.get(path, (_request, reply) => reply.status(503).send({ status: desk.state().kind }));
   app.post('/unlock', async (request, reply) => {

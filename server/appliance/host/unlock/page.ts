@@ -14,12 +14,12 @@ const LOOK_AGAIN_SECONDS = 5;
 export function renderUnlockPage({ state, hostName, problem }: PageFacts): string {
   const asks = state.kind === 'locked' || state.kind === 'take-over';
   const refresh = asks ? '' : `<meta http-equiv="refresh" content="${LOOK_AGAIN_SECONDS}; url=/">`;
-  const sentences = state.sentences.map((sentence) => `<p>${escape(sentence)}</p>`).join('\n');
+  const sentences = state.sentences.map((sentence) => `<p>${escapeHtml(sentence)}</p>`).join('\n');
   const said =
     problem === undefined
       ? ''
-      : `<div class="problem" role="alert"><strong>${escape(problem.message)}</strong>${
-          problem.hint === undefined ? '' : `<br>${escape(problem.hint)}`
+      : `<div class="problem" role="alert"><strong>${escapeHtml(problem.message)}</strong>${
+          problem.hint === undefined ? '' : `<br>${escapeHtml(problem.hint)}`
         }</div>`;
   return `<!doctype html>
 <html lang="en">
@@ -27,13 +27,13 @@ export function renderUnlockPage({ state, hostName, problem }: PageFacts): strin
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 ${refresh}
-<title>${escape(state.title)} · Holdfast</title>
+<title>${escapeHtml(state.title)} · Holdfast</title>
 <link rel="stylesheet" href="/unlock.css">
 </head>
 <body>
 <main>
-<p class="product">Holdfast · ${escape(hostName)}</p>
-<h1>${escape(state.title)}</h1>
+<p class="product">Holdfast · ${escapeHtml(hostName)}</p>
+<h1>${escapeHtml(state.title)}</h1>
 ${sentences}
 ${said}
 ${asks ? FORM(state.kind === 'take-over' ? 'Take over' : 'Unlock') : ''}
@@ -50,7 +50,7 @@ const FORM = (verb: string) => `<form method="post" action="/unlock" autocomplet
 <button type="submit">${verb}</button>
 </form>`;
 
-export const UNLOCK_STYLE = `:root { color-scheme: light dark; --line: #8884; --accent: #2f6fde; --bad: #b3261e; }
+export const PAGE_STYLE = `:root { color-scheme: light dark; --line: #8884; --accent: #2f6fde; --bad: #b3261e; }
 @media (prefers-color-scheme: dark) { :root { --accent: #8ab4f8; --bad: #f2b8b5; } }
 * { box-sizing: border-box; }
 body { font: 16px/1.5 system-ui, sans-serif; margin: 0; }
@@ -66,6 +66,6 @@ button { font: inherit; margin-top: .75rem; padding: .5rem 1.25rem; border: 1px 
 :focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
 `;
 
-function escape(text: string): string {
+export function escapeHtml(text: string): string {
   return text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
 }

@@ -1,0 +1,178 @@
+/**
+ * A recovery that somebody starts in a browser, on a machine that has no owner yet.
+ *
+ * Guarantees: nothing is stopped or removed before the kit has opened the repository and the wanted snapshot was seen in it; the
+ * kit lies in memory only, as long as the recovery runs; whatever ends the recovery before it is whole leaves an empty machine that
+ * runs, and the reason in words.
+ */
+import { stat } from 'node:fs/promises';
+import { isDeepStrictEqual } from 'node:util';
+import { normalize } from 'node:path';
+import { HoldfastError, isSystemError, messageOf } from '../../../lib/errors.ts';
+import { readFileIfPresent } from '../../../lib/files.ts';
+import { hasTpm } from '../host-state.ts';
+import { endRecovery, requireBlank, type MachineRecoveryDeps } from '../machine-recovery.ts';
+import type { HostActor } from '../schema.ts';
+import { eraseSetupFile, recoveryFilePath, writeRecoveryFile } from '../setup-from-cloud.ts';
+import type { Shares } from '../shares/shares.ts';
+import { eraseFile } from '../erase-file.ts';
+import { lookAt, type LookLaunch } from './look-launch.ts';
+import type { LookAnswer, LookRequest, RecoveryPlace, StartRecoveryRequest } from './schema.ts';
+import { noteStarted, readRecoveryStatus } from './status.ts';
+import { readRecoveryRequest, wantedPath, writeRecoveryRequest } from './wanted.ts';
+
+export interface BrowserRecoveryDeps extends MachineRecoveryDeps {
+  shares: Pick<Shares, 'list' | 'add' | 'remove' | 'mountAll'>;
+  launch: LookLaunch;
+  /** Folders below which a directory may be named. */
+  directories: readonly string[];
+  hasTpm?: () => Promise<boolean>;
+}
+
+export interface BrowserRecovery {
+  /** @throws HoldfastError `wrong_state`, `no_repository`, `wrong_key`, `unavailable`, `locked` while another look is taken. */
+  look(request: LookRequest): Promise<LookAnswer>;
+  /** Answers when it has begun. @throws HoldfastError as `look`; `not_found` for a snapshot that is not there. */
+  start(request: StartRecoveryRequest): Promise<void>;
+  /** Takes up a recovery that was under way when hostd ended. */
+  resume(): Promise<void>;
+}
+
+const SYSTEM: HostActor = { kind: 'system', label: 'recovery' };
+
+export function openBrowserRecovery(deps: BrowserRecoveryDeps): BrowserRecovery {
+  let busy = false;
+  const alone = async <T>(act: () => Promise<T>): Promise<T> => {
+    if (busy) {
+      throw new HoldfastError('locked', 'Somebody else is looking at this moment', {
+        hint: 'Wait until that has ended, a few minutes at most.',
+      });
+    }
+    busy = true;
+    try {
+      await requireBlank(deps);
+      await refuseSecond(deps);
+      return await act();
+    } finally {
+      busy = false;
+    }
+  };
+  return {
+    look: (request) => alone(() => lookThere(deps, request)),
+    start: (request) => alone(() => startThere(deps, request)),
+    resume: async () => {
+      const { state } = await readRecoveryStatus(deps.places);
+      const present = await readFileIfPresent(recoveryFilePath(deps.places));
+      if (state !== 'running' || present === undefined) return;
+      if ((await readRecoveryRequest(deps.places)) !== undefined) void supervise(deps);
+    },
+  };
+}
+
+async function lookThere(deps: BrowserRecoveryDeps, request: LookRequest): Promise<LookAnswer> {
+  const { path, added } = await openPlace(deps, request);
+  try {
+    return await lookAt(deps.launch, { path, kit: request.kit });
+  } catch (error) {
+    // A share in which there is nothing is not kept.
+    if (added !== undefined) await deps.shares.remove(added, request.actor).catch(() => undefined);
+    throw error;
+  }
+}
+
+async function startThere(deps: BrowserRecoveryDeps, request: StartRecoveryRequest): Promise<void> {
+  const { actor, place, kit, daily, snapshot } = request;
+  if (daily.kind === 'tpm2' && !(await (deps.hasTpm ?? hasTpm)())) {
+    throw new HoldfastError('invalid_input', 'This machine has no TPM 2.0', {
+      hint: 'Choose a passphrase. A TPM can be added later, on the page Unlock ways.',
+    });
+  }
+  const { path } = await openPlace(deps, request);
+  const { opened } = await lookAt(deps.launch, { path, kit });
+  if (opened?.snapshots.some(({ id }) => id === snapshot) !== true) {
+    throw new HoldfastError('not_found', 'This snapshot is not there any more, or cannot be read', {
+      hint: 'Look again, and choose another one.',
+    });
+  }
+  if (opened.warnings.some(({ confirm }) => confirm) && request.acceptWarnings !== true) {
+    throw new HoldfastError('wrong_state', 'Something about these backups is not as it should be', {
+      hint: 'Read the warnings, then agree to go on all the same or take another copy.',
+    });
+  }
+  await writeRecoveryRequest(deps.places, { actor, place, snapshot });
+  await writeRecoveryFile(deps, {
+    ...{ from: path, kit, snapshot, oldMachineIsOff: true, acceptWarnings: request.acceptWarnings === true },
+    volume: { daily: daily.kind, ...(daily.kind === 'passphrase' ? { passphrase: daily.secret } : {}) },
+  });
+  await noteStarted(deps);
+  void supervise(deps);
+}
+
+/** Until it is over, whichever way. A program that was killed could not say so itself. */
+async function supervise(deps: BrowserRecoveryDeps): Promise<void> {
+  const whole = await deps.services.recover().catch((error: unknown) => {
+    deps.log.error({ err: error }, 'The recovery could not be started');
+    return false;
+  });
+  try {
+    const { state } = await readRecoveryStatus(deps.places);
+    if (state === 'running') {
+      const message = whole ? 'The recovery did not begin' : 'The recovery was cut off before it was whole';
+      await endRecovery(deps, SYSTEM, {
+        message,
+        hint: 'The machine is empty again. The log says more, on the console. Start the recovery again.',
+      });
+    }
+    if (state !== 'done') await eraseSetupFile(deps.places);
+    await eraseFile(wantedPath(deps.places));
+  } catch (error) {
+    deps.log.error({ err: error }, `The end of the recovery was not settled: ${messageOf(error)}`);
+  }
+}
+
+async function refuseSecond(deps: BrowserRecoveryDeps): Promise<void> {
+  if ((await readRecoveryStatus(deps.places)).state !== 'running') return;
+  throw new HoldfastError('wrong_state', 'A recovery is under way already');
+}
+
+/** @returns the folder, and the id of a share that was added for it. */
+async function openPlace(
+  deps: BrowserRecoveryDeps,
+  { place, password, actor }: Pick<LookRequest, 'place' | 'password' | 'actor'>,
+): Promise<{ path: string; added?: string }> {
+  if (place.kind === 'directory') return { path: await openDirectory(deps, place.path) };
+  await deps.shares.mountAll();
+  const present = (await deps.shares.list()).find((share) => isDeepStrictEqual(share.place, place));
+  if (present?.state === 'mounted') return { path: present.path };
+  // Given again, perhaps with another password.
+  if (present !== undefined) await deps.shares.remove(present.id, actor);
+  const added = await deps.shares.add({
+    ...{ actor, place, label: labelOf(place) },
+    ...(password === undefined ? {} : { password }),
+  });
+  return { path: added.path, added: added.id };
+}
+
+async function openDirectory({ directories }: BrowserRecoveryDeps, path: string): Promise<string> {
+  const plain = normalize(path);
+  if (!directories.some((top) => plain.startsWith(`${top}/`))) {
+    throw new HoldfastError('invalid_input', `${plain} is not a place for backups on this machine`, {
+      hint: `Name a folder below ${directories.join(' or ')}, or a share.`,
+    });
+  }
+  const found = await stat(plain).catch((error: unknown) => {
+    if (isSystemError(error, 'ENOENT', 'ENOTDIR', 'EACCES', 'ELOOP')) return undefined;
+    throw error;
+  });
+  if (found?.isDirectory() === true) return plain;
+  throw new HoldfastError('unavailable', `There is no folder ${plain} on this machine`, {
+    hint: 'Is its disk attached and mounted? A disk with a file system can be given by its id instead.',
+  });
+}
+
+function labelOf(place: Exclude<RecoveryPlace, { kind: 'directory' }>): string {
+  if (place.kind === 'disk') return `Disk ${place.uuid}`;
+  return place.kind === 'nfs'
+    ? `${place.server}:${place.export}`.slice(0, 100)
+    : `//${place.server}/${place.share}`.slice(0, 100);
+}
