@@ -7,7 +7,8 @@ import { run } from './command.ts';
 /** An older base may lack fixes that came since. */
 const KEPT_MS = 24 * 3_600_000;
 
-const MIRROR = 'http://deb.debian.org';
+/** Where Debian's packages come from unless --mirror says otherwise. */
+export const MIRROR = 'http://deb.debian.org';
 
 /** Left out of packages: manuals, translations, and PostgreSQL's JIT compiler with its 180 MiB of LLVM, which is switched off. */
 const LEFT_OUT = [

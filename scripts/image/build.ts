@@ -21,7 +21,8 @@ import { makeBundle } from './bundle.ts';
 import { BuildError, capture, logTo, run, step, stepSeconds } from './command.ts';
 import { convertDisk, FORMATS, sha256, writeHashes, type Format } from './convert.ts';
 import { assembleDisk } from './disk.ts';
-import { checkNeeds } from './needs.ts';
+import { describeHardening, measureHardening } from './hardening.ts';
+import { checkHardeningNeeds, checkNeeds } from './needs.ts';
 import {
   makeBaseDisk,
   packUpload,
@@ -99,6 +100,8 @@ async function build(): Promise<void> {
   mkdirSync(work, { recursive: true });
   logTo(join(work, 'build.log'));
   await checkNeeds(options['install-needs']);
+  const missing = await checkHardeningNeeds(options['install-needs']);
+  if (missing !== undefined) process.stdout.write(`OpenSCAP will not be measured: ${missing}.\n`);
   rmSync(out, { recursive: true, force: true });
   mkdirSync(out, { recursive: true });
 
@@ -135,7 +138,10 @@ async function build(): Promise<void> {
   const takeRoot = async (mounted: string) => {
     await refuseLeftovers(mounted);
     copyLists(mounted, out);
-    return makeRootImage(mounted, work, version, epoch);
+    const measure = { project, work, out, mirror: options.mirror, missing };
+    const hardening = await step('Hardening scores', () => measureHardening(mounted, measure));
+    const image = await step('Root slot', () => makeRootImage(mounted, work, version, epoch));
+    return { ...image, hardening };
   };
   const root = await provisionRoot(machine, system, takeRoot);
 
@@ -190,6 +196,7 @@ async function build(): Promise<void> {
     rootImageBytes: statSync(root.path).size,
     rawDiskSha256: diskSha256,
     components,
+    hardening: root.hardening,
     sizes: Object.fromEntries(readdirSync(out).map((file) => [file, statSync(join(out, file)).size])),
     seconds: { ...stepSeconds, whole: Math.round((performance.now() - startedAt) / 1000) },
     loadAverage: loadavg(),
@@ -199,6 +206,7 @@ async function build(): Promise<void> {
   process.stdout.write(`\n${name} in ${report.seconds.whole} s: ${out}\n`);
   for (const [file, bytes] of Object.entries(report.sizes))
     process.stdout.write(`  ${(bytes / 1024 ** 2).toFixed(1).padStart(8)} MiB  ${file}\n`);
+  process.stdout.write(`\n${describeHardening(root.hardening)}\n`);
   if (keys.test) warnOfTestKeys();
 }
 
@@ -209,12 +217,12 @@ async function provisionRoot<Result>(
 ): Promise<Result> {
   if (options['without-packer']) {
     const tree = await step('Provisioning in a chroot', () => provisionInChroot(system, machine));
-    const result = await step('Root slot', () => act(tree));
+    const result = await act(tree);
     rmSync(tree, { recursive: true });
     return result;
   }
   const disk = await step('Packer: provisioning in QEMU', () => provision(machine));
-  const result = await step('Root slot', () => withRoot(disk, machine.work, act));
+  const result = await withRoot(disk, machine.work, act);
   rmSync(disk);
   return result;
 }

@@ -24,6 +24,11 @@ const NEEDS: Record<string, { package: string; why: string }> = {
   'ssh-keygen': { package: 'openssh-client', why: 'the key of the build machine, thrown away afterwards' },
 };
 
+/** What measures the finished system. Without it an image is built all the same, and the build says what it did not measure. */
+const HARDENING_NEEDS: typeof NEEDS = {
+  oscap: { package: 'openscap-scanner', why: 'the OpenSCAP score of the build report' },
+};
+
 /** Programs, and files by their path, that the image's test needs besides. */
 export const TEST_NEEDS: Record<string, { package: string; why: string }> = {
   swtpm: { package: 'swtpm', why: 'a TPM in software' },
@@ -53,6 +58,18 @@ export async function checkNeeds(install: boolean, needs = NEEDS): Promise<void>
   }
 }
 
+/** In words what OpenSCAP lacks here and how to get it; undefined when nothing. */
+export async function checkHardeningNeeds(install: boolean): Promise<string | undefined> {
+  let missing = await findMissing(HARDENING_NEEDS);
+  if (missing.length > 0 && install) {
+    await installPackages(missing);
+    missing = await findMissing(HARDENING_NEEDS);
+  }
+  if (missing.length === 0) return undefined;
+  const list = missing.map((name) => `${name} (Debian package ${HARDENING_NEEDS[name]?.package})`);
+  return `${list.join(', ')} is missing on this machine; --install-needs installs it`;
+}
+
 async function findMissing(needs: typeof NEEDS): Promise<string[]> {
   const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/sbin'];
   const missing = Object.keys(needs).filter(
@@ -71,7 +88,11 @@ async function qemuMajor(): Promise<number> {
 
 /** QEMU 10 is in Debian 13; Debian 12 has it in its backports, which get a file of their own. */
 async function installPackages(missing: string[]): Promise<void> {
-  const packages = [...new Set(missing.map((name) => (NEEDS[name] ?? TEST_NEEDS[name])?.package ?? name))];
+  const packages = [
+    ...new Set(
+      missing.map((name) => ({ ...NEEDS, ...HARDENING_NEEDS, ...TEST_NEEDS })[name]?.package ?? name),
+    ),
+  ];
   process.stdout.write(`Installing with apt: ${packages.join(' ')}\n`);
   const system = readFileSync('/etc/os-release', 'utf8');
   const backports = system.includes('VERSION_CODENAME=bookworm');
