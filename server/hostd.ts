@@ -18,6 +18,7 @@ import {
   identityRoutes,
   keepSystemFacts,
   slotContentBytes,
+  sshRoutes,
   launchInUnit,
   lookInUnit,
   machineRecoveryRoutes,
@@ -26,6 +27,7 @@ import {
   openBundleRoot,
   openJournal,
   openShares,
+  openSshDesk,
   openUpdates,
   powerRoutes,
   RAUC_KEYRING,
@@ -86,6 +88,7 @@ const recovery = openBrowserRecovery({
   launch: lookInUnit,
   directories: ['/mnt', join(places.run, 'shares')],
 });
+const ssh = openSshDesk(deps);
 const app = await buildHostApp(deps, [
   shareRoutes(shares),
   identityRoutes,
@@ -98,7 +101,9 @@ const app = await buildHostApp(deps, [
   networkRoutes(deps),
   hardeningRoutes,
   shellRoutes({ ...deps, isRecoveryKey: recoveryKeyProof(ways) }),
+  sshRoutes(ssh),
 ]);
+await ssh.resume().catch((error: unknown) => log.error({ err: error }, 'What is left of SSH stays'));
 await finishWays(ways).catch((error: unknown) =>
   log.error({ err: error }, 'A change of ways stays half done'),
 );

@@ -7,7 +7,7 @@ find / -xdev -type f \( -perm -4000 -o -perm -2000 \) -not -path '/proc/*' -prin
 done
 mkdir -p /etc/ssh/sshd_config.d
 cat > /etc/ssh/sshd_config.d/10-holdfast.conf << 'END'
-# Off until the owner switches it on for a time. Keys signed by the owner's authority only.
+# Nothing starts an sshd with this; the one that the owner opens for a time is told what counts in /run/holdfast/ssh.
 PermitRootLogin no
 PasswordAuthentication no
 KbdInteractiveAuthentication no

@@ -27,6 +27,10 @@ rm -f /var/lib/dbus/machine-id
 # The way in of the build.
 rm -rf /root/.ssh /root/.bash_history /root/.cache
 rm -f /etc/systemd/system/multi-user.target.wants/ssh.service /etc/systemd/system/sshd.service
+# Debian's SSH starts by nothing any more, by hand neither; sshd runs only as holdfast-ssh.service, which the owner opens for a time.
+for unit in ssh.service ssh.socket ssh@.service sshd.service sshd@.service sshd-keygen.service; do
+  ln -sfn /dev/null "/etc/systemd/system/$unit"
+done
 find /var/log -type f -delete
 rm -rf /var/log/journal /tmp/* /var/tmp/*
 find / -xdev -name __pycache__ -path '/usr/lib/python3*/test*' -prune -exec rm -rf {} +

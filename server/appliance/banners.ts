@@ -7,6 +7,7 @@ import type { Session } from '../identity/index.ts';
 import type { Config } from '../lib/config.ts';
 import { connectHost } from './host/client.ts';
 import type { CurrentUpdate } from './host/updates/schema.ts';
+import type { SshState } from './host/ssh/schema.ts';
 import { getAppliance } from './queries.ts';
 
 export interface BannerDeps {
@@ -53,6 +54,8 @@ export async function currentBanners(deps: BannerDeps): Promise<Session['banners
   }
   const restart = await plannedRestart(deps);
   if (restart !== undefined) banners.push({ kind: 'update', message: restart });
+  const ssh = await openSsh(deps);
+  if (ssh !== undefined) banners.push({ kind: 'ssh-open', message: ssh });
   return banners;
 }
 
@@ -65,14 +68,27 @@ async function plannedRestart(deps: Pick<BannerDeps, 'config'>): Promise<string 
   );
   if (current?.state === 'rebooting') return 'This appliance is restarting for an update.';
   if (current?.state !== 'ready' || current.rebootAt === null) return undefined;
-  const at = current.rebootAt.slice(0, 16).replace('T', ' ');
-  return `This appliance restarts for an update on ${at} UTC. It is away for a few minutes; save your work before.`;
+  return `This appliance restarts for an update on ${minute(current.rebootAt)}. It is away for a few minutes; save your work before.`;
+}
+
+/** Nobody works here without knowing that somebody may be signed in to the machine below. */
+async function openSsh(deps: Pick<BannerDeps, 'config'>): Promise<string | undefined> {
+  const state = await connectHost(deps.config)
+    ?.get<SshState>('/ssh')
+    .catch(() => undefined);
+  if (!state?.open) return undefined;
+  return `SSH to this machine is open until ${minute(state.open.until)}.`;
 }
 
 /** keyd may be starting; a page without this banner is better than no page, and `doctor` tells of keyd itself. */
 async function isKitUnproven(deps: BannerDeps): Promise<boolean> {
   const status = await deps.keys.status().catch(() => undefined);
   return status?.repository.kits.length === 0;
+}
+
+/** `2026-11-22 06:15 UTC`. */
+function minute(at: string): string {
+  return `${at.slice(0, 16).replace('T', ' ')} UTC`;
 }
 
 function day(at: Date): string {

@@ -28,6 +28,7 @@ import { changeApplianceSettings, readApplianceSettings } from './settings.ts';
 import { certificateRoutes } from './certificate/routes.ts';
 import type { CertificateDeps } from './certificate/certificate.ts';
 import { hostNetworkRoutes } from './host-network-routes.ts';
+import { hostSshRoutes } from './host-ssh-routes.ts';
 import { kitRoutes } from './kit-routes.ts';
 import { hostRoutes } from './host-routes.ts';
 import type { HostMachineDeps } from './host-machine.ts';
@@ -54,6 +55,7 @@ export const applianceRoutes =
     await app.register(kitRoutes(deps));
     await app.register(hostRoutes(deps));
     await app.register(hostNetworkRoutes(deps));
+    await app.register(hostSshRoutes(deps));
     await app.register(certificateRoutes(deps));
     await app.register(hostUpdateRoutes(deps));
     await app.register(hostShareRoutes(deps));

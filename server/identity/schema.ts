@@ -34,6 +34,7 @@ export const Session = Type.Object({
         Type.Literal('recovered'),
         Type.Literal('update'),
         Type.Literal('quarantine'),
+        Type.Literal('ssh-open'),
       ]),
       message: Type.String(),
     }),

@@ -40,11 +40,23 @@ describe('the units', () => {
 
   it('are all enabled by the script that installs them, but those that hostd starts', () => {
     const text = readFileSync(join(systemd, 'install.sh'), 'utf8');
+    const onDemand = ['holdfast-shell@.service', 'holdfast-recovery-page.service', 'holdfast-ssh.service'];
     const named = units
-      .filter((name) => !['holdfast-shell@.service', 'holdfast-recovery-page.service'].includes(name))
+      .filter((name) => !onDemand.includes(name))
       .map((name) => name.replace('@.', '@tty1.'));
 
     expect(named.filter((name) => !text.includes(name))).toEqual([]);
+  });
+
+  it('no start of the machine starts SSH: nothing enables it, wants it or requires it', () => {
+    const name = 'holdfast-ssh.service';
+
+    expect(readFileSync(join(systemd, 'install.sh'), 'utf8')).not.toContain(name);
+    expect(readFileSync(join(systemd, 'system', 'holdfast.preset'), 'utf8')).toMatch(
+      /^disable holdfast-ssh\.service\n[^]*enable holdfast\*\.service$/m,
+    );
+    expect(readFileSync(join(folder, name), 'utf8')).not.toContain('[Install]');
+    expect(units.filter((unit) => wantsOf(unit).includes(name))).toEqual([]);
   });
 
   it.each(LONG_RUNNING)('%s is confined to an exposure of at most 1.5', (name) => {

@@ -20,6 +20,9 @@ export { hostNameOf } from './network/files.ts';
 export { networkRoutes } from './network/routes.ts';
 export { powerRoutes } from './power-routes.ts';
 export { recoveryKeyProof, shellRoutes } from './shell-routes.ts';
+export { openSshDesk } from './ssh/desk.ts';
+export { sshRoutes } from './ssh/routes.ts';
+export type { SshState } from './ssh/schema.ts';
 export { systemdPower } from './power.ts';
 export { supportRoutes } from './support.ts';
 export {

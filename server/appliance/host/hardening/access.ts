@@ -2,7 +2,8 @@
 import type { Stats } from 'node:fs';
 import type { HardeningCheck } from './report.ts';
 import { fail, pass, textOf } from './kernel.ts';
-import type { SystemView } from './view.ts';
+import { SSH_ACCOUNT } from '../ssh/schema.ts';
+import { isSshOpen, type SystemView } from './view.ts';
 
 /** Section, path, the most that its mode may be. */
 const CLOSED_FILES: [section: string, path: string, mode: number][] = [
@@ -14,7 +15,7 @@ const CLOSED_FILES: [section: string, path: string, mode: number][] = [
   ['beyond', '/etc/holdfast/holdfast.env', 0o644],
   ['beyond', '/opt/holdfast/server/main.ts', 0o644],
 ];
-/** Lines that sshd must have, for the hour in which it is on. */
+/** Lines of Debian's sshd, should anything ever start it; the one that the owner opens has a configuration of its own. */
 const SSHD = [
   ...[
     'PermitRootLogin no',
@@ -46,7 +47,10 @@ export const accessChecks: readonly HardeningCheck[] = [
     cis: '7.2.2',
     title: 'No account has a password of the operating system',
     look: async (view) => {
-      const open = (await accounts(view, '/etc/shadow')).filter(([, hash = '']) => !/^[!*]/.test(hash));
+      const expected = await supportAccount(view);
+      const open = (await accounts(view, '/etc/shadow')).filter(
+        ([name, hash = '']) => !/^[!*]/.test(hash) && name !== expected,
+      );
       return open.length === 0 ? pass('All are locked') : fail(open.map(([name]) => name).join(', '));
     },
   },
@@ -85,9 +89,9 @@ export const accessChecks: readonly HardeningCheck[] = [
     cis: '5.4.2.7',
     title: 'No account but root has a shell',
     look: async (view) => {
+      const expected = ['root', 'sync', await supportAccount(view)];
       const open = (await accounts(view, '/etc/passwd')).filter(
-        ([name, , , , , , shell = '']) =>
-          name !== 'root' && name !== 'sync' && !/\/(nologin|false)$/.test(shell),
+        ([name, , , , , , shell = '']) => !expected.includes(name) && !/\/(nologin|false)$/.test(shell),
       );
       return open.length === 0 ? pass('nologin') : fail(open.map(([name]) => name).join(', '));
     },
@@ -184,7 +188,7 @@ function sshdCheck(line: string): HardeningCheck {
   return {
     id: `sshd-${keyword.toLowerCase()}`,
     cis: '5.1',
-    title: `sshd, which is off, would have: ${line}`,
+    title: `Debian's sshd, which cannot start, would have: ${line}`,
     look: async (view) => {
       const text =
         (await textOf(view, '/etc/ssh/sshd_config.d')) + ((await view.read('/etc/ssh/sshd_config')) ?? '');
@@ -193,6 +197,11 @@ function sshdCheck(line: string): HardeningCheck {
       return found === value ? pass(line) : fail(found === undefined ? 'It is not set' : `It is ${found}`);
     },
   };
+}
+
+/** Expected while SSH is open, left over otherwise. */
+async function supportAccount(view: SystemView): Promise<string | undefined> {
+  return (await isSshOpen(view)) ? SSH_ACCOUNT : undefined;
 }
 
 async function accounts(view: SystemView, path: string): Promise<string[][]> {

@@ -1,7 +1,7 @@
 /** What runs, what listens, what is confined, what is written down. */
 import type { HardeningCheck } from './report.ts';
 import { fail, pass, textOf } from './kernel.ts';
-import type { SystemView } from './view.ts';
+import { isSshOpen, type SystemView } from './view.ts';
 
 /** Section 2.1: none of these has a place here. */
 const UNWANTED = [
@@ -48,6 +48,20 @@ export const serviceChecks: readonly HardeningCheck[] = [
   enabledCheck('chrony', '2.3.1', 'Time comes from chrony', 'chrony.service'),
   enabledCheck('auditd', '6.2.1', 'The audit service starts', 'auditd.service'),
   enabledCheck('firewall-starts', '4.3', 'The packet filter starts', 'holdfast-firewall.service'),
+  {
+    id: 'ssh-closed',
+    cis: '5.1',
+    title: 'SSH is off',
+    look: async (view) => {
+      const wanted = await wantedBy(view, 'holdfast-ssh.service');
+      if (wanted.length > 0) return fail(`${wanted.join(', ')} starts it`);
+      return (await isSshOpen(view))
+        ? fail('It is open')
+        : pass('Only the owner opens it, for a limited time');
+    },
+  },
+  maskedCheck('ssh-masked', "Debian's own SSH service cannot start", 'ssh.service'),
+  maskedCheck('ssh-socket-masked', "Debian's own SSH socket cannot start", 'ssh.socket'),
   maskedCheck('getty-masked', 'No login on a screen', 'getty@.service'),
   maskedCheck('serial-getty-masked', 'No login on a serial line', 'serial-getty@.service'),
   maskedCheck('debug-shell-masked', 'No debug shell', 'debug-shell.service'),
@@ -78,7 +92,8 @@ export const serviceChecks: readonly HardeningCheck[] = [
         ...listeners(await view.read('/proc/net/tcp')),
         ...listeners(await view.read('/proc/net/tcp6')),
       ];
-      const more = ports.filter((port) => port !== 80 && port !== 443);
+      const wanted = [80, 443, ...((await isSshOpen(view)) ? [22] : [])];
+      const more = ports.filter((port) => !wanted.includes(port));
       return more.length === 0
         ? pass(`Ports: ${[...new Set(ports)].join(', ')}`)
         : fail(`Also: ${more.join(', ')}`);

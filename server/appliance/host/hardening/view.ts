@@ -5,6 +5,11 @@ import type { Stats } from 'node:fs';
 import { isSystemError } from '../../../lib/errors.ts';
 import { runProcess } from '../../../lib/spawn.ts';
 
+/** Whether the owner has opened SSH: then its port and its account are what they should be, and the report says so once. */
+export async function isSshOpen(view: SystemView): Promise<boolean> {
+  return (await view.command('systemctl', ['is-active', 'holdfast-ssh.service']))?.trim() === 'active';
+}
+
 export interface SystemView {
   /** False for a tree that does not run: /proc, /sys and commands say nothing about it. */
   live: boolean;

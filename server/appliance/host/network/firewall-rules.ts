@@ -8,16 +8,29 @@ import { DEFAULT_OUTBOUND, type NetworkSettings } from './settings.ts';
 /** Numbers of the accounts that may call out; one that this machine does not have gets no rule. */
 export type OutboundAccounts = Partial<Record<'server' | 'worker' | 'resolver' | 'time', number>>;
 
+/** What is let in beside the pages, for a time: SSH while it is open. */
+export interface OpenDoor {
+  port: number;
+  /** Empty: from everywhere. */
+  networks: readonly string[];
+}
+
 /** Azure's is an ordinary address; the others share one. */
 const METADATA = ['169.254.169.254', '168.63.129.16'];
 
 /** Rules for `nft -f`, which replaces the old ones in one transaction. */
-export function renderFirewall(settings: NetworkSettings, accounts: OutboundAccounts): string {
+export function renderFirewall(
+  settings: NetworkSettings,
+  accounts: OutboundAccounts,
+  door?: OpenDoor,
+): string {
   const outbound = settings.outbound ?? DEFAULT_OUTBOUND;
   const lines = [
     'table inet holdfast',
     'delete table inet holdfast',
     'table inet holdfast {',
+    // Always there, so that the unit of SSH can empty it whatever became of hostd.
+    support(door),
     chain('input', [
       'iif lo accept',
       'ct state established,related accept',
@@ -25,7 +38,8 @@ export function renderFirewall(settings: NetworkSettings, accounts: OutboundAcco
       'meta l4proto { icmp, ipv6-icmp } limit rate 50/second accept',
       'udp sport 67 udp dport 68 accept',
       'udp sport 547 udp dport 546 accept',
-      ...pageRules(settings.managementNetworks ?? []),
+      ...rulesFrom(settings.managementNetworks ?? [], 'tcp dport { 80, 443 } ct state new accept'),
+      'jump support',
       'limit rate 6/minute log prefix "holdfast refused in: "',
     ]),
     chain('forward', []),
@@ -64,13 +78,18 @@ function chain(hook: string, rules: readonly string[]): string {
   return `  chain ${hook} {\n${all.map((rule) => `    ${rule}\n`).join('')}  }`;
 }
 
-function pageRules(networks: readonly string[]): string[] {
-  const pages = 'tcp dport { 80, 443 } ct state new accept';
-  if (networks.length === 0) return [pages];
+function support(door: OpenDoor | undefined): string {
+  const rules =
+    door === undefined ? [] : rulesFrom(door.networks, `tcp dport ${door.port} ct state new accept`);
+  return `  chain support {\n${rules.map((rule) => `    ${rule}\n`).join('')}  }`;
+}
+
+function rulesFrom(networks: readonly string[], what: string): string[] {
+  if (networks.length === 0) return [what];
   const of = (wanted: boolean) =>
     networks.filter((network) => isIPv4(network.split('/')[0] ?? '') === wanted);
   const rule = (family: string, list: string[]) =>
-    list.length === 0 ? [] : [`${family} saddr { ${[...new Set(list)].join(', ')} } ${pages}`];
+    list.length === 0 ? [] : [`${family} saddr { ${[...new Set(list)].join(', ')} } ${what}`];
   return [...rule('ip', of(true)), ...rule('ip6', of(false))];
 }
 

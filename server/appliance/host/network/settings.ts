@@ -109,7 +109,8 @@ function requireAddress(text: string, what: string): void {
   });
 }
 
-function requireNetwork(text: string, what: string, prefixWanted: boolean): void {
+/** @throws HoldfastError `invalid_input` unless it is an address with a prefix; `prefixWanted`: one of a machine, not a network. */
+export function requireNetwork(text: string, what: string, prefixWanted: boolean): void {
   const [base = '', prefix, more] = text.split('/');
   const most = isIPv4(base) ? 32 : isIPv6(base) && !base.includes('%') ? 128 : -1;
   const length = prefix === undefined ? most : Number(prefix);
@@ -156,4 +157,18 @@ function bitsOf(address: string): string {
   return [...first, ...(tail === undefined ? [] : middle), ...last]
     .map((group) => Number.parseInt(group, 16).toString(2).padStart(16, '0'))
     .join('');
+}
+
+/** A checked network as programs want it that refuse bits beyond the prefix: `10.1.2.3/8` is `10.0.0.0/8`. */
+export function normalNetwork(text: string): string {
+  const [base = '', written] = text.split('/');
+  const bits = bitsOf(base);
+  const prefix = written === undefined ? bits.length : Number(written);
+  const kept = bits.slice(0, prefix).padEnd(bits.length, '0');
+  const width = isIPv4(base) ? 8 : 16;
+  const parts = Array.from({ length: bits.length / width }, (_, index) =>
+    Number.parseInt(kept.slice(index * width, (index + 1) * width), 2),
+  );
+  const address = isIPv4(base) ? parts.join('.') : parts.map((part) => part.toString(16)).join(':');
+  return `${address}/${prefix}`;
 }

@@ -23,7 +23,8 @@ import { runProcess } from '../../../lib/spawn.ts';
 import { renderFirewall } from './firewall-rules.ts';
 import type { HostDeps } from '../host-app.ts';
 import type { HostPlaces } from '../host-places.ts';
-import { hostNameOf, renderSystemFiles } from './files.ts';
+import { readSshNote } from '../ssh/note.ts';
+import { hostNameOf, renderSystemFiles, type SystemFile } from './files.ts';
 import { checkNetworkSettings, NetworkSettings } from './settings.ts';
 import type { HostActor } from '../schema.ts';
 import { readStateFile, withStateLock, writeStateFile } from '../state-file.ts';
@@ -31,6 +32,8 @@ import { readStateFile, withStateLock, writeStateFile } from '../state-file.ts';
 /** How long new settings are tried. */
 export const CONFIRM_MS = 60_000;
 const COMMAND_MS = 20_000;
+/** Below /etc. */
+const FIREWALL_FILE = 'holdfast/firewall.nft';
 
 /** The network's part of the file; other verbs keep theirs beside it. */
 const SettingsFile = Type.Object({ network: Type.Optional(NetworkSettings) });
@@ -194,29 +197,44 @@ export async function dropPending(places: Pick<HostPlaces, 'state'>): Promise<vo
 
 /** Turns settings into files below /etc. */
 export async function writeSystemFiles(places: HostPlaces, settings: NetworkSettings): Promise<void> {
-  const etc = join(dirname(places.imageFile), '..');
+  for (const file of [...renderSystemFiles(settings), await firewallFile(places, settings)])
+    await writeSystemFile(places, file);
+}
+
+/** Makes the packet filter anew, for what is open beside the pages: by what is tried, while something is. */
+export async function reloadFirewall(places: HostPlaces): Promise<void> {
+  const tried = await readStateFile(pendingPath(places), NetworkSettings);
+  const settings = tried ?? (await readNetworkSettings(places));
+  await writeSystemFile(places, await firewallFile(places, settings));
+  await run('nft', ['-f', join(etcOf(places), FIREWALL_FILE)]);
+}
+
+async function firewallFile(places: HostPlaces, settings: NetworkSettings): Promise<SystemFile> {
   const accounts = new Map(readAccounts().map(({ name, uid }) => [name, uid]));
   const numberOf = (key: string, name: string) => {
     const uid = accounts.get(name);
     return uid === undefined ? {} : { [key]: uid };
   };
-  const firewall = renderFirewall(settings, {
+  const callers = {
     ...numberOf('server', 'holdfast'),
     ...numberOf('worker', 'holdfast-worker'),
     ...numberOf('resolver', 'systemd-resolve'),
     ...numberOf('time', '_chrony'),
-  });
-  for (const [path, content] of [
-    ...renderSystemFiles(settings),
-    ['holdfast/firewall.nft', firewall] as const,
-  ]) {
-    const target = join(etc, path);
-    if (content === undefined) await rm(target, { force: true });
-    else if ((await readFileIfPresent(target))?.toString('utf8') !== content) {
-      await makePrivateDirectory(dirname(target), 0o755);
-      await writeFileDurably(target, content, { mode: 0o644 });
-    }
+  };
+  return [FIREWALL_FILE, renderFirewall(settings, callers, (await readSshNote(places))?.window)];
+}
+
+async function writeSystemFile(places: HostPlaces, [path, content]: SystemFile): Promise<void> {
+  const target = join(etcOf(places), path);
+  if (content === undefined) await rm(target, { force: true });
+  else if ((await readFileIfPresent(target))?.toString('utf8') !== content) {
+    await makePrivateDirectory(dirname(target), 0o755);
+    await writeFileDurably(target, content, { mode: 0o644 });
   }
+}
+
+function etcOf(places: HostPlaces): string {
+  return join(dirname(places.imageFile), '..');
 }
 
 const applyToSystem: NetworkSwitch = async (settings) => {
