@@ -1,6 +1,7 @@
 /**
  * Makes the pictures of the README: a fresh appliance, taken through its first run in a browser. Into web/screenshots/. With `--all`
- * every page instead, whole, at two widths and in both themes, into .cache/screenshots/: to be looked at, not to be kept.
+ * every page instead, whole, at two widths and in both themes, into .cache/screenshots/: to be looked at, not to be kept. With
+ * `--machine` of those only the pages that the machine image has.
  */
 import { randomBytes } from 'node:crypto';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -9,30 +10,19 @@ import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
 import { openPage, startAppliance, startBrowser, type Appliance, type View } from '../test/web/browser.ts';
 import { addFirstTarget, claimWithKit, OWNER, proveFirstSnapshot } from '../test/web/first-run.ts';
+import { pictureMachine, pictureSealedKit } from './screenshots/machine.ts';
+import { LIGHT, shootAllInto } from './screenshots/shoot.ts';
 
-const ALL = process.argv.includes('--all');
+const MACHINE = process.argv.includes('--machine');
+const ALL = MACHINE || process.argv.includes('--all');
 const ROOT = join(import.meta.dirname, '..');
 const OUT = ALL ? join(ROOT, '.cache', 'screenshots') : join(ROOT, 'web', 'screenshots');
 const LONG_MS = 120_000;
-const LIGHT: View = { width: 1280, theme: 'light' };
+const shootAll = shootAllInto(OUT);
 
 async function shoot(page: Page, name: string): Promise<void> {
   await page.waitForTimeout(400);
   await page.screenshot({ path: join(OUT, `${name}.png`) });
-}
-
-/** One page in every view. */
-async function shootAll(page: Page, name: string): Promise<void> {
-  for (const width of [1280, 375]) {
-    for (const colorScheme of ['light', 'dark'] as const) {
-      await page.setViewportSize({ width, height: width < 500 ? 800 : 900 });
-      await page.emulateMedia({ colorScheme });
-      await page.waitForTimeout(150);
-      await page.screenshot({ path: join(OUT, `${name}-${width}-${colorScheme}.png`), fullPage: true });
-    }
-  }
-  await page.setViewportSize({ width: LIGHT.width, height: 900 });
-  await page.emulateMedia({ colorScheme: LIGHT.theme });
 }
 
 async function firstRun(browser: Browser, appliance: Appliance): Promise<void> {
@@ -180,18 +170,28 @@ async function tourOfRows(page: Page): Promise<void> {
 }
 
 await mkdir(OUT, { recursive: true });
-const elsewhere = await mkdtemp('/dev/shm/vault-eu-');
-const [browser, served] = await Promise.all([startBrowser(), startAppliance()]);
-// Another file system than the data's, as storage elsewhere would be.
-const appliance: Appliance = { ...served, targetDir: elsewhere };
+const browser = await startBrowser();
 try {
-  await firstRun(browser, appliance);
-  if (ALL) await tour(browser, appliance, LIGHT, EVERYWHERE, tourOfRows);
-  else await pictures(browser, appliance);
+  if (ALL) await pictureMachine(browser, shootAll);
+  if (ALL) await pictureSealedKit(browser, shootAll);
+  if (!MACHINE) await pictureAppliance(browser);
 } finally {
   await browser.close();
-  await appliance.stop();
-  await rm(elsewhere, { recursive: true, force: true });
+}
+
+async function pictureAppliance(browser: Browser): Promise<void> {
+  const elsewhere = await mkdtemp('/dev/shm/vault-eu-');
+  const served = await startAppliance();
+  // Another file system than the data's, as storage elsewhere would be.
+  const appliance: Appliance = { ...served, targetDir: elsewhere };
+  try {
+    await firstRun(browser, appliance);
+    if (ALL) await tour(browser, appliance, LIGHT, EVERYWHERE, tourOfRows);
+    else await pictures(browser, appliance);
+  } finally {
+    await appliance.stop();
+    await rm(elsewhere, { recursive: true, force: true });
+  }
 }
 
 async function pictures(browser: Browser, appliance: Appliance): Promise<void> {
