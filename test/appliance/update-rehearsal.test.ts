@@ -138,7 +138,7 @@ async function rehearse(): Promise<{ update: Update; lines: string[] }> {
     appliance.owner.call<Update>('POST', '/host/updates/install', { sha256, restart: 'manual' }),
     202,
   );
-  await advanceUpdate(appliance.deps);
+  // Queued by the request itself.
   const run = await appliance.performRun();
   await advanceUpdate(appliance.deps);
   const { history } = await overview();

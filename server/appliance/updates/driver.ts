@@ -22,8 +22,17 @@ export interface UpdateDriverDeps {
   log: Logger;
 }
 
+/** The last look at each database: looks follow each other, so that no part is started or finished twice. */
+const looks = new WeakMap<Database, Promise<void>>();
+
 /** Does what is next for the update under way, if there is one. Safe to call at any time, by one process. */
-export async function advanceUpdate(deps: UpdateDriverDeps): Promise<void> {
+export function advanceUpdate(deps: UpdateDriverDeps): Promise<void> {
+  const look = (looks.get(deps.db) ?? Promise.resolve()).catch(() => undefined).then(() => advance(deps));
+  looks.set(deps.db, look);
+  return look;
+}
+
+async function advance(deps: UpdateDriverDeps): Promise<void> {
   const host = connectHost(deps.config);
   if (host === undefined) return;
   const { current } = await host.get<CurrentUpdate>('/updates/current');
@@ -34,7 +43,7 @@ export async function advanceUpdate(deps: UpdateDriverDeps): Promise<void> {
   else if (run.finishedAt !== null) {
     await finishPart(deps, host, current, run);
     // The next part follows at once; nothing else would say that it is due.
-    await advanceUpdate(deps);
+    await advance(deps);
   }
 }
 

@@ -7,6 +7,7 @@ import type { Clock } from '../../lib/clock.ts';
 import type { Config } from '../../lib/config.ts';
 import { writeTransaction, type Database } from '../../lib/db.ts';
 import { ERROR_STATUS, HoldfastError, type ErrorCode } from '../../lib/errors.ts';
+import type { Logger } from '../../lib/log.ts';
 import { shortPath } from '../../lib/sockets.ts';
 import { connectHost, requireHost, type HostClient } from '../host/client.ts';
 import type { HostActor } from '../host/schema.ts';
@@ -19,11 +20,13 @@ import type {
   UpdateOverview,
   UploadQuery,
 } from '../host/updates/schema.ts';
+import { advanceUpdate } from './driver.ts';
 
 export interface UpdateServiceDeps {
   config: Pick<Config, 'hostSocket'>;
   db: Database;
   clock: Clock;
+  log: Logger;
 }
 
 /** A bundle is checked in seconds; its plain form is hashed whole. */
@@ -57,9 +60,17 @@ export async function installUpdate(
   }
   const { skipReason, ...rest } = choice;
   const body = { ...rest, ...(skipReason === undefined ? {} : { skipReason }), actor: hostActor(actor) };
-  return audited(deps, actor, { verb: 'requested', objectId: choice.sha256, detail: { ...choice } }, () =>
-    hostOf(deps).send('POST', '/updates/install', body, CHECK_TIMEOUT_MS),
+  const update = await audited<Update>(
+    deps,
+    actor,
+    { verb: 'requested', objectId: choice.sha256, detail: { ...choice } },
+    () => hostOf(deps).send('POST', '/updates/install', body, CHECK_TIMEOUT_MS),
   );
+  // Its first part is queued now. What fails here is no failure of the request: the next look by the clock does it.
+  await advanceUpdate(deps).catch((error: unknown) => {
+    deps.log.error({ err: error, update: update.id }, 'The first part of an update could not be queued yet');
+  });
+  return update;
 }
 
 export async function goBack(deps: UpdateServiceDeps, actor: Actor, restart: RestartWhen): Promise<Update> {
