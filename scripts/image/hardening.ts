@@ -89,7 +89,7 @@ async function orNotMeasured<Score>(measure: () => Promise<Score>): Promise<Scor
   try {
     return await measure();
   } catch (error) {
-    const [words = ''] = String((error as Error).message).split('\nWhole log');
+    const [words = ''] = (error as Error).message.split('\nWhole log');
     return { 'not measured': words.trim().replaceAll(/\s+/g, ' ').slice(0, 500) };
   }
 }
@@ -101,8 +101,7 @@ export function describeHardening(scores: HardeningScores): string {
     name: string,
     score: Score | NotMeasured,
     say: (score: Score) => string,
-  ) =>
-    `  ${name}: ${'not measured' in score ? `NOT MEASURED: ${score['not measured']}` : say(score as Score)}`;
+  ) => `  ${name}: ${'not measured' in score ? `NOT MEASURED: ${score['not measured']}` : say(score)}`;
   return [
     'Hardening',
     line('our list', holdfast, ({ pass, fail, excepted, notChecked, failed }) =>
@@ -127,13 +126,11 @@ export function describeHardening(scores: HardeningScores): string {
 }
 
 function unaccepted<Name extends string>(
-  findings: readonly ({ accepted?: string } & Record<Name, string>)[],
+  findings: readonly ({ accepted?: string | undefined } & Record<Name, string>)[],
   name: Name,
 ): string[] {
   return [
-    ...new Set(
-      findings.filter(({ accepted }) => accepted === undefined).map((finding) => finding[name] as string),
-    ),
+    ...new Set(findings.filter(({ accepted }) => accepted === undefined).map((finding) => finding[name])),
   ];
 }
 

@@ -13,7 +13,7 @@ interface LynisFinding {
   test: string;
   text: string;
   /** Why it may stay; undefined when nobody has said so. */
-  accepted?: string;
+  accepted?: string | undefined;
 }
 
 export interface LynisScore {

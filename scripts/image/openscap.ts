@@ -25,7 +25,7 @@ export interface OpenscapScore {
   /** Of pass and fail together, how many pass, in percent. */
   passPercent: number;
   /** Short names of the rules that failed, each with the reason why it may, or undefined. */
-  failed: { rule: string; accepted?: string }[];
+  failed: { rule: string; accepted?: string | undefined }[];
   /** Short names of the rules that could not be decided. */
   undecided: string[];
 }
