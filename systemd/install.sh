@@ -12,7 +12,7 @@ put 644 system/holdfast.env /etc/holdfast/holdfast.env
 put 600 system/firewall-closed.nft /etc/holdfast/firewall.nft
 put 644 system/60-holdfast-sysctl.conf /etc/sysctl.d/60-holdfast.conf
 put 644 system/holdfast-modules.conf /etc/modprobe.d/holdfast.conf
-put 640 system/50-holdfast.rules /etc/audit/rules.d/50-holdfast.rules
+put 600 system/50-holdfast.rules /etc/audit/rules.d/50-holdfast.rules
 put 644 system/chrony.conf /etc/chrony/chrony.conf
 put 644 system/journald.conf /etc/systemd/journald.conf.d/50-holdfast.conf
 put 644 system/coredump.conf /etc/systemd/coredump.conf.d/50-holdfast.conf

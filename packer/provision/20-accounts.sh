@@ -15,8 +15,13 @@ add_user 972 holdfast-keyd
 add_user 973 holdfast-worker
 usermod --append --groups holdfast-data holdfast
 usermod --append --groups holdfast-data holdfast-worker
-# Debian gave PostgreSQL numbers by chance of order: nothing on this image belongs to it yet.
+# Debian gave PostgreSQL numbers by chance of order.
+old_uid=$(id -u postgres)
+old_gid=$(id -g postgres)
 groupmod --gid 974 postgres
 usermod --uid 974 --gid 974 --home /nonexistent --shell /usr/sbin/nologin postgres
+# Only the folders that Debian made for it; whoever gets the old numbers next shall not find them open.
+find /etc /var -xdev -uid "$old_uid" -exec chown -h postgres {} +
+find /etc /var -xdev -gid "$old_gid" -exec chgrp -h postgres {} +
 # No password opens anything; the console is a menu.
 passwd --quiet --lock root

@@ -17,6 +17,8 @@ while read -r file; do
 done < "$UPLOAD/manager.list"
 rm -rf /var/lib/apt /var/cache/apt /etc/apt /var/cache/debconf /var/lib/dpkg/*-old \
   /var/backups/* /etc/kernel /usr/lib/grub
+# Copies of before the last change of accounts.
+rm -f /etc/passwd- /etc/group- /etc/shadow- /etc/gshadow- /etc/subuid- /etc/subgid-
 
 # Each machine makes its own.
 rm -f /etc/ssh/ssh_host_* /etc/ssl/private/* /etc/ssl/certs/ssl-cert-snakeoil.pem /var/lib/systemd/random-seed
