@@ -9,12 +9,16 @@ import { text as readAll } from 'node:stream/consumers';
 import { Type } from 'typebox';
 import {
   connectHost,
+  describeRecovery,
   hostPlaces,
+  keptCertificateFolder,
   readSetupProblem,
   readStateFile,
   requireHost,
   type NetworkSettings,
   type NetworkState,
+  type RecoveryStatus,
+  type SshState,
 } from './appliance/host/index.ts';
 import { openControl } from './cli/control-client.ts';
 import { printable } from './cli/output.ts';
@@ -38,6 +42,15 @@ const UnlockNote = Type.Object({
   ),
   fingerprint: Type.Union([Type.String(), Type.Null()]),
 });
+
+const RECOVERY_HOW = `An appliance that was lost comes back on a new machine, from its backups and its recovery kit.
+
+In a browser: start a machine of this image with an empty data disk, open its address, type the claim code that its console
+shows, and choose "Recover an appliance that was lost". It asks where the backups lie and for the recovery kit, and shows how
+far it is. Without a browser: the section holdfast.recover of the cloud configuration.
+
+A disk with the data of another Holdfast is opened with its passphrase, or with the volume key in its recovery kit: this
+machine then takes it over. No disk that holds anything is ever formatted.`;
 
 const VERBS: Record<string, () => Promise<string>> = {
   summary: async () => (await summarize()).join('\n'),
@@ -67,6 +80,7 @@ const VERBS: Record<string, () => Promise<string>> = {
     await host.send('POST', '/network/give-up', { actor });
     return 'The earlier settings count again.';
   },
+  'recovery-how': async () => RECOVERY_HOW,
   power: async () => {
     await host.send('POST', '/power', { actor, action: args[0] === 'shutdown' ? 'shutdown' : 'restart' });
     return 'The machine goes down now.';
@@ -91,7 +105,7 @@ try {
 }
 
 interface MachineState {
-  kind: 'locked' | 'starting' | 'unclaimed' | 'ready';
+  kind: 'locked' | 'starting' | 'recovering' | 'unclaimed' | 'ready';
   words: string[];
   fingerprint: string | undefined;
   claim: { code: string; expiresAt: string } | undefined;
@@ -103,16 +117,20 @@ async function readState(): Promise<MachineState> {
     const words = [note.state.title, ...note.state.sentences];
     return { kind: 'locked', words, fingerprint: note.fingerprint ?? undefined, claim: undefined };
   }
-  const certificate = await readFileIfPresent(join(dataPaths(config.dataDir).tls, 'certificate.pem'));
-  const fingerprint = certificate === undefined ? undefined : new X509Certificate(certificate).fingerprint256;
+  const recovery = await host.get<RecoveryStatus>('/recovery').catch(() => undefined);
+  if (recovery?.state === 'running') {
+    const fingerprint = await readFingerprint(keptCertificateFolder(places));
+    return { kind: 'recovering', words: describeRecovery(recovery), fingerprint, claim: undefined };
+  }
+  const fingerprint = await readFingerprint(dataPaths(config.dataDir).tls);
   const claim = await readClaimCode();
   if (claim !== undefined) {
-    return {
-      kind: 'unclaimed',
-      words: ['This appliance has no owner yet: open it in a browser'],
-      fingerprint,
-      claim,
-    };
+    const words = [
+      'This appliance has no owner yet: open it in a browser',
+      'There it is set up anew, or becomes one that was lost.',
+    ];
+    if (recovery?.state === 'failed') words.unshift(...describeRecovery(recovery));
+    return { kind: 'unclaimed', words, fingerprint, claim };
   }
   const ready = await openControl(config.dataDir)
     .get('/health/ready')
@@ -123,6 +141,11 @@ async function readState(): Promise<MachineState> {
   return ready
     ? { kind: 'ready', words: ['Ready'], fingerprint, claim }
     : { kind: 'starting', words: ['Starting; the log says more'], fingerprint, claim };
+}
+
+async function readFingerprint(folder: string): Promise<string | undefined> {
+  const certificate = await readFileIfPresent(join(folder, 'certificate.pem'));
+  return certificate === undefined ? undefined : new X509Certificate(certificate).fingerprint256;
 }
 
 /** Both lines, or it is being written at this moment. */
@@ -151,7 +174,15 @@ async function summarize(): Promise<string[]> {
         : `Claim code: ${state.claim.code} (good until ${state.claim.expiresAt})`,
     );
   }
+  lines.push(...(await describeSsh()));
   return lines;
+}
+
+/** Whoever stands here sees when the machine can be reached from afar, and how to tell that it is this machine. */
+async function describeSsh(): Promise<string[]> {
+  const ssh = await host.get<SshState>('/ssh').catch(() => undefined);
+  if (!ssh?.open) return [];
+  return [`SSH is open until ${ssh.open.until}. Host key: ${ssh.hostKey?.fingerprint ?? 'unknown'}`];
 }
 
 async function claimCodeMayBeOnSerial(): Promise<boolean> {

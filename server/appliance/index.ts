@@ -15,6 +15,8 @@ export {
   SetupState,
 } from './schema.ts';
 export { connectHost, requireHost, type HostClient } from './host/client.ts';
+export { hostPlaces } from './host/host-places.ts';
+export { rootKeyFile as machineRootKeyFile } from './host/ways/root-key.ts';
 export { watchMachine } from './machine-watch.ts';
 export { prepareAppliance } from './start.ts';
 export type { CheckedBundle, FoundBundles, Update, UpdateOverview } from './host/updates/schema.ts';

@@ -150,6 +150,7 @@ while :; do
   items=()
   if [ "$state" = locked ]; then items+=(unlock 'Unlock the data volume'); fi
   if [ "$state" = unclaimed ]; then items+=(code 'Make a new claim code'); fi
+  if [ "$state" = unclaimed ] || [ "$state" = locked ]; then items+=(lost 'How a lost appliance comes back'); fi
   items+=(look 'Look again' network 'Network, host name, time, proxy' log 'Log' restart 'Restart' shutdown 'Shut down')
   if [ "$state" != locked ]; then items+=(shell 'Break-glass shell'); fi
   choice=$(choose 'Holdfast' "$summary" "${items[@]}")
@@ -158,6 +159,7 @@ while :; do
   case $choice in
     unlock) show 'Unlock' "$(ask_secret 'Passphrase or recovery key' | tell unlock)" ;;
     code) renew_code ;;
+    lost) show 'A lost appliance' "$(tell recovery-how)" ;;
     network) change_network ;;
     log) show_log ;;
     restart) agree 'Restart this machine?' && show 'Restart' "$(tell power restart)" ;;

@@ -12,6 +12,8 @@ import {
   powerRoutes,
   shellRoutes,
 } from '../../server/appliance/host/index.ts';
+import { noteEnded, noteProgress, noteStarted } from '../../server/appliance/host/recovery/status.ts';
+import { machineRecoveryRoutes } from '../../server/appliance/host/machine-recovery.ts';
 import { keepNetworkSettings } from '../../server/appliance/host/network/trial.ts';
 import { systemClock } from '../../server/lib/clock.ts';
 import { createLog } from '../../server/lib/log.ts';
@@ -23,6 +25,9 @@ beforeAll(() => requireTools('script'));
 const RECOVERY_KEY = 'AAAA-BBBB';
 /** Ctrl-C, Ctrl-Z and Ctrl-\\. */
 const KEYS_THAT_END = '\u0003\u001a\u001c';
+
+const nothing = async () => undefined;
+const NO_SERVICES = { stop: nothing, start: nothing, startPage: nothing, recover: async () => true };
 
 describe('the console menu', () => {
   let root = '';
@@ -49,6 +54,7 @@ describe('the console menu', () => {
     hostd = await buildHostApp(deps, [
       networkRoutes(deps, async () => void acts.push('network')),
       powerRoutes({ ...deps, power }),
+      machineRecoveryRoutes({ ...deps, dataDir: join(places.data, 'holdfast'), services: NO_SERVICES }),
       shellRoutes({ ...deps, isRecoveryKey: async (text) => text === RECOVERY_KEY, open }),
     ]);
     await hostd.listen({ path: join(places.run, 'host.sock') });
@@ -101,6 +107,34 @@ describe('the console menu', () => {
 
     await sees(/The volume is locked[^]*Certificate, SHA-256: AA:BB[^]*Unlock the data volume[^]*Number: /);
     expect(screen).not.toMatch(/shell|ABCD/);
+  }, 60_000);
+
+  it('says how a lost appliance comes back, where it is wanted: without an owner, and locked', async () => {
+    await openMenu('ttyS0');
+    await sees(/set up anew, or becomes one that was lost/);
+    await choose('How a lost appliance comes back');
+
+    await sees(
+      /from its backups and its recovery kit[^]*Recover an appliance that was lost[^]*ever formatted/,
+    );
+    expect(acts).toEqual([]);
+  }, 60_000);
+
+  it('shows how far a recovery is, and no claim code meanwhile', async () => {
+    const deps = { places: hostPlaces(root), clock: systemClock };
+    await noteStarted(deps);
+    await noteProgress(deps, { step: 'Restoring the files' });
+    await noteProgress(deps, { bytesDone: 3 * 1_048_576, bytesTotal: 12 * 1_048_576, filesDone: 7 });
+    await openMenu('ttyS0');
+
+    await sees(
+      /being recovered onto this machine[^]*Restoring the files: 25 %, 3\.0 MiB, 7 files\.[^]*Number: /,
+    );
+    expect(screen).not.toMatch(/ABCD|claim code/);
+
+    await noteEnded(deps, { message: 'This recovery kit does not open this repository', hint: null });
+    await choose('Look again');
+    await sees(/did not succeed[^]*kit does not open this repository\.[^]*empty again[^]*no owner yet/);
   }, 60_000);
 
   it('changes the network and keeps it when that is confirmed', async () => {

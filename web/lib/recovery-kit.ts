@@ -101,7 +101,44 @@ export async function lendFromKit(given: ParsedKit, material: Material): Promise
   }
 }
 
-async function checkKeysObject(plaintext: Uint8Array, material: Material): Promise<void> {
+/**
+ * Tries a kit on what lies in a place, before the kit is sent anywhere: a machine without an owner knows neither kit nor repository.
+ *
+ * @throws when the kit is not whole, is of another repository, does not open this one, or its trust root has not signed it.
+ */
+export async function tryKit(
+  given: ParsedKit,
+  found: { repositoryId: string | null; keysObjects: readonly string[] },
+): Promise<RecoveryKit> {
+  const { kit } = given;
+  if (!kit) {
+    throw new KitError(
+      'This is only the secret key of a recovery kit',
+      'Give the whole kit: it also says which repository to trust.',
+    );
+  }
+  const decrypter = new Decrypter();
+  decrypter.addIdentity(kit.ageIdentity);
+  for (const stored of found.keysObjects) {
+    const opened = await decrypter.decrypt(fromBase64(stored)).catch(() => undefined);
+    if (!opened) continue;
+    // Believed is what the kit says, not what lies there.
+    await checkKeysObject(opened, kit);
+    return kit;
+  }
+  const other = found.repositoryId !== null && found.repositoryId !== kit.repositoryId;
+  throw new KitError(
+    other
+      ? 'This recovery kit belongs to another repository'
+      : 'This recovery kit does not open these backups',
+    `It is of "${kit.applianceName}", made on ${kit.createdAt.slice(0, 10)}. Take the newest kit of the appliance that was lost.`,
+  );
+}
+
+async function checkKeysObject(
+  plaintext: Uint8Array,
+  material: Pick<Material, 'repositoryId' | 'trustRoot'>,
+): Promise<void> {
   const text = new TextDecoder().decode(plaintext);
   const lines = text.split('\n');
   const header = JSON.parse(lines[0] ?? '') as { number: number };
@@ -122,7 +159,7 @@ async function isSigned(
   body: Uint8Array<ArrayBuffer>,
   number: string,
   signature: string,
-  material: Material,
+  material: Pick<Material, 'repositoryId' | 'trustRoot'>,
 ): Promise<boolean> {
   const hash = new Uint8Array(await crypto.subtle.digest('SHA-256', body));
   const hex = Array.from(hash, (byte) => byte.toString(16).padStart(2, '0')).join('');

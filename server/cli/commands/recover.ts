@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { Option, type Command } from 'commander';
-import { connectHost, requireHost } from '../../appliance/index.ts';
+import { connectHost, hostPlaces, machineRootKeyFile, requireHost } from '../../appliance/index.ts';
 import { recoverAppliance, type RecoveryQuestion, type RecoveryReport } from '../../backups/index.ts';
 import { systemClock } from '../../lib/clock.ts';
 import { EXIT, HoldfastError } from '../../lib/errors.ts';
@@ -19,6 +19,9 @@ import type { ShareAnswers, VolumeAnswers } from '../answer-file.ts';
 import { readRecoveryFile } from '../recovery-file.ts';
 import { askSecret, readSecretFile, readSecretFromEnvironment, readWholeKit } from '../secrets.ts';
 import { untilInterrupted } from '../signals.ts';
+
+/** On the machine image keyd gets the root key from here; no copy of it may lie on the volume. */
+const MACHINE_ROOT_KEY = machineRootKeyFile(hostPlaces());
 
 interface Options {
   config?: string;
@@ -73,7 +76,7 @@ async function recover({ config, output }: CommandContext, options: Options): Pr
         target: { kind: 'directory', path: resolve(path) },
         kit,
         dataDir,
-        rootKeyFile: settings.rootKeyFile,
+        rootKeyFile: settings.rootKeyFile ?? (host === undefined ? undefined : MACHINE_ROOT_KEY),
         snapshot: plan.snapshot,
         clock: systemClock,
         confirm: (question) => confirm(question, plan, output),

@@ -1,8 +1,15 @@
-/** The steps of the first run in their order, each with its address. `unlock` is there on the machine image only. */
+/**
+ * The steps of the first run in their order, each with its address: of a new appliance, and of one that was lost and comes back.
+ * `unlock` is there on the machine image only.
+ */
 import type { SetupState } from '../../api/shapes.ts';
 
-const ALL_STEPS = [
+const FIRST_STEPS = [
   { id: 'code', label: 'Claim code' },
+  { id: 'purpose', label: 'New or recovered' },
+] as const;
+
+const NEW_STEPS = [
   { id: 'owner', label: 'Owner' },
   { id: 'appliance', label: 'Appliance' },
   { id: 'unlock', label: 'Unlocking' },
@@ -14,11 +21,33 @@ const ALL_STEPS = [
   { id: 'done', label: 'Summary' },
 ] as const;
 
-export type SetupStep = (typeof ALL_STEPS)[number]['id'];
+const RECOVERY_STEPS = [
+  { id: 'recover-from', label: 'Where the backups lie' },
+  { id: 'recover-kit', label: 'Recovery kit' },
+  { id: 'recover-snapshot', label: 'Snapshot' },
+  { id: 'recover-unlock', label: 'Unlocking' },
+  { id: 'recover', label: 'Recovery' },
+] as const;
 
-/** Those of this appliance. */
-export function stepsFor(setup: SetupState | undefined): readonly { id: SetupStep; label: string }[] {
-  return ALL_STEPS.filter((step) => step.id !== 'unlock' || setup?.machine !== undefined);
+export type RecoveryStep = (typeof RECOVERY_STEPS)[number]['id'];
+type NewStep = (typeof NEW_STEPS)[number]['id'];
+export type SetupStep = (typeof FIRST_STEPS)[number]['id'] | NewStep | RecoveryStep;
+
+interface Step {
+  id: SetupStep;
+  label: string;
+}
+
+/** Those of this appliance. @param recovering it is to become one that was lost. */
+export function stepsFor(setup: SetupState | undefined, recovering = false): readonly Step[] {
+  if (recovering) return [...FIRST_STEPS, ...RECOVERY_STEPS];
+  return [...FIRST_STEPS, ...NEW_STEPS].filter(
+    (step) => step.id !== 'unlock' || setup?.machine !== undefined,
+  );
+}
+
+export function isRecoveryStep(step: string): step is RecoveryStep {
+  return RECOVERY_STEPS.some(({ id }) => id === step);
 }
 
 /** Whether a step is behind us, by what the appliance itself says. */
@@ -26,6 +55,7 @@ export function isDone(step: SetupStep, setup: SetupState): boolean {
   const { steps } = setup;
   switch (step) {
     case 'code':
+    case 'purpose':
     case 'owner':
       return setup.claimed;
     case 'unlock':
@@ -38,7 +68,7 @@ export function isDone(step: SetupStep, setup: SetupState): boolean {
       return steps?.[step] === true;
     case 'restore-test':
       return steps?.restoreTest === true;
-    case 'done':
+    default:
       return false;
   }
 }
@@ -53,6 +83,8 @@ interface Typed {
   code: boolean;
   /** The way for every day that opens the data volume. */
   daily: boolean;
+  /** Up to which step of a recovery everything is answered. */
+  recovery: RecoveryStep;
 }
 
 /**
@@ -61,7 +93,10 @@ interface Typed {
  */
 export function mayOpen(step: SetupStep, setup: SetupState, typed: Typed): boolean {
   if (step === 'code') return !setup.claimed;
-  if (step === 'owner') return !setup.claimed && typed.code;
+  // It goes on while the appliance comes back, and needs no code any more.
+  if (step === 'recover') return typed.recovery === 'recover';
+  if (isRecoveryStep(step)) return !setup.claimed && typed.code && at(step) <= at(typed.recovery);
+  if (step === 'owner' || step === 'purpose') return !setup.claimed && typed.code;
   if (!setup.claimed) return false;
   if (step === 'unlock' && setup.machine === undefined) return false;
   const needs: Partial<Record<SetupStep, SetupStep[]>> = {
@@ -73,4 +108,8 @@ export function mayOpen(step: SetupStep, setup: SetupState, typed: Typed): boole
     'restore-test': ['appliance', 'kit', 'target', 'snapshot'],
   };
   return (needs[step] ?? []).every((before) => isDone(before, setup));
+}
+
+function at(step: RecoveryStep): number {
+  return RECOVERY_STEPS.findIndex(({ id }) => id === step);
 }

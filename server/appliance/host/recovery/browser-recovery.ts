@@ -7,7 +7,7 @@
  */
 import { stat } from 'node:fs/promises';
 import { isDeepStrictEqual } from 'node:util';
-import { normalize } from 'node:path';
+import { dirname, normalize } from 'node:path';
 import { HoldfastError, isSystemError, messageOf } from '../../../lib/errors.ts';
 import { readFileIfPresent } from '../../../lib/files.ts';
 import { hasTpm } from '../host-state.ts';
@@ -70,9 +70,9 @@ export function openBrowserRecovery(deps: BrowserRecoveryDeps): BrowserRecovery 
 }
 
 async function lookThere(deps: BrowserRecoveryDeps, request: LookRequest): Promise<LookAnswer> {
-  const { path, added } = await openPlace(deps, request);
+  const { folders, added } = await openPlace(deps, request);
   try {
-    return await lookAt(deps.launch, { path, kit: request.kit });
+    return (await lookIn(deps, folders, request.kit)).answer;
   } catch (error) {
     // A share in which there is nothing is not kept.
     if (added !== undefined) await deps.shares.remove(added, request.actor).catch(() => undefined);
@@ -87,8 +87,9 @@ async function startThere(deps: BrowserRecoveryDeps, request: StartRecoveryReque
       hint: 'Choose a passphrase. A TPM can be added later, on the page Unlock ways.',
     });
   }
-  const { path } = await openPlace(deps, request);
-  const { opened } = await lookAt(deps.launch, { path, kit });
+  const { folders } = await openPlace(deps, request);
+  const { path, answer } = await lookIn(deps, folders, kit);
+  const { opened } = answer;
   if (opened?.snapshots.some(({ id }) => id === snapshot) !== true) {
     throw new HoldfastError('not_found', 'This snapshot is not there any more, or cannot be read', {
       hint: 'Look again, and choose another one.',
@@ -106,6 +107,24 @@ async function startThere(deps: BrowserRecoveryDeps, request: StartRecoveryReque
   });
   await noteStarted(deps);
   void supervise(deps);
+}
+
+/** In the first of the folders that holds a repository. */
+async function lookIn(
+  deps: BrowserRecoveryDeps,
+  folders: readonly string[],
+  kit: string | undefined,
+): Promise<{ path: string; answer: LookAnswer }> {
+  let first: unknown;
+  for (const path of folders) {
+    try {
+      return { path, answer: await lookAt(deps.launch, { path, kit }) };
+    } catch (error) {
+      if (!(error instanceof HoldfastError) || error.code !== 'no_repository') throw error;
+      first ??= error;
+    }
+  }
+  throw first;
 }
 
 /** Until it is over, whichever way. A program that was killed could not say so itself. */
@@ -135,22 +154,24 @@ async function refuseSecond(deps: BrowserRecoveryDeps): Promise<void> {
   throw new HoldfastError('wrong_state', 'A recovery is under way already');
 }
 
-/** @returns the folder, and the id of a share that was added for it. */
+/** @returns the folders to look in, and the id of a share that was added for it. */
 async function openPlace(
   deps: BrowserRecoveryDeps,
   { place, password, actor }: Pick<LookRequest, 'place' | 'password' | 'actor'>,
-): Promise<{ path: string; added?: string }> {
-  if (place.kind === 'directory') return { path: await openDirectory(deps, place.path) };
+): Promise<{ folders: string[]; added?: string }> {
+  if (place.kind === 'directory') return { folders: [await openDirectory(deps, place.path)] };
+  // The folder that appliances of this image use, then the share's top: others were told a folder of their own.
+  const foldersOf = ({ path }: { path: string }) => [path, dirname(path)];
   await deps.shares.mountAll();
   const present = (await deps.shares.list()).find((share) => isDeepStrictEqual(share.place, place));
-  if (present?.state === 'mounted') return { path: present.path };
+  if (present?.state === 'mounted') return { folders: foldersOf(present) };
   // Given again, perhaps with another password.
   if (present !== undefined) await deps.shares.remove(present.id, actor);
   const added = await deps.shares.add({
     ...{ actor, place, label: labelOf(place) },
     ...(password === undefined ? {} : { password }),
   });
-  return { path: added.path, added: added.id };
+  return { folders: foldersOf(added), added: added.id };
 }
 
 async function openDirectory({ directories }: BrowserRecoveryDeps, path: string): Promise<string> {

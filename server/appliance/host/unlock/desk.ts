@@ -158,6 +158,12 @@ function countRefused(deps: Pick<UnlockDeps, 'journal' | 'clock'>): (actor: Host
   };
 }
 
+/** As the end of a sentence, each. */
+const BACK_FROM_BACKUPS =
+  'attach an empty disk in its place, and choose in the first run, in a browser, to recover the appliance from its backups.';
+const NEW_MACHINE =
+  'start this image on a new machine with an empty disk, and choose in the first run, in a browser, to recover the appliance from its backups with the recovery kit.';
+
 function describeChoice(choice: VolumeChoice, failures: readonly string[]): DeskState {
   switch (choice.kind) {
     case 'own':
@@ -174,8 +180,8 @@ function describeChoice(choice: VolumeChoice, failures: readonly string[]): Desk
         sentences: [
           `${choice.disk.path} holds the volume ${choice.uuid}, which this system does not know.`,
           ...(choice.ownIsMissing ? ['The disk of this system’s own volume is missing.'] : []),
-          'Type the volume’s recovery key from the kit of that Holdfast, and this system takes it over. Nothing on the disk is changed before.',
-          'Without that key: attach an empty disk and recover from a backup.',
+          'Open it with its passphrase, or with the volume key in the recovery kit of that Holdfast, and this system takes it over. Nothing on the disk is changed before.',
+          `Without either: ${BACK_FROM_BACKUPS} That needs the recovery kit.`,
         ],
       };
     default:
@@ -198,6 +204,7 @@ function explainBlocked(choice: Blocked): { title: string; sentences: string[] }
         title: 'The data disk of this system is missing',
         sentences: [
           'Attach it again. Other disks are left alone as long as this system has a volume of its own.',
+          `If it is lost for good: ${NEW_MACHINE}`,
         ],
       };
     case 'foreign':
@@ -205,7 +212,8 @@ function explainBlocked(choice: Blocked): { title: string; sentences: string[] }
         title: `The disk ${choice.disk.path} is not empty`,
         sentences: [
           `It holds ${choice.what}. ${untouched}`,
-          'Attach an empty disk for the data; a used one must be erased elsewhere first.',
+          'Attach an empty disk for the data instead; a used one must be erased elsewhere first.',
+          'With an empty disk the first run in a browser sets up a new appliance, or recovers one that was lost from its backups and its recovery kit.',
         ],
       };
     case 'failed':
@@ -213,7 +221,7 @@ function explainBlocked(choice: Blocked): { title: string; sentences: string[] }
         title: `The disk ${choice.disk.path} cannot be read`,
         sentences: [
           `The system says: ${choice.why}.`,
-          'Replace it; data comes back from a backup with the recovery kit.',
+          `Replace it. If it held the data of this system: ${NEW_MACHINE}`,
         ],
       };
     case 'too-small':

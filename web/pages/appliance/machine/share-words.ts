@@ -1,10 +1,12 @@
 /** How shares read. */
 import type { SharePlace } from '../../../api/host.ts';
+import type { PlaceKind } from './share-form.ts';
 
-export const SHARE_KINDS: Record<SharePlace['kind'], string> = {
+export const PLACE_KINDS: Record<PlaceKind, string> = {
   nfs: 'NFS',
   smb: 'SMB',
   disk: 'Disk',
+  directory: 'Folder',
 };
 
 export function placeOf(place: SharePlace): string {
