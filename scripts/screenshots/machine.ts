@@ -48,6 +48,7 @@ export async function pictureMachine(browser: Browser, shoot: ShootAll): Promise
     await pictureUpdates(page, machine, at, show);
     await page.goto('/');
     await page.getByText('Are we safe?').waitFor();
+    await page.waitForLoadState('networkidle').catch(() => undefined);
     await show('overview');
     await page.goto('/audit');
     await page.locator('tbody tr').first().waitFor();
@@ -166,7 +167,7 @@ export async function pictureSealedKit(browser: Browser, shoot: ShootAll): Promi
     await page.getByLabel('E-mail').fill(OWNER.email);
     await page.getByLabel('Password').fill(OWNER.password);
     await page.keyboard.press('Enter');
-    await page.getByText('A recovery kit waits to be fetched.').waitFor();
+    await page.getByText('waits to be downloaded').waitFor();
     await shoot(page, 'keys with a sealed kit');
     await page.getByRole('button', { name: 'Remove it here' }).click();
     await page.getByRole('dialog').waitFor();

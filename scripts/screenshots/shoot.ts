@@ -16,6 +16,7 @@ export const shootAllInto =
       for (const colorScheme of ['light', 'dark'] as const) {
         await page.setViewportSize({ width, height: width < 500 ? 800 : 900 });
         await page.emulateMedia({ colorScheme });
+        await page.evaluate('scrollTo(0, 0)');
         await page.waitForTimeout(150);
         await page.screenshot({ path: join(folder, `${name}-${width}-${colorScheme}.png`), fullPage: true });
       }

@@ -3,6 +3,7 @@
  * connections. The private key of a request never leaves the appliance; one that is uploaded is not shown again.
  */
 import type { X509Certificate } from 'node:crypto';
+import { isIPv6 } from 'node:net';
 import type { SecureContextOptions } from 'node:tls';
 import { recordAudit, type Actor } from '../../audit/index.ts';
 import type { Clock } from '../../lib/clock.ts';
@@ -159,9 +160,14 @@ function nameOf(text: string): string {
   return common ?? text.split('\n').reverse().join(', ');
 }
 
+/** As people write it: OpenSSL spells every group of an IPv6 address out. */
+function shortAddress(name: string): string {
+  return isIPv6(name) ? new URL(`https://[${name}]`).hostname.slice(1, -1) : name;
+}
+
 function namesOf(certificate: X509Certificate): string[] {
   return (certificate.subjectAltName ?? '')
     .split(', ')
-    .map((part) => part.replace(/^(DNS|IP Address):/, '').replaceAll('"', ''))
+    .map((part) => shortAddress(part.replace(/^(DNS|IP Address):/, '').replaceAll('"', '')))
     .filter((part) => part !== '');
 }
