@@ -36,6 +36,9 @@ export const TOOL_PACKAGES = {
   ],
   ip: ['iproute2', 'libbpf1', 'libelf1', 'libmnl0', 'libxtables12', 'libbsd0', 'libtirpc3'],
   apparmor_parser: ['apparmor'],
+  sshd: ['openssh-server', 'libwrap0'],
+  ssh: ['openssh-client'],
+  'ssh-keygen': ['openssh-client'],
   // Every Debian machine with a service manager has these; they cannot run from a folder of their own.
   'systemd-analyze': ['systemd'],
   'systemd-notify': ['systemd'],
