@@ -17,6 +17,7 @@ const SYSCTLS: [section: string, name: string, values: string[]][] = [
   ['1.5.3', 'fs.suid_dumpable', ['0']],
   ['3.3.1', 'net.ipv4.ip_forward', ['0']],
   ['3.3.1', 'net.ipv6.conf.all.forwarding', ['0']],
+  ['3.3.1', 'net.ipv6.conf.default.forwarding', ['0']],
   ['3.3.2', 'net.ipv4.conf.all.send_redirects', ['0']],
   ['3.3.2', 'net.ipv4.conf.default.send_redirects', ['0']],
   ['3.3.3', 'net.ipv4.icmp_ignore_bogus_error_responses', ['1']],
@@ -30,7 +31,9 @@ const SYSCTLS: [section: string, name: string, values: string[]][] = [
   ['3.3.8', 'net.ipv6.conf.all.accept_source_route', ['0']],
   ['3.3.9', 'net.ipv4.conf.all.log_martians', ['1']],
   ['3.3.10', 'net.ipv4.tcp_syncookies', ['1']],
-  ['3.3.11', 'net.ipv6.conf.default.accept_source_route', ['0']],
+  ['3.3.8', 'net.ipv6.conf.default.accept_source_route', ['0']],
+  ['3.3.11', 'net.ipv6.conf.all.accept_ra', ['0']],
+  ['3.3.11', 'net.ipv6.conf.default.accept_ra', ['0']],
   ['beyond', 'kernel.kptr_restrict', ['1', '2']],
   ['beyond', 'kernel.dmesg_restrict', ['1']],
   ['beyond', 'kernel.unprivileged_bpf_disabled', ['1', '2']],
@@ -76,7 +79,11 @@ export const kernelChecks: readonly HardeningCheck[] = [
     title: 'No memory of a process is written to disk',
     look: async (view) => {
       const limits = await textOf(view, '/etc/security/limits.d');
-      if (!/^\*\s+hard\s+core\s+0\s*$/m.test(limits)) return fail('The limit of core dumps is not zero');
+      // root takes no part in what is said of everybody.
+      if (!['\\*', 'root'].every((who) => new RegExp(`^${who}\\s+hard\\s+core\\s+0\\s*$`, 'm').test(limits)))
+        return fail('The limit of core dumps is not zero');
+      if (/^\S+\s+(hard|-)\s+core\s+(?!0\s*$)/m.test(limits))
+        return fail('A file raises the limit of core dumps');
       const dumps = await textOf(view, '/etc/systemd/coredump.conf.d');
       return /^Storage=none$/m.test(dumps)
         ? pass('Limit 0, nothing stored')
