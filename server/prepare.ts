@@ -6,16 +6,15 @@
  * the keyring belongs to keyd alone, the cluster to PostgreSQL alone, certificates to the server, scratch to the runs; stored
  * files and catalogues to server and runs by a group that both are in.
  */
-import { existsSync } from 'node:fs';
-import { chmod, chown, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
-import { hostPlaces, keptCertificateFolder } from './appliance/host/index.ts';
+import { chmod, chown, mkdir, writeFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { giveBackCertificate, hostPlaces } from './appliance/host/index.ts';
 import { createKeydCredentials, credentialPath } from './keys/index.ts';
 import { findAccount, findGroupId, MACHINE_ACCOUNTS } from './lib/accounts.ts';
 import { loadConfig, type Config } from './lib/config.ts';
 import { dataPaths, openDataFolder } from './lib/data-folder.ts';
 import { HoldfastError, messageOf } from './lib/errors.ts';
-import { settleOwner, writeFileDurably } from './lib/files.ts';
+import { settleOwner } from './lib/files.ts';
 import { createLog } from './lib/log.ts';
 import { APP_ROLE, BACKUP_ROLE, prepareCluster } from './lib/postgres/index.ts';
 import { SOFTWARE_VERSION } from './lib/version.ts';
@@ -41,7 +40,8 @@ async function prepareMachine(settings: Config): Promise<void> {
   const groupId = findGroupId(settings.sharedGroup);
   const folder = await openDataFolder(settings.dataDir, SOFTWARE_VERSION);
   try {
-    await takeKeptCertificate(dataPaths(settings.dataDir).tls);
+    // After a recovery, or one that failed.
+    await giveBackCertificate(hostPlaces(), dataPaths(settings.dataDir).tls);
     await giveFolders(settings.dataDir, groupId);
     if (settings.databaseUrl === undefined) await giveCluster(settings.dataDir, groupId);
     await giveCredentials(dataPaths(settings.dataDir).run);
@@ -49,18 +49,6 @@ async function prepareMachine(settings: Config): Promise<void> {
   } finally {
     folder.lock.release();
   }
-}
-
-/** After a recovery, and one that failed: the machine goes on with the certificate whose fingerprint people have compared. */
-async function takeKeptCertificate(tls: string): Promise<void> {
-  const kept = keptCertificateFolder(hostPlaces());
-  if (!existsSync(join(kept, 'key.pem'))) return;
-  if (!existsSync(join(tls, 'key.pem'))) {
-    for (const name of ['key.pem', 'certificate.pem']) {
-      await writeFileDurably(join(tls, name), await readFile(join(kept, name)));
-    }
-  }
-  await rm(kept, { recursive: true });
 }
 
 async function giveFolders(dataDir: string, groupId: number): Promise<void> {

@@ -20,6 +20,10 @@ export interface Appliance {
   targetDir: string;
   /** Stops and starts it again on the same data and port. */
   restart(): Promise<void>;
+  /** Stops it until `resume`. */
+  pause(): Promise<void>;
+  /** Starts it again. @returns its claim code, where it has no owner. */
+  resume(): Promise<string>;
   stop(): Promise<void>;
 }
 
@@ -44,6 +48,11 @@ export async function startAppliance(settings: Record<string, string> = {}): Pro
     async restart() {
       await end(served.child);
       served = await serve(dataDir, Number(new URL(url).port), settings);
+    },
+    pause: () => end(served.child),
+    async resume() {
+      served = await serve(dataDir, Number(new URL(url).port), settings);
+      return served.claimCode;
     },
     async stop() {
       await end(served.child);

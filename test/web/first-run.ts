@@ -37,6 +37,10 @@ export async function claimWithKit(
   await page.getByLabel('Claim code').fill(appliance.claimCode);
   await page.getByRole('button', { name: 'Continue' }).click();
 
+  await page.getByRole('heading', { name: 'What is this machine to be?' }).waitFor();
+  await look(page, 'new or recovered');
+  await page.getByRole('button', { name: 'Continue' }).click();
+
   await page.getByRole('heading', { name: 'Who owns it?' }).waitFor();
   await page.getByLabel('Password', { exact: true }).fill('short');
   await page.getByLabel('Password again').click();

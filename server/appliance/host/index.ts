@@ -59,5 +59,5 @@ export { lookInUnit } from './recovery/look-launch.ts';
 export { buildRecoveryPage } from './recovery/page.ts';
 export { browserRecoveryRoutes } from './recovery/routes.ts';
 export type { RecoveryStatus, RepositoryAnswer } from './recovery/schema.ts';
-export { keptCertificateFolder } from './recovery/status.ts';
+export { giveBackCertificate, keptCertificateFolder } from './recovery/certificate.ts';
 export { describeRecovery } from './recovery/words.ts';

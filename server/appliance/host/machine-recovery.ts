@@ -4,25 +4,19 @@
  * and so does a recovery that fails. While it runs, the recovery page answers in place of the server, with the same certificate.
  */
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
-import { copyFile, readdir, rm } from 'node:fs/promises';
+import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Type } from 'typebox';
 import { crashPoint } from '../../lib/crash-point.ts';
 import { dataPaths } from '../../lib/data-folder.ts';
-import { HoldfastError, isSystemError } from '../../lib/errors.ts';
-import { makePrivateDirectory, readFileIfPresent } from '../../lib/files.ts';
+import { HoldfastError } from '../../lib/errors.ts';
+import { readFileIfPresent } from '../../lib/files.ts';
 import { NoContent } from '../../lib/shapes.ts';
 import { runProcess } from '../../lib/spawn.ts';
-import { loadOwnTlsIdentity } from '../../lib/tls.ts';
 import type { HostDeps } from './host-app.ts';
+import { keepCertificate } from './recovery/certificate.ts';
 import { RecoveryProblem, RecoveryProgress, RecoveryStatus } from './recovery/schema.ts';
-import {
-  keptCertificateFolder,
-  noteEnded,
-  noteProgress,
-  noteStarted,
-  readRecoveryStatus,
-} from './recovery/status.ts';
+import { noteEnded, noteProgress, noteStarted, readRecoveryStatus } from './recovery/status.ts';
 import { readRecoveryRequest } from './recovery/wanted.ts';
 import { ActorRequest, HostActor } from './schema.ts';
 import { readVolumeNote } from './volume/note.ts';
@@ -70,7 +64,7 @@ export async function beginRecovery(deps: MachineRecoveryDeps, actor: HostActor)
   await requireBlank(deps);
   await noteStarted(deps);
   await deps.services.stop(USERS);
-  await keepCertificate(deps);
+  await keepCertificate(deps.places, dataPaths(deps.dataDir).tls, deps.clock);
   // Only now: the database of the blank appliance, which goes, would have taken these acts with it.
   const wanted = await readRecoveryRequest(deps.places);
   const volume = await readVolumeNote(deps.places);
@@ -153,19 +147,6 @@ export const machineRecoveryRoutes =
       readRecoveryStatus(deps.places),
     );
   };
-
-/** People have compared its fingerprint: page, recovered appliance and, after a failure, the empty one go on with it. */
-async function keepCertificate({ places, dataDir, clock }: MachineRecoveryDeps): Promise<void> {
-  const { tls } = dataPaths(dataDir);
-  const kept = keptCertificateFolder(places);
-  await makePrivateDirectory(kept);
-  for (const name of ['key.pem', 'certificate.pem']) {
-    await copyFile(join(tls, name), join(kept, name)).catch((error: unknown) => {
-      if (!isSystemError(error, 'ENOENT', 'ENOTDIR')) throw error;
-    });
-  }
-  await loadOwnTlsIdentity(kept, clock);
-}
 
 async function emptyFolder(dataDir: string): Promise<void> {
   const names = await readdir(dataDir).catch(() => [] as string[]);

@@ -142,7 +142,7 @@ async function supervise(deps: BrowserRecoveryDeps): Promise<void> {
         hint: 'The machine is empty again. The log says more, on the console. Start the recovery again.',
       });
     }
-    if (state !== 'done') await eraseSetupFile(deps.places);
+    await eraseSetupFile(deps.places);
     await eraseFile(wantedPath(deps.places));
   } catch (error) {
     deps.log.error({ err: error }, `The end of the recovery was not settled: ${messageOf(error)}`);

@@ -27,11 +27,6 @@ export function recoveryFolder(places: Places): string {
   return join(places.run, 'recovery');
 }
 
-/** Where the certificate of the machine lies while it has no data folder. Root's alone. */
-export function keptCertificateFolder(places: Places): string {
-  return join(recoveryFolder(places), 'tls');
-}
-
 export async function readRecoveryStatus(places: Places): Promise<RecoveryStatus> {
   return (await readStateFile(statusPath(places), RecoveryStatus).catch(() => undefined)) ?? NONE;
 }
