@@ -25,6 +25,7 @@ export const paths = {
   machine: () => '/appliance',
   unlockWays: () => '/appliance/unlock-ways',
   network: () => '/appliance/network',
+  ssh: () => '/appliance/ssh',
   certificate: () => '/appliance/certificate',
   updates: () => '/appliance/updates',
   hardening: () => '/appliance/hardening',
@@ -79,6 +80,7 @@ export const routes: readonly Route[] = [
     () => import('./pages/appliance/machine/UnlockWaysPage.svelte'),
   ),
   route('/appliance/network', 'operations', () => import('./pages/appliance/machine/NetworkPage.svelte')),
+  route('/appliance/ssh', 'operations', () => import('./pages/appliance/machine/SshPage.svelte')),
   route(
     '/appliance/certificate',
     'operations',

@@ -4,6 +4,12 @@ import type { HardeningItem, HardeningReport } from '../../server/appliance/host
 import type { NetworkSettings } from '../../server/appliance/host/network/settings.ts';
 import type { NetworkState } from '../../server/appliance/host/network/trial.ts';
 import type { HostState, NewWay, UnlockWay } from '../../server/appliance/host/schema.ts';
+import type {
+  OpenedSsh,
+  OpenSshRequest,
+  SshKeyFacts,
+  SshState,
+} from '../../server/appliance/host/ssh/schema.ts';
 import type { AddShareRequest, SharePlace, ShareStatus } from '../../server/appliance/host/shares/schema.ts';
 import type {
   CheckedBundle,
@@ -26,14 +32,18 @@ export type {
   NetworkSettings,
   NetworkState,
   NewWay,
+  OpenedSsh,
   RestartWhen,
   SharePlace,
   ShareStatus,
+  SshKeyFacts,
+  SshState,
   UnlockWay,
   Update,
   UpdateOverview,
 };
 export type NewShare = Omit<AddShareRequest, 'actor'>;
+export type SshOpening = Omit<OpenSshRequest, 'actor'>;
 
 export const getHost = (signal?: AbortSignal): Promise<HostState> => request('/host', { signal });
 export const switchPower = (action: 'restart' | 'shutdown'): Promise<void> =>
@@ -63,6 +73,11 @@ export const confirmNetwork = (): Promise<NetworkState> =>
   request('/host/network/confirm', { method: 'POST' });
 export const giveUpNetwork = (): Promise<NetworkState> =>
   request('/host/network/give-up', { method: 'POST' });
+
+export const getSsh = (signal?: AbortSignal): Promise<SshState> => request('/host/ssh', { signal });
+export const openSsh = (opening: SshOpening): Promise<OpenedSsh> =>
+  request('/host/ssh', { method: 'POST', body: opening });
+export const closeSsh = (): Promise<SshState> => request('/host/ssh', { method: 'DELETE' });
 
 export const getCertificate = (signal?: AbortSignal): Promise<CertificateState> =>
   request('/certificate', { signal });

@@ -5,7 +5,7 @@ import { appendFile, chmod, cp, mkdir, mkdtemp, readFile, rm, writeFile } from '
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { connectHost, type HostClient } from '../../../server/appliance/host/client.ts';
+import { connectHost, requireHost, type HostClient } from '../../../server/appliance/host/client.ts';
 import { hostPlaces } from '../../../server/appliance/host/index.ts';
 import { writeVolumeNote } from '../../../server/appliance/host/volume/note.ts';
 import { findTool, TOOLS_DIRECTORY } from '../../helpers/tools.ts';
@@ -80,7 +80,7 @@ export async function makeSshMachine(): Promise<SshMachine> {
   };
   const machine: SshMachine = {
     ...{ top, at, keygen },
-    host: () => connectHost({ hostSocket: at('run/holdfast/host.sock') }) as HostClient,
+    host: () => requireHost(connectHost({ hostSocket: at('run/holdfast/host.sock') })),
     async certify(name, by, principals, valid) {
       await cp(at('mine'), at(name));
       await cp(at('mine.pub'), at(`${name}.pub`));
@@ -90,7 +90,7 @@ export async function makeSshMachine(): Promise<SshMachine> {
       const { args, env } = await call(comer, command, options);
       const ended = await run('nsenter', args, { env, timeout: 30_000 }).then(
         (done) => ({ code: 0, ...done }),
-        (error: { code: number; stdout: string; stderr: string }) => error,
+        (error: unknown) => error as { code: number; stdout: string; stderr: string },
       );
       return { code: ended.code, out: ended.stdout, said: ended.stderr };
     },
