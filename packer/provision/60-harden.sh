@@ -56,9 +56,10 @@ END
 printf 'umask 027\n' >> /etc/bash.bashrc
 # Empty passwords open nothing.
 sed -i 's/[[:space:]]nullok\b//' /etc/pam.d/common-*
-# Accounts that anything should ever make: there are none with a password.
-sed -i -E '/^(PASS_MAX_DAYS|PASS_MIN_DAYS|UMASK)\b/d' /etc/login.defs
-printf '%s\n' 'PASS_MAX_DAYS 365' 'PASS_MIN_DAYS 1' 'UMASK 027' >> /etc/login.defs
+# Of the accounts that anything makes: the one of an SSH opening has a passphrase, the others none.
+sed -i -E '/^(PASS_MAX_DAYS|PASS_MIN_DAYS|UMASK|SHA_CRYPT_M(AX|IN)_ROUNDS)\b/d' /etc/login.defs
+printf '%s\n' 'PASS_MAX_DAYS 365' 'PASS_MIN_DAYS 1' 'UMASK 027' 'SHA_CRYPT_MIN_ROUNDS 65536' \
+  'SHA_CRYPT_MAX_ROUNDS 65536' >> /etc/login.defs
 printf 'INACTIVE=30\n' >> /etc/default/useradd
 # Nothing runs what lies there: there is no cron.
 rm -rf /etc/cron.d /etc/cron.hourly /etc/cron.daily /etc/cron.weekly /etc/cron.monthly /etc/crontab
