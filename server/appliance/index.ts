@@ -19,6 +19,13 @@ export { hostPlaces } from './host/host-places.ts';
 export { rootKeyFile as machineRootKeyFile } from './host/ways/root-key.ts';
 export { watchMachine } from './machine-watch.ts';
 export { prepareAppliance } from './start.ts';
-export type { CheckedBundle, FoundBundles, Update, UpdateOverview } from './host/updates/schema.ts';
+export type {
+  BundleUpload,
+  CheckedBundle,
+  FoundBundles,
+  PieceTaken,
+  Update,
+  UpdateOverview,
+} from './host/updates/schema.ts';
 export { advanceUpdate } from './updates/driver.ts';
 export { runUpdateRehearsal } from './updates/rehearsal.ts';

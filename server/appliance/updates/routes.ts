@@ -27,6 +27,7 @@ import {
   uploadBundle,
   type UpdateServiceDeps,
 } from './service.ts';
+import { updateUploadRoutes } from './upload-routes.ts';
 
 const tags = ['updates'];
 const act = { access: ADMINISTRATORS };
@@ -41,6 +42,8 @@ export const hostUpdateRoutes =
   async (app) => {
     // The bytes go on to hostd as they come.
     app.addContentTypeParser('application/octet-stream', (_request, _payload, done) => done(null));
+
+    await app.register(updateUploadRoutes(deps));
 
     app.get(
       '/host/updates',

@@ -119,13 +119,16 @@ export async function uploadBundle(
   query: UploadQuery,
   body: Readable,
 ): Promise<CheckedBundle> {
-  const { hostSocket } = deps.config;
-  hostOf(deps);
   return audited(
     deps,
     actor,
     { verb: 'uploaded', detail: { source: query.source, total: query.total } },
-    () => streamToHost(hostSocket ?? '', query, body),
+    () =>
+      streamToHost(deps, {
+        method: 'PUT',
+        path: `/updates/bundle?${new URLSearchParams({ ...query }).toString()}`,
+        body,
+      }),
   );
 }
 
@@ -151,7 +154,8 @@ interface UpdateAct {
   detail?: Record<string, unknown>;
 }
 
-async function audited<T>(
+/** Enters an act, then lets hostd do it; what it refuses is entered as refused. */
+export async function audited<T>(
   deps: UpdateServiceDeps,
   actor: Actor,
   act: UpdateAct,
@@ -178,16 +182,26 @@ async function audited<T>(
   }
 }
 
-async function streamToHost(socket: string, query: UploadQuery, body: Readable): Promise<CheckedBundle> {
-  const path = `/updates/bundle?${new URLSearchParams({ ...query }).toString()}`;
+export interface HostStream {
+  method: 'PUT' | 'PATCH';
+  path: string;
+  headers?: Record<string, string>;
+  body: Readable;
+}
+
+/** Passes bytes on as they come. Where the sender goes away, what came until then is passed on as a whole. */
+export async function streamToHost<T>(deps: UpdateServiceDeps, stream: HostStream): Promise<T> {
+  hostOf(deps);
+  const socketPath = shortPath(deps.config.hostSocket ?? '');
+  const { method, path, body } = stream;
   return new Promise((resolve, reject) => {
-    const headers = { host: 'hostd', 'content-type': 'application/octet-stream' };
-    const request = httpRequest({ socketPath: shortPath(socket), method: 'PUT', path, headers }, (reply) => {
+    const headers = { host: 'hostd', 'content-type': 'application/octet-stream', ...stream.headers };
+    const request = httpRequest({ socketPath, method, path, headers }, (reply) => {
       const parts: Buffer[] = [];
       reply.on('data', (part: Buffer) => parts.push(part));
       reply.on('end', () => {
         const text = Buffer.concat(parts).toString('utf8');
-        if ((reply.statusCode ?? 500) < 400) resolve(JSON.parse(text) as CheckedBundle);
+        if ((reply.statusCode ?? 500) < 400) resolve(JSON.parse(text) as T);
         else reject(errorFrom(text));
       });
       reply.on('error', reject);
@@ -195,7 +209,6 @@ async function streamToHost(socket: string, query: UploadQuery, body: Readable):
     request.on('error', (error) =>
       reject(new HoldfastError('unavailable', 'The host daemon did not take the update', { cause: error })),
     );
-    // What came until the sender went away is kept for the next try.
     body.on('error', () => request.end());
     body.on('aborted', () => request.end());
     body.pipe(request);

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { Option, type Command } from 'commander';
@@ -7,7 +6,7 @@ import { EXIT, HoldfastError } from '../../lib/errors.ts';
 import { addCommand, type CommandContext } from '../command.ts';
 import type { ControlClient } from '../control-client.ts';
 import { formatBytes, formatInstant, printable, table, type Output } from '../output.ts';
-import { sendFile } from '../send-file.ts';
+import { sendBundle } from '../send-file.ts';
 
 const LOOK_EVERY_MS = 1_000;
 /** What a person or the maintenance window has to decide is not waited for. */
@@ -170,15 +169,8 @@ async function bring(
   const path = resolve(wanted);
   const bar = context.output.progress();
   try {
-    return await sendFile<CheckedBundle>(context.config().dataDir, {
+    return await sendBundle(context.config().dataDir, {
       path,
-      // The same file goes on where it stopped, nobody else's does.
-      to: (sizeBytes) => {
-        const key = createHash('sha256')
-          .update(`${path}:${String(sizeBytes)}`)
-          .digest('hex');
-        return `/host/updates/bundle?key=${key}&offset=0&total=${String(sizeBytes)}`;
-      },
       progress: (done, total) => bar.update(done, total, `sending ${formatBytes(done)}`),
     });
   } finally {

@@ -19,6 +19,7 @@ import {
   UploadQuery,
   WayBackRequest,
 } from './schema.ts';
+import { uploadRoutes } from './upload-routes.ts';
 import type { Updates } from './updates.ts';
 
 const OneUpdate = Type.Object({ id: Id });
@@ -33,10 +34,13 @@ export const updateRoutes =
 
     app.get('/updates', { schema: { response: { 200: UpdateOverview } } }, () => updates.overview());
 
-    // Asked often: no program is started for it.
-    app.get('/updates/current', { schema: { response: { 200: CurrentUpdate } } }, async () => ({
-      current: (await updates.records.current()) ?? null,
-    }));
+    // Asked every minute: no program is started for it, and an upload that nobody goes on with is found old.
+    app.get('/updates/current', { schema: { response: { 200: CurrentUpdate } } }, async () => {
+      await updates.uploads.current();
+      return { current: (await updates.records.current()) ?? null };
+    });
+
+    await app.register(uploadRoutes(updates));
 
     app.get(
       '/updates/partial/:key',

@@ -185,6 +185,42 @@ export const UploadQuery = Type.Object({
 });
 export type UploadQuery = Static<typeof UploadQuery>;
 
+/** A file that is to come in pieces. */
+export const BeginUploadRequest = Type.Object({
+  name: Type.String({ minLength: 1, maxLength: 255 }),
+  sizeBytes: Type.Integer({ minimum: 1 }),
+  /** Of the sender's making, equal for equal files: lower-case hex SHA-256 over the first and the last MiB. */
+  fingerprint: Type.String({ pattern: '^[0-9a-f]{64}$' }),
+});
+export type BeginUploadRequest = Static<typeof BeginUploadRequest>;
+
+/** The upload under way. */
+export const BundleUpload = Type.Intersect([
+  BeginUploadRequest,
+  Type.Object({
+    id: Id,
+    /** Bytes that are here and survive a power cut; the next piece begins there. */
+    offset: Type.Integer(),
+    startedAt: Instant,
+    /** It is discarded then, unless another piece comes before. */
+    expiresAt: Instant,
+  }),
+]);
+export type BundleUpload = Static<typeof BundleUpload>;
+
+export const CurrentUpload = Type.Object({ upload: Type.Union([BundleUpload, Type.Null()]) });
+export type CurrentUpload = Static<typeof CurrentUpload>;
+
+/** As in the drafts for resumable uploads: where the piece in the body begins. */
+export const PieceHeaders = Type.Object({ 'upload-offset': Type.String({ pattern: '^[0-9]{1,12}$' }) });
+
+/** What a piece came to; `bundle` once the file is whole and was found good. */
+export const PieceTaken = Type.Object({
+  upload: BundleUpload,
+  bundle: Type.Union([CheckedBundle, Type.Null()]),
+});
+export type PieceTaken = Static<typeof PieceTaken>;
+
 /** What the search of the folder for bundles from elsewhere found. */
 export const FoundBundles = Type.Object({
   items: Type.Array(CheckedBundle),

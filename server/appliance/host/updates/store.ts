@@ -45,6 +45,8 @@ export interface BundleStore {
   partial(key: string): Promise<PartialBundle>;
   /** Takes bytes in. @throws HoldfastError `unavailable` when the stream ended early: what came is kept; `integrity_failure`. */
   receive(query: UploadQuery, body: Readable): Promise<Bundle>;
+  /** Takes a file that is whole, and moves it here. @throws HoldfastError when it is refused; it is removed then. */
+  adopt(file: string, source: Bundle['source']): Promise<Bundle>;
   /** Takes what somebody put into the folder `incoming` by other ways. */
   collect(): Promise<{ taken: Bundle[]; refused: { name: string; reason: string }[] }>;
   remove(sha256: string): Promise<void>;
@@ -72,6 +74,7 @@ export function openBundleStore(deps: StoreDeps): BundleStore {
       const file = await appendBody(folder, query, body);
       return take(deps, folder, file, query.source);
     },
+    adopt: (file, source) => take(deps, folder, file, source),
     collect: () => collect(deps, folder),
     async remove(sha256) {
       await rm(join(folder, `${sha256}.json`), { force: true });
@@ -153,7 +156,8 @@ async function appendBody(folder: string, query: UploadQuery, body: Readable): P
   });
 }
 
-async function checkSpace(folder: string, wanted: number): Promise<void> {
+/** @throws HoldfastError `no_space` when so much more would leave too little for the database. */
+export async function checkSpace(folder: string, wanted: number): Promise<void> {
   const { bavail, bsize } = await statfs(folder);
   const free = bavail * bsize;
   if (free - wanted >= RESERVE_BYTES) return;
@@ -161,6 +165,11 @@ async function checkSpace(folder: string, wanted: number): Promise<void> {
   throw new HoldfastError('no_space', `The update needs ${mebi(wanted)}; ${mebi(free)} are free`, {
     hint: `Give the data volume at least ${mebi(wanted + RESERVE_BYTES - free)} more, or delete something.`,
   });
+}
+
+/** @throws HoldfastError `too_large` beyond the limit of a bundle. */
+export function refuseTooLarge(sizeBytes: number): void {
+  if (sizeBytes > BUNDLE_LIMIT_BYTES) throw tooLarge();
 }
 
 function tooLarge(): HoldfastError {

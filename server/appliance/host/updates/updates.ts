@@ -21,6 +21,7 @@ import type {
   UpdateOverview,
 } from './schema.ts';
 import { openBundleStore, type BundleStore } from './store.ts';
+import { openBundleUploads, type BundleUploads } from './uploads.ts';
 import { requestWayBack } from './way-back.ts';
 import { move, runningVersion, tell, type UpdateDeps, type Work } from './work.ts';
 
@@ -29,6 +30,7 @@ const MOST_ATTEMPTS = 3;
 
 export interface Updates {
   store: BundleStore;
+  uploads: BundleUploads;
   records: UpdateRecords;
   overview(): Promise<UpdateOverview>;
   check(bundle: Bundle): Promise<CheckedBundle>;
@@ -61,6 +63,7 @@ export function openUpdates(deps: UpdateDeps): Updates {
   const work: Work = { deps, records, store, installing: Promise.resolve(), timer: undefined, closed: false };
   return {
     store,
+    uploads: openBundleUploads({ store, clock: deps.clock }),
     records,
     overview: () => readUpdateOverview(work),
     check: (bundle) => checkBundle(work, bundle),
