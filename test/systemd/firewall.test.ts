@@ -1,6 +1,6 @@
 /** The packet filter as the kernel applies it: two network namespaces with a cable between them, one of them the machine. */
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -8,9 +8,12 @@ import { renderFirewall } from '../../server/appliance/host/network/firewall-rul
 import { isRoot } from '../helpers/other-account.ts';
 import { requireTools } from '../helpers/tools.ts';
 
+const UNIT = join(import.meta.dirname, '..', '..', 'systemd', 'units', 'holdfast-ssh.service');
 const CABLE = 'ip link set lo up && ip link add name machine type veth peer name world';
 const ACCOUNTS = { server: 971, worker: 973, resolver: 991, time: 105 };
 const SETTINGS = { managementNetworks: ['10.9.0.2/32'] };
+/** SSH is open, for one who may not see the pages. */
+const DOOR = { port: 22, networks: ['10.9.0.3/32'] };
 
 const LISTEN = `for (const port of process.argv.slice(1))
   require('net').createServer((s) => s.on('error', () => undefined).end('x')).listen(+port, '0.0.0.0', () => console.error('up'));`;
@@ -35,6 +38,8 @@ const IN: [from: string, port: number, expected: string][] = [
   ['10.9.0.2', 443, 'open'],
   ['10.9.0.2', 8443, 'silence'],
   ['10.9.0.3', 443, 'silence'],
+  ['10.9.0.3', 22, 'open'],
+  ['10.9.0.2', 22, 'silence'],
 ];
 
 describe.skipIf(!isRoot)('the firewall of a machine', () => {
@@ -44,7 +49,7 @@ describe.skipIf(!isRoot)('the firewall of a machine', () => {
   beforeAll(() => {
     requireTools('nft', 'ip');
     folder = mkdtempSync(join(tmpdir(), 'holdfast-test-firewall-'));
-    writeFileSync(join(folder, 'rules'), renderFirewall(SETTINGS, ACCOUNTS));
+    writeFileSync(join(folder, 'rules'), renderFirewall(SETTINGS, ACCOUNTS, DOOR));
     const script = `set -e
       node=${process.execPath}
       unshare --net sleep 60 & world=$!
@@ -55,10 +60,12 @@ describe.skipIf(!isRoot)('the firewall of a machine', () => {
       ip route add 169.254.169.254 dev machine
       nft -f ${folder}/rules
       nsenter --net -t $world $node -e "$LISTEN" 443 22 25 80 2> ${folder}/far & far=$!
-      $node -e "$LISTEN" 443 8443 2> ${folder}/near & near=$!
-      until [ "$(cat ${folder}/far ${folder}/near | grep -c up)" = 6 ]; do sleep 0.05; done
+      $node -e "$LISTEN" 443 8443 22 2> ${folder}/near & near=$!
+      until [ "$(cat ${folder}/far ${folder}/near | grep -c up)" = 7 ]; do sleep 0.05; done
       ${OUT.map(([uid, host, port]) => `setpriv --reuid ${uid} --clear-groups $node -e "$CONNECT" ${host} ${port}`).join('\n')}
       ${IN.map(([from, port]) => `nsenter --net -t $world $node -e "$CONNECT" 10.9.0.1 ${port} ${from}`).join('\n')}
+      nft flush chain inet holdfast support
+      nsenter --net -t $world $node -e "$CONNECT" 10.9.0.1 22 10.9.0.3
       kill $far $near $world`;
     const ran = spawnSync('unshare', ['--net', 'bash', '-c', script], {
       encoding: 'utf8',
@@ -84,4 +91,9 @@ describe.skipIf(!isRoot)('the firewall of a machine', () => {
       expect(found[OUT.length + index]).toBe(expected);
     },
   );
+
+  it('what SSH was let in by is closed again by emptying its chain, as its unit does', () => {
+    expect(found[OUT.length + IN.length]).toBe('silence');
+    expect(readFileSync(UNIT, 'utf8')).toContain('/usr/sbin/nft flush chain inet holdfast support\n');
+  });
 });

@@ -8,6 +8,7 @@ import {
   hardeningChecks,
   readHardeningExceptions,
 } from '../../server/appliance/host/hardening/report.ts';
+import { viewSystem } from '../../server/appliance/host/hardening/view.ts';
 import { isRoot } from '../helpers/other-account.ts';
 
 const project = join(import.meta.dirname, '..', '..');
@@ -114,6 +115,42 @@ describe('the hardening report of a tree', () => {
     expect(stateOf(items, 'service-cron-off')).toBe('fail');
     expect(stateOf(items, 'service-cups-off')).toBe('pass');
     expect(stateOf(items, 'auditd')).toBe('fail');
+  });
+
+  it('SSH is off where nothing starts it, and what the image masks is seen to be masked', async () => {
+    await mkdir(join(root, 'etc/systemd/system'), { recursive: true });
+    for (const unit of ['ssh.service', 'ssh.socket'])
+      await symlink('/dev/null', join(root, 'etc/systemd/system', unit));
+    const off = (await checkHardening(root)).items;
+    await mkdir(join(root, 'etc/systemd/system/multi-user.target.wants'));
+    await symlink(
+      '/usr/lib/systemd/system/holdfast-ssh.service',
+      join(root, 'etc/systemd/system/multi-user.target.wants/holdfast-ssh.service'),
+    );
+    const on = (await checkHardening(root)).items;
+
+    for (const id of ['ssh-closed', 'ssh-unwanted', 'ssh-masked', 'ssh-socket-masked'])
+      expect(stateOf(off, id)).toBe('pass');
+    expect(stateOf(on, 'ssh-unwanted')).toBe('fail');
+  });
+
+  it('of a running machine excuses what the owner opened, with a warning, and only while it is open', async () => {
+    const look = (id: string, active: string) => {
+      const view = viewSystem(root);
+      const check = hardeningChecks.find((one) => one.id === id);
+      return check?.look({ ...view, live: true, command: async () => active });
+    };
+    await put('etc/passwd', 'root:x:0:0::/:/bin/sh\nholdfast-support:x:975:975::/tmp:/bin/bash\n');
+    await put('etc/shadow', 'root:*::::::\nholdfast-support:$6$x$y::::::\n');
+    await put('proc/net/tcp', '  0: 00000000:0016 00000000:0000 0A\n');
+
+    expect(await look('ssh-closed', 'inactive\n')).toMatchObject({ state: 'pass' });
+    expect(await look('ssh-closed', 'active\n')).toMatchObject({ state: 'fail' });
+    expect(Object.keys(await readHardeningExceptions())).toContain('ssh-closed');
+    for (const id of ['service-accounts-closed', 'passwords-none', 'listeners']) {
+      expect(await look(id, 'inactive\n')).toMatchObject({ state: 'fail' });
+      expect(await look(id, 'active\n')).toMatchObject({ state: 'pass' });
+    }
   });
 });
 

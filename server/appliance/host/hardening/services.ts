@@ -52,12 +52,16 @@ export const serviceChecks: readonly HardeningCheck[] = [
     id: 'ssh-closed',
     cis: '5.1',
     title: 'SSH is off',
+    look: async (view) =>
+      (await isSshOpen(view)) ? fail('It is open') : pass('Only the owner opens it, for a limited time'),
+  },
+  {
+    id: 'ssh-unwanted',
+    cis: '5.1',
+    title: 'No start of the machine starts SSH',
     look: async (view) => {
       const wanted = await wantedBy(view, 'holdfast-ssh.service');
-      if (wanted.length > 0) return fail(`${wanted.join(', ')} starts it`);
-      return (await isSshOpen(view))
-        ? fail('It is open')
-        : pass('Only the owner opens it, for a limited time');
+      return wanted.length === 0 ? pass('Nothing starts it') : fail(`${wanted.join(', ')} starts it`);
     },
   },
   maskedCheck('ssh-masked', "Debian's own SSH service cannot start", 'ssh.service'),
