@@ -63,6 +63,8 @@ interface LostMachine {
   repository: string;
   /** Holds the recovery at its first step until it is called. */
   letGo(): void;
+  /** The recovery page answers. */
+  pageShown: Promise<void>;
   close(): Promise<void>;
 }
 
@@ -73,6 +75,8 @@ async function startLostMachine(): Promise<LostMachine> {
   let page: FastifyInstance | undefined;
   let code = '';
   let letGo = () => undefined as void;
+  let showPage = () => undefined as void;
+  const pageShown = new Promise<void>((resolve) => (showPage = resolve));
   const held = new Promise<void>((resolve) => (letGo = resolve));
   const blank: BlankMachine = await startBlankMachine([top], {
     stop: async (units) => {
@@ -89,6 +93,7 @@ async function startLostMachine(): Promise<LostMachine> {
         status: () => blank.client.get<RecoveryStatus>('/recovery'),
       });
       await page.listen({ host: '127.0.0.1', port: Number(new URL(appliance.url).port) });
+      showPage();
       await held;
     },
     start: async () => {
@@ -110,6 +115,7 @@ async function startLostMachine(): Promise<LostMachine> {
     ...{ blank, appliance, repository },
     claimCode: () => code,
     letGo: () => letGo(),
+    pageShown,
     close: async () => {
       await page?.close();
       await appliance.stop();
@@ -234,6 +240,7 @@ describe('on the machine image', () => {
           await page.getByRole('heading', { name: 'The appliance is being recovered' }).waitFor();
           await page.getByRole('heading', { name: 'Making room on this machine' }).waitFor();
           await expectAccessible(page, 'progress');
+          await machine.pageShown;
           await seeRecoveryPage(machine);
           machine.letGo();
           await findItBack(page);
