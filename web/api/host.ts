@@ -12,17 +12,22 @@ import type {
 } from '../../server/appliance/host/ssh/schema.ts';
 import type { AddShareRequest, SharePlace, ShareStatus } from '../../server/appliance/host/shares/schema.ts';
 import type {
+  BeginUploadRequest,
+  BundleUpload,
   CheckedBundle,
+  CurrentUpload,
   FoundBundles,
   MaintenanceWindow,
+  PieceTaken,
   RestartWhen,
   Update,
   UpdateOverview,
 } from '../../server/appliance/host/updates/schema.ts';
-import { API, queryText, request } from './client.ts';
+import { API, request } from './client.ts';
 import { sendBytes } from './send-bytes.ts';
 
 export type {
+  BundleUpload,
   CertificateState,
   CheckedBundle,
   FoundBundles,
@@ -118,18 +123,24 @@ export const cancelUpdate = (id: string): Promise<Update> =>
 export const setWindow = (window: MaintenanceWindow | null): Promise<void> =>
   request('/host/updates/window', { method: 'PUT', body: { window } });
 
-/** Sends the file of an update. @throws ApiError; an AbortError when `signal` says so. */
-export async function uploadBundle(
-  file: File,
+export const getBundleUpload = (signal?: AbortSignal): Promise<CurrentUpload> =>
+  request('/host/updates/upload', { signal });
+/** Begins, or answers how far the same file has come. */
+export const beginBundleUpload = (wanted: BeginUploadRequest): Promise<BundleUpload> =>
+  request('/host/updates/upload', { method: 'POST', body: wanted });
+export const discardBundleUpload = (id: string): Promise<void> =>
+  request(`/host/updates/upload/${id}`, { method: 'DELETE' });
+
+/** Sends the piece that begins at `offset`. @throws ApiError; an AbortError when `signal` says so. */
+export async function sendBundlePiece(
+  id: string,
+  offset: number,
+  piece: Blob,
   options: { signal: AbortSignal; onSent: (bytes: number) => void },
-): Promise<CheckedBundle> {
-  const key = Array.from(crypto.getRandomValues(new Uint8Array(32)), (byte) =>
-    byte.toString(16).padStart(2, '0'),
-  ).join('');
-  const query = queryText({ key, offset: '0', total: String(file.size) });
-  return JSON.parse(
-    await sendBytes('PUT', `${API}/host/updates/bundle${query}`, file, options),
-  ) as CheckedBundle;
+): Promise<PieceTaken> {
+  const headers = { 'upload-offset': String(offset) };
+  const url = `${API}/host/updates/upload/${id}`;
+  return JSON.parse(await sendBytes('PATCH', url, piece, { ...options, headers })) as PieceTaken;
 }
 
 export const listShares = async (signal?: AbortSignal): Promise<ShareStatus[]> =>

@@ -5,14 +5,16 @@ interface SendOptions {
   signal: AbortSignal;
   onSent: (bytes: number) => void;
   onEnd?: () => void;
+  /** More than every change carries. */
+  headers?: Record<string, string>;
 }
 
 /** @returns the answer's text. @throws ApiError; an AbortError when `signal` says so. */
 export function sendBytes(
-  method: 'PUT' | 'POST',
+  method: 'PUT' | 'POST' | 'PATCH',
   url: string,
   body: Blob,
-  { signal, onSent, onEnd }: SendOptions,
+  { signal, onSent, onEnd, headers = {} }: SendOptions,
 ): Promise<string> {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
@@ -39,7 +41,8 @@ export function sendBytes(
     signal.addEventListener('abort', abort);
     request.open(method, url);
     request.setRequestHeader('content-type', 'application/octet-stream');
-    for (const [name, value] of Object.entries(CHANGE_HEADERS)) request.setRequestHeader(name, value);
+    for (const [name, value] of Object.entries({ ...CHANGE_HEADERS, ...headers }))
+      request.setRequestHeader(name, value);
     request.send(body);
     if (signal.aborted) abort();
   });
