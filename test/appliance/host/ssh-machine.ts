@@ -175,7 +175,7 @@ async function startHostd(top: string, net: string, seconds?: string): Promise<C
   const script = `mount --bind ${top}/etc /etc && mount -t tmpfs tmpfs /run && mkdir -m 755 /run/sshd && ${
     fetched ? `mount --bind ${parts} /usr/lib/openssh &&` : ''
   } exec "$@"`;
-  const words = [process.execPath, join(import.meta.dirname, 'ssh-hostd.ts'), top, sshd];
+  const words = [process.execPath, join(import.meta.dirname, 'ssh-hostd-child.ts'), top, sshd];
   const child = spawn(
     'nsenter',
     [

@@ -1,6 +1,6 @@
 /**
  * SSH for a limited time, for real: hostd's verbs, useradd, nft, sshd and ssh in namespaces of their own, whose /etc is a copy of this
- * machine's. `ssh-hostd.ts` says what is played there: systemd, by what the unit says.
+ * machine's. `ssh-hostd-child.ts` says what is played there: systemd, by what the unit says.
  */
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
