@@ -117,6 +117,16 @@ async function leaveHanging(
   return { broken };
 }
 
+/** The process that serves, below the one that was started. */
+async function findServer(one: ServedAppliance): Promise<number> {
+  const pid = String(one.process.pid);
+  const children = (await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8')).trim().split(' ');
+  for (const child of children) {
+    if ((await readFile(`/proc/${child}/cmdline`, 'utf8')).includes('server/main.ts')) return Number(child);
+  }
+  throw new Error(`none of ${children.join(', ')} serves`);
+}
+
 describe('a piece is refused, and nothing is changed', () => {
   test('that does not begin where the upload is', async () => {
     const { body: upload } = await begin();
@@ -212,8 +222,12 @@ describe('an upload goes on', () => {
 
   test('after the server was killed in the middle of a piece', { timeout: LIMIT_MS }, async () => {
     const { body: upload } = await begin();
-    await leaveHanging(upload.id, 0, content.subarray(0, 20_000));
+    const { broken } = await leaveHanging(upload.id, 0, content.subarray(0, 20_000));
 
+    // What is killed first would have ended the request in order.
+    const server = await findServer(appliance);
+    process.kill(server, 'SIGKILL');
+    await broken;
     await appliance.stop('SIGKILL');
     const { dataDir } = appliance;
     appliance = await serveAppliance({ dataDir, env: { HOLDFAST_HOST_SOCKET: machine.socket } });
