@@ -1,7 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
 import { OWNER, READERS_OF_OPERATIONS } from '../identity/index.ts';
-import { Id, NoContent } from '../lib/shapes.ts';
+import { Bytes, Id, NoContent } from '../lib/shapes.ts';
 import {
   beginRecoveryKit,
   challengeRecoveryKit,
@@ -88,15 +88,7 @@ export const kitRoutes =
           description:
             'An age file. Whoever has the key it was sealed to opens it: `age --decrypt --identity KEY FILE`.',
           params: KitParams,
-          response: {
-            200: {
-              content: {
-                'application/octet-stream': {
-                  schema: Type.Unsafe<Buffer>({ type: 'string', format: 'binary' }),
-                },
-              },
-            },
-          },
+          response: { 200: Bytes },
         },
       },
       async (request, reply) => {

@@ -25,5 +25,12 @@ export const Problem = Type.Object({
 });
 export type Problem = Static<typeof Problem>;
 
+/** A reply that is bytes and no JSON. */
+export const Bytes = {
+  content: {
+    'application/octet-stream': { schema: Type.Unsafe<Uint8Array>({ type: 'string', format: 'binary' }) },
+  },
+};
+
 export type NoContent = null;
 export const NoContent = Type.Null({ description: 'No content' });

@@ -4,7 +4,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
 import { ANY_ROLE } from '../identity/index.ts';
 import { HoldfastError } from '../lib/errors.ts';
-import { ErrorReply, Id, NoContent } from '../lib/shapes.ts';
+import { Bytes, ErrorReply, Id, NoContent } from '../lib/shapes.ts';
 import { createFolders } from './create-folders.ts';
 import type { WorkspaceDeps } from './deps.ts';
 import { findDownload, openDownload } from './download-file.ts';
@@ -36,7 +36,6 @@ const REFUSED_MS = 3_000;
 const ById = Type.Object({ id: Id });
 const config = { access: ANY_ROLE };
 const tags = ['files'];
-const Bytes = { content: { 'application/octet-stream': { schema: Type.String({ format: 'binary' }) } } };
 
 const BATCH_DESCRIPTION =
   'Content-Type is application/octet-stream. The body: the length of the head (four bytes, big-endian); the head, JSON: `{"onConflict":"refuse"|"replace"|"rename","files":[{"folderId","name","sizeBytes","mtime"}]}`; then the contents in that order. At most 500 files of 1 MiB each, 16 MiB in all. Answers for each file what became of it.';
