@@ -12,6 +12,8 @@ import type { NetworkSettings } from '../../server/appliance/host/network/settin
 import { powerRoutes } from '../../server/appliance/host/power-routes.ts';
 import { shareRoutes } from '../../server/appliance/host/shares/routes.ts';
 import { openShares } from '../../server/appliance/host/shares/shares.ts';
+import { openSshDesk, type SshParts } from '../../server/appliance/host/ssh/desk.ts';
+import { sshRoutes } from '../../server/appliance/host/ssh/routes.ts';
 import { supportRoutes } from '../../server/appliance/host/support.ts';
 import { findVolume, makeVolume } from '../../server/appliance/host/unlock/volume.ts';
 import { updateRoutes } from '../../server/appliance/host/updates/routes.ts';
@@ -31,6 +33,8 @@ export interface HostedMachine {
   disk: string;
   /** Network settings that were put to work, oldest first. */
   applied: NetworkSettings[];
+  /** What the steps of SSH were asked for: sshd, its account and the packet filter are not of this machine. */
+  ssh: string[];
   /** What the power switch was told; called by `onSwitch` too. */
   switched: string[];
   onSwitch: (action: string) => void;
@@ -65,6 +69,7 @@ export async function startMachine(): Promise<HostedMachine> {
     ...{ machine, bundles, updates, disk },
     socket: join(places.run, 'host.sock'),
     applied: [],
+    ssh: [],
     switched: [],
     onSwitch: () => undefined,
     close: async () => {
@@ -98,7 +103,26 @@ async function buildMachineApp(hosted: HostedMachine): Promise<FastifyInstance> 
     supportRoutes(deps),
     networkRoutes(deps, async (settings) => void hosted.applied.push(settings)),
     hardeningRoutes,
+    sshRoutes(openSshDesk(deps, playSsh(hosted.ssh))),
     shareRoutes(shares),
     updateRoutes(hosted.updates),
   ]);
+}
+
+function playSsh(steps: string[]): Partial<SshParts> {
+  let listening = false;
+  const step = (name: string, listens = listening) => {
+    steps.push(name);
+    listening = listens;
+    return Promise.resolve();
+  };
+  return {
+    service: {
+      start: () => step('start', true),
+      stop: () => step('stop', false),
+      isRunning: () => Promise.resolve(listening),
+    },
+    account: { make: () => step('account'), remove: () => step('no account') },
+    firewall: () => step('firewall'),
+  };
 }

@@ -19,7 +19,7 @@ import { NEXT_VERSION, startMachine, type HostedMachine } from './machine-host.t
 
 const LIMIT_MS = 240_000;
 const PASSPHRASE = 'gravel umbrella cello 41';
-const PAGES = ['', '/unlock-ways', '/network', '/certificate', '/updates', '/shares', '/hardening'];
+const PAGES = ['', '/unlock-ways', '/network', '/ssh', '/certificate', '/updates', '/shares', '/hardening'];
 const run = promisify(execFile);
 
 let browser: Browser;
@@ -199,6 +199,68 @@ describe('network', () => {
         expect(await readNetworkSettings(machine.machine.places)).toEqual({
           timeServers: ['time.example.org', '192.0.2.123'],
         });
+      });
+    },
+  );
+});
+
+describe('SSH', () => {
+  it(
+    'the owner opens it for a time, sees the passphrase once, and closes it from the banner',
+    { timeout: LIMIT_MS },
+    async () => {
+      const folder = machine.bundles.folder;
+      await run(tool('ssh-keygen').path, [
+        '-q',
+        '-t',
+        'ed25519',
+        '-N',
+        '',
+        '-C',
+        'house',
+        '-f',
+        join(folder, 'ca'),
+      ]);
+      const [secret, authority] = await Promise.all(
+        ['ca', 'ca.pub'].map((name) => readFile(join(folder, name), 'utf8')),
+      );
+      await at('/ssh', async (page) => {
+        const open = page.getByRole('button', { name: 'Open SSH' });
+        await page.getByLabel('Why').fill('The updates do not install');
+        await page.getByLabel('Public key of the authority').fill(secret ?? '');
+        await page.getByText('That is a private key. Take it away').waitFor();
+        expect(await open.getAttribute('aria-disabled')).toBe('true');
+        await page.getByLabel('Public key of the authority').fill('ssh-ed25519 AAAA');
+        await page.getByLabel('For how long').selectOption({ label: '2 hours' });
+        await open.click();
+        await page.getByRole('alert').getByText('not a public key of a kind').waitFor();
+        expect(machine.ssh).toEqual([]);
+
+        await page.getByLabel('Public key of the authority').fill(authority ?? '');
+        await page.getByLabel('From which networks').fill('192.0.2.0/24');
+        await open.click();
+        const passphrase = page.getByRole('button', { name: /^Copy one-time passphrase/ });
+        await passphrase.waitFor({ timeout: LIMIT_MS });
+        expect(await passphrase.innerText()).toMatch(/^([0-9A-Z]{4}-){5}[0-9A-Z]{4}$/);
+        await page.getByText(/^In (2 h|1 h 59 m)/).waitFor();
+        await page.getByText('The updates do not install').waitFor();
+        await page.getByRole('button', { name: /^Copy fingerprint SHA256:/ }).waitFor();
+        await page.getByRole('button', { name: /ssh -i id_ed25519 holdfast-support@/ }).waitFor();
+        await page.getByText(/^SSH to this machine is open until/).waitFor();
+        await expectAccessible(page, 'SSH that is open');
+        expect(machine.ssh).toEqual(['account', 'start', 'firewall']);
+
+        await page.reload();
+        await page.getByRole('heading', { name: 'SSH is open' }).waitFor();
+        expect(await passphrase.count()).toBe(0);
+        await page.goto('/appliance/network');
+        await page.getByRole('button', { name: 'Close now' }).click();
+        await page.getByText(/^SSH to this machine is open until/).waitFor({ state: 'detached' });
+        expect(machine.ssh.slice(3)).toEqual(['stop', 'no account', 'firewall']);
+
+        await page.goto('/appliance/ssh');
+        await page.getByRole('radio', { name: /The one of the last time/ }).waitFor();
+        await page.getByText('Nobody can sign in to the machine below').waitFor();
       });
     },
   );

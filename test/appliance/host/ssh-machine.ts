@@ -59,6 +59,8 @@ export async function makeSshMachine(): Promise<SshMachine> {
   );
   await run('nsenter', [net, 'ip', 'link', 'set', 'lo', 'up']);
   let hostd: ChildProcess | undefined;
+  /** Each visit comes from an address of its own: sshd keeps those away for a while who failed before. */
+  let visits = 1;
   const keygen = (...args: string[]) => run('ssh-keygen', args);
   for (const name of ['authority', 'other-authority', 'mine'])
     await keygen('-q', '-t', 'ed25519', '-N', '', '-C', name, '-f', at(name));
@@ -71,6 +73,8 @@ export async function makeSshMachine(): Promise<SshMachine> {
         net,
         'ssh',
         ...clientOptions(top, comer),
+        '-b',
+        `127.0.0.${(visits += 1)}`,
         ...options,
         `${comer.user ?? 'holdfast-support'}@127.0.0.1`,
         command,
