@@ -74,8 +74,8 @@ async function startLostMachine(): Promise<LostMachine> {
   await cp(old.targetPath, repository, { recursive: true });
   let page: FastifyInstance | undefined;
   let code = '';
-  let letGo = () => undefined as void;
-  let showPage = () => undefined as void;
+  let letGo: () => void = () => undefined;
+  let showPage: () => void = () => undefined;
   const pageShown = new Promise<void>((resolve) => (showPage = resolve));
   const held = new Promise<void>((resolve) => (letGo = resolve));
   const blank: BlankMachine = await startBlankMachine([top], {
@@ -117,6 +117,7 @@ async function startLostMachine(): Promise<LostMachine> {
     letGo: () => letGo(),
     pageShown,
     close: async () => {
+      letGo();
       await page?.close();
       await appliance.stop();
       await blank.close();
@@ -171,8 +172,14 @@ async function findItBack(page: Page): Promise<void> {
   await page.getByRole('button', { name: 'Sign in' }).click();
   await page.getByLabel('E-mail').fill(OWNER.email);
   await page.getByLabel('Password').fill(OWNER.password);
-  await page.keyboard.press('Enter');
-  await page.getByRole('heading', { level: 1 }).waitFor();
+  const [answer] = await Promise.all([
+    page.waitForResponse(
+      (response) => response.url().endsWith('/session') && response.request().method() === 'POST',
+    ),
+    page.keyboard.press('Enter'),
+  ]);
+  expect(answer.status()).toBe(201);
+  await page.getByRole('heading', { level: 1, name: 'Overview' }).waitFor();
   await page.goto('/files');
   for (const name of ['letter.txt', 'second.txt'])
     await page.getByRole('button', { name, exact: true }).waitFor();

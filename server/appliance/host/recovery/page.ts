@@ -75,7 +75,9 @@ export async function buildRecoveryPage(options: PageOptions): Promise<FastifyIn
   };
   app.addHook('onRequest', async (_request, reply) => void reply.header('cache-control', 'no-store'));
   app.get(RECOVERY_ADDRESS, async () => ({ machine: true, tpm: false, status: await status() }));
-  app.get('/recovery.css', (_request, reply) => reply.type('text/css; charset=utf-8').send(PAGE_STYLE));
+  app.get('/recovery.css', (_request, reply) =>
+    reply.type('text/css; charset=utf-8').send(`${PAGE_STYLE}.again { color: inherit; }\n`),
+  );
   app.get('/recovery.js', (_request, reply) => reply.type('text/javascript; charset=utf-8').send(SCRIPT));
   for (const path of ['/health', '/health/live', '/health/ready'])
     app.get(path, (_request, reply) => reply.status(503).send({ status: 'recovering' }));
@@ -110,7 +112,8 @@ function renderRecoveryPage(status: RecoveryStatus, hostName: string): string {
 <h1>${escapeHtml(title)}</h1>
 ${sentences.map((sentence) => `<p>${escapeHtml(sentence)}</p>`).join('\n')}
 </div>
-<p class="note">This page looks again every ${LOOK_AGAIN_SECONDS} seconds. <a href="">Look again now</a></p>
+<p class="note">This page looks again every ${LOOK_AGAIN_SECONDS} seconds.</p>
+<p><a class="again" href="">Look again now</a></p>
 </main>
 </body>
 </html>
