@@ -9,7 +9,7 @@ import swaggerUi from '@fastify/swagger-ui';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import fastify, { type FastifyInstance, type FastifyPluginAsync } from 'fastify';
 import { auditRoutes } from './audit/index.ts';
-import { applianceRoutes, consoleRoutes } from './appliance/index.ts';
+import { applianceRoutes, consoleRoutes, watchInsistence } from './appliance/index.ts';
 import { backupRoutes } from './backups/index.ts';
 import type { Deps } from './deps.ts';
 import { identityRoutes, installAccessGuard, installConsoleGuard, openToEveryone } from './identity/index.ts';
@@ -39,6 +39,7 @@ export async function buildApp(deps: Deps, options: AppOptions = {}): Promise<Fa
   const app = createServer(deps, options);
   installErrorReplies(app);
   await app.register(helmet, helmetOptions(deps.config));
+  insistOnMachine(app, deps);
   await app.register(rateLimit, {
     max: REQUESTS_PER_MINUTE,
     timeWindow: '1 minute',
@@ -150,10 +151,16 @@ function installHealth(app: FastifyInstance, deps: Deps): void {
   });
 }
 
-/**
- * On a machine of ours the unlock page answers under the same name after a restart, with a certificate of its own that is not
- * signed by anyone. A browser that was told to insist (RFC 6797, section 8.4) would not let its owner reach that page.
- */
+/** On a machine of ours not every certificate may be insisted on; `server/appliance/transport-security.ts` says which. */
+function insistOnMachine(app: FastifyInstance, deps: Deps): void {
+  if (deps.config.hostSocket === undefined) return;
+  const insistence = watchInsistence(deps);
+  app.addHook('onSend', async (_request, reply) => {
+    const value = await insistence();
+    if (value !== undefined) reply.header('strict-transport-security', value);
+  });
+}
+
 const helmetOptions = (config: Pick<Config, 'hostSocket'>) => ({
   contentSecurityPolicy: {
     useDefaults: false,
