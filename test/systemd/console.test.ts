@@ -34,6 +34,7 @@ describe('the console menu', () => {
   let hostd: FastifyInstance;
   let menu: ChildProcess | undefined;
   let screen = '';
+  let ssh: object = {};
   let acts: string[] = [];
   let answering: Promise<unknown> = Promise.resolve();
 
@@ -43,6 +44,7 @@ describe('the console menu', () => {
     for (const folder of [places.state, places.run, join(places.data, 'holdfast')])
       await mkdir(folder, { recursive: true });
     acts = [];
+    ssh = { open: null, hostKey: null };
     answering = Promise.resolve();
     const journal = openJournal(places.state, systemClock);
     const deps = { places, clock: systemClock, log: createLog('silent', 'test'), journal };
@@ -55,6 +57,7 @@ describe('the console menu', () => {
       networkRoutes(deps, async () => void acts.push('network')),
       powerRoutes({ ...deps, power }),
       machineRecoveryRoutes({ ...deps, dataDir: join(places.data, 'holdfast'), services: NO_SERVICES }),
+      async (app) => void app.get('/ssh', () => ssh),
       shellRoutes({ ...deps, isRecoveryKey: async (text) => text === RECOVERY_KEY, open }),
     ]);
     await hostd.listen({ path: join(places.run, 'host.sock') });
@@ -83,6 +86,19 @@ describe('the console menu', () => {
     await openMenu('ttyS0');
 
     expect(screen).toContain('The target is not there');
+  }, 60_000);
+
+  it('says until when SSH is open, and which key this machine has', async () => {
+    const open = { openedAt: '2026-11-22T06:00:00Z', until: '2026-11-22T07:00:00Z', port: 22, networks: [] };
+    const authority = { fingerprint: 'SHA256:authority', kind: 'ED25519', comment: '' };
+    ssh = {
+      open: { ...open, reason: 'The updates do not install', authority },
+      hostKey: { fingerprint: 'SHA256:machine', kind: 'ED25519', comment: '' },
+    };
+    await openMenu('ttyS0');
+
+    await sees(/SSH is open until 2026-11-22T07:00:00Z. Host key: SHA256:machine/);
+    expect(screen).not.toContain('SHA256:authority');
   }, 60_000);
 
   it('keeps the claim code off a serial line, until the owner allows it there', async () => {
