@@ -83,7 +83,8 @@ export async function makeImageMachine(): Promise<ImageMachine> {
       await rm(places.run, { recursive: true, force: true });
       await mkdir(places.run, { recursive: true });
     },
-    close: () => rm(root, { recursive: true, force: true }),
+    // A program that was killed may still be leaving.
+    close: () => rm(root, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 }),
   };
 }
 

@@ -83,7 +83,7 @@ interface Typed {
   code: boolean;
   /** The way for every day that opens the data volume. */
   daily: boolean;
-  /** Up to which step of a recovery everything is answered. */
+  /** Up to which step of a recovery everything is answered; `recover`: it runs, and there is no way back. */
   recovery: RecoveryStep;
 }
 
@@ -92,9 +92,9 @@ interface Typed {
  * next one.
  */
 export function mayOpen(step: SetupStep, setup: SetupState, typed: Typed): boolean {
+  if (typed.recovery === 'recover') return step === 'recover';
   if (step === 'code') return !setup.claimed;
-  // It goes on while the appliance comes back, and needs no code any more.
-  if (step === 'recover') return typed.recovery === 'recover';
+  if (step === 'recover') return false;
   if (isRecoveryStep(step)) return !setup.claimed && typed.code && at(step) <= at(typed.recovery);
   if (step === 'owner' || step === 'purpose') return !setup.claimed && typed.code;
   if (!setup.claimed) return false;
