@@ -44,6 +44,8 @@ export function reportError(error: unknown, json: boolean): number {
   } else {
     process.stderr.write(`holdfast: ${message}\n`);
     if (known?.hint !== undefined) process.stderr.write(`  ${known.hint}\n`);
+    // What was found: the reason that an administrator, or whoever reads the log of a unit, looks for.
+    if (known?.detail !== undefined) process.stderr.write(`  ${known.detail}\n`);
   }
   // A defect of ours: whoever reports it needs the place.
   if (known === undefined && error instanceof Error) process.stderr.write(`${error.stack ?? ''}\n`);

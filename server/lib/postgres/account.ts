@@ -29,7 +29,7 @@ export interface PostgresAccount {
 
 /**
  * @param paths - Everything PostgreSQL must reach: cluster, socket folder, programs. They need not exist yet.
- * @throws HoldfastError `unavailable` when root can use neither way, naming the folder that is closed.
+ * @throws HoldfastError `wrong_state` when root can use neither way, naming the folder that is closed.
  */
 export async function choosePostgresAccount(paths: readonly string[]): Promise<PostgresAccount> {
   const self = process.getuid?.() ?? 0;
@@ -86,7 +86,7 @@ async function namespaceAccount(
     }
   }
   throw new HoldfastError(
-    'unavailable',
+    'wrong_state',
     `PostgreSQL does not run as root, and the user nobody may not enter ${closed}`,
     {
       hint: `Run Holdfast as an ordinary user, move it out of ${closed}, or allow passage with: chmod o+x ${closed}`,

@@ -47,7 +47,7 @@ export interface PostgresServer {
 }
 
 /**
- * @throws HoldfastError `locked` when another server runs on the folder, `wrong_state` for another major, `unavailable` when it
+ * @throws HoldfastError `locked` when another server runs on the folder, `wrong_state` for another major or when root may start none, `unavailable` when it
  * does not come up (detail: the end of its log).
  */
 export async function startPostgres(options: PostgresOptions): Promise<PostgresServer> {
