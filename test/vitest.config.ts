@@ -8,7 +8,9 @@ export default defineConfig({
   root,
   test: {
     include: ['test/**/*.test.ts'],
-    globalSetup: [join(import.meta.dirname, 'helpers/postgres.ts')],
+    globalSetup: ['helpers/postgres.ts', 'web/unpack-browser.ts'].map((path) =>
+      join(import.meta.dirname, path),
+    ),
     testTimeout: 30_000,
     hookTimeout: 60_000,
     teardownTimeout: 30_000,
