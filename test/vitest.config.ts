@@ -8,9 +8,10 @@ export default defineConfig({
   root,
   test: {
     include: ['test/**/*.test.ts'],
-    globalSetup: ['helpers/postgres.ts', 'web/unpack-browser.ts'].map((path) =>
-      join(import.meta.dirname, path),
-    ),
+    globalSetup: [
+      join(import.meta.dirname, 'helpers/postgres.ts'),
+      join(import.meta.dirname, 'helpers/unpack-browser.ts'),
+    ],
     testTimeout: 30_000,
     hookTimeout: 60_000,
     teardownTimeout: 30_000,
