@@ -55,6 +55,8 @@ import { shortPath } from './lib/sockets.ts';
 import { runProcess } from './lib/spawn.ts';
 
 const CHORES_EVERY_MS = 60_000;
+/** The volume may be opened at any time, and the server soon asks for what lies on shares. */
+const LOOK_FOR_VOLUME_MS = 1_000;
 
 const config = loadConfig();
 let houseKeeping = false;
@@ -123,7 +125,8 @@ void updates
   .resumeWhenUnlocked()
   .catch((error: unknown) => log.error({ err: error }, 'An update could not be gone on with'));
 const chores = setInterval(() => void keepHouse(), CHORES_EVERY_MS);
-void keepHouse();
+const arrival = setInterval(() => void welcomeVolume(), LOOK_FOR_VOLUME_MS);
+void welcomeVolume();
 keepCompiled();
 await serviceManager.ready('Serving the host verbs');
 
@@ -133,9 +136,17 @@ async function stop(why: string): Promise<void> {
   log.info({ why }, 'hostd stops');
   await serviceManager.stopping();
   clearInterval(chores);
+  clearInterval(arrival);
   updates.close();
   await Promise.all([app.close(), runApp.close()]);
   process.exit(0);
+}
+
+/** Once, when the volume is there. */
+async function welcomeVolume(): Promise<void> {
+  if ((await readVolumeMarker()) === undefined) return;
+  clearInterval(arrival);
+  await keepHouse();
 }
 
 /** What waits for the unlocked volume: shares that are away, and what snapshots keep of the machine. */
@@ -171,9 +182,9 @@ async function isServing(): Promise<boolean> {
   return (await runProcess('systemctl', args, { timeoutMs: 20_000 })).exitCode === 0;
 }
 
-/** The data folder's own mark: there only while the claimed volume is open. */
+/** The data folder's own mark: there only while the volume is open. One that cannot be read is looked for again. */
 function readVolumeMarker(): Promise<Buffer | undefined> {
-  return readFileIfPresent(dataPaths(config.dataDir).marker);
+  return readFileIfPresent(dataPaths(config.dataDir).marker).catch(() => undefined);
 }
 
 /** A socket that root and one account may open; closed to everybody between its birth and its rights. */
