@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import {
   chmodSync,
   existsSync,
@@ -21,6 +22,7 @@ import {
   withClient,
   type PostgresServer,
 } from '../../server/lib/postgres/index.ts';
+import { waitFor } from '../helpers/wait-for.ts';
 import { NOBODY, othersMayPass } from '../helpers/other-account.ts';
 import { runProcess } from '../../server/lib/spawn.ts';
 
@@ -90,6 +92,22 @@ describe('a folder that PostgreSQL may not use', () => {
   });
 });
 
+/** Who runs PostgreSQL: of others' processes it does not believe that they are servers. */
+async function makeCluster(): Promise<{ uid: number; gid: number }> {
+  server = await startPostgres(parts());
+  await server.stop();
+  return statSync(parts().clusterDir);
+}
+
+async function startsBehind(pid: number): Promise<void> {
+  const { clusterDir } = parts();
+  writeFileSync(join(clusterDir, 'postmaster.pid'), `${pid}\n${clusterDir}\n0\n5432\n\n\n\n`);
+
+  server = await startPostgres(parts());
+
+  expect(await query('select 1 as one')).toEqual([{ one: 1 }]);
+}
+
 describe('the server', () => {
   test('has checksums, the built-in locale, WAL summaries and no TCP port', async () => {
     server = await startPostgres(parts());
@@ -146,18 +164,23 @@ describe('the server', () => {
   });
 
   test('starts although the number in postmaster.pid now belongs to another program', async () => {
-    server = await startPostgres(parts());
-    await server.stop();
-    const other = spawn('sleep', ['60']);
-    writeFileSync(
-      join(parts().clusterDir, 'postmaster.pid'),
-      `${other.pid}\n${parts().clusterDir}\n0\n5432\n\n\n\n`,
-    );
+    const { uid, gid } = await makeCluster();
+    const other = spawn('sleep', ['60'], { uid, gid });
 
-    server = await startPostgres(parts());
+    await startsBehind(other.pid ?? 0);
     other.kill();
+  });
 
-    expect(await query('select 1 as one')).toEqual([{ one: 1 }]);
+  test('starts although nobody has waited for the process of that number, which is dead', async () => {
+    const { uid, gid } = await makeCluster();
+    // The child ends at once; its parent has become a program that never asks for it.
+    const parent = spawn('sh', ['-c', 'sleep 0 & echo $!; exec sleep 60'], { uid, gid });
+    const [line] = (await once(parent.stdout, 'data')) as [Buffer];
+    const dead = Number(line.toString());
+    await waitFor('the end of the child', () => readFileSync(`/proc/${dead}/stat`, 'utf8').includes(') Z '));
+
+    await startsBehind(dead);
+    parent.kill();
   });
 
   test('made half by a crash is made anew', async () => {

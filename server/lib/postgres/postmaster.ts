@@ -44,7 +44,8 @@ export function runningPostmaster(clusterDir: string): number | undefined {
 
 /**
  * Makes way after a crash: waits for the processes of a dead postmaster, which end by themselves when they notice, and removes a
- * postmaster.pid whose number now belongs to another program, since PostgreSQL would take that for a live server.
+ * postmaster.pid whose number now belongs to another program, or still to the dead one that nobody has waited for (a container
+ * without an init process), since PostgreSQL would take either for a live server.
  *
  * @throws HoldfastError `locked` when processes of a dead postmaster stay at work in the folder.
  */
@@ -65,7 +66,7 @@ export async function clearLeftovers(clusterDir: string, timeoutMs = 15_000): Pr
       },
     );
   }
-  if (isAlive(file.pid)) await rm(join(clusterDir, 'postmaster.pid'), { force: true });
+  if (exists(file.pid)) await rm(join(clusterDir, 'postmaster.pid'), { force: true });
 }
 
 /** PostgreSQL processes whose working directory is `folder`. */
@@ -119,9 +120,14 @@ function sendSignal(pid: number, signal: NodeJS.Signals): void {
 }
 
 function isAlive(pid: number): boolean {
+  return exists(pid) && !isZombie(pid);
+}
+
+/** As PostgreSQL asks: a process that ended and was not waited for counts. */
+function exists(pid: number): boolean {
   try {
     process.kill(pid, 0);
-    return !isZombie(pid);
+    return true;
   } catch (error) {
     if (isSystemError(error, 'ESRCH')) return false;
     if (isSystemError(error, 'EPERM')) return true;
