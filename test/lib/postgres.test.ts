@@ -100,8 +100,9 @@ async function makeCluster(): Promise<{ uid: number; gid: number }> {
 }
 
 async function startsBehind(pid: number): Promise<void> {
-  const { clusterDir } = parts();
-  writeFileSync(join(clusterDir, 'postmaster.pid'), `${pid}\n${clusterDir}\n0\n5432\n\n\n\n`);
+  const { clusterDir, socketDir } = parts();
+  for (const path of [join(clusterDir, 'postmaster.pid'), join(socketDir, '.s.PGSQL.5432.lock')])
+    writeFileSync(path, `${pid}\n${clusterDir}\n0\n5432\n\n\n\n`);
 
   server = await startPostgres(parts());
 
@@ -163,7 +164,7 @@ describe('the server', () => {
     expect(await query('select n from kept')).toEqual([{ n: 7 }]);
   });
 
-  test('starts although the number in postmaster.pid now belongs to another program', async () => {
+  test('starts although the number in its lock files now belongs to another program', async () => {
     const { uid, gid } = await makeCluster();
     const other = spawn('sleep', ['60'], { uid, gid });
 

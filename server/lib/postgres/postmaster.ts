@@ -16,9 +16,13 @@ interface PostmasterFile {
 
 /** What postmaster.pid says; undefined when there is none or it is not written yet. */
 export function readPostmasterFile(clusterDir: string): PostmasterFile | undefined {
+  return readLockFile(join(clusterDir, 'postmaster.pid'));
+}
+
+function readLockFile(path: string): PostmasterFile | undefined {
   let text: string;
   try {
-    text = readFileSync(join(clusterDir, 'postmaster.pid'), 'utf8');
+    text = readFileSync(path, 'utf8');
   } catch (error) {
     if (isSystemError(error, 'ENOENT')) return undefined;
     throw error;
@@ -43,15 +47,19 @@ export function runningPostmaster(clusterDir: string): number | undefined {
 }
 
 /**
- * Makes way after a crash: waits for the processes of a dead postmaster, which end by themselves when they notice, and removes a
- * postmaster.pid whose number now belongs to another program, or still to the dead one that nobody has waited for (a container
- * without an init process), since PostgreSQL would take either for a live server.
+ * Makes way after a crash: waits for the processes of a dead postmaster, which end by themselves when they notice, and removes its
+ * lock files (of the cluster and of the socket) where their number now belongs to another program, or still to the dead one that
+ * nobody has waited for (a container without an init process): PostgreSQL would take either for a live server.
  *
+ * @param socketLock the file beside the socket.
  * @throws HoldfastError `locked` when processes of a dead postmaster stay at work in the folder.
  */
-export async function clearLeftovers(clusterDir: string, timeoutMs = 15_000): Promise<void> {
-  const file = readPostmasterFile(clusterDir);
-  if (file === undefined || runningPostmaster(clusterDir) !== undefined) return;
+export async function clearLeftovers(
+  clusterDir: string,
+  socketLock: string,
+  timeoutMs = 15_000,
+): Promise<void> {
+  if (runningPostmaster(clusterDir) !== undefined) return;
   let left = processesIn(clusterDir);
   for (let waited = 0; left.length > 0 && waited < timeoutMs; waited += 50) {
     await delay(50);
@@ -66,7 +74,10 @@ export async function clearLeftovers(clusterDir: string, timeoutMs = 15_000): Pr
       },
     );
   }
-  if (exists(file.pid)) await rm(join(clusterDir, 'postmaster.pid'), { force: true });
+  for (const path of [join(clusterDir, 'postmaster.pid'), socketLock]) {
+    const file = readLockFile(path);
+    if (file !== undefined && exists(file.pid)) await rm(path, { force: true });
+  }
 }
 
 /** PostgreSQL processes whose working directory is `folder`. */

@@ -17,6 +17,7 @@ import { writeConfiguration, type PeerRole, type PostgresSettings } from './sett
 
 /** PostgreSQL names its socket after a port, even where there is none. */
 export const SOCKET_PORT = 5432;
+const SOCKET_LOCK = `.s.PGSQL.${SOCKET_PORT}.lock`;
 
 export interface PostgresOptions {
   /** The cluster; made when absent, unless `existing`. */
@@ -57,7 +58,7 @@ export async function startPostgres(options: PostgresOptions): Promise<PostgresS
   if (options.takeOver) await stopOrphan(clusterDir);
   refuseSecond(clusterDir);
   await ensureCluster(clusterDir, binaries, account);
-  await clearLeftovers(clusterDir);
+  await clearLeftovers(clusterDir, join(socketDir, SOCKET_LOCK));
   await makeSocketDirectory(socketDir, account);
   await writeConfiguration({ clusterDir, socketDir, peerName: account.peerName, settings: options.settings });
   await options.prepare?.(clusterDir, account);
@@ -85,7 +86,7 @@ export async function prepareCluster(options: {
   const account = namedPostgresAccount(options.account);
   refuseSecond(clusterDir);
   await ensureCluster(clusterDir, findPostgresBinaries(), account);
-  await clearLeftovers(clusterDir);
+  await clearLeftovers(clusterDir, join(socketDir, SOCKET_LOCK));
   await makeSocketDirectory(socketDir, account);
   // The socket takes its group from the folder: PostgreSQL itself need not be in that group.
   await chown(socketDir, account.owner.uid, options.socketGroupId);
