@@ -2,6 +2,7 @@
 import { Value } from 'typebox/value';
 import { ERROR_STATUS, HoldfastError, type ErrorCode } from '../../../lib/errors.ts';
 import { runProcess, type ProcessOutput } from '../../../lib/spawn.ts';
+import { confinedUnit } from '../confined-unit.ts';
 import { type LookAnswer, RepositoryAnswer } from './schema.ts';
 
 /** Starts the program with a request on its standard input. */
@@ -53,44 +54,17 @@ export const lookInUnit: LookLaunch = (input) =>
 
 /** Pure, so that a test can hold what the unit may do. */
 export function lookArguments(): string[] {
-  const properties = [
-    // Root reads backups of whatever account; it may change nothing, and reach nobody.
-    'CapabilityBoundingSet=CAP_DAC_READ_SEARCH',
-    'AmbientCapabilities=',
-    'ProtectSystem=strict',
-    'ProtectHome=yes',
-    'InaccessiblePaths=/data /state -/run/holdfast/root.key -/run/holdfast/volume.key',
-    'PrivateTmp=yes',
-    'PrivateNetwork=yes',
-    'PrivateDevices=yes',
-    'PrivateIPC=yes',
-    'RestrictAddressFamilies=AF_UNIX',
-    'ProtectProc=invisible',
-    'ProtectKernelTunables=yes',
-    'ProtectKernelModules=yes',
-    'ProtectKernelLogs=yes',
-    'ProtectControlGroups=yes',
-    'ProtectClock=yes',
-    'ProtectHostname=yes',
-    'RestrictNamespaces=yes',
-    'RestrictRealtime=yes',
-    'RestrictSUIDSGID=yes',
-    'LockPersonality=yes',
-    'NoNewPrivileges=yes',
-    'SystemCallArchitectures=native',
-    'SystemCallFilter=@system-service',
-    'SystemCallErrorNumber=EPERM',
-    'UMask=0077',
-    'MemoryMax=512M',
-    'TasksMax=64',
-    'LimitCORE=0',
-    `RuntimeMaxSec=${String(LOOK_SECONDS)}`,
-    'Environment=LANG=C.UTF-8',
-  ];
-  return [
-    ...['--pipe', '--wait', '--collect', '--quiet', '--service-type=exec'],
-    ...properties.flatMap((property) => ['-p', property]),
-    '--',
-    ...[NODE, PROGRAM],
-  ];
+  return confinedUnit({
+    properties: [
+      // Root reads backups of whatever account; it may change nothing.
+      'CapabilityBoundingSet=CAP_DAC_READ_SEARCH',
+      'ProtectHome=yes',
+      'InaccessiblePaths=/data /state -/run/holdfast/root.key -/run/holdfast/volume.key',
+      'RestrictRealtime=yes',
+      'SystemCallErrorNumber=EPERM',
+      'MemoryMax=512M',
+    ],
+    maxSeconds: LOOK_SECONDS,
+    command: [NODE, PROGRAM],
+  });
 }

@@ -10,6 +10,7 @@ import { Value } from 'typebox/value';
 import { HoldfastError } from '../../../lib/errors.ts';
 import { makePrivateDirectory } from '../../../lib/files.ts';
 import { runProcess, type ProcessOutput } from '../../../lib/spawn.ts';
+import { confinedUnit } from '../confined-unit.ts';
 import type { Rauc } from './rauc.ts';
 
 /** What `server/rehearse-migrations.ts` of any version prints: one line. Frozen: other versions' programs read it. */
@@ -90,46 +91,19 @@ export const launchInUnit: Launch = (root, request) =>
 
 /** Pure, so that a test can hold what the unit may do. */
 export function unitArguments(root: string, request: RehearsalRequest): string[] {
-  const properties = [
-    `RootDirectory=${root}`,
-    `BindPaths=${request.socketDir}:${INSIDE}`,
-    // The scratch server takes connections from the account that runs it, and no other.
-    'User=holdfast-worker',
-    'MountAPIVFS=yes',
-    'PrivateNetwork=yes',
-    'RestrictAddressFamilies=AF_UNIX',
-    'PrivateDevices=yes',
-    'PrivateTmp=yes',
-    'PrivateIPC=yes',
-    'ProtectProc=invisible',
-    'ProtectSystem=strict',
-    'ProtectKernelTunables=yes',
-    'ProtectKernelModules=yes',
-    'ProtectKernelLogs=yes',
-    'ProtectControlGroups=yes',
-    'ProtectClock=yes',
-    'ProtectHostname=yes',
-    'RestrictNamespaces=yes',
-    'RestrictSUIDSGID=yes',
-    'LockPersonality=yes',
-    'NoNewPrivileges=yes',
-    'CapabilityBoundingSet=',
-    'AmbientCapabilities=',
-    'SystemCallArchitectures=native',
-    'SystemCallFilter=@system-service',
-    'UMask=0077',
-    'MemoryMax=1G',
-    'TasksMax=64',
-    'LimitCORE=0',
-    `RuntimeMaxSec=${String(MOST_SECONDS)}`,
-    'Environment=LANG=C.UTF-8',
-  ];
-  return [
-    ...['--pipe', '--wait', '--collect', '--quiet', '--service-type=exec'],
-    ...properties.flatMap((property) => ['-p', property]),
-    '--',
-    ...programCall('/opt/holdfast', { ...request, socketDir: INSIDE }),
-  ];
+  return confinedUnit({
+    properties: [
+      `RootDirectory=${root}`,
+      `BindPaths=${request.socketDir}:${INSIDE}`,
+      // The scratch server takes connections from the account that runs it, and no other.
+      'User=holdfast-worker',
+      'MountAPIVFS=yes',
+      'CapabilityBoundingSet=',
+      'MemoryMax=1G',
+    ],
+    maxSeconds: MOST_SECONDS,
+    command: programCall('/opt/holdfast', { ...request, socketDir: INSIDE }),
+  });
 }
 
 /** The command line that every version understands. Frozen. */
