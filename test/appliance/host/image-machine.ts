@@ -11,7 +11,7 @@ import { hostPlaces, type HostPlaces } from '../../../server/appliance/host/host
 import { openJournal } from '../../../server/appliance/host/journal.ts';
 import type { HostDisk } from '../../../server/appliance/host/schema.ts';
 import { findVolume, makeVolume, type UnlockDeps } from '../../../server/appliance/host/unlock/volume.ts';
-import { findKeyslot } from '../../../server/appliance/host/volume/luks.ts';
+import { findKeyslot, opensKeyslot } from '../../../server/appliance/host/volume/luks.ts';
 import type { VolumeMapping } from '../../../server/appliance/host/volume/mapping.ts';
 import { claimVolume, memoryKeyPath } from '../../../server/appliance/host/ways/ways.ts';
 import type { SecretSealer } from '../../../server/appliance/host/ways/tpm.ts';
@@ -126,9 +126,10 @@ function testMapping(places: HostPlaces): TestMapping {
   return {
     calls,
     isMounted: async () => mounted,
-    open: async (device, secret) => {
-      calls.push('open');
-      return findKeyslot(device, secret);
+    open: async (device, secret, keyslot) => {
+      calls.push(keyslot === undefined ? 'open' : 'open by its slot');
+      if (keyslot === undefined) return findKeyslot(device, secret);
+      return (await opensKeyslot(device, secret, keyslot)) ? keyslot : undefined;
     },
     makeFileSystem: async () => {
       calls.push('mkfs');

@@ -136,7 +136,8 @@ describe('a key slot that lasts', () => {
   test('costs whoever guesses 64 MiB and four passes of argon2id, on a slow machine too', async () => {
     const disk = await machine.addDisk('disk');
     await atFullCost(() => formatVolume(disk, 'a key', 'holdfast-unclaimed'));
-    await atFullCost(() => addKeyslot(disk, 'a key', 'another', 3));
+    await atFullCost(() => addKeyslot(disk, 'a key', 'another', 3, 'guessable'));
+    await atFullCost(() => addKeyslot(disk, 'a key', 'of 32 random bytes', 4, 'random'));
 
     const { stdout } = await runProcess('cryptsetup', ['luksDump', '--dump-json-metadata', disk], {
       timeoutMs: 30_000,
@@ -145,8 +146,10 @@ describe('a key slot that lasts', () => {
       keyslots: Record<string, { key_size: number; kdf: object }>;
       segments: Record<string, { encryption: string }>;
     };
-    expect(Object.keys(keyslots)).toEqual(['0', '3']);
+    expect(Object.keys(keyslots)).toEqual(['0', '3', '4']);
     expect(keyslots['3']?.kdf).toMatchObject({ type: 'argon2id', memory: 65_536, time: 4 });
+    // As of a TPM or a recovery key: nobody guesses it, and every start pays for it.
+    expect(keyslots['4']?.kdf).toMatchObject({ type: 'argon2id', memory: 1_024, time: 4 });
     // The random key of a first boot, gone with the claim.
     expect(keyslots['0']?.kdf).toMatchObject({ type: 'pbkdf2' });
     for (const slot of Object.values(keyslots)) expect(slot.key_size).toBe(64);
@@ -271,6 +274,8 @@ describe('after the claim', () => {
       expect(await openByMachine(machine.deps, choice)).toMatchObject({ way: { kind: 'tpm2' } });
 
     expect(await isOpen(machine.deps)).toBe(true);
+    // Trying the others first would cost the time of each.
+    expect(machine.deps.mapping.calls).toContain('open by its slot');
   });
 
   test('another system takes the disk over with the recovery key, and keeps the root key', async () => {

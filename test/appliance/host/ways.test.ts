@@ -203,7 +203,7 @@ describe('a way', () => {
   });
 
   test('that somebody made with cryptsetup is named, left alone, and removed only on demand', async () => {
-    await addKeyslot(disk, PASSPHRASE, 'made by hand', 7);
+    await addKeyslot(disk, PASSPHRASE, 'made by hand', 7, 'guessable');
     await machine.restart();
     await unlock(PASSPHRASE);
     expect((await readVolumeNote(machine.places))?.unknownKeyslots).toEqual([7]);

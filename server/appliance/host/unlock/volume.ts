@@ -147,7 +147,7 @@ export async function openByMachine(
     for (const way of file?.ways.filter((candidate) => candidate.kind === kind) ?? []) {
       try {
         const secret = await findWaySecret(deps, way, undefined);
-        const opened = await openBySecret(deps, choice, secret, { ...MACHINE, label: kind });
+        const opened = await openBySecret(deps, choice, secret, { ...MACHINE, label: kind }, way.keyslot);
         if (opened !== undefined) return opened;
         failures.push(`${way.label}: its key does not open the volume.`);
       } catch (error) {
@@ -174,13 +174,14 @@ async function openBySecret(
   choice: VolumeChoice & { kind: 'own' | 'take-over' },
   secret: string,
   actor: HostActor,
+  onlyKeyslot?: number,
 ): Promise<Opening | undefined> {
   const { mapping, places } = deps;
   const device = choice.disk.path;
   return withWaysLock(places, async () => {
     const file = choice.kind === 'own' ? await readWays(places) : await readMirroredWays(device);
     await mapping.close();
-    const keyslot = await mapping.open(device, secret);
+    const keyslot = await mapping.open(device, secret, onlyKeyslot);
     if (keyslot === undefined) return undefined;
     try {
       const way = file?.ways.find((candidate) => candidate.keyslot === keyslot);

@@ -15,18 +15,16 @@ export const TOKEN_TYPE = 'holdfast-way';
 /** Slots that a LUKS2 header has room for with keys of this size. */
 export const MOST_KEYSLOTS = 16;
 
-/** Pinned: cryptsetup would measure, and a slow or emulated machine would get a weak slot. */
-const SLOT_COST = [
-  '--pbkdf',
-  'argon2id',
-  '--pbkdf-memory',
-  '65536',
-  '--pbkdf-force-iterations',
-  '4',
-  '--pbkdf-parallel',
-  '1',
+/** What a slot costs whoever guesses at its secret, which is in somebody's head or is 32 random bytes that no guessing finds. */
+export type SecretKind = 'guessable' | 'random';
+
+const argon2id = (memoryKib: number) => [
+  ...['--pbkdf', 'argon2id', '--pbkdf-memory', String(memoryKib)],
+  ...['--pbkdf-force-iterations', '4', '--pbkdf-parallel', '1'],
 ];
-/** Of the one slot of a first boot: its key is 32 random bytes, which no guessing finds, and it goes with the claim. */
+/** Pinned: cryptsetup would measure, and a slow or emulated machine would get a weak slot. */
+const SLOT_COST: Record<SecretKind, string[]> = { guessable: argon2id(65_536), random: argon2id(1_024) };
+/** Of the one slot of a first boot: random too, and it goes with the claim. */
 const MEMORY_SLOT_COST = ['--pbkdf', 'pbkdf2', '--pbkdf-force-iterations', '1000'];
 /** Trying every slot takes seconds each on an emulated machine. */
 const TIMEOUT_MS = 300_000;
@@ -108,10 +106,24 @@ export async function opensKeyslot(device: string, secret: string, keyslot: numb
   throw failure('The data volume could not be tried', tried);
 }
 
-/** Opens the volume under a name of the device mapper. @returns the slot, or undefined for a wrong key. */
-export async function openMapped(device: string, name: string, secret: string): Promise<number | undefined> {
+/**
+ * Opens the volume under a name of the device mapper.
+ *
+ * @param keyslot the only one to try; without it all are, each at its full cost.
+ * @returns the slot, or undefined for a wrong key.
+ */
+export async function openMapped(
+  device: string,
+  name: string,
+  secret: string,
+  keyslot?: number,
+): Promise<number | undefined> {
+  const only = keyslot === undefined ? [] : ['--key-slot', String(keyslot)];
   return openedSlot(
-    await cryptsetup(['open', '--type', 'luks2', '--verbose', '--key-file', '-', device, name], secret),
+    await cryptsetup(
+      ['open', '--type', 'luks2', '--verbose', '--key-file', '-', ...only, device, name],
+      secret,
+    ),
   );
 }
 
@@ -128,9 +140,10 @@ export async function addKeyslot(
   existing: string,
   secret: string,
   keyslot: number,
+  kind: SecretKind,
 ): Promise<void> {
   const added = await cryptsetup(
-    ['luksAddKey', '--batch-mode', '--new-key-slot', String(keyslot), ...SLOT_COST, device],
+    ['luksAddKey', '--batch-mode', '--new-key-slot', String(keyslot), ...SLOT_COST[kind], device],
     `${existing}\n${secret}\n`,
   );
   if (added.exitCode === WRONG_KEY_EXIT)

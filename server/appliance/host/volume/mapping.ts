@@ -7,8 +7,8 @@ import { openMapped } from './luks.ts';
 
 export interface VolumeMapping {
   isMounted(): Promise<boolean>;
-  /** @returns the key slot, or undefined for a wrong key. */
-  open(device: string, secret: string): Promise<number | undefined>;
+  /** @param keyslot the only one to try. @returns the key slot, or undefined for a wrong key. */
+  open(device: string, secret: string, keyslot?: number): Promise<number | undefined>;
   makeFileSystem(): Promise<void>;
   /** Checks, mounts, and lets the file system take what the disk has grown by. */
   mount(): Promise<void>;
@@ -32,7 +32,7 @@ export function deviceMapping(mountPoint: string): VolumeMapping {
       const mounts = await readFile('/proc/self/mounts', 'utf8');
       return mounts.split('\n').some((line) => line.split(' ')[1] === mountPoint);
     },
-    open: (device, secret) => openMapped(device, MAPPED_NAME, secret),
+    open: (device, secret, keyslot) => openMapped(device, MAPPED_NAME, secret, keyslot),
     makeFileSystem: () =>
       must('mkfs.ext4', ['-q', '-F', '-m', '1', '-L', 'holdfast-data', MAPPED], 'make a file system'),
     async mount() {

@@ -8,9 +8,15 @@ import { Id, Instant } from '../../../lib/shapes.ts';
 import type { HostPlaces } from '../host-places.ts';
 import { WayKind, type UnlockWay } from '../schema.ts';
 import { readStateFile, withStateLock, writeStateFile } from '../state-file.ts';
+import type { SecretKind } from '../volume/luks.ts';
 
 const Base64 = Type.String({ pattern: '^[A-Za-z0-9+/]+={0,2}$', maxLength: 64 * 1024 });
 const orNull = Type.Union([Instant, Type.Null()]);
+
+/** What an operator's hook prints may be a word that somebody chose. */
+export function secretKindOf(kind: WayKind): SecretKind {
+  return kind === 'recovery-key' || kind === 'tpm2' ? 'random' : 'guessable';
+}
 
 /** How the key that wraps R comes from the secret. */
 export const WayKdf = Type.Union([

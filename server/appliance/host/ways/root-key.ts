@@ -16,17 +16,20 @@ import { HoldfastError } from '../../../lib/errors.ts';
 import { readFileIfPresent, writeFileDurably } from '../../../lib/files.ts';
 import type { HostPlaces } from '../host-places.ts';
 import type { WayKind } from '../schema.ts';
-import type { StoredWay, WayKdf } from './file.ts';
+import type { SecretKind } from '../volume/luks.ts';
+import { secretKindOf, type StoredWay, type WayKdf } from './file.ts';
 
 const KEY_BYTES = 32;
 const SALT_BYTES = 16;
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 
-/** The same cost as the LUKS key slots have: guessing at one is no cheaper than at the other. */
-const PASSPHRASE_KDF: WayKdf = { name: 'argon2id', memoryKib: 65_536, passes: 4, parallelism: 1 };
-/** The other secrets are random; a costly derivation would add nothing. */
-const RANDOM_SECRET_KDF: WayKdf = { name: 'hkdf-sha256' };
+const KDF: Record<SecretKind, WayKdf> = {
+  /** The same cost as the LUKS key slots have: guessing at one is no cheaper than at the other. */
+  guessable: { name: 'argon2id', memoryKib: 65_536, passes: 4, parallelism: 1 },
+  /** A costly derivation would add nothing. */
+  random: { name: 'hkdf-sha256' },
+};
 
 export function makeRootKey(): Buffer {
   return randomBytes(KEY_BYTES);
@@ -69,7 +72,7 @@ export async function wrapRootKey(
   secret: string,
   binding: WayBinding,
 ): Promise<Pick<StoredWay, 'kdf' | 'salt' | 'wrappedRootKey'>> {
-  const kdf = binding.kind === 'passphrase' ? PASSPHRASE_KDF : RANDOM_SECRET_KDF;
+  const kdf = KDF[secretKindOf(binding.kind)];
   const salt = randomBytes(SALT_BYTES);
   const key = await deriveKey(secret, kdf, salt);
   const nonce = randomBytes(NONCE_BYTES);

@@ -7,7 +7,7 @@ import { readPlacedRootKey, wrapRootKey } from './root-key.ts';
 import type { NewWay } from '../schema.ts';
 import { addKeyslot, findKeyslot, killKeyslot, opensKeyslot, readHeader } from '../volume/luks.ts';
 import type { VolumeNote } from '../volume/note.ts';
-import type { StoredWay, WaysFile } from './file.ts';
+import { secretKindOf, type StoredWay, type WaysFile } from './file.ts';
 import { askHook } from './hook.ts';
 import { DEFAULT_PCRS, type SecretSealer } from './tpm.ts';
 
@@ -39,7 +39,7 @@ export async function makeWay(
     const header = await readHeader(note.device);
     if (header?.keyslots.includes(keyslot) === true) await killKeyslot(note.device, keyslot);
   }
-  await addKeyslot(note.device, existing, made.secret, keyslot);
+  await addKeyslot(note.device, existing, made.secret, keyslot, secretKindOf(wanted.kind));
   if (!(await opensKeyslot(note.device, made.secret, keyslot))) {
     throw new HoldfastError('integrity_failure', 'The new key slot does not open; it is not kept', {
       hint: 'Look at the data disk: it may be failing.',
