@@ -33,6 +33,7 @@ const HARDENING_NEEDS: typeof NEEDS = {
 export const TEST_NEEDS: Record<string, { package: string; why: string }> = {
   swtpm: { package: 'swtpm', why: 'a TPM in software' },
   '/usr/share/ovmf/OVMF.fd': { package: 'ovmf', why: 'firmware that starts a machine by UEFI' },
+  ssh: { package: 'openssh-client', why: 'visits the machine while SSH is open' },
   xorriso: { package: 'xorriso', why: 'the first-boot configuration as a disc' },
 };
 

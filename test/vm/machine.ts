@@ -35,6 +35,8 @@ export interface VirtualMachine {
   type(text: string): void;
   /** Asks the machine to shut down, as its power button does, and waits. */
   shutDown(timeoutMs: number): Promise<void>;
+  /** Waits until it has shut down by itself. */
+  wentDown(timeoutMs: number): Promise<void>;
   /** Ends it at once: what was not written is lost. */
   cutPower(): Promise<void>;
   /** A picture of the screen, as PPM. */
@@ -74,6 +76,10 @@ export async function startMachine(options: MachineOptions): Promise<VirtualMach
     control.close();
     tpm?.child.kill();
   };
+  const wentDown = async (timeoutMs: number) => {
+    await waitFor('the machine to shut down', () => state.over, timeoutMs);
+    await leave();
+  };
   const serial = () => (existsSync(places.log) ? readFileSync(places.log, 'latin1') : '');
   return {
     serial,
@@ -90,9 +96,9 @@ export async function startMachine(options: MachineOptions): Promise<VirtualMach
     type: (text) => void line.write(text),
     async shutDown(timeoutMs) {
       await control.ask('system_powerdown');
-      await waitFor('the machine to shut down', () => state.over, timeoutMs);
-      await leave();
+      await wentDown(timeoutMs);
     },
+    wentDown,
     async cutPower() {
       child.kill('SIGKILL');
       await leave();

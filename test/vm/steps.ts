@@ -1,8 +1,15 @@
 /** The walk through an appliance's life, in order: each step finds the machine as the one before left it. */
 import { FIRST_STEPS } from './first-steps.ts';
 import { RECOVERY_STEPS } from './recovery-steps.ts';
+import { SSH_STEPS } from './ssh-steps.ts';
 import { UNLOCK_STEPS } from './unlock-steps.ts';
 import { UPDATE_STEPS } from './update-steps.ts';
 import type { Step } from './walk.ts';
 
-export const STEPS: readonly Step[] = [...FIRST_STEPS, ...UNLOCK_STEPS, ...UPDATE_STEPS, ...RECOVERY_STEPS];
+export const STEPS: readonly Step[] = [
+  ...FIRST_STEPS,
+  ...UNLOCK_STEPS,
+  ...SSH_STEPS,
+  ...UPDATE_STEPS,
+  ...RECOVERY_STEPS,
+];
