@@ -28,8 +28,8 @@ const LOOK_EVERY_MS = 5_000;
 /** So many good answers in a row; one can come from a process that is about to die. */
 const ANSWERS = 3;
 const SERVICES = ['holdfast-keyd.service', 'holdfast-server.service', 'holdfast-worker.service'];
-/** A service that waits for another one is started again too: not this often. */
-const MOST_RESTARTS = 8;
+/** A service that waits for another one is started again too: not this often, with the pauses that grow between. */
+const MOST_RESTARTS = 5;
 
 const config = loadConfig();
 const log = createLog(config.logLevel, 'boot-good');
@@ -84,7 +84,7 @@ async function propertyOf(units: readonly string[], name: string): Promise<strin
   return stdout.trim().split(/\n+/);
 }
 
-/** The one that systemd started again that often; the pauses between grow, so that it is some minutes. */
+/** The one that systemd started again that often. */
 async function findEndingService(): Promise<string | undefined> {
   const restarts = await propertyOf(SERVICES, 'NRestarts');
   return SERVICES.find((_unit, index) => Number(restarts[index]) >= MOST_RESTARTS);

@@ -63,23 +63,33 @@ const DEBUG_ARGUMENTS = ' systemd.journald.forward_to_console=1 systemd.debug_sh
 
 const project = resolve(import.meta.dirname, '..', '..');
 
-const { values: options } = parseArgs({
-  options: {
-    formats: { type: 'string', default: 'qcow2,raw' },
-    out: { type: 'string' },
-    work: { type: 'string', default: join(project, '.cache', 'image') },
-    version: { type: 'string' },
-    'signing-key': { type: 'string' },
-    'signing-certificate': { type: 'string' },
-    keyring: { type: 'string' },
-    mirror: { type: 'string' },
-    accelerator: { type: 'string', default: 'tcg' },
-    'debug-console': { type: 'boolean', default: false },
-    'without-packer': { type: 'boolean', default: false },
-    'install-needs': { type: 'boolean', default: false },
-    help: { type: 'boolean', default: false },
-  },
-});
+const options = readOptions();
+
+/** What is no option ends with the list of those that are. */
+function readOptions() {
+  try {
+    return parseArgs({
+      options: {
+        formats: { type: 'string', default: 'qcow2,raw' },
+        out: { type: 'string' },
+        work: { type: 'string', default: join(project, '.cache', 'image') },
+        version: { type: 'string' },
+        'signing-key': { type: 'string' },
+        'signing-certificate': { type: 'string' },
+        keyring: { type: 'string' },
+        mirror: { type: 'string' },
+        accelerator: { type: 'string', default: 'tcg' },
+        'debug-console': { type: 'boolean', default: false },
+        'without-packer': { type: 'boolean', default: false },
+        'install-needs': { type: 'boolean', default: false },
+        help: { type: 'boolean', default: false },
+      },
+    }).values;
+  } catch (error) {
+    process.stderr.write(`${(error as Error).message}\n\n${HELP}`);
+    process.exit(2);
+  }
+}
 
 if (options.help) {
   process.stdout.write(HELP);

@@ -22,7 +22,7 @@ export async function openNetwork(number: number): Promise<MachineNetwork> {
 }
 
 const SCAN_TIMEOUT_MS = 1_000;
-const AT_ONCE = 2_500;
+const AT_ONCE = 10_000;
 
 /** TCP ports that accept a connection, of all 65,535. */
 export async function openPorts(address: string): Promise<number[]> {

@@ -116,6 +116,8 @@ export function buildUnlockConsole(
     loggerInstance: log.child({}, { level: log.level === 'silent' ? 'silent' : 'warn' }),
     genReqId: newRequestId,
     bodyLimit: BODY_LIMIT_BYTES,
+    // Who asked a moment ago keeps a connection for the next question: the start must not wait until it gives that up.
+    forceCloseConnections: 'idle',
   }) as unknown as FastifyInstance;
   installErrorReplies(app);
   app.get('/state', () => ({ ...facts(), ...desk.state() }));
