@@ -3,7 +3,7 @@ import type { CertificateState } from '../../server/appliance/certificate/schema
 import type { HardeningItem, HardeningReport } from '../../server/appliance/host/hardening/report.ts';
 import type { NetworkSettings } from '../../server/appliance/host/network/settings.ts';
 import type { NetworkState } from '../../server/appliance/host/network/trial.ts';
-import type { HostState, NewWay, UnlockWay } from '../../server/appliance/host/schema.ts';
+import type { HostState, NewWay, TpmPcrs, UnlockWay } from '../../server/appliance/host/schema.ts';
 import type {
   OpenedSsh,
   OpenSshRequest,
@@ -43,6 +43,7 @@ export type {
   ShareStatus,
   SshKeyFacts,
   SshState,
+  TpmPcrs,
   UnlockWay,
   Update,
   UpdateOverview,

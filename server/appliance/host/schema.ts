@@ -45,6 +45,8 @@ export const UnlockWay = Type.Object({
   kind: WayKind,
   label: Type.String(),
   keyslot: Type.Integer(),
+  /** Of a TPM: the registers whose change closes the way. */
+  pcrs: Type.Optional(Type.String()),
   createdAt: Instant,
   lastUsedAt: orNull(Instant),
   lastTestedAt: orNull(Instant),
@@ -111,11 +113,18 @@ export const NewPassphrase = Type.String({ minLength: 12, maxLength: 512, patter
 const Label = Type.String({ minLength: 1, maxLength: 100, pattern: '^[^\\u0000-\\u001f\\u007f]+$' });
 const RecoveryKeyText = Type.String({ minLength: 52, maxLength: 100 });
 
+/**
+ * Registers of the TPM whose change closes a way: 7 Secure Boot's state and certificates, 0 and 2 the firmware and its drivers, 4 the
+ * boot loader. Those of kernel and command line change with every update of the appliance. @see TCG PC Client Platform Firmware Profile
+ */
+export const TpmPcrs = Type.Union([Type.Literal('7'), Type.Literal('0+2+7'), Type.Literal('0+2+4+7')]);
+export type TpmPcrs = Static<typeof TpmPcrs>;
+
 /** What a new way is made of. */
 export const NewWay = Type.Union([
   Type.Object({ kind: Type.Literal('passphrase'), label: Label, secret: NewPassphrase }, strict),
   Type.Object({ kind: Type.Literal('recovery-key'), label: Label, secret: RecoveryKeyText }, strict),
-  Type.Object({ kind: Type.Literal('tpm2'), label: Label }, strict),
+  Type.Object({ kind: Type.Literal('tpm2'), label: Label, pcrs: Type.Optional(TpmPcrs) }, strict),
   Type.Object({ kind: Type.Literal('kms-hook'), label: Label }, strict),
 ]);
 export type NewWay = Static<typeof NewWay>;

@@ -187,6 +187,17 @@ describe('a way', () => {
     machine.tpm.state = 'well';
   });
 
+  test('of the TPM closes with the registers that were chosen, and says which', async () => {
+    const usual = await add({ kind: 'tpm2', label: 'TPM' }, PASSPHRASE);
+    const strict = await add({ kind: 'tpm2', label: 'Strict', pcrs: '0+2+4+7' }, PASSPHRASE);
+
+    const sealed = (await readWays(machine.places))?.ways.flatMap(({ sealedSecret = '' }) =>
+      sealedSecret === '' ? [] : [JSON.parse(Buffer.from(sealedSecret, 'base64').toString()) as object],
+    );
+    expect(sealed).toMatchObject([{ pcrs: '7' }, { pcrs: '0+2+4+7' }]);
+    expect([usual.pcrs, strict.pcrs]).toEqual(['7', '0+2+4+7']);
+  });
+
   test('can be renamed and tested; both are journaled with who did it', async () => {
     const id = await idOf('recovery-key');
 

@@ -81,6 +81,15 @@ export function withWaysLock<T>(places: Pick<HostPlaces, 'state'>, act: () => Pr
 }
 
 export function publicWay(way: StoredWay): UnlockWay {
-  const { id, kind, label, keyslot, createdAt, lastUsedAt, lastTestedAt } = way;
-  return { id, kind, label, keyslot, createdAt, lastUsedAt, lastTestedAt };
+  const { id, kind, label, keyslot, pcrs, createdAt, lastUsedAt, lastTestedAt } = way;
+  return {
+    id,
+    kind,
+    label,
+    keyslot,
+    ...(pcrs === undefined ? {} : { pcrs }),
+    createdAt,
+    lastUsedAt,
+    lastTestedAt,
+  };
 }

@@ -4,7 +4,7 @@ import { HoldfastError } from '../../../lib/errors.ts';
 import { parseVolumeRecoveryKey } from '../../../lib/volume-recovery-key.ts';
 import type { HostDeps } from '../host-app.ts';
 import { readPlacedRootKey, wrapRootKey } from './root-key.ts';
-import type { NewWay } from '../schema.ts';
+import type { NewWay, TpmPcrs } from '../schema.ts';
 import { addKeyslot, findKeyslot, killKeyslot, opensKeyslot, readHeader } from '../volume/luks.ts';
 import type { VolumeNote } from '../volume/note.ts';
 import { secretKindOf, type StoredWay, type WaysFile } from './file.ts';
@@ -57,11 +57,15 @@ export async function makeWay(
     label: wanted.label,
     keyslot,
     ...wrapped,
-    ...(sealed === undefined ? {} : { sealedSecret: sealed, pcrs: DEFAULT_PCRS }),
+    ...(sealed === undefined ? {} : { sealedSecret: sealed, pcrs: pcrsOf(wanted) }),
     createdAt: now,
     lastUsedAt: null,
     lastTestedAt: now,
   };
+}
+
+function pcrsOf(wanted: NewWay): TpmPcrs {
+  return (wanted.kind === 'tpm2' ? wanted.pcrs : undefined) ?? DEFAULT_PCRS;
 }
 
 async function makeSecret(
@@ -72,7 +76,7 @@ async function makeSecret(
   if (wanted.kind === 'kms-hook') return { secret: await askHook(deps.places) };
   if (wanted.kind === 'tpm2') {
     const secret = randomBytes(32).toString('base64');
-    const sealed = await deps.tpm.seal(secret, DEFAULT_PCRS);
+    const sealed = await deps.tpm.seal(secret, pcrsOf(wanted));
     if ((await deps.tpm.unseal(sealed)) === secret) return { secret, sealed };
     throw new HoldfastError('integrity_failure', 'The TPM gave back something else than it was given');
   }

@@ -4,6 +4,7 @@
  */
 import { HoldfastError } from '../../../lib/errors.ts';
 import { runProcess } from '../../../lib/spawn.ts';
+import type { TpmPcrs } from '../schema.ts';
 
 export interface SecretSealer {
   /** @param pcrs registers as systemd-creds takes them, such as `7` or `7+11`. @returns base64. */
@@ -12,8 +13,8 @@ export interface SecretSealer {
   unseal(sealed: string): Promise<string>;
 }
 
-/** Secure Boot's state and certificates. */
-export const DEFAULT_PCRS = '7';
+/** Where nobody chose: what no update of firmware or appliance changes. */
+export const DEFAULT_PCRS: TpmPcrs = '7';
 
 const NAME = 'holdfast-unlock';
 /** A TPM may be slow, and one that is busy or gone may never answer. */
