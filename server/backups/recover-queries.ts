@@ -2,11 +2,20 @@
 import { sql } from 'kysely';
 import type { WriteTransaction } from '../lib/db.ts';
 
-/** The new machine is another appliance: the old one, should it still run, is not mistaken for it. */
+/**
+ * The new machine is another appliance: the old one, should it still run, is not mistaken for it. Which machine it is, is learned
+ * anew: the one of the snapshot would be taken for a clone of this one.
+ */
 export async function markRecovered(tx: WriteTransaction, applianceId: string, now: Date): Promise<void> {
   await tx
     .updateTable('appliance')
-    .set({ id: applianceId, recovered_at: now, claim_code_hash: null, version: sql`version + 1` })
+    .set({
+      id: applianceId,
+      recovered_at: now,
+      claim_code_hash: null,
+      machine_identity: null,
+      version: sql`version + 1`,
+    })
     .execute();
 }
 

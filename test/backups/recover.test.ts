@@ -6,7 +6,9 @@ import { recoverAppliance } from '../../server/backups/recover.ts';
 import type { RecoverOptions } from '../../server/backups/recover-plan.ts';
 import { generateAgeIdentity, kitToJson, type RecoveryKit } from '../../server/keys/index.ts';
 import { systemClock } from '../../server/lib/clock.ts';
-import { runningPostmaster } from '../../server/lib/postgres/index.ts';
+import { dataPaths } from '../../server/lib/data-folder.ts';
+import { ADMIN_ROLE, runningPostmaster, socketAddress, withClient } from '../../server/lib/postgres/index.ts';
+import { DATABASE_NAME } from '../../server/lib/database-setup.ts';
 import { runProcess } from '../../server/lib/spawn.ts';
 import {
   addDirectoryTarget,
@@ -55,6 +57,7 @@ beforeAll(async () => {
         201,
       );
     }
+    await query(old, "update appliance set machine_identity = 'another machine'");
     expect(await finishRun(old, old.call('POST', '/snapshots'))).toMatchObject({ state: 'succeeded' });
     await expectStatus(
       old.call('PUT', `/folders/${rootFolderId}/files?name=later`, Buffer.from('after')),
@@ -79,6 +82,16 @@ const recover = (change: Partial<RecoverOptions> = {}) =>
     signal: new AbortController().signal,
     ...change,
   });
+
+/** In the database of an appliance that runs. */
+function query<Row extends object>(appliance: ServedAppliance, sql: string): Promise<Row[]> {
+  const socket = dataPaths(appliance.dataDir).databaseSocket;
+  return withClient(
+    socketAddress(socket, ADMIN_ROLE, DATABASE_NAME),
+    'test',
+    async (client) => (await client.query<Row>(sql)).rows,
+  );
+}
 
 /** Signs in and compares every file with what was uploaded. */
 async function expectSameAppliance(appliance: ServedAppliance): Promise<void> {
@@ -199,6 +212,10 @@ test('a recovered appliance has the same people, files and keys, knows that it w
     await expectSameAppliance(appliance);
     const { body: session } = await appliance.call('GET', '/session');
     expect(JSON.stringify(session)).toContain('recovered from a backup');
+    // Else the machine it came to would be taken for a clone, and nothing would be backed up.
+    expect(await query(appliance, 'select machine_identity from appliance')).toEqual([
+      { machine_identity: null },
+    ]);
     const { body: audit } = await appliance.call<{ items: { action: string; actorKind: string }[] }>(
       'GET',
       '/audit?action=backups.appliance.recovered',
