@@ -109,10 +109,16 @@ async function end(child: ChildProcess): Promise<void> {
   await gone;
 }
 
+function inheritedEnvironment(): Record<string, string> {
+  return Object.fromEntries(Object.entries(process.env).flatMap(([name, value = '']) => [[name, value]]));
+}
+
 /** Starts Chromium. */
 export async function startBrowser(): Promise<Browser> {
   return chromium.launch({
     executablePath: await sparticuz.executablePath(),
+    // Where nothing says how names are written, Chromium finds no file whose name is not ASCII.
+    env: { ...inheritedEnvironment(), LC_ALL: 'C.UTF-8' },
     args: [
       '--no-sandbox',
       '--headless=shell',

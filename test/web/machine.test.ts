@@ -61,7 +61,9 @@ async function at(path: string, flow: (page: Page) => Promise<void>): Promise<vo
 
 async function settled(page: Page): Promise<void> {
   await page.getByRole('heading', { level: 1 }).waitFor();
-  await page.getByText('Loading', { exact: true }).first().waitFor({ state: 'detached' });
+  const loading = page.getByText('Loading', { exact: true }).first();
+  // The hardening report looks at the whole machine.
+  await loading.waitFor({ state: 'detached', timeout: 60_000 });
 }
 
 describe('the first run', () => {
