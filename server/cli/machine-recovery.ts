@@ -34,38 +34,48 @@ export interface Told {
 }
 
 /**
- * @param recover fills the data folder, and tells how far it is; what it throws ends the recovery, and the machine is blank again.
+ * @param parts.recover fills the data folder, and tells how far it is; what it throws ends the recovery, and the machine is blank again.
  * @throws HoldfastError `wrong_state` when this machine has an owner.
  */
 export async function recoverMachine(
   host: HostClient,
-  parts: { kit: RecoveryKit; daily: DailyWay; recover(tell: (told: Told) => void): Promise<RecoveryReport> },
+  parts: { kit: RecoveryKit; daily: DailyWay; recover(tell: Tell): Promise<RecoveryReport> },
 ): Promise<MachineRecovery> {
-  const actor = consoleActor();
-  await host.send('POST', '/recovery/begin', { actor }, CLAIM_TIMEOUT_MS);
-  const teller = tellHost(host);
-  try {
-    const report = await parts.recover(teller.tell);
+  return onStage(host, '/recovery', async (tell) => {
+    const report = await parts.recover(tell);
     const newVolumeKey = parts.kit.volumeRecoveryKey === null ? makeVolumeRecoveryKey() : undefined;
-    teller.tell({ step: 'Giving the data volume its keys' });
+    tell({ step: 'Giving the data volume its keys' });
     await claim(host, {
-      actor,
+      actor: consoleActor(),
       recoveryKey: newVolumeKey ?? parts.kit.volumeRecoveryKey,
       daily: parts.daily,
     });
-    await teller.told();
-    await host.send('POST', '/recovery/end', { actor }, CLAIM_TIMEOUT_MS);
     return { report, newVolumeKey };
+  });
+}
+
+export type Tell = (told: Told) => void;
+
+/** @param verbs of hostd, where the services end and start again: whatever comes of the act, they are told to start. */
+async function onStage<T>(host: HostClient, verbs: string, act: (tell: Tell) => Promise<T>): Promise<T> {
+  const actor = consoleActor();
+  await host.send('POST', `${verbs}/begin`, { actor }, CLAIM_TIMEOUT_MS);
+  const teller = tellHost(host);
+  try {
+    const done = await act(teller.tell);
+    await teller.told();
+    await host.send('POST', `${verbs}/end`, { actor }, CLAIM_TIMEOUT_MS);
+    return done;
   } catch (error) {
     await teller.told();
     const problem = { message: messageOf(error), hint: hintOf(error) };
-    await host.send('POST', '/recovery/end', { actor, problem }, CLAIM_TIMEOUT_MS).catch(() => undefined);
+    await host.send('POST', `${verbs}/end`, { actor, problem }, CLAIM_TIMEOUT_MS).catch(() => undefined);
     throw error;
   }
 }
 
 /** In order, and bytes at most once a second; that nobody can be told stops nothing. */
-function tellHost(host: HostClient): { tell(told: Told): void; told(): Promise<void> } {
+function tellHost(host: HostClient): { tell: Tell; told(): Promise<void> } {
   let queue: Promise<unknown> = Promise.resolve();
   let waiting: Told | undefined;
   const send = async (told: Told) => {

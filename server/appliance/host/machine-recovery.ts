@@ -8,63 +8,23 @@ import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Type } from 'typebox';
 import { crashPoint } from '../../lib/crash-point.ts';
-import { dataPaths } from '../../lib/data-folder.ts';
 import { HoldfastError } from '../../lib/errors.ts';
 import { readFileIfPresent } from '../../lib/files.ts';
 import { NoContent } from '../../lib/shapes.ts';
-import { runProcess } from '../../lib/spawn.ts';
-import type { HostDeps } from './host-app.ts';
-import { keepCertificate } from './recovery/certificate.ts';
 import { RecoveryProblem, RecoveryProgress, RecoveryStatus } from './recovery/schema.ts';
-import { noteEnded, noteProgress, noteStarted, readRecoveryStatus } from './recovery/status.ts';
+import { clearStage, leaveStage, showPage, type StageDeps } from './recovery/stage.ts';
+import { noteProgress, noteStarted, readRecoveryStatus } from './recovery/status.ts';
 import { readRecoveryRequest } from './recovery/wanted.ts';
 import { ActorRequest, HostActor } from './schema.ts';
 import { readVolumeNote } from './volume/note.ts';
 import { readWays } from './ways/file.ts';
 import { memoryKeyPath } from './ways/ways.ts';
 
-/** What uses the data folder, in the order in which it ends. */
-const USERS = ['server', 'worker', 'migrate', 'keyd', 'postgres', 'prepare'].map(
-  (name) => `holdfast-${name}.service`,
-);
-const PAGE = 'holdfast-recovery-page.service';
-const RECOVERY = 'holdfast-recovery.service';
-const STOP_TIMEOUT_MS = 3 * 60_000;
-/** Terabytes over a slow line take days. */
-const RECOVERY_TIMEOUT_MS = 20 * 86_400_000;
-
-export interface MachineServices {
-  stop(units: readonly string[]): Promise<void>;
-  /** Everything that belongs to Holdfast. */
-  start(): Promise<void>;
-  /** What tells people how far it is, in place of the server. */
-  startPage(): Promise<void>;
-  /** Recovers by the file that lies ready, and ends when that is over. @returns whether it came to its end. */
-  recover(): Promise<boolean>;
-}
-
-export const systemdServices: MachineServices = {
-  stop: (units) => systemctl(['stop', ...units]),
-  start: () => systemctl(['start', '--no-block', 'holdfast.target']),
-  startPage: () => systemctl(['restart', '--no-block', PAGE]),
-  recover: async () => {
-    const ended = await runProcess('systemctl', ['start', RECOVERY], { timeoutMs: RECOVERY_TIMEOUT_MS });
-    return ended.exitCode === 0;
-  },
-};
-
-export interface MachineRecoveryDeps extends Pick<HostDeps, 'places' | 'journal' | 'clock' | 'log'> {
-  services: MachineServices;
-  /** HOLDFAST_DATA on this machine. */
-  dataDir: string;
-}
-
 /** @throws HoldfastError `wrong_state` on a machine whose volume has an owner: nothing of theirs is ever removed here. */
-export async function beginRecovery(deps: MachineRecoveryDeps, actor: HostActor): Promise<void> {
+export async function beginRecovery(deps: StageDeps, actor: HostActor): Promise<void> {
   await requireBlank(deps);
   await noteStarted(deps);
-  await deps.services.stop(USERS);
-  await keepCertificate(deps.places, dataPaths(deps.dataDir).tls, deps.clock);
+  await clearStage(deps);
   // Only now: the database of the blank appliance, which goes, would have taken these acts with it.
   const wanted = await readRecoveryRequest(deps.places);
   const volume = await readVolumeNote(deps.places);
@@ -78,10 +38,7 @@ export async function beginRecovery(deps: MachineRecoveryDeps, actor: HostActor)
   });
   crashPoint('host.recovery.journaled');
   await emptyFolder(deps.dataDir);
-  await deps.services.startPage().catch((error: unknown) =>
-    // The console tells how far it is too.
-    deps.log.warn({ err: error }, 'The recovery page does not run'),
-  );
+  await showPage(deps);
 }
 
 /**
@@ -90,7 +47,7 @@ export async function beginRecovery(deps: MachineRecoveryDeps, actor: HostActor)
  * @param problem why the recovery was given up.
  */
 export async function endRecovery(
-  deps: MachineRecoveryDeps,
+  deps: StageDeps,
   actor: HostActor,
   problem?: RecoveryProblem,
 ): Promise<void> {
@@ -100,19 +57,17 @@ export async function endRecovery(
     ...(problem === undefined ? {} : { result: 'failed' as const, detail: { message: problem.message } }),
   });
   if (problem !== undefined && (await isBlank(deps))) await emptyFolder(deps.dataDir);
-  await noteEnded(deps, problem);
-  await deps.services.stop([PAGE]);
-  await deps.services.start();
+  await leaveStage(deps, problem);
 }
 
 /** Nobody owns what lies on this machine: its volume's only key lies in memory. */
-export async function isBlank({ places }: Pick<MachineRecoveryDeps, 'places'>): Promise<boolean> {
+export async function isBlank({ places }: Pick<StageDeps, 'places'>): Promise<boolean> {
   if ((await readFileIfPresent(memoryKeyPath(places))) === undefined) return false;
   return (await readWays(places)) === undefined;
 }
 
 /** @throws HoldfastError `wrong_state` */
-export async function requireBlank(deps: Pick<MachineRecoveryDeps, 'places'>): Promise<void> {
+export async function requireBlank(deps: Pick<StageDeps, 'places'>): Promise<void> {
   if (await isBlank(deps)) return;
   throw new HoldfastError('wrong_state', 'This machine has an owner already', {
     hint: 'A recovery starts on a new machine with an empty data disk. Nothing was changed.',
@@ -120,7 +75,7 @@ export async function requireBlank(deps: Pick<MachineRecoveryDeps, 'places'>): P
 }
 
 export const machineRecoveryRoutes =
-  (deps: MachineRecoveryDeps): FastifyPluginAsyncTypebox =>
+  (deps: StageDeps): FastifyPluginAsyncTypebox =>
   async (app) => {
     const none = { response: { 204: NoContent } };
     app.post('/recovery/begin', { schema: { body: ActorRequest, ...none } }, async (request, reply) => {
@@ -151,13 +106,4 @@ export const machineRecoveryRoutes =
 async function emptyFolder(dataDir: string): Promise<void> {
   const names = await readdir(dataDir).catch(() => [] as string[]);
   for (const name of names) await rm(join(dataDir, name), { recursive: true, force: true });
-}
-
-async function systemctl(args: string[]): Promise<void> {
-  const ended = await runProcess('systemctl', args, { timeoutMs: STOP_TIMEOUT_MS });
-  if (ended.exitCode === 0) return;
-  throw new HoldfastError('unavailable', 'The services of this machine do not do as they are told', {
-    hint: 'Restart the machine, then try again.',
-    detail: ended.stderr.slice(-1_000),
-  });
 }

@@ -13,7 +13,7 @@ import {
   recoverMachine,
   type DailyWay,
   type MachineRecovery,
-  type Told,
+  type Tell,
 } from '../machine-recovery.ts';
 import type { ShareAnswers, VolumeAnswers } from '../answer-file.ts';
 import { readRecoveryFile } from '../recovery-file.ts';
@@ -71,7 +71,7 @@ async function recover({ config, output }: CommandContext, options: Options): Pr
   try {
     const host = settings.hostSocket === undefined ? undefined : requireHost(connectHost(settings));
     const daily = host === undefined ? undefined : await readDaily(plan);
-    const recoverFrom = (path: string, tell?: (told: Told) => void) =>
+    const recoverFrom = (path: string, tell?: Tell) =>
       recoverAppliance({
         target: { kind: 'directory', path: resolve(path) },
         kit,

@@ -6,16 +6,14 @@ import { join } from 'node:path';
 import type { HostClient } from '../../../server/appliance/host/client.ts';
 import { buildHostApp } from '../../../server/appliance/host/host-app.ts';
 import { connectHost, requireHost } from '../../../server/appliance/host/index.ts';
-import {
-  machineRecoveryRoutes,
-  type MachineServices,
-} from '../../../server/appliance/host/machine-recovery.ts';
+import { machineRecoveryRoutes } from '../../../server/appliance/host/machine-recovery.ts';
 import {
   openBrowserRecovery,
   type BrowserRecoveryDeps,
 } from '../../../server/appliance/host/recovery/browser-recovery.ts';
 import type { LookLaunch } from '../../../server/appliance/host/recovery/look-launch.ts';
 import { browserRecoveryRoutes } from '../../../server/appliance/host/recovery/routes.ts';
+import type { MachineServices } from '../../../server/appliance/host/recovery/services.ts';
 import { recoveryFilePath } from '../../../server/appliance/host/setup-from-cloud.ts';
 import type { MountTool } from '../../../server/appliance/host/shares/mount.ts';
 import { shareRoutes } from '../../../server/appliance/host/shares/routes.ts';

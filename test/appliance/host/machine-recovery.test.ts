@@ -9,10 +9,8 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { hostPlaces, type HostPlaces } from '../../../server/appliance/host/host-places.ts';
 import { connectHost, requireHost } from '../../../server/appliance/host/index.ts';
 import { openJournal } from '../../../server/appliance/host/journal.ts';
-import {
-  machineRecoveryRoutes,
-  type MachineRecoveryDeps,
-} from '../../../server/appliance/host/machine-recovery.ts';
+import { machineRecoveryRoutes } from '../../../server/appliance/host/machine-recovery.ts';
+import type { StageDeps } from '../../../server/appliance/host/recovery/stage.ts';
 import { memoryKeyPath } from '../../../server/appliance/host/ways/ways.ts';
 import { recoverAppliance } from '../../../server/backups/index.ts';
 import { recoverMachine, type DailyWay } from '../../../server/cli/machine-recovery.ts';
@@ -31,7 +29,7 @@ const daily: DailyWay = { kind: 'passphrase', label: 'x', secret: 'a long enough
 let top: string;
 let places: HostPlaces;
 let dataDir: string;
-let deps: MachineRecoveryDeps;
+let deps: StageDeps;
 /** What was done, in order. */
 let acts: string[];
 

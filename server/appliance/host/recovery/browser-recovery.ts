@@ -5,23 +5,24 @@
  * kit lies in memory only, as long as the recovery runs; whatever ends the recovery before it is whole leaves an empty machine that
  * runs, and the reason in words.
  */
-import { stat } from 'node:fs/promises';
 import { isDeepStrictEqual } from 'node:util';
-import { dirname, normalize } from 'node:path';
-import { HoldfastError, isSystemError, messageOf } from '../../../lib/errors.ts';
+import { dirname } from 'node:path';
+import { HoldfastError } from '../../../lib/errors.ts';
 import { readFileIfPresent } from '../../../lib/files.ts';
 import { hasTpm } from '../host-state.ts';
-import { endRecovery, requireBlank, type MachineRecoveryDeps } from '../machine-recovery.ts';
+import { endRecovery, isBlank, requireBlank } from '../machine-recovery.ts';
 import type { HostActor } from '../schema.ts';
-import { eraseSetupFile, recoveryFilePath, writeRecoveryFile } from '../setup-from-cloud.ts';
+import { recoveryFilePath, writeRecoveryFile } from '../setup-from-cloud.ts';
 import type { Shares } from '../shares/shares.ts';
-import { eraseFile } from '../erase-file.ts';
-import { lookAt, type LookLaunch } from './look-launch.ts';
+import { openDirectory, requireSnapshot } from './choose.ts';
+import { lookIn, type LookLaunch } from './look-launch.ts';
 import type { LookAnswer, LookRequest, RecoveryPlace, StartRecoveryRequest } from './schema.ts';
+import { leaveStage, type StageDeps } from './stage.ts';
 import { noteStarted, readRecoveryStatus } from './status.ts';
-import { readRecoveryRequest, wantedPath, writeRecoveryRequest } from './wanted.ts';
+import { superviseRecovery } from './supervise.ts';
+import { readRecoveryRequest, writeRecoveryRequest } from './wanted.ts';
 
-export interface BrowserRecoveryDeps extends MachineRecoveryDeps {
+export interface BrowserRecoveryDeps extends StageDeps {
   shares: Pick<Shares, 'list' | 'add' | 'remove' | 'mountAll'>;
   launch: LookLaunch;
   /** Folders below which a directory may be named. */
@@ -64,7 +65,10 @@ export function openBrowserRecovery(deps: BrowserRecoveryDeps): BrowserRecovery 
       const { state } = await readRecoveryStatus(deps.places);
       const present = await readFileIfPresent(recoveryFilePath(deps.places));
       if (state !== 'running' || present === undefined) return;
-      if ((await readRecoveryRequest(deps.places)) !== undefined) void supervise(deps);
+      if ((await readRecoveryRequest(deps.places)) === undefined) return;
+      // With an owner it had come to its end, but for telling so.
+      if (await isBlank(deps)) void supervise(deps);
+      else await leaveStage(deps);
     },
   };
 }
@@ -72,7 +76,7 @@ export function openBrowserRecovery(deps: BrowserRecoveryDeps): BrowserRecovery 
 async function lookThere(deps: BrowserRecoveryDeps, request: LookRequest): Promise<LookAnswer> {
   const { folders, added } = await openPlace(deps, request);
   try {
-    return (await lookIn(deps, folders, request.kit)).answer;
+    return (await lookIn(deps.launch, folders, request.kit)).answer;
   } catch (error) {
     // A share in which there is nothing is not kept.
     if (added !== undefined) await deps.shares.remove(added, request.actor).catch(() => undefined);
@@ -88,18 +92,8 @@ async function startThere(deps: BrowserRecoveryDeps, request: StartRecoveryReque
     });
   }
   const { folders } = await openPlace(deps, request);
-  const { path, answer } = await lookIn(deps, folders, kit);
-  const { opened } = answer;
-  if (opened?.snapshots.some(({ id }) => id === snapshot) !== true) {
-    throw new HoldfastError('not_found', 'This snapshot is not there any more, or cannot be read', {
-      hint: 'Look again, and choose another one.',
-    });
-  }
-  if (opened.warnings.some(({ confirm }) => confirm) && request.acceptWarnings !== true) {
-    throw new HoldfastError('wrong_state', 'Something about these backups is not as it should be', {
-      hint: 'Read the warnings, then agree to go on all the same or take another copy.',
-    });
-  }
+  const { path, answer } = await lookIn(deps.launch, folders, kit);
+  requireSnapshot(answer.opened, snapshot, request.acceptWarnings === true);
   await writeRecoveryRequest(deps.places, { actor, place, snapshot });
   await writeRecoveryFile(deps, {
     ...{ from: path, kit, snapshot, oldMachineIsOff: true, acceptWarnings: request.acceptWarnings === true },
@@ -109,44 +103,10 @@ async function startThere(deps: BrowserRecoveryDeps, request: StartRecoveryReque
   void supervise(deps);
 }
 
-/** In the first of the folders that holds a repository. */
-async function lookIn(
-  deps: BrowserRecoveryDeps,
-  folders: readonly string[],
-  kit: string | undefined,
-): Promise<{ path: string; answer: LookAnswer }> {
-  let first: unknown;
-  for (const path of folders) {
-    try {
-      return { path, answer: await lookAt(deps.launch, { path, kit }) };
-    } catch (error) {
-      if (!(error instanceof HoldfastError) || error.code !== 'no_repository') throw error;
-      first ??= error;
-    }
-  }
-  throw first;
-}
-
-/** Until it is over, whichever way. A program that was killed could not say so itself. */
-async function supervise(deps: BrowserRecoveryDeps): Promise<void> {
-  const whole = await deps.services.recover().catch((error: unknown) => {
-    deps.log.error({ err: error }, 'The recovery could not be started');
-    return false;
-  });
-  try {
-    const { state } = await readRecoveryStatus(deps.places);
-    if (state === 'running') {
-      const message = whole ? 'The recovery did not begin' : 'The recovery was cut off before it was whole';
-      await endRecovery(deps, SYSTEM, {
-        message,
-        hint: 'The machine is empty again. The log says more, on the console. Start the recovery again.',
-      });
-    }
-    await eraseSetupFile(deps.places);
-    await eraseFile(wantedPath(deps.places));
-  } catch (error) {
-    deps.log.error({ err: error }, `The end of the recovery was not settled: ${messageOf(error)}`);
-  }
+/** An empty machine that runs is what a recovery leaves that did not come to its end. */
+function supervise(deps: BrowserRecoveryDeps): Promise<void> {
+  const hint = 'The machine is empty again. The log says more, on the console. Start the recovery again.';
+  return superviseRecovery(deps, (problem) => endRecovery(deps, SYSTEM, { ...problem, hint }));
 }
 
 async function refuseSecond(deps: BrowserRecoveryDeps): Promise<void> {
@@ -159,7 +119,7 @@ async function openPlace(
   deps: BrowserRecoveryDeps,
   { place, password, actor }: Pick<LookRequest, 'place' | 'password' | 'actor'>,
 ): Promise<{ folders: string[]; added?: string }> {
-  if (place.kind === 'directory') return { folders: [await openDirectory(deps, place.path)] };
+  if (place.kind === 'directory') return { folders: [await openDirectory(deps.directories, place.path)] };
   // The folder that appliances of this image use, then the share's top: others were told a folder of their own.
   const foldersOf = ({ path }: { path: string }) => [path, dirname(path)];
   await deps.shares.mountAll();
@@ -172,23 +132,6 @@ async function openPlace(
     ...(password === undefined ? {} : { password }),
   });
   return { folders: foldersOf(added), added: added.id };
-}
-
-async function openDirectory({ directories }: BrowserRecoveryDeps, path: string): Promise<string> {
-  const plain = normalize(path);
-  if (!directories.some((top) => plain.startsWith(`${top}/`))) {
-    throw new HoldfastError('invalid_input', `${plain} is not a place for backups on this machine`, {
-      hint: `Name a folder below ${directories.join(' or ')}, or a share.`,
-    });
-  }
-  const found = await stat(plain).catch((error: unknown) => {
-    if (isSystemError(error, 'ENOENT', 'ENOTDIR', 'EACCES', 'ELOOP')) return undefined;
-    throw error;
-  });
-  if (found?.isDirectory() === true) return plain;
-  throw new HoldfastError('unavailable', `There is no folder ${plain} on this machine`, {
-    hint: 'Is its disk attached and mounted? A disk with a file system can be given by its id instead.',
-  });
 }
 
 function labelOf(place: Exclude<RecoveryPlace, { kind: 'directory' }>): string {

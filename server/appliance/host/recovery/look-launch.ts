@@ -33,6 +33,24 @@ export async function lookAt(
   throw new HoldfastError(known ?? 'internal', message, hint === undefined ? {} : { hint });
 }
 
+/** In the first of the folders that holds a repository. */
+export async function lookIn(
+  launch: LookLaunch,
+  folders: readonly string[],
+  kit: string | undefined,
+): Promise<{ path: string; answer: LookAnswer }> {
+  let first: unknown;
+  for (const path of folders) {
+    try {
+      return { path, answer: await lookAt(launch, { path, kit }) };
+    } catch (error) {
+      if (!(error instanceof HoldfastError) || error.code !== 'no_repository') throw error;
+      first ??= error;
+    }
+  }
+  throw first;
+}
+
 function readAnswer(stdout: string): RepositoryAnswer | undefined {
   try {
     const value: unknown = JSON.parse(stdout);

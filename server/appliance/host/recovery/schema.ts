@@ -72,6 +72,8 @@ export const OpenedRepository = Type.Object({
   warnings: Type.Array(Type.Object({ message: Text, confirm: Type.Boolean() }), { maxItems: 100 }),
 });
 
+export type OpenedRepository = Static<typeof OpenedRepository>;
+
 export const LookAnswer = Type.Object({
   repositoryId: orNull(Type.String({ maxLength: 200 })),
   /** Base64 of age files, newest first: a page tries the kit on them before the kit leaves it. */
