@@ -10,6 +10,7 @@ import { Type } from 'typebox';
 import {
   connectHost,
   describeRecovery,
+  describeSetBackRecord,
   hostPlaces,
   keptCertificateFolder,
   readSetupProblem,
@@ -18,10 +19,12 @@ import {
   type NetworkSettings,
   type NetworkState,
   type RecoveryStatus,
+  type SetBackView,
   type SshState,
 } from './appliance/host/index.ts';
 import { openControl } from './cli/control-client.ts';
 import { printable } from './cli/output.ts';
+import { systemClock } from './lib/clock.ts';
 import { loadConfig } from './lib/config.ts';
 import { dataPaths } from './lib/data-folder.ts';
 import { HoldfastError } from './lib/errors.ts';
@@ -51,6 +54,8 @@ far it is. Without a browser: the section holdfast.recover of the cloud configur
 
 A disk with the data of another Holdfast is opened with its passphrase, or with the volume key in its recovery kit: this
 machine then takes it over. No disk that holds anything is ever formatted.`;
+
+const SAID_FOR_MS = 7 * 86_400_000;
 
 const VERBS: Record<string, () => Promise<string>> = {
   summary: async () => (await summarize()).join('\n'),
@@ -174,8 +179,18 @@ async function summarize(): Promise<string[]> {
         : `Claim code: ${state.claim.code} (good until ${state.claim.expiresAt})`,
     );
   }
+  if (state.kind !== 'recovering') lines.push(...(await describeSetBack()));
   lines.push(...(await describeSsh()));
   return lines;
+}
+
+/** Also after a power cut: what the machine then did by itself. Of a failure a week later nobody asks. */
+async function describeSetBack(): Promise<string[]> {
+  const view = await host.get<SetBackView>('/set-back').catch(() => undefined);
+  const record = view?.record ?? null;
+  const old = record !== null && systemClock.now().getTime() - Date.parse(record.at) > SAID_FOR_MS;
+  const line = old ? undefined : describeSetBackRecord(record);
+  return line === undefined ? [] : [line];
 }
 
 /** Whoever stands here sees when the machine can be reached from afar, and how to tell that it is this machine. */

@@ -18,6 +18,7 @@ import {
   identityRoutes,
   keepSystemFacts,
   slotContentBytes,
+  setBackRoutes,
   sshRoutes,
   launchInUnit,
   lookInUnit,
@@ -27,6 +28,7 @@ import {
   openBundleRoot,
   openJournal,
   openShares,
+  openSetBack,
   openSshDesk,
   openUpdates,
   powerRoutes,
@@ -42,6 +44,7 @@ import {
   tpmSealer,
   updateRoutes,
   volumeRoutes,
+  waitForHealth,
 } from './appliance/host/index.ts';
 import { findAccount, findGroupId, MACHINE_ACCOUNTS } from './lib/accounts.ts';
 import { systemClock } from './lib/clock.ts';
@@ -57,6 +60,8 @@ import { runProcess } from './lib/spawn.ts';
 const CHORES_EVERY_MS = 60_000;
 /** The volume may be opened at any time, and the server soon asks for what lies on shares. */
 const LOOK_FOR_VOLUME_MS = 1_000;
+/** The migrations of this version run on the data of the snapshot first. */
+const SET_BACK_START_MS = 45 * 60_000;
 
 const config = loadConfig();
 let houseKeeping = false;
@@ -83,12 +88,25 @@ const shares = openShares({
     gid: findGroupId(config.sharedGroup ?? 'holdfast-data'),
   },
 });
+const BACKUP_FOLDERS = ['/mnt', join(places.run, 'shares')];
 const recoveryDeps = { ...deps, services: systemdServices, dataDir: config.dataDir };
 const recovery = openBrowserRecovery({
   ...recoveryDeps,
   shares,
   launch: lookInUnit,
-  directories: ['/mnt', join(places.run, 'shares')],
+  directories: BACKUP_FOLDERS,
+});
+const setBack = openSetBack({
+  ...recoveryDeps,
+  shares,
+  launch: lookInUnit,
+  directories: BACKUP_FOLDERS,
+  updateUnderWay: async () => (await updates.records.current())?.version,
+  waitForHealth: () =>
+    waitForHealth(
+      { dataDir: config.dataDir, clock: systemClock },
+      { mostMs: SET_BACK_START_MS, giveUpEarly: true },
+    ),
 });
 const ssh = openSshDesk(deps);
 const app = await buildHostApp(deps, [
@@ -96,6 +114,7 @@ const app = await buildHostApp(deps, [
   identityRoutes,
   machineRecoveryRoutes(recoveryDeps),
   browserRecoveryRoutes(recovery),
+  setBackRoutes(setBack),
   updateRoutes(updates),
   volumeRoutes(ways),
   powerRoutes({ ...deps, power: systemdPower }),
@@ -120,6 +139,7 @@ const runApp = await buildRehearsalApp({
 const socket = config.hostSocket ?? HOST_SOCKET;
 await listenFor(app, socket, 'holdfast');
 await recovery.resume();
+await setBack.resume();
 await listenFor(runApp, rehearsalSocket(socket), 'holdfast-worker');
 void updates
   .resumeWhenUnlocked()
@@ -154,6 +174,9 @@ async function keepHouse(): Promise<void> {
   if (houseKeeping || (await readVolumeMarker()) === undefined) return;
   houseKeeping = true;
   try {
+    await setBack
+      .keepHouse()
+      .catch((error: unknown) => log.error({ err: error }, 'What is left of a set-back waits'));
     await shares.mountAll();
     // The first time a whole system is packed: the start of the appliance comes before that.
     if (!(await isServing())) return;

@@ -8,9 +8,10 @@
  */
 import { chmod, chown, mkdir, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { giveBackCertificate, hostPlaces } from './appliance/host/index.ts';
+import { giveBackCertificate, hostPlaces, settleAtStart } from './appliance/host/index.ts';
 import { createKeydCredentials, credentialPath } from './keys/index.ts';
 import { findAccount, findGroupId, MACHINE_ACCOUNTS } from './lib/accounts.ts';
+import { systemClock } from './lib/clock.ts';
 import { loadConfig, type Config } from './lib/config.ts';
 import { dataPaths, openDataFolder } from './lib/data-folder.ts';
 import { HoldfastError, messageOf } from './lib/errors.ts';
@@ -38,6 +39,13 @@ async function prepareMachine(settings: Config): Promise<void> {
     });
   }
   const groupId = findGroupId(settings.sharedGroup);
+  // A set-back that a power cut ended: which of the folders is the live one.
+  const settled = await settleAtStart({
+    dataDir: settings.dataDir,
+    clock: systemClock,
+    places: hostPlaces(),
+  });
+  if (settled?.state === 'failed') log.warn({ problem: settled.problem }, 'The last set-back failed');
   const folder = await openDataFolder(settings.dataDir, SOFTWARE_VERSION);
   try {
     // After a recovery, or one that failed.

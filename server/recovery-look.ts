@@ -16,6 +16,7 @@ import { HoldfastError, messageOf } from './lib/errors.ts';
 const Request = Type.Object({
   path: Type.String({ minLength: 1, maxLength: 4096 }),
   kit: Type.Optional(Type.String({ maxLength: MAX_KIT_CHARACTERS })),
+  knownHead: Type.Optional(Type.Object({ number: Type.Integer(), sha256: Type.String({ maxLength: 64 }) })),
 });
 
 process.stdout.write(`${JSON.stringify(await answer())}\n`);
@@ -30,7 +31,8 @@ async function answer(): Promise<RepositoryAnswer> {
     if (request.kit === undefined) return { ...found, opened: null };
     const { kit } = parseRecoveryKit(request.kit);
     if (kit === undefined) throw new HoldfastError('invalid_input', 'Only the secret key of a kit was given');
-    return { ...found, opened: await openFoundRepository(target, kit, join(scratch, 'catalogue.sqlite')) };
+    const catalogue = join(scratch, 'catalogue.sqlite');
+    return { ...found, opened: await openFoundRepository(target, kit, catalogue, request.knownHead) };
   } catch (error) {
     if (!(error instanceof HoldfastError)) throw error;
     const { code, hint } = error;

@@ -30,7 +30,15 @@ const RecoveryOffer = Type.Object({
 /** A repository with many snapshots on a slow share; mounting comes before. */
 const LOOK_TIMEOUT_MS = 14 * 60_000;
 const NOTHING: RecoveryStatus = {
-  ...{ state: 'none', step: null, bytesDone: 0, bytesTotal: null, filesDone: 0 },
+  ...{
+    act: 'recovery',
+    dataFrom: null,
+    state: 'none',
+    step: null,
+    bytesDone: 0,
+    bytesTotal: null,
+    filesDone: 0,
+  },
   ...{ startedAt: null, endedAt: null, problem: null },
 };
 

@@ -5,7 +5,7 @@
 import type { RecoveryKit } from '../keys/index.ts';
 import type { TargetConfig } from './engine.ts';
 import { readHint } from './hint.ts';
-import { numberedName } from './objects/object-names.ts';
+import { numberedName, type ObjectReference } from './objects/object-names.ts';
 import { noRepository } from './repository/open-keys.ts';
 import { openRepository } from './repository/open-repository.ts';
 import { listNumbered } from './repository/listing.ts';
@@ -15,6 +15,8 @@ import { openTarget } from './targets/open-target.ts';
 const MOST_KEYS_OBJECTS = 8;
 const MOST_KEYS_BYTES = 64 * 1024;
 const MOST_SNAPSHOTS = 500;
+/** Sections that a recovery brings back: `take-snapshot.ts` names them. */
+const RECOVERED: readonly string[] = ['database', 'files'];
 
 /** As the target shows it. None of it is believed: a page tries a kit on it before the kit is sent anywhere. */
 export interface FoundRepository {
@@ -33,6 +35,8 @@ export interface OpenedRepository {
     takenAt: string;
     fileCount: number;
     sizeBytes: number;
+    /** Of it, what a recovery writes: database and files. */
+    dataBytes: number;
   }[];
   /** What a person must know; those with `confirm` must be agreed to before anything is recovered. */
   warnings: { message: string; confirm: boolean }[];
@@ -59,12 +63,14 @@ export async function findRepository(config: TargetConfig): Promise<FoundReposit
 
 /**
  * @param cataloguePath a file that is made, and thrown away afterwards.
+ * @param knownHead the newest head that the appliance remembers, where it does: an older one is then warned of.
  * @throws HoldfastError as `openRepository` does: `wrong_key` for a kit of another repository.
  */
 export async function openFoundRepository(
   target: TargetConfig,
   kit: Pick<RecoveryKit, 'repositoryId' | 'trustRoot' | 'ageIdentity'>,
   cataloguePath: string,
+  knownHead?: ObjectReference,
 ): Promise<OpenedRepository> {
   const repository = await openRepository({
     target,
@@ -74,6 +80,7 @@ export async function openFoundRepository(
       trustRoot: Buffer.from(kit.trustRoot, 'base64'),
     },
     cataloguePath,
+    ...(knownHead === undefined ? {} : { knownHead }),
   });
   try {
     const { snapshots, problems } = await repository.snapshots();
@@ -84,11 +91,16 @@ export async function openFoundRepository(
         .map(({ id, number, takenAt, sections }) => ({
           ...{ id, number, takenAt },
           fileCount: sections.find(({ name }) => name === 'files')?.fileCount ?? 0,
-          sizeBytes: sections.reduce((sum, section) => sum + section.sizeBytes, 0),
+          sizeBytes: sumBytes(sections),
+          dataBytes: sumBytes(sections.filter(({ name }) => RECOVERED.includes(name))),
         })),
       warnings: [...repository.warnings, ...problems].map(({ message, confirm }) => ({ message, confirm })),
     };
   } finally {
     await repository.close();
   }
+}
+
+function sumBytes(sections: readonly { sizeBytes: number }[]): number {
+  return sections.reduce((sum, section) => sum + section.sizeBytes, 0);
 }

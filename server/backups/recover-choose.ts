@@ -16,6 +16,7 @@ export async function openWithKit(options: RecoverOptions): Promise<Repository> 
       trustRoot: Buffer.from(kit.trustRoot, 'base64'),
     },
     cataloguePath: cataloguePath(options.dataDir, kit.repositoryId),
+    ...(options.knownHead === undefined ? {} : { knownHead: options.knownHead }),
   });
   try {
     for (const warning of repository.warnings.filter((one) => one.confirm)) {

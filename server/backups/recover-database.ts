@@ -77,6 +77,7 @@ async function settleDatabase(
             ...{ snapshotId: snapshot.id, snapshotNumber: snapshot.number, takenAt: snapshot.takenAt },
             ...{
               kitId: kit.kitId,
+              ...(options.setBack === undefined ? {} : { setBack: true }),
               headNumber: repository.head?.number ?? null,
               endedSessions,
               interruptedRuns,

@@ -3,6 +3,7 @@ import type { RecoveryKit } from '../keys/index.ts';
 import type { Clock } from '../lib/clock.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import type { ReportProgress, SnapshotRecord, SourceSection, TargetConfig } from './engine.ts';
+import type { ObjectReference } from './objects/object-names.ts';
 import type { ChunkReader } from './pipeline/chunk-reader.ts';
 import type { Repository } from './repository/open-repository.ts';
 import type { RepositoryWarning } from './repository/warnings.ts';
@@ -33,6 +34,13 @@ export interface RecoverOptions {
   binariesDir?: string | undefined;
   /** On the machine image: where the root key of this machine lies. */
   rootKeyFile?: string | undefined;
+  /** An older head on the target is warned of. */
+  knownHead?: ObjectReference | undefined;
+  /**
+   * The appliance of this machine is set back, and is not another one afterwards: it goes on with this identity, with the keyring
+   * that it has and as the writer that it is. So no keyring is made and the target is only read.
+   */
+  setBack?: { applianceId: string } | undefined;
 }
 
 export interface RecoveryReport {
@@ -40,6 +48,7 @@ export interface RecoveryReport {
   snapshotId: string;
   snapshotNumber: number;
   takenAt: string;
+  /** 0 where the appliance goes on with the keyring that it has. */
   keys: number;
   files: number;
   bytes: number;

@@ -3,7 +3,8 @@
  *
  * Guarantees: the data folder says that it is incomplete until everything in it is whole and on disk, so that a crash anywhere
  * leaves a folder on which nothing starts and on which recovery can start over. The target gets one object, the new writer's
- * claim; it is not changed otherwise. Nothing is believed that the trust root in the kit does not vouch for.
+ * claim; it is not changed otherwise, and not at all where an appliance is set back. Nothing is believed that the trust root in
+ * the kit does not vouch for.
  */
 import { randomUUID } from 'node:crypto';
 import type { RepositoryWriteKeys } from '../keys/index.ts';
@@ -55,10 +56,8 @@ export async function recoverAppliance(options: RecoverOptions): Promise<Recover
 async function recoverParts(parts: RecoveryParts): Promise<RecoveryReport> {
   const { options, repository, snapshot } = parts;
   const paths = dataPaths(options.dataDir);
-  const applianceId = randomUUID();
-  options.step?.('Restoring the keyring');
-  const keyring = await recoverKeyring(parts);
-  crashPoint('recover.keyring.restored');
+  const applianceId = options.setBack?.applianceId ?? randomUUID();
+  const keyring = options.setBack === undefined ? await restoreKeyringPart(parts) : undefined;
   options.step?.('Restoring the files');
   const files = await restorePart(parts, sectionOf(snapshot, 'files'), paths.files);
   crashPoint('recover.files.restored');
@@ -68,9 +67,11 @@ async function recoverParts(parts: RecoveryParts): Promise<RecoveryReport> {
   options.step?.('Recovering the database');
   const changed = await recoverDatabase(parts, applianceId);
   crashPoint('recover.database.recovered');
-  options.step?.('Taking over the repository');
-  await takeRepository(parts, keyring.writeKeys, applianceId);
-  crashPoint('recover.writer.claimed');
+  if (keyring !== undefined) {
+    options.step?.('Taking over the repository');
+    await takeRepository(parts, keyring.writeKeys, applianceId);
+    crashPoint('recover.writer.claimed');
+  }
   options.step?.('Making everything durable');
   await publishFolder(options.dataDir, applianceId);
   return {
@@ -78,12 +79,19 @@ async function recoverParts(parts: RecoveryParts): Promise<RecoveryReport> {
     snapshotId: snapshot.id,
     snapshotNumber: snapshot.number,
     takenAt: snapshot.takenAt,
-    keys: keyring.count,
+    keys: keyring?.count ?? 0,
     files: files.files,
     bytes: files.bytes,
     ...changed,
     warnings: repository.warnings,
   };
+}
+
+async function restoreKeyringPart(parts: RecoveryParts): ReturnType<typeof recoverKeyring> {
+  parts.options.step?.('Restoring the keyring');
+  const keyring = await recoverKeyring(parts);
+  crashPoint('recover.keyring.restored');
+  return keyring;
 }
 
 async function restorePart(

@@ -54,6 +54,19 @@ export async function recoverMachine(
   });
 }
 
+/**
+ * As `recoverMachine`, for the appliance that this machine has: it is recovered beside its live data, and they change places.
+ *
+ * @param recover what it throws leaves everything as it was.
+ * @throws HoldfastError `wrong_state` when nobody asked hostd for it.
+ */
+export function setMachineBack(
+  host: HostClient,
+  recover: (tell: Tell) => Promise<RecoveryReport>,
+): Promise<RecoveryReport> {
+  return onStage(host, '/set-back', recover);
+}
+
 export type Tell = (told: Told) => void;
 
 /** @param verbs of hostd, where the services end and start again: whatever comes of the act, they are told to start. */

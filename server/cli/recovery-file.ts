@@ -2,6 +2,7 @@
 import { dirname, resolve } from 'node:path';
 import { Type, type Static } from 'typebox';
 import { HoldfastError } from '../lib/errors.ts';
+import { Id } from '../lib/shapes.ts';
 import { AnswerPath, readAnswerFile, ShareAnswers, VolumeAnswers } from './answer-file.ts';
 
 const strict = { additionalProperties: false };
@@ -21,6 +22,18 @@ const RecoveryFile = Type.Object(
     oldMachineIsOff: Type.Literal(true),
     acceptWarnings: Type.Optional(Type.Boolean()),
     volume: Type.Optional(VolumeAnswers),
+    /** Written by hostd, which has asked a person: the appliance of this machine is set back, beside its live data. */
+    setBack: Type.Optional(
+      Type.Object(
+        {
+          applianceId: Id,
+          knownHead: Type.Optional(
+            Type.Object({ number: Type.Integer(), sha256: Type.String({ maxLength: 64 }) }, strict),
+          ),
+        },
+        strict,
+      ),
+    ),
   },
   strict,
 );

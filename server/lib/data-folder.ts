@@ -50,6 +50,26 @@ export function systemFactsFolder(dataDir: string): string {
   return join(dirname(dataDir), 'system', 'snapshot');
 }
 
+/** On the machine image, beside the data folder and on its volume: where other states of it lie while it is set back. */
+export function setBackFolders(dataDir: string) {
+  const top = join(dirname(dataDir), 'set-back');
+  return {
+    top,
+    record: join(top, 'record.json'),
+    /** Data that are not the live ones and come from a snapshot. */
+    fresh: join(top, 'fresh'),
+    /** The data from before, set aside. */
+    before: join(top, 'before'),
+  };
+}
+
+/** Everything in it is whole and durable: a marker, and no mark of a recovery that has not ended. */
+export async function isWholeFolder(dataDir: string): Promise<boolean> {
+  const { marker, incomplete } = dataPaths(dataDir);
+  const [marked, cutOff] = await Promise.all([marker, incomplete].map(readFileIfPresent));
+  return marked !== undefined && cutOff === undefined;
+}
+
 /**
  * Opens the folder for one Holdfast, making it when it is missing or empty.
  *

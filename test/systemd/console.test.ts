@@ -35,6 +35,7 @@ describe('the console menu', () => {
   let menu: ChildProcess | undefined;
   let screen = '';
   let ssh: object = {};
+  let setBack: object = { record: null };
   let acts: string[] = [];
   let answering: Promise<unknown> = Promise.resolve();
 
@@ -45,6 +46,7 @@ describe('the console menu', () => {
       await mkdir(folder, { recursive: true });
     acts = [];
     ssh = { open: null, hostKey: null };
+    setBack = { record: null };
     answering = Promise.resolve();
     const journal = openJournal(places.state, systemClock);
     const deps = { places, clock: systemClock, log: createLog('silent', 'test'), journal };
@@ -58,6 +60,7 @@ describe('the console menu', () => {
       powerRoutes({ ...deps, power }),
       machineRecoveryRoutes({ ...deps, dataDir: join(places.data, 'holdfast'), services: NO_SERVICES }),
       async (app) => void app.get('/ssh', () => ssh),
+      async (app) => void app.get('/set-back', () => setBack),
       shellRoutes({ ...deps, isRecoveryKey: async (text) => text === RECOVERY_KEY, open }),
     ]);
     await hostd.listen({ path: join(places.run, 'host.sock') });
@@ -151,6 +154,33 @@ describe('the console menu', () => {
     await noteEnded(deps, { message: 'This recovery kit does not open this repository', hint: null });
     await choose('Look again');
     await sees(/did not succeed[^]*kit does not open this repository\.[^]*empty again[^]*no owner yet/);
+  }, 60_000);
+
+  it('shows how far a set-back is, and after a power cut what the machine did by itself', async () => {
+    const deps = { places: hostPlaces(root), clock: systemClock };
+    await noteStarted(deps, {
+      act: 'set-back',
+      dataFrom: '2026-11-22T06:15:00.000Z',
+      step: 'Restoring the files',
+    });
+    await openMenu('ttyS0');
+    await sees(/set back to its data of 2026-11-22 06:15 UTC[^]*starts with them by itself[^]*Number: /);
+
+    await noteEnded(deps, undefined);
+    const snapshot = { id: 'ab'.repeat(32), number: 3, takenAt: '2026-11-22T06:15:00.000Z' };
+    const problem = { message: 'The machine was cut off', hint: null };
+    const at = new Date().toISOString();
+    setBack = { record: { state: 'failed', snapshot, problem, at, keptUntil: null } };
+    await choose('Look again');
+    await sees(
+      /back to its data of 2026-11-22 06:15 UTC failed: The machine was cut off\. The data from before/,
+    );
+
+    setBack = {
+      record: { state: 'kept', snapshot, problem: null, at, keptUntil: '2026-11-29T07:00:00.000Z' },
+    };
+    await choose('Look again');
+    await sees(/those from before are kept until 2026-11-29 07:00 UTC/);
   }, 60_000);
 
   it('changes the network and keeps it when that is confirmed', async () => {

@@ -18,6 +18,8 @@ import { withStateLock } from './state-file.ts';
 
 /** What is told about an act; never a secret, a name of a person or content. */
 export interface ActRecord {
+  /** Of an act that may be told again after a kill; the audit log enters it once. A new one when absent. */
+  id?: string;
   /** `host.<noun>.<past verb>`, such as `host.volume.unlocked`. */
   action: string;
   objectType: string;
@@ -65,7 +67,7 @@ function makeAct(clock: Clock, actor: HostActor, act: ActRecord): HostAct {
   const detail = act.detail ?? {};
   const fits = JSON.stringify(detail).length <= DETAIL_LIMIT_CHARACTERS;
   return {
-    id: randomUUID(),
+    id: act.id ?? randomUUID(),
     at: clock.now().toISOString(),
     actor,
     action: act.action,

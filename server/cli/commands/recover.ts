@@ -1,9 +1,17 @@
 import { resolve } from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { Option, type Command } from 'commander';
-import { connectHost, hostPlaces, machineRootKeyFile, requireHost } from '../../appliance/index.ts';
+import {
+  connectHost,
+  hostPlaces,
+  machineRootKeyFile,
+  requireHost,
+  type HostClient,
+} from '../../appliance/index.ts';
 import { recoverAppliance, type RecoveryQuestion, type RecoveryReport } from '../../backups/index.ts';
+import type { RecoveryKit } from '../../keys/index.ts';
 import { systemClock } from '../../lib/clock.ts';
+import { setBackFolders } from '../../lib/data-folder.ts';
 import { EXIT, HoldfastError } from '../../lib/errors.ts';
 import { SNAPSHOT_WORDS } from '../choose-snapshot.ts';
 import { addCommand, type CommandContext } from '../command.ts';
@@ -11,12 +19,13 @@ import { formatBytes, formatInstant } from '../output.ts';
 import {
   mountTargetShare,
   recoverMachine,
+  setMachineBack,
   type DailyWay,
   type MachineRecovery,
   type Tell,
 } from '../machine-recovery.ts';
 import type { ShareAnswers, VolumeAnswers } from '../answer-file.ts';
-import { readRecoveryFile } from '../recovery-file.ts';
+import { readRecoveryFile, type RecoveryFile } from '../recovery-file.ts';
 import { askSecret, readSecretFile, readSecretFromEnvironment, readWholeKit } from '../secrets.ts';
 import { untilInterrupted } from '../signals.ts';
 
@@ -61,59 +70,91 @@ export function addRecover(program: Command): void {
   );
 }
 
-async function recover({ config, output }: CommandContext, options: Options): Promise<number> {
+async function recover(context: CommandContext, options: Options): Promise<number> {
+  const { config, output } = context;
   const settings = config();
-  const { dataDir } = settings;
   const plan = await readPlan(options);
   const kit = await readWholeKit(plan.kit);
   const { signal, done } = untilInterrupted();
   const bar = output.progress();
   try {
     const host = settings.hostSocket === undefined ? undefined : requireHost(connectHost(settings));
-    const daily = host === undefined ? undefined : await readDaily(plan);
-    const recoverFrom = (path: string, tell?: Tell) =>
-      recoverAppliance({
-        target: { kind: 'directory', path: resolve(path) },
-        kit,
-        dataDir,
-        rootKeyFile: settings.rootKeyFile ?? (host === undefined ? undefined : MACHINE_ROOT_KEY),
-        snapshot: plan.snapshot,
-        clock: systemClock,
-        confirm: (question) => confirm(question, plan, output),
-        step: (name) => {
-          output.note(name);
-          tell?.({ step: name });
-        },
-        progress: ({ bytesDone, bytesTotal, filesDone }) => {
-          bar.update(bytesDone, bytesTotal, `${filesDone} files`);
-          tell?.({ bytesDone, filesDone, ...(bytesTotal === undefined ? {} : { bytesTotal }) });
-        },
-        signal,
-      });
-    if (host === undefined || daily === undefined) {
-      if (plan.from === undefined) {
-        throw new HoldfastError('invalid_input', 'Shares are mounted only on the machine image', {
-          hint: 'Mount it yourself, and give its folder with `from`.',
-        });
-      }
-      const report = await recoverFrom(plan.from);
-      bar.stop();
-      output.result(report, describe(report, dataDir));
-    } else {
-      const path = plan.share === undefined ? (plan.from ?? '') : await mountTargetShare(host, plan.share);
-      const recovered = await recoverMachine(host, {
-        kit,
-        daily,
-        recover: (tell) => recoverFrom(path, tell),
-      });
-      bar.stop();
-      output.result(recovered, describeMachine(recovered, dataDir));
-    }
+    const rootKeyFile = settings.rootKeyFile ?? (host === undefined ? undefined : MACHINE_ROOT_KEY);
+    const scene = { context, plan, kit, signal, rootKeyFile, bar };
+    if (plan.setBack !== undefined) await setBack(scene, requireHost(host));
+    else if (host === undefined) await recoverHere(scene);
+    else await recoverOntoMachine(scene, host);
     return EXIT.ok;
   } finally {
     bar.stop();
     done();
   }
+}
+
+interface Scene {
+  context: CommandContext;
+  plan: Plan;
+  kit: RecoveryKit;
+  signal: AbortSignal;
+  rootKeyFile: string | undefined;
+  bar: ReturnType<CommandContext['output']['progress']>;
+}
+
+function recoverInto(dataDir: string, scene: Scene, path: string, tell?: Tell): Promise<RecoveryReport> {
+  const { plan, kit, signal, rootKeyFile, bar } = scene;
+  const { output } = scene.context;
+  return recoverAppliance({
+    ...{ kit, dataDir, rootKeyFile, signal, clock: systemClock },
+    target: { kind: 'directory', path: resolve(path) },
+    snapshot: plan.snapshot,
+    setBack: plan.setBack,
+    knownHead: plan.setBack?.knownHead,
+    confirm: (question) => confirm(question, plan, output),
+    step: (name) => {
+      output.note(name);
+      tell?.({ step: name });
+    },
+    progress: ({ bytesDone, bytesTotal, filesDone }) => {
+      bar.update(bytesDone, bytesTotal, `${filesDone} files`);
+      tell?.({ bytesDone, filesDone, ...(bytesTotal === undefined ? {} : { bytesTotal }) });
+    },
+  });
+}
+
+async function recoverHere(scene: Scene): Promise<void> {
+  const { plan, context, bar } = scene;
+  const { dataDir } = context.config();
+  if (plan.from === undefined) {
+    throw new HoldfastError('invalid_input', 'Shares are mounted only on the machine image', {
+      hint: 'Mount it yourself, and give its folder with `from`.',
+    });
+  }
+  const report = await recoverInto(dataDir, scene, plan.from);
+  bar.stop();
+  context.output.result(report, describe(report, dataDir));
+}
+
+async function recoverOntoMachine(scene: Scene, host: HostClient): Promise<void> {
+  const { plan, kit, context, bar } = scene;
+  const { dataDir } = context.config();
+  const daily = await readDaily(plan);
+  const path = plan.share === undefined ? (plan.from ?? '') : await mountTargetShare(host, plan.share);
+  const recovered = await recoverMachine(host, {
+    kit,
+    daily,
+    recover: (tell) => recoverInto(dataDir, scene, path, tell),
+  });
+  bar.stop();
+  context.output.result(recovered, describeMachine(recovered, dataDir));
+}
+
+/** Beside the live data; hostd lets them change places. */
+async function setBack(scene: Scene, host: HostClient): Promise<void> {
+  const { plan, context, bar } = scene;
+  const { fresh } = setBackFolders(context.config().dataDir);
+  const report = await setMachineBack(host, (tell) => recoverInto(fresh, scene, plan.from ?? '', tell));
+  bar.stop();
+  context.output.result(report, describe(report, fresh).split('\n').slice(0, -1).join('\n'));
 }
 
 interface Plan {
@@ -124,6 +165,7 @@ interface Plan {
   yes: boolean;
   acceptWarnings: boolean;
   volume: VolumeAnswers;
+  setBack?: RecoveryFile['setBack'];
 }
 
 async function readPlan(options: Options): Promise<Plan> {

@@ -11,10 +11,8 @@ import {
   openBrowserRecovery,
   type BrowserRecoveryDeps,
 } from '../../../server/appliance/host/recovery/browser-recovery.ts';
-import type { LookLaunch } from '../../../server/appliance/host/recovery/look-launch.ts';
 import { browserRecoveryRoutes } from '../../../server/appliance/host/recovery/routes.ts';
 import type { MachineServices } from '../../../server/appliance/host/recovery/services.ts';
-import { recoveryFilePath } from '../../../server/appliance/host/setup-from-cloud.ts';
 import type { MountTool } from '../../../server/appliance/host/shares/mount.ts';
 import { shareRoutes } from '../../../server/appliance/host/shares/routes.ts';
 import { openShares } from '../../../server/appliance/host/shares/shares.ts';
@@ -22,10 +20,9 @@ import { findVolume, makeVolume } from '../../../server/appliance/host/unlock/vo
 import { volumeRoutes } from '../../../server/appliance/host/volume/routes.ts';
 import { HoldfastError } from '../../../server/lib/errors.ts';
 import { shortPath } from '../../../server/lib/sockets.ts';
-import { endOf, runProcess, startProcess, type ChildProcess } from '../../../server/lib/spawn.ts';
+import type { ChildProcess } from '../../../server/lib/spawn.ts';
 import { makeImageMachine, type ImageMachine } from './image-machine.ts';
-
-const ROOT = join(import.meta.dirname, '..', '..', '..');
+import { lookDirectly, recoveryUnit } from './recovery-programs.ts';
 
 export interface BlankMachine {
   machine: ImageMachine;
@@ -62,8 +59,7 @@ export async function startBlankMachine(
   const dataDir = join(places.data, 'holdfast');
   const socket = join(places.run, 'host.sock');
   const acts: string[] = [];
-  let child: ChildProcess | undefined;
-  let said = '';
+  const unit = recoveryUnit({ places, socket, dataDir });
   const away = () => Promise.reject(new HoldfastError('unavailable', 'The server does not answer'));
   const shares = openShares({
     ...deps,
@@ -90,26 +86,7 @@ export async function startBlankMachine(
         acts.push('page');
         await services.startPage?.();
       },
-      recover: async () => {
-        child = startProcess(
-          process.execPath,
-          [join(ROOT, 'server/cli/holdfast.ts'), 'recover', '--config', recoveryFilePath(places)],
-          {
-            env: {
-              PATH: process.env.PATH,
-              HOLDFAST_DATA: dataDir,
-              HOLDFAST_HOST_SOCKET: shortPath(socket),
-              HOLDFAST_ROOT_KEY_FILE: join(places.run, 'root.key'),
-            },
-            stdio: ['ignore', 'pipe', 'pipe'],
-          },
-        );
-        for (const stream of [child.stdout, child.stderr])
-          stream?.setEncoding('utf8').on('data', (text: string) => (said += text));
-        const { exitCode } = await endOf(child);
-        child = undefined;
-        return exitCode === 0;
-      },
+      recover: unit.recover,
     },
   };
   const recovery = openBrowserRecovery(recoveryDeps);
@@ -123,21 +100,13 @@ export async function startBlankMachine(
   return {
     ...{ machine, socket, disk, dataDir, acts },
     client: requireHost(connectHost({ hostSocket: socket })),
-    recovering: () => child,
-    said: () => said,
+    recovering: () => unit.running(),
+    said: () => unit.said(),
     resume: () => recovery.resume(),
     close: async () => {
-      child?.kill('SIGKILL');
+      unit.running()?.kill('SIGKILL');
       await app.close();
       await machine.close();
     },
   };
 }
-
-/** The program, without the unit around it. */
-const lookDirectly: LookLaunch = (input) =>
-  runProcess(process.execPath, [join(ROOT, 'server/recovery-look.ts')], {
-    timeoutMs: 60_000,
-    maxOutputBytes: 2 * 1024 * 1024,
-    input,
-  });

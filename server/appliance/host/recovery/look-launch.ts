@@ -17,7 +17,11 @@ const PROGRAM = '/opt/holdfast/server/recovery-look.ts';
 /** @throws HoldfastError as the program says, `unavailable` when it says nothing. */
 export async function lookAt(
   launch: LookLaunch,
-  request: { path: string; kit?: string | undefined },
+  request: {
+    path: string;
+    kit?: string | undefined;
+    knownHead?: { number: number; sha256: string } | undefined;
+  },
 ): Promise<LookAnswer> {
   const output = await launch(JSON.stringify(request));
   const answer = readAnswer(output.stdout);

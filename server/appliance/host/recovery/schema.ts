@@ -66,6 +66,8 @@ export const OpenedRepository = Type.Object({
       takenAt: Instant,
       fileCount: Type.Integer(),
       sizeBytes: Type.Number(),
+      /** Of it, what a recovery writes: database and files. */
+      dataBytes: Type.Number(),
     }),
     { maxItems: 500 },
   ),
@@ -95,8 +97,19 @@ export type RepositoryAnswer = Static<typeof RepositoryAnswer>;
 export const RecoveryProblem = Type.Object({ message: Text, hint: orNull(Text) });
 export type RecoveryProblem = Static<typeof RecoveryProblem>;
 
+/** What takes the data folder away under the services: a lost appliance that comes back, a set-back, and undoing one. */
+export const RecoveryAct = Type.Union([
+  Type.Literal('recovery'),
+  Type.Literal('set-back'),
+  Type.Literal('undo'),
+]);
+export type RecoveryAct = Static<typeof RecoveryAct>;
+
 /** How far a recovery is, for page, console and browser. Holds no secret: it is shown to whoever reaches the page. */
 export const RecoveryStatus = Type.Object({
+  act: RecoveryAct,
+  /** Instant of the data that come into use; null where that says nothing. */
+  dataFrom: orNull(Instant),
   state: Type.Union([
     Type.Literal('none'),
     Type.Literal('running'),

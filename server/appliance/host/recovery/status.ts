@@ -12,6 +12,8 @@ interface StatusDeps {
 }
 
 const NONE: RecoveryStatus = {
+  act: 'recovery',
+  dataFrom: null,
   state: 'none',
   step: null,
   bytesDone: 0,
@@ -31,11 +33,16 @@ export async function readRecoveryStatus(places: Places): Promise<RecoveryStatus
   return (await readStateFile(statusPath(places), RecoveryStatus).catch(() => undefined)) ?? NONE;
 }
 
-export async function noteStarted({ places, clock }: StatusDeps): Promise<void> {
+/** @param about what is done; a recovery onto a blank machine unless said otherwise. */
+export async function noteStarted(
+  { places, clock }: StatusDeps,
+  about: Partial<Pick<RecoveryStatus, 'act' | 'dataFrom' | 'step'>> = {},
+): Promise<void> {
   await write(places, {
     ...NONE,
     state: 'running',
     step: 'Making room on this machine',
+    ...about,
     startedAt: clock.now().toISOString(),
   });
 }

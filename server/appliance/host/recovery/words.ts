@@ -3,6 +3,25 @@ import type { RecoveryStatus } from './schema.ts';
 
 /** A title, then what it means and what to do. */
 export function describeRecovery(status: RecoveryStatus): string[] {
+  switch (status.act) {
+    case 'recovery':
+      return describeBlank(status);
+    case 'set-back':
+      return describeSetBack(status, {
+        running: `This appliance is set back to its data of ${instant(status.dataFrom)}`,
+        failed: 'The set-back did not succeed',
+        done: 'The appliance is set back',
+      });
+    case 'undo':
+      return describeSetBack(status, {
+        running: 'A set-back of this appliance is undone',
+        failed: 'The set-back could not be undone',
+        done: 'The set-back is undone',
+      });
+  }
+}
+
+function describeBlank(status: RecoveryStatus): string[] {
   switch (status.state) {
     case 'running':
       return [
@@ -14,14 +33,44 @@ export function describeRecovery(status: RecoveryStatus): string[] {
     case 'failed':
       return [
         'The recovery did not succeed',
-        ...(status.problem === null ? [] : [withStop(status.problem.message), status.problem.hint ?? '']),
+        ...problemOf(status),
         'This machine is empty again, and the backups are as they were. Start over with the new claim code, which the console shows.',
-      ].filter((sentence) => sentence !== '');
+      ];
     case 'done':
       return ['The appliance is recovered', 'It is starting. Sign in as before.'];
     case 'none':
       return ['Nothing is being recovered', 'The appliance is starting.'];
   }
+}
+
+function describeSetBack(
+  status: RecoveryStatus,
+  titles: { running: string; failed: string; done: string },
+): string[] {
+  switch (status.state) {
+    case 'running':
+      return [
+        titles.running,
+        `${status.step ?? 'It begins'}${amount(status)}.`,
+        'The data in use until now are kept. Should the machine be switched off meanwhile, it starts with them by itself.',
+        'When it is over, the sign-in page comes in place of this one.',
+      ];
+    case 'failed':
+      return [titles.failed, ...problemOf(status), 'The appliance is starting.'];
+    case 'done':
+    case 'none':
+      return [titles.done, 'It is starting.'];
+  }
+}
+
+function problemOf({ problem }: RecoveryStatus): string[] {
+  if (problem === null) return [];
+  return [withStop(problem.message), ...(problem.hint === null ? [] : [problem.hint])];
+}
+
+/** `2026-11-22 06:15 UTC`. */
+function instant(at: string | null): string {
+  return at === null ? 'an earlier time' : `${at.slice(0, 16).replace('T', ' ')} UTC`;
 }
 
 function amount({ bytesDone, bytesTotal, filesDone }: RecoveryStatus): string {

@@ -29,7 +29,7 @@ export async function requestWayBack(
   const back = findWayBack(slots, updates);
   if (back === undefined) {
     throw new HoldfastError('wrong_state', 'There is no version to go back to', {
-      hint: 'The other slot holds a version only after an update that came through. Recovery from a snapshot is another way.',
+      hint: 'The other slot holds a version only after an update that came through. Setting the appliance back to a snapshot is another way.',
     });
   }
   const update: Update = {
