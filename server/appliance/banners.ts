@@ -6,6 +6,7 @@ import { readQuarantine } from '../backups/index.ts';
 import type { Session } from '../identity/index.ts';
 import type { Config } from '../lib/config.ts';
 import { connectHost } from './host/client.ts';
+import type { SetBackView } from './host/set-back/schema.ts';
 import type { CurrentUpdate } from './host/updates/schema.ts';
 import type { SshState } from './host/ssh/schema.ts';
 import { getAppliance } from './queries.ts';
@@ -32,7 +33,9 @@ export async function currentBanners(deps: BannerDeps): Promise<Session['banners
       message: `The owner's password was reset at the console on ${day(row.console_recovery_at)}, with the recovery kit. If nobody of you did that, look at the audit log now.`,
     });
   }
-  if (row.recovered_at !== null && recent(row.recovered_at)) {
+  const setBack = await lastSetBack(deps);
+  if (setBack !== undefined && recent(new Date(setBack.at))) banners.push(setBack.banner);
+  else if (row.recovered_at !== null && recent(row.recovered_at)) {
     banners.push({
       kind: 'recovered',
       message: `This appliance was recovered from a backup on ${day(row.recovered_at)}. What came after that snapshot is not in it.`,
@@ -57,6 +60,22 @@ export async function currentBanners(deps: BannerDeps): Promise<Session['banners
   const ssh = await openSsh(deps);
   if (ssh !== undefined) banners.push({ kind: 'ssh-open', message: ssh });
   return banners;
+}
+
+/** Whose data are older than they remember: people look for what they have written since. */
+async function lastSetBack(
+  deps: Pick<BannerDeps, 'config'>,
+): Promise<{ at: string; banner: Session['banners'][number] } | undefined> {
+  const { record } = (await connectHost(deps.config)
+    ?.get<SetBackView>('/set-back')
+    .catch(() => undefined)) ?? { record: null };
+  const at = record?.movedAt;
+  if (record === null || at == null || !['starting', 'kept', 'discarded'].includes(record.state))
+    return undefined;
+  const kept =
+    record.keptUntil === null ? '' : ` The data from before are kept until ${minute(record.keptUntil)}.`;
+  const message = `This appliance was set back on ${minute(at)}: its data are those of ${minute(record.snapshot.takenAt)}.${kept}`;
+  return { at, banner: { kind: 'set-back', message } };
 }
 
 /** Everybody is told before the machine restarts for an update; hostd may be restarting itself. */

@@ -30,3 +30,5 @@ export type {
 } from './host/updates/schema.ts';
 export { advanceUpdate } from './updates/driver.ts';
 export { runUpdateRehearsal } from './updates/rehearsal.ts';
+export type { CheckedSetBack, SetBackView } from './host/set-back/schema.ts';
+export type { SetBackPlan, UndoPlan } from './set-back/schema.ts';

@@ -35,6 +35,8 @@ import type { HostMachineDeps } from './host-machine.ts';
 import { recoveryRoutes } from './recovery-routes.ts';
 import { readSetupState } from './setup-state.ts';
 import { quarantineRoutes } from './quarantine-routes.ts';
+import { hostSetBackRoutes } from './set-back/routes.ts';
+import type { SetBackServiceDeps } from './set-back/service.ts';
 import { hostShareRoutes } from './share-routes.ts';
 import { hostUpdateRoutes } from './updates/routes.ts';
 import type { UpdateServiceDeps } from './updates/service.ts';
@@ -45,6 +47,7 @@ export type ApplianceDeps = ClaimDeps &
   SignInDeps &
   UpdateServiceDeps &
   HostMachineDeps &
+  SetBackServiceDeps &
   CertificateDeps;
 
 const tags = ['appliance'];
@@ -59,6 +62,7 @@ export const applianceRoutes =
     await app.register(certificateRoutes(deps));
     await app.register(hostUpdateRoutes(deps));
     await app.register(hostShareRoutes(deps));
+    await app.register(hostSetBackRoutes(deps));
     await app.register(quarantineRoutes(deps));
     await app.register(recoveryRoutes(deps));
 

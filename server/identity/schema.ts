@@ -32,6 +32,7 @@ export const Session = Type.Object({
         Type.Literal('kit-unproven'),
         Type.Literal('console-recovery'),
         Type.Literal('recovered'),
+        Type.Literal('set-back'),
         Type.Literal('update'),
         Type.Literal('quarantine'),
         Type.Literal('ssh-open'),

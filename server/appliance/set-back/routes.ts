@@ -1,0 +1,129 @@
+/** Setting this appliance back, on its machine image. Without hostd each of these routes answers `wrong_state`. */
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
+import { OWNER, READERS_OF_OPERATIONS } from '../../identity/index.ts';
+import { NoContent } from '../../lib/shapes.ts';
+import { CheckedSetBack, SetBackView } from '../host/set-back/schema.ts';
+import {
+  CheckSetBackBody,
+  DiscardSetBackBody,
+  SetBackPlan,
+  SnapshotQuery,
+  StartSetBackBody,
+  UndoPlan,
+  UndoSetBackBody,
+} from './schema.ts';
+import {
+  checkSetBack,
+  discardSetBack,
+  planSetBack,
+  planUndo,
+  readSetBack,
+  startSetBack,
+  undoSetBack,
+  type SetBackServiceDeps,
+} from './service.ts';
+
+const tags = ['set-back'];
+const owner = { access: OWNER };
+
+export const hostSetBackRoutes =
+  (deps: SetBackServiceDeps): FastifyPluginAsyncTypebox =>
+  async (app) => {
+    app.get(
+      '/host/set-back',
+      {
+        config: { access: READERS_OF_OPERATIONS, background: true },
+        schema: {
+          tags,
+          summary: 'The last set-back of this machine, and how far one is',
+          response: { 200: SetBackView },
+        },
+      },
+      () => readSetBack(deps),
+    );
+    app.get(
+      '/host/set-back/plan',
+      {
+        config: owner,
+        schema: {
+          tags,
+          summary: 'What setting this appliance back to a snapshot means',
+          querystring: SnapshotQuery,
+          response: { 200: SetBackPlan },
+        },
+      },
+      (request) => planSetBack(deps, request.query.snapshot),
+    );
+    app.get(
+      '/host/set-back/undo',
+      {
+        config: owner,
+        schema: { tags, summary: 'What undoing the last set-back means', response: { 200: UndoPlan } },
+      },
+      () => planUndo(deps),
+    );
+    app.post(
+      '/host/set-back/check',
+      {
+        config: owner,
+        schema: {
+          tags,
+          summary:
+            'Whether the kit opens the backups, the snapshot is there, and there is room. Changes nothing',
+          body: CheckSetBackBody,
+          response: { 200: CheckedSetBack },
+        },
+      },
+      (request) => checkSetBack(deps, request.actor, request.body),
+    );
+    app.post(
+      '/host/set-back',
+      {
+        config: owner,
+        schema: {
+          tags,
+          summary: 'Set this appliance back to a snapshot. This server stops meanwhile',
+          description:
+            'What was written since goes out of use. The data from before are set aside on the data volume for seven days.',
+          body: StartSetBackBody,
+          response: { 202: NoContent },
+        },
+      },
+      async (request, reply) => {
+        await startSetBack(deps, request.actor, request.body);
+        return reply.status(202).send(null);
+      },
+    );
+    app.post(
+      '/host/set-back/undo',
+      {
+        config: owner,
+        schema: {
+          tags,
+          summary: 'Undo the last set-back: what was written since is lost. This server stops meanwhile',
+          body: UndoSetBackBody,
+          response: { 202: NoContent },
+        },
+      },
+      async (request, reply) => {
+        await undoSetBack(deps, request.actor, request.body);
+        return reply.status(202).send(null);
+      },
+    );
+    app.post(
+      '/host/set-back/discard',
+      {
+        config: owner,
+        schema: {
+          tags,
+          summary: 'Discard the data from before the last set-back, and free their space',
+          body: DiscardSetBackBody,
+          response: { 204: NoContent },
+        },
+      },
+      async (request, reply) => {
+        await discardSetBack(deps, request.actor, request.body.name);
+        return reply.status(204).send(null);
+      },
+    );
+  };

@@ -1,0 +1,232 @@
+/**
+ * The owner sets this appliance back to a snapshot, undoes that, or discards what was set aside. hostd does it; here is decided who
+ * asked, whether the kit is of this appliance, and whether anything stands in the way that hostd cannot know. The wish is in the
+ * audit log of the data that step aside; what became of it, in the log of those that come into use.
+ */
+import { recordAudit, type Actor } from '../../audit/index.ts';
+import { findRepository, rememberedHead } from '../../backups/index.ts';
+import { type KeyClient, parseRecoveryKit, type RecoveryKit } from '../../keys/index.ts';
+import { writeTransaction } from '../../lib/db.ts';
+import { HoldfastError } from '../../lib/errors.ts';
+import { listRuns } from '../../lib/runs.ts';
+import { connectHost, requireHost, type HostClient } from '../host/client.ts';
+import type {
+  CheckedSetBack,
+  CheckSetBackRequest,
+  SetBackView,
+  StartSetBackRequest,
+} from '../host/set-back/schema.ts';
+import { enterHostActs } from '../host-acts.ts';
+import { hostActor, type HostMachineDeps } from '../host-machine.ts';
+import { getAppliance } from '../queries.ts';
+import { countWrittenSince, findSnapshotPlace, type SnapshotPlace } from './queries.ts';
+import type { SetBackPlan, StartSetBackBody, UndoPlan, UndoSetBackBody } from './schema.ts';
+
+export interface SetBackServiceDeps extends HostMachineDeps {
+  dataDir: string;
+  keys: Pick<KeyClient, 'status'>;
+}
+
+/** A repository with many snapshots on a slow share; mounting comes before. */
+const LOOK_TIMEOUT_MS = 14 * 60_000;
+
+export function readSetBack(deps: Pick<SetBackServiceDeps, 'config'>): Promise<SetBackView> {
+  return hostOf(deps).get('/set-back');
+}
+
+/** What it means and what it takes, before a kit is asked for. @throws HoldfastError `not_found`, `unavailable` */
+export async function planSetBack(deps: SetBackServiceDeps, snapshotId: string): Promise<SetBackPlan> {
+  const { record } = await readSetBack(deps);
+  const place = await requirePlace(deps, snapshotId);
+  const [{ name }, found, lost] = await Promise.all([
+    getAppliance(deps.db),
+    findRepository({ kind: 'directory', path: place.path }),
+    countWrittenSince(deps.db, place.takenAt),
+  ]);
+  const { id, number, takenAt, sizeBytes, targetId, targetName } = place;
+  return {
+    applianceName: name ?? '',
+    snapshot: { id, number, takenAt: takenAt.toISOString(), sizeBytes },
+    target: { id: targetId, name: targetName },
+    found,
+    lost,
+    barrier: await findBarrier(deps, record, 'set-back'),
+  };
+}
+
+/** @throws HoldfastError `wrong_state` when nothing is set aside. */
+export async function planUndo(deps: SetBackServiceDeps): Promise<UndoPlan> {
+  const { record } = await readSetBack(deps);
+  if (record?.state !== 'kept' || record.movedAt === null) throw nothingKept();
+  const { name } = await getAppliance(deps.db);
+  return {
+    applianceName: name ?? '',
+    lost: await countWrittenSince(deps.db, new Date(record.movedAt)),
+    barrier: await findBarrier(deps, record, 'undo'),
+  };
+}
+
+/** Changes nothing. @throws HoldfastError as hostd says, `wrong_key` for a kit of another appliance. */
+export async function checkSetBack(
+  deps: SetBackServiceDeps,
+  actor: Actor,
+  wanted: { snapshot: string; kit: string },
+): Promise<CheckedSetBack> {
+  const request = await requestFor(deps, actor, wanted);
+  return hostOf(deps).send('POST', '/set-back/check', request, LOOK_TIMEOUT_MS);
+}
+
+/** Answers when it is about to begin: then this server stops. */
+export async function startSetBack(
+  deps: SetBackServiceDeps,
+  actor: Actor,
+  { name, reason, acceptWarnings, ...wanted }: StartSetBackBody,
+): Promise<void> {
+  const { snapshot } = wanted;
+  await audited(deps, actor, 'wanted', { snapshot, reason }, async () => {
+    await requireName(deps, name);
+    const { record } = await readSetBack(deps);
+    refuse(await findBarrier(deps, record, 'set-back'));
+    const request = await requestFor(deps, actor, wanted);
+    // What the journal still has is of the data that step aside.
+    await enterHostActs(deps);
+    const body: StartSetBackRequest = {
+      ...request,
+      ...{ reason, applianceId: (await getAppliance(deps.db)).id },
+      acceptWarnings: acceptWarnings === true,
+    };
+    await hostOf(deps).send('POST', '/set-back/start', body, LOOK_TIMEOUT_MS);
+  });
+}
+
+export async function undoSetBack(
+  deps: SetBackServiceDeps,
+  actor: Actor,
+  { name, reason }: UndoSetBackBody,
+): Promise<void> {
+  await audited(deps, actor, 'undo-wanted', { reason }, async () => {
+    await requireName(deps, name);
+    const { record } = await readSetBack(deps);
+    refuse(await findBarrier(deps, record, 'undo'));
+    await enterHostActs(deps);
+    await hostOf(deps).send('POST', '/set-back/undo', { actor: hostActor(actor), reason });
+  });
+}
+
+export async function discardSetBack(deps: SetBackServiceDeps, actor: Actor, name: string): Promise<void> {
+  await requireName(deps, name);
+  try {
+    await hostOf(deps).send('POST', '/set-back/discard', { actor: hostActor(actor) });
+  } finally {
+    await enterHostActs(deps);
+  }
+}
+
+function hostOf(deps: Pick<SetBackServiceDeps, 'config'>): HostClient {
+  return requireHost(connectHost(deps.config));
+}
+
+async function requirePlace(deps: SetBackServiceDeps, snapshotId: string): Promise<SnapshotPlace> {
+  const place = await findSnapshotPlace(deps.db, snapshotId);
+  if (place !== undefined) return place;
+  throw new HoldfastError('not_found', 'This snapshot is on no target any more', {
+    hint: 'Choose another one: its list says where each lies.',
+  });
+}
+
+async function requestFor(
+  deps: SetBackServiceDeps,
+  actor: Actor,
+  { snapshot, kit }: { snapshot: string; kit: string },
+): Promise<CheckSetBackRequest> {
+  const place = await requirePlace(deps, snapshot);
+  const { repositoryId } = await requireOwnKit(deps, kit);
+  const knownHead = rememberedHead(deps.dataDir, repositoryId);
+  return {
+    ...{ actor: hostActor(actor), place: place.path, kit, snapshot },
+    ...(knownHead === undefined ? {} : { knownHead }),
+  };
+}
+
+/** @throws HoldfastError that never holds what was given: `invalid_input`, `wrong_key`. */
+async function requireOwnKit(deps: SetBackServiceDeps, text: string): Promise<RecoveryKit> {
+  const { kit } = parseRecoveryKit(text);
+  if (kit === undefined) {
+    throw new HoldfastError('invalid_input', 'This is only the secret key of a recovery kit', {
+      hint: 'Give the whole kit: it also says which repository to trust.',
+    });
+  }
+  const { repository } = await deps.keys.status();
+  if (kit.repositoryId === repository.repositoryId && kit.trustRoot === repository.trustRoot) return kit;
+  throw new HoldfastError('wrong_key', 'This recovery kit is of another appliance', {
+    hint: 'Take the newest kit of this one. An appliance that was lost comes back on a machine without an owner.',
+  });
+}
+
+async function requireName(deps: SetBackServiceDeps, name: string): Promise<void> {
+  const appliance = await getAppliance(deps.db);
+  if (name.trim() === (appliance.name ?? '').trim()) return;
+  throw new HoldfastError('invalid_input', 'This is not the name of this appliance', {
+    hint: 'Type it as it stands at the top of each page.',
+  });
+}
+
+type Barrier = SetBackPlan['barrier'];
+
+/** What hostd cannot know, and what it would say too: told before a kit is asked for. */
+async function findBarrier(
+  deps: SetBackServiceDeps,
+  record: SetBackView['record'],
+  act: 'set-back' | 'undo',
+): Promise<Barrier> {
+  if (act === 'set-back' && record?.state === 'kept') {
+    return {
+      message: 'The data from before the last set-back are still set aside',
+      hint: 'Undo that one first, then choose another snapshot: nothing is lost that way. Or discard them.',
+    };
+  }
+  const [run] = await listRuns(deps.db, { open: true, limit: 1 });
+  if (run === undefined) return null;
+  return {
+    message: `A run of kind ${run.kind} is ${run.state === 'queued' ? 'queued' : 'under way'}`,
+    hint: 'Wait for its end, or cancel it.',
+  };
+}
+
+function refuse(barrier: Barrier): void {
+  if (barrier === null) return;
+  const { message, hint } = barrier;
+  throw new HoldfastError('wrong_state', message, hint === undefined ? {} : { hint });
+}
+
+function nothingKept(): HoldfastError {
+  return new HoldfastError('wrong_state', 'No data from before a set-back are kept on this machine');
+}
+
+/** Enters the wish first, then what refused it. */
+async function audited(
+  deps: SetBackServiceDeps,
+  actor: Actor,
+  verb: string,
+  detail: Record<string, unknown>,
+  perform: () => Promise<void>,
+): Promise<void> {
+  hostOf(deps);
+  const enter = (result: 'done' | 'refused', more: Record<string, unknown>) =>
+    writeTransaction(deps.db, (tx) =>
+      recordAudit(tx, deps.clock, actor, {
+        action: `appliance.set-back.${verb}`,
+        objectType: 'set-back',
+        objectId: null,
+        result,
+        detail: { ...detail, ...more },
+      }),
+    );
+  await enter('done', {});
+  try {
+    await perform();
+  } catch (error) {
+    await enter('refused', { code: error instanceof HoldfastError ? error.code : 'internal' });
+    throw error;
+  }
+}
