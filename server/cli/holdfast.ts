@@ -29,6 +29,7 @@ const COMMANDS: Record<string, () => Promise<Add>> = {
   keys: async () => (await import('./commands/keys.ts')).addKeys,
   hardening: async () => (await import('./commands/hardening.ts')).addHardening,
   quarantine: async () => (await import('./commands/quarantine.ts')).addQuarantine,
+  'set-back': async () => (await import('./commands/set-back.ts')).addSetBack,
   update: async () => (await import('./commands/update.ts')).addUpdate,
   unlock: async () => (await import('./commands/unlock.ts')).addUnlock,
   users: async () => (await import('./commands/users.ts')).addUsers,

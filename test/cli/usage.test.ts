@@ -42,6 +42,8 @@ describe('a wrong call ends with 2', () => {
     ['a kit that cannot be read', ['verify', '--from', '/tmp/x', '--kit', '/nowhere/kit.json']],
     ['a number that is none', ['audit', 'list', '--limit', 'many']],
     ['a way back without the word for it', ['update', 'way-back']],
+    ['a set-back to nothing', ['set-back', 'to']],
+    ['discarding without the name of the appliance', ['set-back', 'discard']],
     ['a time of restart that is none', ['update', 'install', 'x.raucb', '--restart', 'soon']],
     ['a release from quarantine without the word for it', ['quarantine', 'release']],
     ['a set-up file that is missing', ['setup', '--config', '/nowhere/setup.yaml']],

@@ -7,6 +7,7 @@ import { addCommand, type CommandContext } from '../command.ts';
 import type { ControlClient } from '../control-client.ts';
 import { formatBytes, formatInstant, printable, table, type Output } from '../output.ts';
 import { sendBundle } from '../send-file.ts';
+import { addSetBackOptions, performSetBack, type SetBackOptions } from './set-back.ts';
 
 const LOOK_EVERY_MS = 1_000;
 /** What a person or the maintenance window has to decide is not waited for. */
@@ -56,7 +57,7 @@ export function addUpdate(program: Command): void {
     async ({ control, output }, options) => {
       if (options.yes !== true) {
         throw new HoldfastError('invalid_input', 'Going back restarts the machine', {
-          hint: 'Say so with --yes. Data written since the update stay; to lose them too, recover the safety snapshot.',
+          hint: 'Say so with --yes. Data written since the update stay; to lose them too: holdfast update set-back.',
         });
       }
       const back = await control().send<Update>('POST', '/host/updates/way-back', {
@@ -64,6 +65,17 @@ export function addUpdate(program: Command): void {
       });
       output.result(back, describeUpdate(back));
       return EXIT.ok;
+    },
+  );
+  addCommand<SetBackOptions & { update?: string }>(
+    update,
+    'set-back',
+    'Set the appliance back to the safety snapshot of an update; what was written since goes out of use',
+    (command) =>
+      addSetBackOptions(command.option('--update <version>', 'of the update to this version; else the last')),
+    async (context, options) => {
+      const { history } = await context.control().get<UpdateOverview>('/host/updates');
+      return performSetBack(context, safetySnapshotOf(history, options.update), options);
     },
   );
   addCommand(update, 'cancel', 'Give up the update under way', plain, async ({ control, output }) => {
@@ -77,6 +89,17 @@ export function addUpdate(program: Command): void {
 }
 
 const plain = (command: Command) => command;
+
+/** @throws HoldfastError `not_found` */
+function safetySnapshotOf(history: readonly Update[], version: string | undefined): string {
+  const found = history.find(
+    (one) => one.safetySnapshotId !== null && (version === undefined || one.version === version),
+  );
+  if (found?.safetySnapshotId != null) return found.safetySnapshotId;
+  throw new HoldfastError('not_found', 'No update with a safety snapshot is in the history', {
+    hint: '`holdfast set-back to` goes to any snapshot; `holdfast snapshots` lists them.',
+  });
+}
 
 function restartOption(byDefault: string): Option {
   return new Option('--restart <when>', 'when the machine restarts')
