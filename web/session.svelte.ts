@@ -1,7 +1,15 @@
 /** Who is here, what stage the appliance is in, and what a role may see. The server decides; this only spares useless requests. */
 import { claim, getSession, getSetup, signIn, signOut } from './api/appliance.ts';
 import { ApiError, asApiError, whenSignedOut } from './api/client.ts';
+import { navigate } from './lib/router.svelte.ts';
 import type { Role, Session, SetupState } from './api/shapes.ts';
+
+export interface ExpectedEnd {
+  /** Said at the sign-in page. */
+  notice: string;
+  /** Where the person is after signing in. */
+  at: string;
+}
 
 type Phase = 'loading' | 'unreachable' | 'unclaimed' | 'signed-out' | 'signed-in';
 
@@ -10,6 +18,8 @@ let current = $state.raw<Session>();
 let setup = $state.raw<SetupState>();
 let failure = $state.raw<ApiError>();
 let notice = $state('');
+/** The session is about to end by an act of the person's own. */
+let expected: ExpectedEnd | undefined;
 
 function signedIn(session: Session): void {
   current = session;
@@ -24,7 +34,10 @@ function signedOut(reason: string): void {
 }
 
 whenSignedOut(() => {
-  if (phase === 'signed-in') signedOut('Your session has ended. Sign in to go on where you were.');
+  if (phase !== 'signed-in') return;
+  if (expected) navigate(expected.at, { replace: true });
+  signedOut(expected?.notice ?? 'Your session has ended. Sign in to go on where you were.');
+  expected = undefined;
 });
 
 export const session = {
@@ -76,6 +89,10 @@ export const session = {
       if (failure.status === 401) signedOut('');
       else phase = 'unreachable';
     }
+  },
+  /** What is said when the session ends, which an act of the person brings about; undefined: as ever. */
+  expectEnd(end: ExpectedEnd | undefined): void {
+    expected = end;
   },
   /** Reads the banners and the steps of the first run again, after an act that may change them. */
   async refresh(): Promise<void> {

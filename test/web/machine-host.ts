@@ -10,6 +10,11 @@ import { buildHostApp } from '../../server/appliance/host/host-app.ts';
 import { networkRoutes } from '../../server/appliance/host/network/routes.ts';
 import type { NetworkSettings } from '../../server/appliance/host/network/settings.ts';
 import { powerRoutes } from '../../server/appliance/host/power-routes.ts';
+import type { Health } from '../../server/appliance/host/health.ts';
+import { machineRecoveryRoutes } from '../../server/appliance/host/machine-recovery.ts';
+import type { MachineServices } from '../../server/appliance/host/recovery/services.ts';
+import { setBackRoutes } from '../../server/appliance/host/set-back/routes.ts';
+import { openSetBack, type SetBack } from '../../server/appliance/host/set-back/set-back.ts';
 import { shareRoutes } from '../../server/appliance/host/shares/routes.ts';
 import { openShares } from '../../server/appliance/host/shares/shares.ts';
 import { openSshDesk, type SshParts } from '../../server/appliance/host/ssh/desk.ts';
@@ -23,12 +28,16 @@ import { HoldfastError } from '../../server/lib/errors.ts';
 import { startBundleMaker, type BundleMaker } from '../appliance/host/bundle-maker.ts';
 import { makeImageMachine, type ImageMachine } from '../appliance/host/image-machine.ts';
 import { FRESH, slotEngine, writeMemory } from '../appliance/host/machine-with-slots.ts';
+import { lookDirectly, recoveryUnit } from '../appliance/host/recovery-programs.ts';
 
 export interface HostedMachine {
   machine: ImageMachine;
   bundles: BundleMaker;
   updates: Updates;
+  setBack: SetBack;
   socket: string;
+  /** Of the appliance, where a set-back is part of the test. */
+  dataDir: string;
   /** The data disk. */
   disk: string;
   /** Network settings that were put to work, oldest first. */
@@ -43,7 +52,22 @@ export interface HostedMachine {
 
 export const NEXT_VERSION = '1.1.0';
 
-export async function startMachine(): Promise<HostedMachine> {
+/** What a test does in place of systemd, where its appliance is set back. */
+export interface SetBackParts {
+  services: Omit<MachineServices, 'recover'>;
+  /** Folders below which backups may lie. */
+  directories: readonly string[];
+  waitForHealth: () => Promise<Health>;
+}
+
+const nothing = async () => undefined;
+const NO_SET_BACK: SetBackParts = {
+  services: { stop: nothing, start: nothing, startPage: nothing },
+  directories: [],
+  waitForHealth: async () => ({ healthy: true }),
+};
+
+export async function startMachine(parts: SetBackParts = NO_SET_BACK): Promise<HostedMachine> {
   const [machine, bundles] = await Promise.all([makeImageMachine(), startBundleMaker()]);
   const { deps, places, root } = machine;
   const disk = await machine.addDisk('disk');
@@ -65,14 +89,25 @@ export async function startMachine(): Promise<HostedMachine> {
     bootId: 'one',
     reboot: async () => undefined,
   });
+  const socket = join(places.run, 'host.sock');
+  const dataDir = join(places.data, 'holdfast');
+  const unit = recoveryUnit({ places, socket, dataDir });
+  const setBack = openSetBack({
+    ...{ ...deps, dataDir, directories: parts.directories, waitForHealth: parts.waitForHealth },
+    services: { ...parts.services, recover: unit.recover },
+    shares: { mountAll: async () => [] },
+    launch: lookDirectly,
+    updateUnderWay: async () => (await updates.records.current())?.version,
+  });
   const hosted: HostedMachine = {
-    ...{ machine, bundles, updates, disk },
-    socket: join(places.run, 'host.sock'),
+    ...{ machine, bundles, updates, setBack, disk, socket, dataDir },
     applied: [],
     ssh: [],
     switched: [],
     onSwitch: () => undefined,
     close: async () => {
+      unit.running()?.kill('SIGKILL');
+      await setBack.idle();
       await app.close();
       updates.close();
       await Promise.all([machine.close(), bundles.dispose()]);
@@ -106,6 +141,11 @@ async function buildMachineApp(hosted: HostedMachine): Promise<FastifyInstance> 
     sshRoutes(openSshDesk(deps, playSsh(hosted.ssh))),
     shareRoutes(shares),
     updateRoutes(hosted.updates),
+    setBackRoutes(hosted.setBack),
+    machineRecoveryRoutes({
+      ...{ ...deps, dataDir: hosted.dataDir },
+      services: { ...NO_SET_BACK.services, recover: async () => true },
+    }),
   ]);
 }
 

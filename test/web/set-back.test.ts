@@ -1,0 +1,460 @@
+/**
+ * An appliance that is set back to a snapshot, in the browser: a real `holdfast serve` beside the real application of hostd, the
+ * real programs that look and recover, the recovery page at the same address while the server is stopped; then undone, and discarded.
+ */
+import { randomUUID } from 'node:crypto';
+import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { FastifyInstance } from 'fastify';
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Health } from '../../server/appliance/host/health.ts';
+import {
+  giveBackCertificate,
+  keptCertificateFolder,
+} from '../../server/appliance/host/recovery/certificate.ts';
+import { buildRecoveryPage } from '../../server/appliance/host/recovery/page.ts';
+import type { RecoveryStatus } from '../../server/appliance/host/recovery/schema.ts';
+import { settleAtStart } from '../../server/appliance/host/set-back/settle.ts';
+import { connectHost, requireHost } from '../../server/appliance/host/client.ts';
+import {
+  ageRecipientOf,
+  answerKitChallenge,
+  generateAgeIdentity,
+  kitToText,
+  makeRecoveryKit,
+  type RecoveryKit,
+} from '../../server/keys/index.ts';
+import { dataPaths } from '../../server/lib/data-folder.ts';
+import { createLog } from '../../server/lib/log.ts';
+import { makeVolumeRecoveryKey } from '../../server/lib/volume-recovery-key.ts';
+import {
+  addDirectoryTarget,
+  callerOf,
+  expectStatus,
+  finishRun,
+  OWNER,
+  type ServedAppliance,
+} from '../helpers/served-appliance.ts';
+import { waitFor } from '../helpers/wait-for.ts';
+import { expectAccessible } from './accessible.ts';
+import {
+  keepingSight,
+  openPage,
+  startAppliance,
+  startBrowser,
+  type Appliance,
+  type View,
+} from './browser.ts';
+import { startMachine, type HostedMachine } from './machine-host.ts';
+
+const LIMIT_MS = 400_000;
+const LONG_MS = 120_000;
+const NAME = 'Vault North';
+const REASON = 'The update broke the folders';
+const WIDE: View = { width: 1280, theme: 'light' };
+const NARROW: View = { width: 375, theme: 'dark' };
+
+let top: string;
+let browser: Browser;
+let machine: HostedMachine;
+let appliance: Appliance;
+let api: Pick<ServedAppliance, 'call'>;
+let kit: RecoveryKit;
+/** Set by a test to hold the recovery at its first step. */
+let held: Promise<void> = Promise.resolve();
+let showPage: () => void = () => undefined;
+let health: () => Promise<Health>;
+
+beforeAll(async () => {
+  top = await mkdtemp(join(tmpdir(), 'holdfast-set-back-'));
+  await mkdir(join(top, 'target'));
+  browser = await startBrowser();
+  machine = await startMachine({
+    directories: [top],
+    waitForHealth: () => health(),
+    services: playServices(),
+  });
+  health = untilServing;
+  appliance = await startAppliance({
+    HOLDFAST_HOST_SOCKET: machine.socket,
+    HOLDFAST_DATA: machine.dataDir,
+    HOLDFAST_ROOT_KEY_FILE: join(machine.machine.places.run, 'root.key'),
+  });
+  api = callerOf(appliance.url);
+  kit = await claim();
+  await addDirectoryTarget(api, join(top, 'target'));
+}, LIMIT_MS);
+afterAll(async () => {
+  await browser.close();
+  await appliance.stop();
+  await machine.close();
+  await rm(top, { recursive: true, force: true });
+}, LIMIT_MS);
+
+/** What systemd does on the image: server and recovery page take turns on one port, and a start settles the folders first. */
+function playServices() {
+  let page: FastifyInstance | undefined;
+  return {
+    stop: async (units: readonly string[]) => {
+      if (units.includes('holdfast-server.service')) await appliance.pause();
+      await page?.close();
+      page = undefined;
+    },
+    startPage: async () => {
+      const { places } = machine.machine;
+      const read = (name: string) => readFile(join(keptCertificateFolder(places), name), 'utf8');
+      const host = requireHost(connectHost({ hostSocket: machine.socket }));
+      page = await buildRecoveryPage({
+        tls: { certificate: await read('certificate.pem'), key: await read('key.pem') },
+        log: createLog('silent', 'test'),
+        status: () => host.get<RecoveryStatus>('/recovery'),
+      });
+      await page.listen({ host: '127.0.0.1', port: Number(new URL(appliance.url).port) });
+      showPage();
+      await held;
+    },
+    start: async () => {
+      const { places, deps } = machine.machine;
+      await settleAtStart({ ...deps, dataDir: machine.dataDir });
+      await giveBackCertificate(places, dataPaths(machine.dataDir).tls);
+      void appliance.resume();
+    },
+  };
+}
+
+async function untilServing(): Promise<Health> {
+  const ready = () =>
+    api.call('GET', '/health/ready').then(
+      ({ status }) => status === 200,
+      () => false,
+    );
+  await waitFor('the appliance to serve', ready, LONG_MS, 500);
+  return { healthy: true };
+}
+
+/** Owner, name, an owner of the volume, and a proven kit. */
+async function claim(): Promise<RecoveryKit> {
+  await expectStatus(api.call('POST', '/setup/claim', { code: appliance.claimCode, owner: OWNER }), 201);
+  const settings = {
+    name: NAME,
+    stage: 'production',
+    region: 'eu-central',
+    allowedRegions: ['eu-central', 'eu-north'],
+  };
+  await expectStatus(api.call('PUT', '/settings/appliance', settings), 200);
+  const recoveryKey = makeVolumeRecoveryKey();
+  const daily = { kind: 'passphrase', label: 'Daily', secret: 'gravel umbrella cello 41' };
+  expect((await api.call('POST', '/host/claim-volume', { recoveryKey, daily })).status).toBeLessThan(300);
+  const { identity } = await generateAgeIdentity();
+  type Begun = {
+    kitId: string;
+    repositoryId: string;
+    trustRoot: string;
+    applianceName: string;
+    createdAt: string;
+    challenge: string;
+  };
+  const recipient = await ageRecipientOf(identity);
+  const begun = await expectStatus(api.call<Begun>('POST', '/recovery-kits', { recipient }), 201);
+  const response = await answerKitChallenge(begun.kitId, identity, begun.challenge);
+  await expectStatus(api.call('POST', `/recovery-kits/${begun.kitId}/proof`, { response }), 200);
+  const { kitId, repositoryId, trustRoot, applianceName, createdAt } = begun;
+  const parts = { kitId, repositoryId, trustRoot, applianceName, createdAt };
+  return makeRecoveryKit({ ...parts, ageIdentity: identity, volumeRecoveryKey: recoveryKey, targets: [] });
+}
+
+async function signInApi(): Promise<void> {
+  const { email, password } = OWNER;
+  await expectStatus(api.call('POST', '/session', { email, password }), 201);
+}
+
+async function upload(name: string): Promise<void> {
+  type Workspaces = { items: { rootFolderId: string }[] };
+  const { items } = await expectStatus(api.call<Workspaces>('GET', '/workspaces'), 200);
+  const path = `/folders/${items[0]?.rootFolderId ?? ''}/files?name=${name}`;
+  await expectStatus(api.call('PUT', path, Buffer.from('some content of it\n'.repeat(5_000))), 201);
+}
+
+async function takeSnapshot(): Promise<string> {
+  const run = await finishRun(api, api.call('POST', '/snapshots'));
+  expect(run).toMatchObject({ state: 'succeeded' });
+  return run.result.snapshotId ?? '';
+}
+
+/** An update whose safety snapshot it was, as the history has it. */
+async function noteUpdate(safetySnapshotId: string): Promise<void> {
+  const at = new Date().toISOString();
+  await machine.updates.records.add({
+    ...{ id: randomUUID(), kind: 'update', state: 'confirmed', bundle: null },
+    ...{ version: '1.0.0', fromVersion: '0.9.0', fromSlot: 'B', toSlot: 'A', restart: 'now' },
+    ...{
+      requestedAt: at,
+      requestedBy: { kind: 'console' },
+      skipReason: null,
+      rehearsal: null,
+      safetySnapshotId,
+    },
+    ...{
+      installAttempts: 1,
+      progress: 100,
+      rebootAt: null,
+      rebootedFrom: null,
+      endedAt: at,
+      message: '1.0.0 runs.',
+    },
+  });
+}
+
+async function signIn(page: Page): Promise<void> {
+  await page.getByLabel('E-mail').fill(OWNER.email);
+  await page.getByLabel('Password').fill(OWNER.password);
+  await page.keyboard.press('Enter');
+}
+
+async function at(
+  view: View,
+  path: string,
+  name: string,
+  flow: (page: Page, sent: string[]) => Promise<void>,
+) {
+  const { context, page, complaints } = await openPage(browser, appliance.url, view);
+  const sent: string[] = [];
+  page.on('request', (request) => sent.push(request.postData() ?? ''));
+  await keepingSight(page, name, async () => {
+    await page.goto(path);
+    await signIn(page);
+    await flow(page, sent);
+  });
+  expect(complaints).toEqual([]);
+  await context.close();
+}
+
+async function filesOf(page: Page): Promise<string[]> {
+  await page.goto('/files');
+  await page.getByRole('button', { name: 'kept.txt', exact: true }).waitFor();
+  return (await page.getByRole('button', { name: /\.txt$/ }).allTextContents()).map((text) => text.trim());
+}
+
+const picture = (page: Page, name: string) =>
+  page.screenshot({
+    path: join(import.meta.dirname, '../../.cache/web', `set-back-${name}.png`),
+    fullPage: true,
+  });
+
+async function giveKit(page: Page, text: string): Promise<void> {
+  await page.getByLabel('Or paste the whole kit').fill(text);
+  await page.getByRole('button', { name: 'Use this kit' }).click();
+}
+
+async function confirm(page: Page): Promise<void> {
+  await page.getByLabel('Reason').fill(REASON);
+  await page.getByLabel(`Type ${NAME} to confirm`).fill(NAME);
+}
+
+/** What anybody else sees at the address meanwhile. */
+async function seeRecoveryPage(): Promise<void> {
+  for (const view of [WIDE, NARROW]) {
+    const { context, page, complaints } = await openPage(browser, appliance.url, view);
+    await page.goto('/files/whatever');
+    await page.getByRole('heading', { name: /^This appliance is set back to its data of / }).waitFor();
+    await page.getByText('it starts with them by itself').waitFor();
+    await expectAccessible(page, 'recovery page of a set-back');
+    await picture(page, `recovery-page-${String(view.width)}`);
+    expect(complaints).toEqual([]);
+    await context.close();
+  }
+}
+
+describe('on the machine image', () => {
+  let snapshot: string;
+  beforeAll(async () => {
+    await upload('kept.txt');
+    snapshot = await takeSnapshot();
+    await noteUpdate(snapshot);
+    await upload('later.txt');
+  }, LIMIT_MS);
+
+  it(
+    'an owner goes back to the safety snapshot of an update; what is lost is said with numbers, and a wrong kit never leaves the browser',
+    { timeout: LIMIT_MS },
+    async () => {
+      let letGo: () => void = () => undefined;
+      held = new Promise((resolve) => (letGo = resolve));
+      const pageShown = new Promise<void>((resolve) => (showPage = resolve));
+      await at(WIDE, '/appliance/updates', 'set-back-1280', async (page, sent) => {
+        await page.getByRole('button', { name: /^Actions for the update to 1\.0\.0/ }).click();
+        await picture(page, 'history-1280');
+        await page.getByRole('menuitem', { name: 'Set back to its safety snapshot' }).click();
+        await page.getByText(/^Everything written since .* is lost from use/).waitFor();
+        await page.getByText('1 file that was added or changed').waitFor();
+        await expectAccessible(page, 'set back');
+        await picture(page, 'plan-1280');
+
+        const { identity } = await generateAgeIdentity();
+        await giveKit(page, kitToText({ ...kit, ageIdentity: identity }));
+        await page.getByRole('alert').getByText('does not open these backups').waitFor();
+        expect(sent.filter((body) => body.includes('AGE-SECRET-KEY'))).toEqual([]);
+        await giveKit(page, kitToText(kit));
+        await page.getByText('The kit opens the backups').waitFor({ timeout: LONG_MS });
+        const act = page.getByRole('button', { name: /^Set back to / });
+        await page.getByLabel('Reason').fill(REASON);
+        await page.getByLabel(`Type ${NAME} to confirm`).fill('Vault South');
+        expect(await act.getAttribute('aria-disabled')).toBe('true');
+        await confirm(page);
+        await expectAccessible(page, 'set back, with a kit');
+        await picture(page, 'ready-1280');
+        await act.click();
+
+        await page.getByRole('heading', { name: /^Set back to the data of / }).waitFor();
+        await pageShown;
+        await expectAccessible(page, 'progress of a set-back');
+        await picture(page, 'progress-1280');
+        await seeRecoveryPage();
+        letGo();
+        await page
+          .getByText(/^This appliance is set back to its data of .* Sign in with the password/)
+          .waitFor({
+            timeout: LONG_MS,
+          });
+        await picture(page, 'signed-out-1280');
+        await signIn(page);
+        await page.getByRole('heading', { name: 'This appliance was set back' }).waitFor();
+        await machine.setBack.idle();
+        await page.reload();
+        await page.getByText(/^Set aside, /).waitFor();
+        await page.getByText(/^This appliance was set back on .*: its data are those of/).waitFor();
+        await expectAccessible(page, 'updates after a set-back');
+        await picture(page, 'updates-1280');
+        await page.goto('/');
+        await page.getByRole('heading', { name: 'This appliance was set back' }).waitFor();
+        await picture(page, 'overview-1280');
+        expect(await filesOf(page)).toEqual(['kept.txt']);
+      });
+    },
+  );
+
+  it(
+    'it goes on backing up to the same target, and nothing takes it for a clone',
+    { timeout: LIMIT_MS },
+    async () => {
+      await signInApi();
+      await upload('after.txt');
+
+      await takeSnapshot();
+
+      const { body } = await api.call<{ quarantine: unknown }>('GET', '/quarantine');
+      expect(body.quarantine).toBeNull();
+      type Entries = { items: { action: string; actorKind: string }[] };
+      const { body: audit } = await api.call<Entries>('GET', '/audit?limit=200');
+      const acts = audit.items.map(({ action }) => action);
+      for (const act of ['host.set-back.begun', 'host.set-back.ended', 'backups.appliance.recovered'])
+        expect(acts).toContain(act);
+      const { body: overview } = await api.call<{ needsYou: { name: string; state: string }[] }>(
+        'GET',
+        '/overview',
+      );
+      expect(overview.needsYou.filter(({ state }) => state === 'bad')).toEqual([]);
+    },
+  );
+
+  it(
+    'it is undone on a small screen, and what was written before it is there again',
+    { timeout: LIMIT_MS },
+    async () => {
+      held = Promise.resolve();
+      await at(NARROW, '/appliance/updates', 'set-back-375', async (page) => {
+        await page.getByRole('heading', { name: 'This appliance was set back' }).waitFor();
+        await expectAccessible(page, 'updates after a set-back, small');
+        await picture(page, 'updates-375');
+        await page.getByRole('button', { name: 'Undo', exact: true }).click();
+        await page.getByText('1 file that was added or changed').waitFor();
+        await expectAccessible(page, 'undo');
+        await picture(page, 'undo-375');
+        const act = page.getByRole('button', { name: 'Undo the set-back' });
+        expect(await act.getAttribute('aria-disabled')).toBe('true');
+        await confirm(page);
+        await act.click();
+        await page.getByText(/^The set-back is undone: .* Sign in as before/).waitFor({ timeout: LONG_MS });
+        await signIn(page);
+        await page.getByRole('heading', { level: 1, name: 'Updates' }).waitFor();
+        expect((await filesOf(page)).sort()).toEqual(['kept.txt', 'later.txt']);
+        await machine.setBack.idle();
+        await page.goto('/audit');
+        for (const act of ['appliance.set-back.wanted', 'host.set-back.undone'])
+          await page.getByText(act).first().waitFor();
+      });
+      await signInApi();
+      await takeSnapshot();
+      expect((await api.call<{ quarantine: unknown }>('GET', '/quarantine')).body.quarantine).toBeNull();
+    },
+  );
+
+  it(
+    'one on whose data the appliance does not start goes back by itself, and the page says why',
+    { timeout: LIMIT_MS },
+    async () => {
+      health = async () => ({ healthy: false, reason: 'the server did not answer' });
+      await at(NARROW, `/appliance/set-back/${snapshot}`, 'set-back-fails', async (page) => {
+        await page.getByText('is lost from use').waitFor();
+        await expectAccessible(page, 'set back, small');
+        await picture(page, 'plan-375');
+        await giveKit(page, kitToText(kit));
+        await page.getByText('The kit opens the backups').waitFor({ timeout: LONG_MS });
+        await confirm(page);
+        await picture(page, 'ready-375');
+        await page.getByRole('button', { name: /^Set back to / }).click();
+        await page
+          .getByText(/The set-back did not succeed: The appliance did not start on the data of the snapshot/)
+          .or(page.getByLabel('E-mail'))
+          .first()
+          .waitFor({ timeout: LONG_MS });
+        await waitFor(
+          'it to come to rest',
+          async () => {
+            await machine.setBack.idle();
+            return (await machine.setBack.view()).record?.state === 'failed';
+          },
+          LONG_MS,
+        );
+        await untilServing();
+        await page.goto('/appliance/updates');
+        await page
+          .getByText(/did not succeed\./)
+          .or(page.getByLabel('E-mail'))
+          .first()
+          .waitFor();
+        if (await page.getByLabel('E-mail').isVisible()) await signIn(page);
+        await page.getByText(/The set-back to the data of .* did not succeed\./).waitFor();
+        await expectAccessible(page, 'updates after a failed set-back');
+        await picture(page, 'failed-375');
+        expect((await filesOf(page)).sort()).toEqual(['kept.txt', 'later.txt']);
+      });
+      health = untilServing;
+    },
+  );
+
+  it('what was set aside is discarded only after the name is typed', { timeout: LIMIT_MS }, async () => {
+    await signInApi();
+    const wish = { snapshot, kit: kitToText(kit), reason: REASON };
+    expect((await api.call('POST', '/host/set-back', { ...wish, name: 'another' })).status).toBe(400);
+    await expectStatus(api.call('POST', '/host/set-back', { ...wish, name: NAME }), 202);
+    await machine.setBack.idle();
+    expect((await machine.setBack.view()).record).toMatchObject({ state: 'kept' });
+    await at(WIDE, '/appliance', 'set-back-discard', async (page) => {
+      await page.getByText('Of it set aside, by a set-back').waitFor();
+      await picture(page, 'machine-1280');
+      await page.goto('/appliance/updates');
+      await page.getByRole('button', { name: 'Discard now' }).click();
+      await page.getByText('become free').waitFor();
+      await expectAccessible(page, 'discard');
+      await picture(page, 'discard-1280');
+      await page.getByLabel(`Type ${NAME} to confirm`).fill(NAME);
+      await page.keyboard.press('Enter');
+      await page.getByText('The data from before the set-back are discarded').waitFor();
+      await page.getByRole('heading', { name: 'This appliance was set back' }).waitFor({ state: 'detached' });
+    });
+    expect((await machine.setBack.view()).record).toMatchObject({ state: 'discarded' });
+  });
+});
