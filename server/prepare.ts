@@ -41,8 +41,7 @@ async function prepareMachine(settings: Config): Promise<void> {
   const groupId = findGroupId(settings.sharedGroup);
   // A set-back that a power cut ended: which of the folders is the live one.
   const settled = await settleAtStart({
-    dataDir: settings.dataDir,
-    clock: systemClock,
+    ...{ dataDir: settings.dataDir, clock: systemClock, log },
     places: hostPlaces(),
   });
   if (settled?.state === 'failed') log.warn({ problem: settled.problem }, 'The last set-back failed');

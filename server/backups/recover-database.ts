@@ -11,9 +11,16 @@ import {
   socketAddress,
   withClient,
 } from '../lib/postgres/index.ts';
+import type { SnapshotRecord } from './engine.ts';
 import { postgresFacts } from './postgres-source.ts';
 import { sectionOf, type RecoveryParts } from './recover-plan.ts';
-import { endAllSessions, failOpenRuns, markRecovered, moveTarget } from './recover-queries.ts';
+import {
+  endAllSessions,
+  failOpenRuns,
+  finishSnapshotRun,
+  markRecovered,
+  moveTarget,
+} from './recover-queries.ts';
 import { recordSnapshots } from './record-snapshots.ts';
 
 const RECOVERY_TIMEOUT_MS = 60 * 60_000;
@@ -60,8 +67,10 @@ async function settleDatabase(
     return await writeTransaction(db, async (tx) => {
       await markRecovered(tx, applianceId, clock.now());
       const endedSessions = await endAllSessions(tx, clock.now());
+      const storedAt = new Date(Date.parse(snapshot.takenAt) + snapshot.durationMs);
+      const targetId = await moveTarget(tx, target.path, storedAt);
+      await finishSnapshotRun(tx, toOutcome(snapshot, storedAt, targetId));
       const interruptedRuns = await failOpenRuns(tx, clock.now());
-      const targetId = await moveTarget(tx, target.path);
       if (targetId !== undefined) {
         await recordSnapshots(tx, clock, { repositoryId: repository.id, targetId, records: snapshots });
       }
@@ -90,4 +99,17 @@ async function settleDatabase(
   } finally {
     await db.destroy();
   }
+}
+
+/** As the run would have told it (`take-snapshot.ts`). */
+function toOutcome(snapshot: SnapshotRecord, finishedAt: Date, targetId: string | undefined) {
+  const problems = snapshot.sections.reduce((sum, section) => sum + section.problemCount, 0);
+  return {
+    state: problems === 0 ? ('succeeded' as const) : ('partial' as const),
+    finishedAt,
+    result: {
+      ...{ snapshotId: snapshot.id, number: snapshot.number, problems },
+      ...(targetId === undefined ? {} : { targetId }),
+    },
+  };
 }

@@ -29,6 +29,27 @@ export async function endAllSessions(tx: WriteTransaction, now: Date): Promise<n
   return Number(result.numUpdatedRows);
 }
 
+/**
+ * The run that took the snapshot was under way at its restore point, and only that one of its kind can be. What came of it is the
+ * snapshot itself: told as failed it would look as if the last backup had not worked.
+ */
+export async function finishSnapshotRun(
+  tx: WriteTransaction,
+  outcome: { state: 'succeeded' | 'partial'; finishedAt: Date; result: object },
+): Promise<void> {
+  await tx
+    .updateTable('runs')
+    .set({
+      state: outcome.state,
+      finished_at: outcome.finishedAt,
+      step: null,
+      result: JSON.stringify(outcome.result),
+    })
+    .where('kind', '=', 'snapshot')
+    .where('state', '=', 'running')
+    .execute();
+}
+
 /** Work that was queued or under way at the restore point will not go on. @returns how many. */
 export async function failOpenRuns(tx: WriteTransaction, now: Date): Promise<number> {
   const error = {
@@ -47,8 +68,16 @@ export async function failOpenRuns(tx: WriteTransaction, now: Date): Promise<num
   return Number(result.numUpdatedRows);
 }
 
-/** The one target in use now lies where recovery read it. @returns its id; undefined when there is none or several. */
-export async function moveTarget(tx: WriteTransaction, path: string): Promise<string | undefined> {
+/**
+ * The one target in use now lies where recovery read it, and holds the snapshot of that time.
+ *
+ * @returns its id; undefined when there is none or several.
+ */
+export async function moveTarget(
+  tx: WriteTransaction,
+  path: string,
+  lastOkAt: Date,
+): Promise<string | undefined> {
   const rows = await tx
     .selectFrom('targets')
     .select(['id', 'settings'])
@@ -59,7 +88,12 @@ export async function moveTarget(tx: WriteTransaction, path: string): Promise<st
   if (only === undefined || second !== undefined) return undefined;
   await tx
     .updateTable('targets')
-    .set({ settings: JSON.stringify({ path }), version: sql`version + 1` })
+    .set({
+      settings: JSON.stringify({ path }),
+      last_ok_at: lastOkAt,
+      last_error: null,
+      version: sql`version + 1`,
+    })
     .where('id', '=', only.id)
     .execute();
   return only.id;

@@ -222,7 +222,14 @@ test('a recovered appliance has the same people, files and keys, knows that it w
     );
     expect(audit.items).toMatchObject([{ actorKind: 'console' }]);
     expect(report.endedSessions).toBe(1);
-    expect(report.interruptedRuns).toBe(1);
+    // The run that took it was under way at that moment: it is told as what came of it.
+    expect(report.interruptedRuns).toBe(0);
+    const { body: runs } = await appliance.call<{ items: object[] }>('GET', '/runs');
+    expect(runs.items).toMatchObject([
+      { kind: 'snapshot', state: 'succeeded', result: { snapshotId: report.snapshotId } },
+    ]);
+    const { body: targets } = await appliance.call<{ items: { lastOkAt: string }[] }>('GET', '/targets');
+    expect(Date.parse(targets.items[0]?.lastOkAt ?? '')).toBeGreaterThanOrEqual(Date.parse(report.takenAt));
     expect(await finishRun(appliance, appliance.call('POST', '/snapshots'))).toMatchObject({
       state: 'succeeded',
     });

@@ -11,6 +11,7 @@ import { networkRoutes } from '../../server/appliance/host/network/routes.ts';
 import type { NetworkSettings } from '../../server/appliance/host/network/settings.ts';
 import { powerRoutes } from '../../server/appliance/host/power-routes.ts';
 import type { Health } from '../../server/appliance/host/health.ts';
+import { identityRoutes } from '../../server/appliance/host/machine-identity.ts';
 import { machineRecoveryRoutes } from '../../server/appliance/host/machine-recovery.ts';
 import type { MachineServices } from '../../server/appliance/host/recovery/services.ts';
 import { setBackRoutes } from '../../server/appliance/host/set-back/routes.ts';
@@ -142,6 +143,7 @@ async function buildMachineApp(hosted: HostedMachine): Promise<FastifyInstance> 
     shareRoutes(shares),
     updateRoutes(hosted.updates),
     setBackRoutes(hosted.setBack),
+    identityRoutes,
     machineRecoveryRoutes({
       ...{ ...deps, dataDir: hosted.dataDir },
       services: { ...NO_SET_BACK.services, recover: async () => true },

@@ -35,6 +35,7 @@ import {
   expectStatus,
   finishRun,
   OWNER,
+  runHoldfast,
   type ServedAppliance,
 } from '../helpers/served-appliance.ts';
 import { waitFor } from '../helpers/wait-for.ts';
@@ -234,7 +235,9 @@ async function at(
 async function filesOf(page: Page): Promise<string[]> {
   await page.goto('/files');
   await page.getByRole('button', { name: 'kept.txt', exact: true }).waitFor();
-  return (await page.getByRole('button', { name: /\.txt$/ }).allTextContents()).map((text) => text.trim());
+  return (await page.getByRole('button', { name: /\.txt$/ }).allTextContents())
+    .map((text) => text.trim())
+    .filter((text) => text !== '');
 }
 
 const picture = (page: Page, name: string) =>
@@ -251,6 +254,28 @@ async function giveKit(page: Page, text: string): Promise<void> {
 async function confirm(page: Page): Promise<void> {
   await page.getByLabel('Reason').fill(REASON);
   await page.getByLabel(`Type ${NAME} to confirm`).fill(NAME);
+}
+
+/** With the kit on standard input: it lies on no disk. */
+async function setBackByCommand(): Promise<void> {
+  const options = { dataDir: machine.dataDir, env: { HOLDFAST_HOST_SOCKET: machine.socket } };
+  const words = ['update', 'set-back', '--kit', '-', '--reason', REASON];
+  const unconfirmed = await runHoldfast(words, { ...options, input: kitToText(kit) });
+  expect(unconfirmed).toMatchObject({
+    exitCode: 2,
+    stderr: expect.stringMatching(/Confirm it with --name/) as string,
+  });
+  expect(unconfirmed.stderr).toMatch(/Everything written since[^]* files added or changed/);
+
+  const done = await runHoldfast([...words, '--name', NAME, '--json'], { ...options, input: kitToText(kit) });
+
+  expect(done).toMatchObject({ exitCode: 0 });
+  expect(JSON.parse(done.stdout)).toMatchObject({
+    record: { state: 'kept', wanted: { actor: { kind: 'console' } } },
+  });
+  expect(done.stdout + done.stderr).not.toContain('AGE-SECRET-KEY');
+  const status = await runHoldfast(['set-back', 'status'], options);
+  expect(status.stdout).toMatch(/^Set back to snapshot 1 of .* The data from before are kept until/);
 }
 
 /** What anybody else sees at the address meanwhile. */
@@ -287,7 +312,7 @@ describe('on the machine image', () => {
         await page.getByRole('button', { name: /^Actions for the update to 1\.0\.0/ }).click();
         await picture(page, 'history-1280');
         await page.getByRole('menuitem', { name: 'Set back to its safety snapshot' }).click();
-        await page.getByText(/^Everything written since .* is lost from use/).waitFor();
+        await page.getByText(/^Everything written since .* is lost/).waitFor();
         await page.getByText('1 file that was added or changed').waitFor();
         await expectAccessible(page, 'set back');
         await picture(page, 'plan-1280');
@@ -347,10 +372,15 @@ describe('on the machine image', () => {
       const { body } = await api.call<{ quarantine: unknown }>('GET', '/quarantine');
       expect(body.quarantine).toBeNull();
       type Entries = { items: { action: string; actorKind: string }[] };
-      const { body: audit } = await api.call<Entries>('GET', '/audit?limit=200');
-      const acts = audit.items.map(({ action }) => action);
-      for (const act of ['host.set-back.begun', 'host.set-back.ended', 'backups.appliance.recovered'])
-        expect(acts).toContain(act);
+      const known = async () => {
+        const { body } = await api.call<Entries>('GET', '/audit?limit=200');
+        const acts = body.items.map(({ action }) => action);
+        return ['host.set-back.begun', 'host.set-back.ended', 'backups.appliance.recovered'].every((act) =>
+          acts.includes(act),
+        );
+      };
+      // The machine's journal is taken over every minute.
+      await waitFor('the audit log to have it', known, LONG_MS, 1_000);
       const { body: overview } = await api.call<{ needsYou: { name: string; state: string }[] }>(
         'GET',
         '/overview',
@@ -395,9 +425,12 @@ describe('on the machine image', () => {
     'one on whose data the appliance does not start goes back by itself, and the page says why',
     { timeout: LIMIT_MS },
     async () => {
-      health = async () => ({ healthy: false, reason: 'the server did not answer' });
+      health = async () => {
+        await untilServing();
+        return { healthy: false, reason: 'the server did not answer' };
+      };
       await at(NARROW, `/appliance/set-back/${snapshot}`, 'set-back-fails', async (page) => {
-        await page.getByText('is lost from use').waitFor();
+        await page.getByText('is lost').waitFor();
         await expectAccessible(page, 'set back, small');
         await picture(page, 'plan-375');
         await giveKit(page, kitToText(kit));
@@ -436,10 +469,11 @@ describe('on the machine image', () => {
   );
 
   it('what was set aside is discarded only after the name is typed', { timeout: LIMIT_MS }, async () => {
+    health = untilServing;
     await signInApi();
     const wish = { snapshot, kit: kitToText(kit), reason: REASON };
     expect((await api.call('POST', '/host/set-back', { ...wish, name: 'another' })).status).toBe(400);
-    await expectStatus(api.call('POST', '/host/set-back', { ...wish, name: NAME }), 202);
+    await setBackByCommand();
     await machine.setBack.idle();
     expect((await machine.setBack.view()).record).toMatchObject({ state: 'kept' });
     await at(WIDE, '/appliance', 'set-back-discard', async (page) => {

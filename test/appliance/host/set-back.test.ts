@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { writeSetBack } from '../../../server/appliance/host/set-back/record.ts';
+import { settleAtStart } from '../../../server/appliance/host/set-back/settle.ts';
 import type {
   CheckedSetBack,
   SetBackRecord,
@@ -175,9 +176,11 @@ describe('refused, with nothing stopped and nothing changed:', () => {
   });
 
   test('by a program that nobody asked for it', async () => {
-    await expect(box.client.send('POST', '/set-back/begin', { actor })).rejects.toMatchObject({
-      message: 'Nobody has asked to set this appliance back',
-    });
+    for (const verb of ['begin', 'end']) {
+      await expect(box.client.send('POST', `/set-back/${verb}`, { actor })).rejects.toMatchObject({
+        message: 'Nobody has asked to set this appliance back',
+      });
+    }
   });
 
   test('undoing and discarding where nothing is set aside', async () => {
@@ -357,6 +360,10 @@ describe('after a set-back', () => {
       await writeFile(join(dataPaths(box.dataDir).keyring, 'log-of-today'), 'learnt after the set-back');
 
       await undo();
+      // What is about to come back is not discarded.
+      await expect(discard()).rejects.toMatchObject({
+        code: expect.stringMatching(/locked|wrong_state/) as string,
+      });
       await expect(undo()).rejects.toMatchObject({
         code: expect.stringMatching(/locked|wrong_state/) as string,
       });
@@ -435,6 +442,18 @@ describe('after a set-back', () => {
     },
     LONG_MS,
   );
+});
+
+test('a record that cannot be read stops no start of the data that are there, and no set-back begins on it', async () => {
+  await mkdir(folders().top, { recursive: true });
+  await writeFile(folders().record, '{"format":2}');
+
+  const { deps } = box.machine;
+  expect(await settleAtStart({ ...deps, dataDir: box.dataDir })).toBeUndefined();
+
+  expect(isMine(box.dataDir)).toBe(true);
+  await expect(start()).rejects.toMatchObject({ code: 'integrity_failure' });
+  expect(box.acts).toEqual([]);
 });
 
 test(

@@ -70,7 +70,10 @@ export function openSetBack(deps: SetBackDeps): SetBack {
     check: (request) => alone(work, () => checkSetBack(deps, request)),
     start: (request) => alone(work, () => start(work, request)),
     begin: () => begin(deps),
-    end: (problem) => end(work, problem),
+    end: async (problem) => {
+      await requireRunning(deps);
+      await end(work, problem);
+    },
     undo: (request) => alone(work, () => undo(work, request)),
     discard: (actor) => alone(work, () => discard(work, actor)),
     resume: () => resume(work),
@@ -108,12 +111,13 @@ async function start(work: Work, request: StartSetBackRequest): Promise<void> {
   const { snapshot } = await checkSetBack(deps, request, { acceptWarnings: request.acceptWarnings === true });
   const now = deps.clock.now().toISOString();
   try {
+    // First: whoever finds it under way after a kill erases the kit.
+    await noteStarted(deps, { act: 'set-back', dataFrom: snapshot.takenAt, step: 'Ending the services' });
     await writeRecoveryFile(deps, {
       ...{ from: place, kit, snapshot: snapshot.id, oldMachineIsOff: true },
       acceptWarnings: request.acceptWarnings === true,
       setBack: { applianceId, ...(knownHead === undefined ? {} : { knownHead }) },
     });
-    await noteStarted(deps, { act: 'set-back', dataFrom: snapshot.takenAt, step: 'Ending the services' });
     await writeSetBack(deps.dataDir, {
       format: 1,
       id: randomUUID(),
@@ -143,15 +147,24 @@ function supervise(work: Work): void {
 }
 
 async function begin(deps: SetBackDeps): Promise<void> {
+  await requireRunning(deps);
   const record = await readSetBack(deps.dataDir);
-  const { state, act } = await readRecoveryStatus(deps.places);
-  if (record?.state !== 'recovering' || state !== 'running' || act !== 'set-back')
-    throw new HoldfastError('wrong_state', 'Nobody has asked to set this appliance back');
+  if (record?.state !== 'recovering') throw nobodyAsked();
   await clearStage(deps);
   // Only now: the live database, which steps aside, would have taken this act with it.
   await tell(deps, record, 'begun', record.wanted.actor);
   await letGo(deps.dataDir, setBackFolders(deps.dataDir).fresh);
   await showPage(deps);
+}
+
+/** The two verbs of the program are for nobody else. */
+async function requireRunning({ places }: SetBackDeps): Promise<void> {
+  const { state, act } = await readRecoveryStatus(places);
+  if (state !== 'running' || act !== 'set-back') throw nobodyAsked();
+}
+
+function nobodyAsked(): HoldfastError {
+  return new HoldfastError('wrong_state', 'Nobody has asked to set this appliance back');
 }
 
 async function undo(work: Work, { actor, reason }: UndoSetBackRequest): Promise<void> {
@@ -173,6 +186,8 @@ async function undo(work: Work, { actor, reason }: UndoSetBackRequest): Promise<
 async function discard(work: Work, actor: HostActor): Promise<void> {
   const { deps } = work;
   const record = await requireKept(deps);
+  // An undoing may be about to bring them back.
+  await refuseNow(deps);
   const discarded = await moveTo(deps, record, 'discarded', { discardedBy: actor, keptUntil: null });
   await settleSetBack(deps);
   await tell(deps, discarded, 'discarded', actor);

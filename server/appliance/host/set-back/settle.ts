@@ -7,10 +7,10 @@
  */
 import { isWholeFolder, setBackFolders } from '../../../lib/data-folder.ts';
 import { HoldfastError } from '../../../lib/errors.ts';
-import type { HostPlaces } from '../host-places.ts';
+import type { HostDeps } from '../host-app.ts';
 import type { RecoveryProblem } from '../recovery/schema.ts';
 import { readRecoveryStatus } from '../recovery/status.ts';
-import { carryAlong, letGo, moveBack, moveIn } from './folders.ts';
+import { carryAlong, isThere, letGo, moveBack, moveIn } from './folders.ts';
 import { isUnderWay, moveTo, readSetBack, type RecordDeps } from './record.ts';
 import type { SetBackRecord } from './schema.ts';
 
@@ -33,11 +33,22 @@ export async function settleSetBack(
   return record;
 }
 
-/** Before the services of a start. @throws HoldfastError `wrong_state` while hostd is at it: it starts them when it is over. */
+/**
+ * Before the services of a start. A record that cannot be read (damaged, or of a newer version) stops no machine whose live folder is there.
+ *
+ * @throws HoldfastError `wrong_state` while hostd is at it: it starts them when it is over.
+ */
 export async function settleAtStart(
-  deps: RecordDeps & { places: HostPlaces },
+  deps: RecordDeps & Pick<HostDeps, 'places' | 'log'>,
 ): Promise<SetBackRecord | undefined> {
-  const record = await readSetBack(deps.dataDir);
+  let record: SetBackRecord | undefined;
+  try {
+    record = await readSetBack(deps.dataDir);
+  } catch (error) {
+    if (!(await isThere(deps.dataDir))) throw error;
+    deps.log.error({ err: error }, 'The last set-back of this machine is not known any more');
+    return undefined;
+  }
   if (record !== undefined && isUnderWay(record.state)) {
     const { state } = await readRecoveryStatus(deps.places);
     if (state === 'running') {
