@@ -181,6 +181,7 @@ describe('the console menu', () => {
     };
     await choose('Look again');
     await sees(/those from before are kept until 2026-11-29 07:00 UTC/);
+    expect(acts).toEqual([]);
   }, 60_000);
 
   it('changes the network and keeps it when that is confirmed', async () => {

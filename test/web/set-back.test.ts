@@ -97,8 +97,11 @@ afterAll(async () => {
 /** What systemd does on the image: server and recovery page take turns on one port, and a start settles the folders first. */
 function playServices() {
   let page: FastifyInstance | undefined;
+  let resuming: Promise<unknown> = Promise.resolve();
   return {
     stop: async (units: readonly string[]) => {
+      // One that has just begun to serve is stopped only when it can be.
+      await resuming;
       if (units.includes('holdfast-server.service')) await appliance.pause();
       await page?.close();
       page = undefined;
@@ -120,7 +123,7 @@ function playServices() {
       const { places, deps } = machine.machine;
       await settleAtStart({ ...deps, dataDir: machine.dataDir });
       await giveBackCertificate(places, dataPaths(machine.dataDir).tls);
-      void appliance.resume();
+      resuming = appliance.resume();
     },
   };
 }
@@ -411,9 +414,13 @@ describe('on the machine image', () => {
         await page.getByRole('heading', { level: 1, name: 'Updates' }).waitFor();
         expect((await filesOf(page)).sort()).toEqual(['kept.txt', 'later.txt']);
         await machine.setBack.idle();
-        await page.goto('/audit');
-        for (const act of ['appliance.set-back.wanted', 'host.set-back.undone'])
-          await page.getByText(act).first().waitFor();
+        // The machine's journal is taken over every minute.
+        const known = async () => {
+          await page.goto('/audit');
+          await page.getByText('appliance.set-back.wanted').first().waitFor();
+          return page.getByText('host.set-back.undone').first().isVisible();
+        };
+        await waitFor('the audit log to have the undoing', known, LONG_MS, 5_000);
       });
       await signInApi();
       await takeSnapshot();
