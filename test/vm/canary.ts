@@ -1,20 +1,17 @@
 /** Looks for words on a disk as somebody would who took it away. */
 import { createReadStream, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { must } from './machine.ts';
 
-/** Those of the words that the disk, read as raw bytes, holds anywhere. The machine must be off. */
-export async function wordsOnDisk(disk: string, folder: string, words: readonly string[]): Promise<string[]> {
-  const raw = join(folder, 'scan.raw');
+/** A copy of what the disk holds, as raw bytes. The machine must be off. @returns the file. */
+export async function takeDisk(disk: string, folder: string): Promise<string> {
+  const raw = join(folder, `${basename(disk, '.qcow2')}-taken.raw`);
   rmSync(raw, { force: true });
   await must('qemu-img', ['convert', '-f', 'qcow2', '-O', 'raw', disk, raw]);
-  try {
-    return await wordsInFile(raw, words);
-  } finally {
-    rmSync(raw, { force: true });
-  }
+  return raw;
 }
 
+/** Those of the words that the file holds anywhere. */
 export async function wordsInFile(file: string, words: readonly string[]): Promise<string[]> {
   const found = new Set<string>();
   const longest = Math.max(...words.map((word) => Buffer.byteLength(word)));

@@ -1,5 +1,6 @@
 /** A machine's first hours: set-up by file, its ports, data, memory, and what somebody who takes its disks away can read. */
 import { randomBytes } from 'node:crypto';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   ageRecipientOf,
@@ -9,7 +10,7 @@ import {
 } from '../../server/keys/index.ts';
 import { callerOf, expectStatus } from '../helpers/served-appliance.ts';
 import { waitFor } from '../helpers/wait-for.ts';
-import { wordsOnDisk } from './canary.ts';
+import { takeDisk, wordsInFile } from './canary.ts';
 import { blankDisk, diskWithFileSystem, overlayOf, type MachineOptions } from './machine.ts';
 import { openNetwork, openPorts } from './network.ts';
 import { makeSeed } from './seed.ts';
@@ -35,7 +36,8 @@ export const FIRST_STEPS: readonly Step[] = [
   { name: 'data in', act: putData },
   { name: 'recovery kit fetched and opened', act: fetchKit },
   { name: 'idle memory', act: idleMemory },
-  { name: 'nothing readable on the disks', act: scanDisks },
+  { name: 'shut down, and its disks taken', act: takeDisks },
+  { name: 'nothing readable on the disks', lane: 'disks', act: scanDisks },
 ];
 
 async function firstBoot(walk: Walk): Promise<Record<string, unknown>> {
@@ -161,15 +163,26 @@ async function fetchKit(walk: Walk): Promise<Record<string, unknown>> {
 }
 
 /** The machine still runs: what it has not written yet is not on the disks, so it is shut down first. */
+async function takeDisks(walk: Walk): Promise<Record<string, unknown>> {
+  const { machine, options } = firstOf(walk);
+  const startedAt = performance.now();
+  await machine.shutDown(180_000);
+  const secondsToGoDown = secondsSince(startedAt);
+  taken = await Promise.all(options.disks.map((disk) => takeDisk(disk, walk.folder)));
+  return { secondsToGoDown };
+}
+
+let taken: readonly string[] = [];
+
 async function scanDisks(walk: Walk): Promise<Record<string, unknown>> {
-  const first = firstOf(walk);
-  await first.machine.shutDown(180_000);
   const found: string[] = [];
-  const secrets = [first.canary, PASSPHRASE, OWNER.password, OWNER.email];
-  for (const disk of first.options.disks) {
-    const readable = await wordsOnDisk(disk, walk.folder, secrets);
+  const secrets = [firstOf(walk).canary, PASSPHRASE, OWNER.password, OWNER.email];
+  for (const disk of taken) {
+    const readable = await wordsInFile(disk, secrets);
     found.push(...readable.map((words) => `${words} on ${disk}`));
+    rmSync(disk);
   }
   if (found.length > 0) throw new Error(`Readable on a disk: ${found.join('; ')}`);
-  return { disks: first.options.disks.length };
+  if (taken.length === 0) throw new Error('There is no disk to look at');
+  return { disks: taken.length };
 }

@@ -1,19 +1,24 @@
-/** The machine is lost: a blank one becomes it, from the disk that the backups are on and the recovery kit. */
+/** The machine is lost: a blank one becomes it, from a disk that its backups are on and the recovery kit. */
 import { join } from 'node:path';
 import { kitToJson } from '../../server/keys/index.ts';
-import { callerOf } from '../helpers/served-appliance.ts';
+import type { Run } from '../../server/lib/run-schema.ts';
+import { callerOf, expectStatus } from '../helpers/served-appliance.ts';
+import { waitFor } from '../helpers/wait-for.ts';
 import { blankDisk, overlayOf } from './machine.ts';
 import { openNetwork } from './network.ts';
 import { makeSeed } from './seed.ts';
+import { unlockAtPage } from './unlock-steps.ts';
 import {
   boot,
-  exchange,
+  BOOT_LIMIT_MS,
   firstOf,
   isLocked,
   isReady,
+  LOOK_EVERY_MS,
   PASSPHRASE,
   secondsSince,
   signInAndFind,
+  takenDisk,
   TARGET_SHARE,
   type Step,
   type Walk,
@@ -23,15 +28,31 @@ import {
 const UEFI = '/usr/share/ovmf/OVMF.fd';
 
 export const RECOVERY_STEPS: readonly Step[] = [
-  { name: 'recovery onto a blank machine', begins: 'off', act: recover },
-  { name: 'the recovered machine restarts and opens with its own passphrase', act: restartRecovered },
+  { name: 'recovery onto a blank machine', lane: 'second machine', act: recover },
+  { name: 'power cut, back by itself to the unlock page', lane: 'second machine', act: powerCut },
+  { name: 'unlock by its own passphrase at the page', lane: 'second machine', act: unlockByPassphrase },
 ];
+export const SNAPSHOT_STEPS: readonly Step[] = [{ name: 'snapshot to the second disk', act: takeSnapshot }];
+
+async function takeSnapshot(walk: Walk): Promise<Record<string, unknown>> {
+  const { caller } = firstOf(walk);
+  const { id } = await expectStatus(caller.call<Run>('POST', '/snapshots'), 202);
+  const run = await waitFor(
+    'the snapshot to end',
+    async () => {
+      const { body } = await caller.call<Run>('GET', `/runs/${id}`);
+      return body.finishedAt === null ? undefined : body;
+    },
+    BOOT_LIMIT_MS,
+    LOOK_EVERY_MS,
+  );
+  if (run.state !== 'succeeded') throw new Error(`The snapshot ${run.state}: ${run.error?.message}`);
+  return {};
+}
 
 async function recover(walk: Walk): Promise<Record<string, unknown>> {
   const first = firstOf(walk);
-  await first.machine.cutPower();
-  const [, , target] = first.options.disks;
-  if (target === undefined || first.kit === undefined) throw new Error('There is nothing to recover from');
+  if (first.kit === undefined) throw new Error('There is nothing to recover from');
   const network = await openNetwork(2);
   const seed = await makeSeed({
     folder: walk.folder,
@@ -53,7 +74,7 @@ async function recover(walk: Walk): Promise<Record<string, unknown>> {
     disks: [
       await overlayOf(walk.image, join(walk.folder, 'second-system.qcow2')),
       await blankDisk(join(walk.folder, 'second-data.qcow2'), 8),
-      target,
+      takenDisk(walk),
     ],
     tap: network.tap,
     seed,
@@ -65,21 +86,29 @@ async function recover(walk: Walk): Promise<Record<string, unknown>> {
   const caller = callerOf(`https://${network.address}`);
   await isReady(network.address);
   const secondsToSignIn = secondsSince(startedAt);
-  walk.first = { ...first, network, options, machine, caller };
-  await signInAndFind(walk.first);
+  walk.second = { network, options, machine, caller, canary: first.canary };
+  await signInAndFind(walk.second);
   return { secondsToSignIn };
 }
 
-async function restartRecovered(walk: Walk): Promise<Record<string, unknown>> {
-  const second = firstOf(walk);
+function secondOf({ second }: Walk) {
+  if (second === undefined) throw new Error('There is no second machine');
+  return second;
+}
+
+async function powerCut(walk: Walk): Promise<Record<string, unknown>> {
+  const second = secondOf(walk);
   await second.machine.cutPower();
   const startedAt = performance.now();
   second.machine = await boot(walk, second.options);
   await isLocked(second.network.address);
-  const form = new URLSearchParams({ key: PASSPHRASE }).toString();
-  const { status } = await exchange(second.network.address, 'POST', '/unlock', form);
-  if (status !== 200) throw new Error(`The passphrase was answered with ${status}`);
-  await isReady(second.network.address);
+  return { secondsToPage: secondsSince(startedAt) };
+}
+
+async function unlockByPassphrase(walk: Walk): Promise<Record<string, unknown>> {
+  const second = secondOf(walk);
+  const times = await unlockAtPage(second, PASSPHRASE);
   await signInAndFind(second);
-  return { secondsToSignIn: secondsSince(startedAt) };
+  await second.machine.shutDown(180_000);
+  return times;
 }

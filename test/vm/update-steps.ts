@@ -2,7 +2,6 @@
 import { createReadStream, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { CheckedBundle, Update, UpdateOverview } from '../../server/appliance/host/updates/schema.ts';
-import type { Run } from '../../server/lib/run-schema.ts';
 import { expectStatus } from '../helpers/served-appliance.ts';
 import { waitFor } from '../helpers/wait-for.ts';
 import { makeRelease } from './release.ts';
@@ -18,29 +17,12 @@ import {
 } from './walk.ts';
 
 export const UPDATE_STEPS: readonly Step[] = [
-  { name: 'snapshot to the second disk', act: takeSnapshot },
   { name: 'update with rehearsal', act: update },
   { name: 'broken update goes back by itself', act: brokenUpdate },
 ];
 
 const NEXT = '0.9.1';
 const BROKEN = '0.9.2';
-
-async function takeSnapshot(walk: Walk): Promise<Record<string, unknown>> {
-  const { caller } = firstOf(walk);
-  const { id } = await expectStatus(caller.call<Run>('POST', '/snapshots'), 202);
-  const run = await waitFor(
-    'the snapshot to end',
-    async () => {
-      const { body } = await caller.call<Run>('GET', `/runs/${id}`);
-      return body.finishedAt === null ? undefined : body;
-    },
-    BOOT_LIMIT_MS,
-    LOOK_EVERY_MS,
-  );
-  if (run.state !== 'succeeded') throw new Error(`The snapshot ${run.state}: ${run.error?.message}`);
-  return {};
-}
 
 /** A migration of its own, so that there is something to rehearse. */
 const MIGRATION = `import { sql } from 'kysely';
