@@ -39,13 +39,14 @@ const prepared = await prepareAppliance(deps);
 await prepareWorkspaces(deps);
 const tls = await loadTlsIdentity(config, deps.clock);
 const app = await buildApp(deps, { tls });
-const consoleApp = await buildConsoleApp(deps);
+await app.listen({ host: config.host, port: config.port }).catch(refuseAddress);
 
+// People wait for the pages; whoever is at the console waits for the whole start anyway.
+const consoleApp = await buildConsoleApp(deps);
 const { controlSocket } = dataPaths(config.dataDir);
 await rm(controlSocket, { force: true });
 await consoleApp.listen({ path: shortPath(controlSocket) });
 await chmod(controlSocket, 0o600);
-await app.listen({ host: config.host, port: config.port }).catch(refuseAddress);
 const listening = app.server.address();
 const port = typeof listening === 'object' && listening !== null ? listening.port : config.port;
 const redirect = await startRedirect(config.redirectPort, port);
