@@ -4,6 +4,7 @@
  */
 import { chmod, rm } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
+import { startSequencer } from './audit/index.ts';
 import { isClaimed, currentBanners, prepareAppliance } from './appliance/index.ts';
 import { buildApp, buildConsoleApp } from './app.ts';
 import { createSnapshotBrowser } from './backups/index.ts';
@@ -51,6 +52,7 @@ const listening = app.server.address();
 const port = typeof listening === 'object' && listening !== null ? listening.port : config.port;
 const redirect = await startRedirect(config.redirectPort, port);
 const scheduler = startScheduler(deps);
+const sequencer = startSequencer(deps);
 
 keepCompiled();
 giveMemoryBackSoon();
@@ -80,6 +82,7 @@ async function stop(why: string): Promise<void> {
   await deps.runListener.close();
   deps.sealer.close();
   await deps.keys.close();
+  await sequencer.stop();
   await deps.db.destroy();
   folderLock?.release();
   process.exit(0);

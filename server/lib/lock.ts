@@ -11,6 +11,8 @@ export const LOCKS = {
   repositoryWork: 0x484f4c47,
   /** One process hands out due work. */
   scheduler: 0x484f4c48,
+  /** One transaction gives audit entries their places. */
+  auditSequencer: 0x484f4c49,
 } as const;
 
 export type LockName = keyof typeof LOCKS;

@@ -66,6 +66,22 @@ export interface AuditEntries {
   workspace_id: string | null;
 }
 
+export interface AuditLeaves {
+  entry_number: Int8;
+  hash: Buffer;
+  position: Int8;
+}
+
+export interface AuditPending {
+  number: Int8;
+}
+
+export interface AuditTreeNodes {
+  hash: Buffer;
+  level: number;
+  position: Int8;
+}
+
 export interface DoomedContents {
   content_id: string;
   doomed_at: Timestamp;
@@ -267,6 +283,9 @@ export interface Workspaces {
 export interface DB {
   appliance: Appliance;
   audit_entries: AuditEntries;
+  audit_leaves: AuditLeaves;
+  audit_pending: AuditPending;
+  audit_tree_nodes: AuditTreeNodes;
   doomed_contents: DoomedContents;
   file_versions: FileVersions;
   migrations: Migrations;

@@ -14,6 +14,7 @@ import {
   type SignedStatement,
   type VerifyKey,
 } from '../keys/index.ts';
+import { canonicalJson } from '../lib/canonical-json.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import type { CheckResult, Grade, KeySource, RestoreTestMode } from './schema.ts';
 
@@ -58,15 +59,6 @@ export interface RestoreTestReport {
   keysObject: { name: string; object: string };
   /** The trust root's word for the signing key, in the clear; not in reports from before it was made. */
   certificate?: string;
-}
-
-/** Sorted keys, no spaces. Pure. */
-export function canonicalJson(value: unknown): string {
-  if (Array.isArray(value)) return `[${value.map(canonicalJson).join(',')}]`;
-  if (typeof value !== 'object' || value === null) return JSON.stringify(value);
-  const entries = Object.entries(value).filter(([, part]) => part !== undefined);
-  entries.sort(([a], [b]) => (a < b ? -1 : 1));
-  return `{${entries.map(([key, part]) => `${JSON.stringify(key)}:${canonicalJson(part)}`).join(',')}}`;
 }
 
 /** @param sign - keyd's; it signs reports of its own repository only. */

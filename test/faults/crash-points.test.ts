@@ -1,11 +1,11 @@
-/** Every named durable step of upload, import, snapshot, restore, recovery and keyring is one at which some test kills the process. */
+/** Every named durable step of audit log, upload, import, snapshot, restore, recovery and keyring is one at which some test kills the process. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 
 const ROOT = join(import.meta.dirname, '..', '..');
 
-const PATHS = /^(workspaces|backups|target|snapshot|restore-test|recover|keyring)\./;
+const PATHS = /^(audit|workspaces|backups|target|snapshot|restore-test|recover|keyring)\./;
 
 /** Tests that kill at each step that the work reaches, without naming it. */
 const EVERY_STEP_REACHED = [
