@@ -10,7 +10,7 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import fastify, { type FastifyInstance, type FastifyPluginAsync } from 'fastify';
 import { auditRoutes } from './audit/index.ts';
 import { applianceRoutes, consoleRoutes, watchInsistence } from './appliance/index.ts';
-import { backupRoutes } from './backups/index.ts';
+import { backupRoutes, listAnchorStates } from './backups/index.ts';
 import type { Deps } from './deps.ts';
 import { identityRoutes, installAccessGuard, installConsoleGuard, openToEveryone } from './identity/index.ts';
 import { accountName, type Config } from './lib/config.ts';
@@ -76,7 +76,7 @@ export async function buildConsoleApp(deps: Deps): Promise<FastifyInstance> {
 /** In the order of the modules. */
 function apiRoutes(deps: Deps): FastifyPluginAsync {
   return async (scope) => {
-    await scope.register(auditRoutes(deps));
+    await scope.register(auditRoutes({ ...deps, listAnchors: () => listAnchorStates(deps) }));
     await scope.register(identityRoutes(deps));
     await scope.register(workspaceRoutes(deps));
     await scope.register(backupRoutes(deps));

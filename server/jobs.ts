@@ -4,8 +4,18 @@
  */
 import cron from 'node-cron';
 import { advanceUpdate, enterHostActs, runUpdateRehearsal, watchMachine } from './appliance/index.ts';
+import { verifyWhenDue } from './audit/index.ts';
 import { collectDoomedContents } from './workspaces/index.ts';
-import { runPrune, runRestoreDirectory, runRestoreFile, runSnapshot, runVerify } from './backups/index.ts';
+import {
+  anchorWhenDue,
+  runAuditAnchor,
+  runAuditVerify,
+  runPrune,
+  runRestoreDirectory,
+  runRestoreFile,
+  runSnapshot,
+  runVerify,
+} from './backups/index.ts';
 import type { Deps } from './deps.ts';
 import { HoldfastError } from './lib/errors.ts';
 import type { RunKind } from './lib/run-schema.ts';
@@ -24,6 +34,8 @@ const RUN_FUNCTIONS: Record<RunKind, RunFunction> = {
   verify: runVerify,
   prune: runPrune,
   'update-rehearsal': runUpdateRehearsal,
+  'audit-anchor': runAuditAnchor,
+  'audit-verify': runAuditVerify,
 };
 
 export function findRunFunction(kind: RunKind): RunFunction {
@@ -35,6 +47,8 @@ const CHORES: { name: string; cron: string; act: (deps: Deps) => Promise<unknown
   { name: 'start due runs', cron: '* * * * *', act: startDueRuns },
   { name: 'settle restore tests', cron: '* * * * *', act: settleRestoreTests },
   { name: 'collect deleted files', cron: '*/10 * * * *', act: collectDoomedContents },
+  { name: 'anchor the audit log', cron: '* * * * *', act: anchorWhenDue },
+  { name: 'verify the audit log', cron: '*/10 * * * *', act: verifyWhenDue },
   { name: "take over the machine's journal", cron: '* * * * *', act: enterHostActs },
   { name: 'watch the machine', cron: '* * * * *', act: watchMachine },
   { name: 'advance update', cron: '* * * * *', act: advanceUpdate },

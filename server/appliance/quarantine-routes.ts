@@ -2,6 +2,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
 import { readQuarantine, releaseFromQuarantine } from '../backups/index.ts';
 import { OWNER, READERS_OF_OPERATIONS } from '../identity/index.ts';
+import type { KeyClient } from '../keys/index.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Database } from '../lib/db.ts';
 import { Instant, NoContent } from '../lib/shapes.ts';
@@ -11,9 +12,15 @@ const Quarantine = Type.Object({
   quarantine: Type.Union([Type.Object({ at: Instant, reason: Type.String() }), Type.Null()]),
 });
 
+export interface QuarantineDeps {
+  db: Database;
+  clock: Clock;
+  keys: Pick<KeyClient, 'renewAuditLog'>;
+}
+
 /** Whether this appliance may write to its targets, and the owner's word that it may again. */
 export const quarantineRoutes =
-  (deps: { db: Database; clock: Clock }): FastifyPluginAsyncTypebox =>
+  (deps: QuarantineDeps): FastifyPluginAsyncTypebox =>
   async (app) => {
     app.get(
       '/quarantine',

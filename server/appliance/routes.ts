@@ -34,7 +34,7 @@ import { hostRoutes } from './host-routes.ts';
 import type { HostMachineDeps } from './host-machine.ts';
 import { recoveryRoutes } from './recovery-routes.ts';
 import { readSetupState } from './setup-state.ts';
-import { quarantineRoutes } from './quarantine-routes.ts';
+import { quarantineRoutes, type QuarantineDeps } from './quarantine-routes.ts';
 import { hostSetBackRoutes } from './set-back/routes.ts';
 import type { SetBackServiceDeps } from './set-back/service.ts';
 import { hostShareRoutes } from './share-routes.ts';
@@ -48,7 +48,8 @@ export type ApplianceDeps = ClaimDeps &
   UpdateServiceDeps &
   HostMachineDeps &
   SetBackServiceDeps &
-  CertificateDeps;
+  CertificateDeps &
+  QuarantineDeps;
 
 const tags = ['appliance'];
 

@@ -1,6 +1,20 @@
 export { systemActor, type Actor } from './actor.ts';
+export {
+  makeCheckpoint,
+  readNewestCheckpoint,
+  type Checkpoint,
+  type CheckpointSigner,
+} from './checkpoints.ts';
+export { isEntryProof, MOST_PROOF_BYTES, verifyEntryProof } from './entry-proof.ts';
+export { exportLog } from './export-log.ts';
+export { verifyWhenDue } from './log-state.ts';
 export { recordAudit, type AuditRecord } from './record-audit.ts';
 export { auditRoutes } from './routes.ts';
 export { sequenceEntries, startSequencer } from './sequencer.ts';
 export { listAudit } from './service.ts';
-export { AuditEntry } from './schema.ts';
+export { AuditEntry, LogState, type TargetAnchorState } from './schema.ts';
+export { readRoot, treeSize } from './tree/stored-tree.ts';
+export { listDisplaced, recordVerification } from './verifications.ts';
+export { readLines } from './verify/export-lines.ts';
+export type { KeptHead, LogTrust } from './verify/known-heads.ts';
+export { createLogVerifier, type VerifyOptions, type VerifyReport } from './verify/verify-log.ts';

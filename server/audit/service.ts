@@ -1,44 +1,154 @@
+/** What the routes of the log do. */
+import { randomUUID } from 'node:crypto';
+import { isIP } from 'node:net';
 import type { Static } from 'typebox';
-import type { Database } from '../lib/db.ts';
+import type { Clock } from '../lib/clock.ts';
+import { sqlState, writeTransaction, type Database } from '../lib/db.ts';
 import { HoldfastError } from '../lib/errors.ts';
-import { listAuditEntries, type AuditRow } from './queries.ts';
-import type { AuditPage, AuditQuery } from './schema.ts';
-import { type AuditEntry } from './schema.ts';
-
-export interface AuditDeps {
-  db: Database;
-}
+import type { Actor } from './actor.ts';
+import type { AuditRow } from './queries.ts';
+import { recordAudit } from './record-audit.ts';
+import {
+  deleteFilterRow,
+  listActions,
+  listEntries,
+  listFilterRows,
+  saveFilterRow,
+  type EntryFilter,
+  type PageMark,
+} from './search-queries.ts';
+import type { AuditEntry, AuditPage, AuditQuery, SavedFilter, SaveFilter } from './schema.ts';
 
 const DEFAULT_PAGE = 50;
+const MOST_FILTERS = 50;
 
 /**
  * One page of the audit log, newest first.
  *
- * @throws HoldfastError `invalid_input` for a cursor that no page gave out.
+ * @throws HoldfastError `invalid_input` for a cursor that no page gave out, or an address that is none; `unavailable` when the filters
+ *   lead through too much of a big log.
  */
 export async function listAudit(
-  deps: AuditDeps,
-  query: Static<typeof AuditQuery>,
+  { db }: { db: Database },
+  query: AuditQuery,
 ): Promise<Static<typeof AuditPage>> {
   const limit = query.limit ?? DEFAULT_PAGE;
-  const rows = await listAuditEntries(deps.db, {
-    before: query.cursor === undefined ? undefined : readCursor(query.cursor),
-    action: query.action,
-    actorId: query.actorId,
-    objectId: query.objectId,
+  const { cursor, action, from, to, address, ...exact } = query;
+  if (address !== undefined && isIP(address) === 0) {
+    throw new HoldfastError('invalid_input', 'This is not an IP address', {
+      hint: 'For example 192.0.2.7 or 2001:db8::1.',
+    });
+  }
+  const actions = action === undefined || action === '' ? undefined : await findActions(db, action);
+  if (actions?.length === 0) return { items: [], nextCursor: null };
+  const rows = await search(db, {
+    ...exact,
+    actions,
+    address,
+    from: from === undefined ? undefined : new Date(from),
+    to: to === undefined ? undefined : new Date(to),
+    after: cursor === undefined ? undefined : readCursor(cursor),
     limit: limit + 1,
   });
   const items = rows.slice(0, limit).map(toEntry);
-  const last = items.at(-1);
-  return {
-    items,
-    nextCursor: rows.length > limit && last ? Buffer.from(last.number).toString('base64url') : null,
-  };
+  const last = rows.at(limit - 1);
+  return { items, nextCursor: rows.length > limit && last !== undefined ? makeCursor(last) : null };
 }
 
-function readCursor(cursor: string): string {
-  const number = Buffer.from(cursor, 'base64url').toString('latin1');
-  if (/^[1-9][0-9]{0,17}$/.test(number)) return number;
+/** Names that were written at least once: a log has some hundred, so a part of a name is looked for among them. */
+async function findActions(db: Database, wanted: string): Promise<string[]> {
+  const all = await listActions(db);
+  if (wanted.endsWith('.')) return all.filter((name) => name.startsWith(wanted));
+  if (all.includes(wanted)) return [wanted];
+  const part = wanted.toLowerCase();
+  return all.filter((name) => name.includes(part));
+}
+
+async function search(db: Database, filter: EntryFilter): Promise<AuditRow[]> {
+  try {
+    return await listEntries(db, filter);
+  } catch (error) {
+    if (sqlState(error) !== '57014') throw error;
+    throw new HoldfastError('unavailable', 'This search leads through too much of the log', {
+      hint: 'Narrow it: choose a shorter time, or leave out a filter that fits nearly everything.',
+      cause: error,
+    });
+  }
+}
+
+export async function listAuditActions({ db }: { db: Database }): Promise<{ items: string[] }> {
+  return { items: await listActions(db) };
+}
+
+interface FilterDeps {
+  db: Database;
+  clock: Clock;
+}
+
+export async function listSavedFilters(deps: FilterDeps, actor: Actor): Promise<{ items: SavedFilter[] }> {
+  const rows = await listFilterRows(deps.db, requirePerson(actor));
+  return { items: rows.map(({ created_at: at, ...row }) => ({ ...row, createdAt: at.toISOString() })) };
+}
+
+/** @throws HoldfastError `conflict` when there are many already. */
+export async function saveFilter(deps: FilterDeps, actor: Actor, filter: SaveFilter): Promise<SavedFilter> {
+  const userId = requirePerson(actor);
+  const name = filter.name.trim();
+  if (name === '') throw new HoldfastError('invalid_input', 'A filter needs a name');
+  return writeTransaction(deps.db, async (tx) => {
+    const before = await listFilterRows(tx, userId);
+    if (before.length >= MOST_FILTERS && !before.some((row) => row.name === name)) {
+      throw new HoldfastError('conflict', `More than ${MOST_FILTERS} filters are not kept`, {
+        hint: 'Delete one that is not used any more.',
+      });
+    }
+    const createdAt = deps.clock.now();
+    const { query } = filter;
+    const id = await saveFilterRow(tx, {
+      id: randomUUID(),
+      user_id: userId,
+      name,
+      query,
+      created_at: createdAt,
+    });
+    await recordAudit(tx, deps.clock, actor, {
+      action: 'audit.filter.saved',
+      objectType: 'filter',
+      objectId: id,
+    });
+    return { id, name, query, createdAt: createdAt.toISOString() };
+  });
+}
+
+/** @throws HoldfastError `not_found` */
+export async function deleteFilter(deps: FilterDeps, actor: Actor, id: string): Promise<void> {
+  const userId = requirePerson(actor);
+  await writeTransaction(deps.db, async (tx) => {
+    if (!(await deleteFilterRow(tx, userId, id)))
+      throw new HoldfastError('not_found', 'There is no such filter');
+    await recordAudit(tx, deps.clock, actor, {
+      action: 'audit.filter.deleted',
+      objectType: 'filter',
+      objectId: id,
+    });
+  });
+}
+
+function requirePerson(actor: Actor): string {
+  if (actor.kind === 'user' && actor.id !== undefined) return actor.id;
+  throw new HoldfastError('forbidden', 'Filters belong to people', {
+    hint: 'Sign in in the browser to keep one.',
+  });
+}
+
+function makeCursor(row: AuditRow): string {
+  return Buffer.from(`${row.at.getTime()}/${row.number}`).toString('base64url');
+}
+
+function readCursor(cursor: string): PageMark {
+  const [, at, number] =
+    /^(-?\d{1,15})\/([1-9]\d{0,17})$/.exec(Buffer.from(cursor, 'base64url').toString('latin1')) ?? [];
+  if (at !== undefined && number !== undefined) return { at: new Date(Number(at)), number };
   throw new HoldfastError('invalid_input', 'This page mark is not one of ours', {
     hint: 'Start again from the first page.',
   });

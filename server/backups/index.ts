@@ -1,9 +1,12 @@
 /** The front door of the backups module. */
 export { answerBrowsing } from './answer-browsing.ts';
+export { anchorWhenDue, runAuditAnchor } from './anchor-job.ts';
+export { listAnchorStates } from './anchor-states.ts';
 export { APPLIANCE_SECTION } from './appliance-source.ts';
 export type { FileEntry, SnapshotRecord, SourceSection, Target, TargetConfig } from './engine.ts';
 export { findReadableSnapshot } from './find-readable-snapshot.ts';
 export { runPrune, runVerify } from './job.ts';
+export { readKeptHeads } from './kept-heads.ts';
 export { findRepository, openFoundRepository } from './look.ts';
 export { targetConfigOf } from './manage-targets.ts';
 export { openChunkReader, type ChunkReader } from './pipeline/chunk-reader.ts';
@@ -22,6 +25,7 @@ export { startScratchDatabase } from './scratch-database.ts';
 export { backupRoutes } from './routes.ts';
 export { Schedule, ScheduleChange, Snapshot, TargetReply, TargetRequest } from './schema.ts';
 export { shipReport } from './ship-report.ts';
+export { runAuditVerify } from './verify-audit.ts';
 export { createSnapshotBrowser, type SnapshotBrowser } from './snapshot-browser.ts';
 export { DATABASE_SECTION, FILES_SECTION, runSnapshot } from './take-snapshot.ts';
 export { readFreeBytes } from './targets/free-space.ts';

@@ -8,6 +8,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { recordAudit, systemActor, type Actor } from '../audit/index.ts';
+import type { KeyClient } from '../keys/index.ts';
 import type { Clock } from '../lib/clock.ts';
 import { writeTransaction, type Database } from '../lib/db.ts';
 import { HoldfastError } from '../lib/errors.ts';
@@ -52,17 +53,23 @@ export async function quarantine(deps: QuarantineDeps, reason: string): Promise<
   });
 }
 
+interface ReleaseDeps extends QuarantineDeps {
+  keys: Pick<KeyClient, 'renewAuditLog'>;
+}
+
 /**
- * The owner's word that this is the one to go on with, and the others are off.
+ * The owner's word that this is the one to go on with, and the others are off. The audit log goes on under another id: the copy may
+ * have had its own entries signed under the one before.
  *
  * @throws HoldfastError `wrong_state` when the appliance is not in quarantine.
  */
-export async function releaseFromQuarantine(deps: QuarantineDeps, actor: Actor): Promise<void> {
+export async function releaseFromQuarantine(deps: ReleaseDeps, actor: Actor): Promise<void> {
   await writeTransaction(deps.db, async (tx) => {
     const before = await findQuarantine(tx);
     if (before === undefined) throw new HoldfastError('wrong_state', 'This appliance is not in quarantine');
     const id = randomUUID();
     await releaseAppliance(tx, id, deps.clock.now());
+    await deps.keys.renewAuditLog();
     await recordAudit(tx, deps.clock, actor, {
       action: 'backups.appliance.released',
       objectType: 'appliance',

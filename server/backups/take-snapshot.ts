@@ -4,7 +4,7 @@
  * head; so a crash anywhere leaves the last snapshot whole, and objects that no head names, which a later prune removes.
  */
 import { existsSync } from 'node:fs';
-import { recordAudit, systemActor } from '../audit/index.ts';
+import { makeCheckpoint, recordAudit, systemActor, type Checkpoint } from '../audit/index.ts';
 import type { KeyClient } from '../keys/index.ts';
 import type { Clock } from '../lib/clock.ts';
 import { crashPoint } from '../lib/crash-point.ts';
@@ -16,6 +16,7 @@ import { TEMPORARY_PREFIX } from '../lib/files.ts';
 import { withAdvisoryLock } from '../lib/lock.ts';
 import type { RunContext, RunOutcome } from '../lib/runs.ts';
 import { SOFTWARE_VERSION } from '../lib/version.ts';
+import { anchorTo, compareWhereReached } from './anchors.ts';
 import { APPLIANCE_SECTION, copyApplianceFacts } from './appliance-source.ts';
 import type { ChunkingParameters, SnapshotRecord, SourceSection } from './engine.ts';
 import { openChunkWriter, type ChunkWriter } from './pipeline/chunk-writer.ts';
@@ -74,6 +75,7 @@ export async function runSnapshot(deps: SnapshotRunDeps, run: RunContext): Promi
 async function snapshotTo(deps: SnapshotRunDeps, run: RunContext, target: TargetRow): Promise<RunOutcome> {
   return withTargetRepository(deps, target, run, async (open) => {
     const startedAt = deps.clock.monotonicMs();
+    const checkpoint = await signLog(deps, run, target);
     const generation = newestGeneration(open.keys);
     const chunks = openChunkWriter({
       target: open.config,
@@ -108,6 +110,7 @@ async function snapshotTo(deps: SnapshotRunDeps, run: RunContext, target: Target
           restorePoint: copied.facts.restorePoint,
           endLsn: copied.facts.endLsn,
           cause: run.cause,
+          ...(checkpoint === undefined ? {} : { auditCheckpoint: checkpoint.note }),
         },
         sections: copied.sections,
       });
@@ -115,6 +118,7 @@ async function snapshotTo(deps: SnapshotRunDeps, run: RunContext, target: Target
       await open.writer.publishHead();
       crashPoint('snapshot.head-published');
       const outcome = await recordStored(deps, run, target, open, record);
+      await anchorLog(deps, run, target, checkpoint);
       await tidy(run, open);
       return outcome;
     } catch (error) {
@@ -184,6 +188,36 @@ async function copySystem(
     excludePrefix: TEMPORARY_PREFIX,
     ...(parent === undefined ? {} : { parent }),
   });
+}
+
+/** Before the database is copied, so that the copy holds the checkpoint. A log that cannot be signed does not stop a snapshot. */
+async function signLog(
+  deps: SnapshotRunDeps,
+  run: RunContext,
+  target: TargetRow,
+): Promise<Checkpoint | undefined> {
+  await compareWhereReached(deps, run, target);
+  try {
+    return await makeCheckpoint(deps);
+  } catch (error) {
+    await run.log('warn', `The audit log got no checkpoint: ${messageOf(error)}`);
+    return undefined;
+  }
+}
+
+/** The snapshot is stored by now; an anchor that does not come through is tried again by itself. */
+async function anchorLog(
+  deps: SnapshotRunDeps,
+  run: RunContext,
+  target: TargetRow,
+  checkpoint: Checkpoint | undefined,
+): Promise<void> {
+  if (checkpoint === undefined) return;
+  try {
+    await anchorTo(deps, target, checkpoint);
+  } catch (error) {
+    await run.log('warn', `The audit log was not anchored on ${target.name}: ${messageOf(error)}`);
+  }
 }
 
 async function lastSections(open: OpenTargetRepository): Promise<ReadonlyMap<string, SourceSection>> {

@@ -10,6 +10,8 @@ export interface ControlClient {
   get<T>(path: string): Promise<T>;
   /** The reply as it is, for what is signed. */
   getText(path: string): Promise<string>;
+  /** The reply as it comes, of any length. @throws while it is read, when the appliance stops in the middle of it. */
+  getStream(path: string): Promise<AsyncIterable<Buffer>>;
   send<T>(method: 'POST' | 'PUT' | 'DELETE', path: string, body?: unknown): Promise<T>;
   /** Reads a reply of JSON lines as they come. @throws the error of a line `{ "error": … }`. */
   sendStreaming(path: string, body: unknown, onLine: (line: Record<string, unknown>) => void): Promise<void>;
@@ -35,6 +37,12 @@ export function openControl(dataDir: string): ControlClient {
   return {
     get: (path) => read('GET', path),
     getText: (path) => readReply('GET', path),
+    getStream: async (path) => {
+      const response = await call('GET', path);
+      const status = response.statusCode ?? 500;
+      if (status >= 400) throw errorFromReply(status, await readText(response));
+      return readWhole(response, dataDir);
+    },
     send: read,
     sendStreaming: async (path, body, onLine) => {
       const response = await call('POST', path, body);
@@ -97,6 +105,16 @@ async function startCall(
     request.on('error', (error) => reject(explainSocketError(error, dataDir)));
     request.end(payload);
   });
+}
+
+/** A reply that ends too early looks like one that is over. */
+async function* readWhole(response: IncomingMessage, dataDir: string): AsyncGenerator<Buffer> {
+  try {
+    yield* response as AsyncIterable<Buffer>;
+  } catch (error) {
+    throw gone(dataDir, error instanceof Error ? error : undefined);
+  }
+  if (!response.complete) throw gone(dataDir);
 }
 
 async function readText(response: IncomingMessage): Promise<string> {

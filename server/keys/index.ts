@@ -21,6 +21,7 @@ export {
   STREAM_NONCE_BYTES,
   type StreamCodec,
 } from './age-stream.ts';
+export { trustInRoot } from './audit-trust.ts';
 export { generationOf, type KeysStatement, openKeysObject, readKeysPlaintext } from './keys-object.ts';
 export { openSealer } from './field-sealer.ts';
 export {
@@ -67,7 +68,7 @@ export {
 } from './sealing.ts';
 export { appendSignature, signStatement, statementBytes, verifySignature } from './signed-object.ts';
 export { makeSigningCertificate, readSigningCertificate } from './signing-certificate.ts';
-export { createSigningKey, signingKeyId, verifyBytes } from './trust-root.ts';
+export { createSigningKey, signingKeyId } from './trust-root.ts';
 
 // For the process keyd, its supervisor, and recovery.
 export { keydCommand } from './keyd/command.ts';

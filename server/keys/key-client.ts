@@ -77,6 +77,34 @@ export interface KeyringObjects {
   objects: BuiltObject[];
 }
 
+/** The newest checkpoint of the audit log that was signed. */
+export interface AuditHead {
+  origin: string;
+  /** 0 when none was. */
+  size: number;
+  root: Buffer;
+  at: Date | null;
+}
+
+/** A tree head to sign, and the proof that what was signed before is its beginning. */
+export interface CheckpointRequest {
+  /** Size of the checkpoint before: the proof begins there. */
+  after: number;
+  size: number;
+  root: Buffer;
+  proof: readonly Buffer[];
+}
+
+export interface SignedCheckpoint {
+  origin: string;
+  /** When it was signed, by keyd's clock; whole seconds, RFC 3339. */
+  at: string;
+  /** The signed note. */
+  note: string;
+  /** The trust root's word for the key that signed. */
+  certificate: string;
+}
+
 /** What a run gets beside its secrets. */
 export interface LendOptions {
   /** May ask for the test identity, once. */
@@ -168,6 +196,22 @@ export interface KeyClient {
   signReport(report: { number: string; sha256: string }): Promise<ObjectSignature>;
   /** Role run and server: the trust root's word for the key that signs now. @throws wrong_state before the claim. */
   signingCertificate(): Promise<string>;
+
+  // The audit log. Role run and server.
+  /** @throws wrong_state before the claim. */
+  auditHead(): Promise<AuditHead>;
+  /**
+   * Composes and signs a checkpoint with the present time. The same head may be signed again, with a newer time.
+   *
+   * @throws conflict when another checkpoint was signed meanwhile; integrity_failure for a tree that what was signed before is not the
+   *   beginning of.
+   */
+  signCheckpoint(request: CheckpointRequest): Promise<SignedCheckpoint>;
+  /**
+   * Role server: the log goes on under a new id, after a person said that this state is the one to go on with. Where none was signed,
+   * nothing happens.
+   */
+  renewAuditLog(): Promise<void>;
 
   close(): Promise<void>;
 }

@@ -10,6 +10,7 @@ import type {
   KeyringObjects,
   PreparedRepository,
   RepositoryStatus,
+  SignedCheckpoint,
 } from './key-client.ts';
 import {
   type Connection,
@@ -34,6 +35,7 @@ const ASKED_ONCE: ReadonlySet<Operation> = new Set<Operation>([
   'take',
   'testIdentity',
   'proveKit',
+  'renewAuditLog',
 ]);
 
 /**
@@ -131,7 +133,28 @@ function createMethods(role: KeydRole, ask: Ask): Omit<KeyClient, 'close'> {
     testIdentity: (runId) => ask<string>('testIdentity', { runId }),
     signReport: (report) => ask<ObjectSignature>('signReport', { ...report }),
     signingCertificate: () => ask<string>('signingCertificate'),
+    async auditHead() {
+      const { root, at, ...head } = await ask<WireAuditHead>('auditHead');
+      return { ...head, root: Buffer.from(root, 'base64'), at: at === null ? null : new Date(at) };
+    },
+    signCheckpoint: ({ after, size, root, proof }) =>
+      ask<SignedCheckpoint>('signCheckpoint', {
+        after,
+        size,
+        root: root.toString('base64'),
+        proof: proof.map((hash) => hash.toString('base64')),
+      }),
+    async renewAuditLog() {
+      await ask('renewAuditLog');
+    },
   };
+}
+
+interface WireAuditHead {
+  origin: string;
+  size: number;
+  root: string;
+  at: string | null;
 }
 
 type WireDerived =

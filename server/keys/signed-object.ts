@@ -3,9 +3,9 @@
  * number) and the SHA-256 of all bytes before the line. What is signed is exactly what is read: nothing is re-encoded.
  */
 import { createHash } from 'node:crypto';
+import { signBytes, verifyBytes } from '../lib/ed25519.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import type { ObjectSignature, ObjectStatement, VerifyKey } from './repository-keys.ts';
-import { signBytes, verifyBytes } from './trust-root.ts';
 
 /** A signature line is about 140 bytes; anything longer is not one. */
 const MAX_SIGNATURE_LINE = 512;

@@ -20,6 +20,8 @@ export const RunKind = Type.Union([
   Type.Literal('verify'),
   Type.Literal('prune'),
   Type.Literal('update-rehearsal'),
+  Type.Literal('audit-anchor'),
+  Type.Literal('audit-verify'),
 ]);
 export type RunKind = Static<typeof RunKind>;
 

@@ -52,16 +52,11 @@ export interface RunOutcome {
 
 /** @throws HoldfastError `wrong_state` when a run of that kind is open. */
 export async function enqueueRun(tx: WriteTransaction, clock: Clock, run: NewRun): Promise<string> {
-  const open = await tx
-    .selectFrom('runs')
-    .select('id')
-    .where('kind', '=', run.kind)
-    .where('state', 'in', ['queued', 'running'])
-    .executeTakeFirst();
+  const open = await findOpenRun(tx, run.kind);
   if (open !== undefined) {
     throw new HoldfastError('wrong_state', `A ${run.kind} is under way already`, {
       hint: 'Wait for it to end, or cancel it, then try again.',
-      detail: open.id,
+      detail: open,
     });
   }
   const id = run.id ?? randomUUID();
@@ -79,6 +74,17 @@ export async function enqueueRun(tx: WriteTransaction, clock: Clock, run: NewRun
     .execute();
   await announce(tx, id);
   return id;
+}
+
+/** Id of the run of that kind that is queued or under way. */
+export async function findOpenRun(db: Database, kind: RunKind): Promise<string | undefined> {
+  const row = await db
+    .selectFrom('runs')
+    .select('id')
+    .where('kind', '=', kind)
+    .where('state', 'in', ['queued', 'running'])
+    .executeTakeFirst();
+  return row?.id;
 }
 
 export function toRun(row: Selectable<Runs>): Run {

@@ -47,6 +47,20 @@ export interface Appliance {
   version: Generated<Int8>;
 }
 
+export interface AuditCertificates {
+  certificate: string;
+  sha256: Buffer;
+}
+
+export interface AuditCheckpoints {
+  at: Timestamp;
+  certificate_sha256: Buffer;
+  note: string;
+  number: Generated<Int8>;
+  origin: string;
+  size: Int8;
+}
+
 export interface AuditEntries {
   action: string;
   actor_id: string | null;
@@ -66,6 +80,14 @@ export interface AuditEntries {
   workspace_id: string | null;
 }
 
+export interface AuditFilters {
+  created_at: Timestamp;
+  id: string;
+  name: string;
+  query: string;
+  user_id: string;
+}
+
 export interface AuditLeaves {
   entry_number: Int8;
   hash: Buffer;
@@ -76,10 +98,24 @@ export interface AuditPending {
   number: Int8;
 }
 
+export interface AuditState {
+  problem: Json | null;
+  singleton: Generated<boolean>;
+  tried_at: Timestamp;
+}
+
 export interface AuditTreeNodes {
   hash: Buffer;
   level: number;
   position: Int8;
+}
+
+export interface AuditVerifications {
+  at: Timestamp;
+  number: Generated<Int8>;
+  ok: boolean;
+  report: Json;
+  run_id: string;
 }
 
 export interface DoomedContents {
@@ -232,6 +268,17 @@ export interface SnapshotTargets {
   target_id: string;
 }
 
+export interface TargetAnchors {
+  anchored_at: Timestamp | null;
+  checkpoint_at: Timestamp | null;
+  failures: Generated<number>;
+  origin: string | null;
+  problem: Json | null;
+  size: Int8 | null;
+  target_id: string;
+  tried_at: Timestamp;
+}
+
 export interface Targets {
   created_at: Timestamp;
   id: string;
@@ -282,10 +329,15 @@ export interface Workspaces {
 
 export interface DB {
   appliance: Appliance;
+  audit_certificates: AuditCertificates;
+  audit_checkpoints: AuditCheckpoints;
   audit_entries: AuditEntries;
+  audit_filters: AuditFilters;
   audit_leaves: AuditLeaves;
   audit_pending: AuditPending;
+  audit_state: AuditState;
   audit_tree_nodes: AuditTreeNodes;
+  audit_verifications: AuditVerifications;
   doomed_contents: DoomedContents;
   file_versions: FileVersions;
   migrations: Migrations;
@@ -299,6 +351,7 @@ export interface DB {
   sign_in_failures: SignInFailures;
   snapshot_targets: SnapshotTargets;
   snapshots: Snapshots;
+  target_anchors: TargetAnchors;
   targets: Targets;
   user_email_index: UserEmailIndex;
   users: Users;

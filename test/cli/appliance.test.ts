@@ -371,6 +371,29 @@ describe('at the console', () => {
     expect(run.json.items).toContainEqual(expect.objectContaining({ name: 'target nas', state: 'warn' }));
   });
 
+  test('the audit log is exported, and verified with the kit and the anchors of the target, without the appliance', async () => {
+    const file = at('audit.jsonl');
+
+    const exported = await holdfast('audit', 'export', file);
+    const again = await holdfast('audit', 'export', file);
+    const verified = await holdfast(
+      'audit',
+      'verify',
+      file,
+      '--kit',
+      at('kit.json'),
+      '--anchors',
+      at('target'),
+    );
+
+    expect(exported).toMatchObject({ exitCode: 0, json: { file, sizeBytes: (await stat(file)).size } });
+    expect(again.exitCode).toBe(2);
+    expect(verified).toMatchObject({ exitCode: 0, json: { ok: true, uncovered: 0, findings: [] } });
+    const { kept } = verified.json as { kept: { given: number; believed: number } };
+    expect(kept.given).toBeGreaterThan(0);
+    expect(kept.believed).toBe(kept.given);
+  });
+
   test('people and keys are listed, keys without a key', async () => {
     expect((await holdfast('users', 'list')).json).toMatchObject({
       items: [{ email: 'ada@example.org', role: 'owner' }],

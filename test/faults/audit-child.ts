@@ -1,9 +1,33 @@
-/** Places what waits in an audit log, in a process of its own that a crash point may kill. */
-import { sequenceEntries } from '../../server/audit/index.ts';
+/** Works on an audit log, in a process of its own that a crash point may kill. */
+import { makeCheckpoint, sequenceEntries } from '../../server/audit/index.ts';
+import { anchorTo } from '../../server/backups/anchors.ts';
+import { getTarget } from '../../server/backups/index.ts';
+import { connectKeyd, credentialPath } from '../../server/keys/index.ts';
+import { systemClock } from '../../server/lib/clock.ts';
+import { dataPaths } from '../../server/lib/data-folder.ts';
 import { openDatabase, type DatabaseAddress } from '../../server/lib/db.ts';
 
-const address = JSON.parse(process.env.HOLDFAST_TEST_ORDER ?? '{}') as DatabaseAddress;
-const db = openDatabase(address, { name: 'child', max: 2 });
-await sequenceEntries(db);
-await db.destroy();
+export interface AuditOrder {
+  address: DatabaseAddress;
+  /** Where keyd is; absent for placing entries, which needs no key. */
+  dataDir?: string;
+  /** Signs, and anchors there. */
+  targetId?: string;
+}
+
+const order = JSON.parse(process.env.HOLDFAST_TEST_ORDER ?? '{}') as AuditOrder;
+const db = openDatabase(order.address, { name: 'child', max: 3 });
+if (order.dataDir === undefined) await sequenceEntries(db);
+else {
+  const { run, keydSocket } = dataPaths(order.dataDir);
+  const keys = await connectKeyd({
+    socketPath: keydSocket,
+    credentialFile: credentialPath(run, 'run'),
+    role: 'run',
+    clock: systemClock,
+  });
+  const deps = { db, clock: systemClock, keys };
+  const checkpoint = await makeCheckpoint(deps);
+  if (order.targetId !== undefined) await anchorTo(deps, await getTarget(db, order.targetId), checkpoint);
+}
 process.exit(0);

@@ -1,12 +1,18 @@
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { entryLine } from '../../server/audit/entry-leaf.ts';
-import { sequenceEntries } from '../../server/audit/index.ts';
+import { createLogVerifier, exportLog, sequenceEntries } from '../../server/audit/index.ts';
 import { readRoot, treeSize } from '../../server/audit/tree/stored-tree.ts';
+import { openTarget, readKeptHeads } from '../../server/backups/index.ts';
+import { trustInRoot } from '../../server/keys/index.ts';
 import { childEnvironment } from '../../server/lib/config.ts';
+import { readUnsignedHead } from '../../server/lib/merkle/checkpoint.ts';
 import { endOf, startProcess } from '../../server/lib/spawn.ts';
+import type { AuditOrder } from './audit-child.ts';
 import { writeEntries } from '../audit/log-place.ts';
 import { slowRoot } from '../lib/slow-tree.ts';
+import { waitFor } from '../helpers/wait-for.ts';
+import { startStockedAppliance, type StockedAppliance } from '../helpers/stocked-appliance.ts';
 import { createTestDatabase, type TestDatabase } from '../helpers/postgres.ts';
 
 let database: TestDatabase;
@@ -16,7 +22,7 @@ beforeEach(async () => {
 afterEach(() => database.drop());
 
 /** @returns the signal that ended it. */
-async function sequenceUntil(step: string): Promise<string | null> {
+async function runUntil(step: string, order: AuditOrder): Promise<string | null> {
   const child = startProcess(
     process.execPath,
     [
@@ -26,7 +32,7 @@ async function sequenceUntil(step: string): Promise<string | null> {
     ],
     {
       env: childEnvironment({
-        HOLDFAST_TEST_ORDER: JSON.stringify(database.address),
+        HOLDFAST_TEST_ORDER: JSON.stringify(order),
         HOLDFAST_TEST_CRASH_AT: step,
       }),
       stdio: ['ignore', 'inherit', 'inherit'],
@@ -49,10 +55,14 @@ for (const [step, placed] of STEPS) {
   test(`killed at ${step}: ${placed} entries have their places, the next look gives the others theirs`, async () => {
     await writeEntries(database.db, 1200);
 
-    expect(await sequenceUntil(step)).toBe('SIGKILL');
+    expect(await runUntil(step, { address: database.address })).toBe('SIGKILL');
 
     expect(await treeSize(database.db)).toBe(placed);
-    expect(await sequenceEntries(database.db)).toBe(1200 - placed);
+    // The lock of the dead one goes when PostgreSQL notices that it is dead.
+    await waitFor('the others to be placed', async () => {
+      await sequenceEntries(database.db);
+      return (await treeSize(database.db)) === 1200;
+    });
     const rows = await database.db
       .selectFrom('audit_leaves')
       .innerJoin('audit_entries', 'audit_entries.number', 'audit_leaves.entry_number')
@@ -66,3 +76,42 @@ for (const [step, placed] of STEPS) {
     expect(await database.db.selectFrom('audit_pending').selectAll().execute()).toEqual([]);
   });
 }
+
+describe('on an appliance with a target', () => {
+  let appliance: StockedAppliance;
+  beforeAll(async () => {
+    appliance = await startStockedAppliance();
+    await appliance.takeSnapshot();
+  });
+  afterAll(() => appliance.close());
+
+  for (const step of [
+    'audit.checkpoint.signed',
+    'audit.checkpoint.recorded',
+    'target.object.written',
+    'target.object.linked',
+    'backups.anchor.written',
+    'backups.anchor.verified',
+  ]) {
+    test(`killed at ${step}: the next hour signs and anchors a tree that continues what was signed`, async () => {
+      const { deps, database: own, dataDir, targetId, targetPath, kit } = appliance;
+      const order = { address: own.address, dataDir, targetId };
+      await writeEntries(deps.db, 3);
+
+      expect(await runUntil(`${step}:1`, order)).toBe('SIGKILL');
+      expect(await runUntil('none', order)).toBeNull();
+
+      const target = await openTarget({ kind: 'directory', path: targetPath });
+      const { heads, unreadable } = await readKeptHeads(target, 'copy');
+      await target.close();
+      const trust = trustInRoot(Buffer.from(kit.trustRoot, 'base64'), kit.repositoryId);
+      const verifier = createLogVerifier({ trust, kept: heads });
+      for await (const line of exportLog(deps)) verifier.line(Buffer.from(line));
+      const report = verifier.end();
+      expect(unreadable).toEqual([]);
+      expect(report).toMatchObject({ ok: true, kept: { given: heads.length, believed: heads.length } });
+      expect(report.newest?.size).toBe(await treeSize(deps.db));
+      expect(Math.max(...heads.map(({ note }) => readUnsignedHead(note).size))).toBe(report.newest?.size);
+    });
+  }
+});

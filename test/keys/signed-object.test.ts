@@ -6,10 +6,10 @@ import {
   openKeysObject,
   signStatement,
   statementBytes,
-  verifyBytes,
   verifySignature,
   encryptAge,
 } from '../../server/keys/index.ts';
+import { verifyBytes } from '../../server/lib/ed25519.ts';
 
 const repositoryId = '11111111-2222-4333-8444-555555555555';
 const expected = { type: 'snapshot', repositoryId, number: '7' } as const;

@@ -37,10 +37,12 @@ export async function listPendingEntries(db: Database, limit: number): Promise<A
     .execute();
 }
 
+/** One whose entry somebody deleted waits for ever, and is left out. */
 export async function hasPendingEntries(db: Database): Promise<boolean> {
-  const { rows } = await sql<{
-    waiting: boolean;
-  }>`select exists (select from audit_pending) as waiting`.execute(db);
+  const { rows } = await sql<{ waiting: boolean }>`
+    select exists (
+      select from audit_pending p where exists (select from audit_entries e where e.number = p.number)
+    ) as waiting`.execute(db);
   return rows[0]?.waiting === true;
 }
 

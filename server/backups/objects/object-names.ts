@@ -75,6 +75,19 @@ export function parseKeyringName(name: string): KeyringName | undefined {
   return Number.isSafeInteger(parsed.epoch) && Number.isSafeInteger(parsed.addition) ? parsed : undefined;
 }
 
+const ANCHOR = /^anchors\/(0|[1-9]\d{0,15})-([0-9a-f]{64})$/;
+
+/** Its number is the size of the audit log. */
+export function anchorName({ number, sha256 }: ObjectReference): string {
+  return `anchors/${String(number)}-${sha256}`;
+}
+
+export function parseAnchorName(name: string): ObjectReference | undefined {
+  const [, number, sha256] = ANCHOR.exec(name) ?? [];
+  if (number === undefined || sha256 === undefined || !Number.isSafeInteger(Number(number))) return undefined;
+  return { number: Number(number), sha256 };
+}
+
 /** Hex SHA-256. */
 export function sha256Of(data: Uint8Array): string {
   return createHash('sha256').update(data).digest('hex');

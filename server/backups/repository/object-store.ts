@@ -21,6 +21,7 @@ const MAX_OBJECT_BYTES = {
   writers: MIB / 16,
   reports: 32 * MIB,
   keyring: 256 * MIB,
+  anchors: MIB / 16,
 } as const;
 
 type ObjectKind = keyof typeof MAX_OBJECT_BYTES;

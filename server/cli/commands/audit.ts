@@ -3,6 +3,8 @@ import type { AuditEntry } from '../../audit/index.ts';
 import { HoldfastError } from '../../lib/errors.ts';
 import { addCommand } from '../command.ts';
 import { printable, table } from '../output.ts';
+import { addAuditExport } from './audit-export.ts';
+import { addAuditVerify } from './audit-verify.ts';
 
 interface Options {
   limit: string;
@@ -39,6 +41,8 @@ export function addAudit(program: Command): void {
       output.result({ items: entries }, describe(entries));
     },
   );
+  addAuditExport(audit);
+  addAuditVerify(audit);
 }
 
 function readLimit(text: string): number {

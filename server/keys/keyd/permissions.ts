@@ -31,6 +31,9 @@ export const PERMISSIONS = {
   testIdentity: ['run', 'browse'],
   signReport: ['server', 'run'],
   signingCertificate: ['server', 'run'],
+  auditHead: ['server', 'run'],
+  signCheckpoint: ['server', 'run'],
+  renewAuditLog: ['server'],
 } as const satisfies Record<string, readonly KeydRole[]>;
 
 export type Operation = keyof typeof PERMISSIONS;

@@ -9,6 +9,7 @@ import { repositoryStatus, kitOperations } from './kit-operations.ts';
 import type { KeydRole, KeydStatus } from '../key-client.ts';
 import type { Arguments } from './arguments.ts';
 import { type Peer, serveConnection } from './connection.ts';
+import { auditOperations } from './audit-operations.ts';
 import { keyOperations } from './key-operations.ts';
 import { lendOperations } from './lent-secrets.ts';
 import { type Operation, rolesFor, SCRATCH_OPERATIONS } from './permissions.ts';
@@ -82,6 +83,7 @@ function createHandler(
     },
     ...kitOperations({ store, clock }),
     ...repositoryOperations({ store, clock, directory: directory ?? '' }),
+    ...auditOperations({ store, clock }),
     lend: (args, peer) => lending.lend(args, peer.role),
     take: (args, peer) => lending.take(args, peer.grants),
     testIdentity: (args, peer) => lending.testIdentity(args, peer.grants),

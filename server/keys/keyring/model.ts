@@ -46,6 +46,20 @@ export interface RepositoryRecord {
   /** Decimal: highest number signed for a head. */
   lastHeadNumber: string;
   publication: PublicationRecord | null;
+  /** Absent until the audit log is signed for the first time, and after a recovery. */
+  auditLog?: AuditLogRecord;
+}
+
+/** The newest checkpoint of the audit log that was signed: none is signed that does not follow it. */
+export interface AuditLogRecord {
+  /** 16 hex digits, random: a log that goes on from an older state has another one. */
+  id: string;
+  /** How many entries. */
+  size: number;
+  /** Base64 of the root; '' while nothing was signed. */
+  root: string;
+  /** RFC 3339; null while nothing was signed. */
+  at: string | null;
 }
 
 /** The trust root whole, to sign with. Zero `privateKey` after use. */

@@ -38,6 +38,8 @@ export async function restoreKeyring(options: RestoreOptions): Promise<number> {
     lastHeadNumber: head ? options.lastHeadNumber : repository.lastHeadNumber,
     publication: { ...repository.publication, epoch },
   };
+  // The audit log goes on from the state of a snapshot, which may be older than what was signed: as a log of its own.
+  delete keyring.repository.auditLog;
   await makePrivateDirectory(options.directory);
   const file = await openKeyringFile({
     directory: options.directory,

@@ -67,7 +67,8 @@ export async function grantAppRights(client: pg.ClientBase): Promise<void> {
       revoke all on all tables in schema public from ${APP_ROLE};
       grant select, insert, update, delete on all tables in schema public to ${APP_ROLE};
       grant usage, select on all sequences in schema public to ${APP_ROLE};
-      revoke update, delete on audit_entries, audit_leaves, audit_tree_nodes from ${APP_ROLE};
+      revoke update, delete on audit_entries, audit_leaves, audit_tree_nodes, audit_checkpoints,
+        audit_certificates, audit_verifications from ${APP_ROLE};
       revoke insert, update on audit_pending from ${APP_ROLE};
       revoke insert, update, delete on migrations from ${APP_ROLE}`);
     await client.query('commit');
