@@ -41,6 +41,7 @@ const CASES: Record<string, Access> = {
   'GET /api/v1/audit/actions': READERS,
   'GET /api/v1/audit/log': READERS,
   'GET /api/v1/audit/export': READERS,
+  'GET /api/v1/audit/selection': READERS,
   'GET /api/v1/audit/entries/:id/proof': READERS,
   'POST /api/v1/audit/verifications': READERS,
   'GET /api/v1/audit/filters': READERS,

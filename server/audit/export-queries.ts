@@ -95,3 +95,13 @@ export async function findPlacedEntry(
   const { position, ...entry } = row;
   return { position: position === null ? null : Number(position), entry };
 }
+
+/** Where entries stand in the tree: by number of the entry. Those without a place are missing. */
+export async function findPlaces(db: Database, numbers: readonly string[]): Promise<Map<string, number>> {
+  const rows = await db
+    .selectFrom('audit_leaves')
+    .select(['entry_number', 'position'])
+    .where('entry_number', 'in', [...numbers])
+    .execute();
+  return new Map(rows.map((row) => [row.entry_number, Number(row.position)]));
+}

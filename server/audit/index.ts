@@ -17,4 +17,5 @@ export { readRoot, treeSize } from './tree/stored-tree.ts';
 export { listDisplaced, recordVerification } from './verifications.ts';
 export { readLines } from './verify/export-lines.ts';
 export type { KeptHead, LogTrust } from './verify/known-heads.ts';
+export { createSelectionVerifier, isSelection, type SelectionReport } from './verify/verify-selection.ts';
 export { createLogVerifier, type VerifyOptions, type VerifyReport } from './verify/verify-log.ts';

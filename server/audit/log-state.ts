@@ -1,5 +1,5 @@
 /** How the log itself is: its tree, its newest checkpoint and who else has it, and what the last verification found. */
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import type { Clock } from '../lib/clock.ts';
 import { writeTransaction, type Database } from '../lib/db.ts';
 import { verifierKey } from '../lib/merkle/checkpoint.ts';
@@ -51,7 +51,12 @@ function describeCheckpoint({ origin, size, at, note, certificate }: Checkpoint)
     at: at.toISOString(),
     note,
     verifierKey: publicKey === undefined ? null : verifierKey(origin, publicKey),
+    keyFingerprint: publicKey === undefined ? null : fingerprintOf(publicKey),
   };
+}
+
+function fingerprintOf(publicKey: Buffer): string {
+  return `SHA256:${createHash('sha256').update(publicKey).digest('base64').replace(/=+$/, '')}`;
 }
 
 /** Only to be shown: whoever verifies asks the trust root. */

@@ -11,10 +11,12 @@ import { Bytes, Id, NoContent } from '../lib/shapes.ts';
 import { makeCheckpoint, type CheckpointSigner } from './checkpoints.ts';
 import { makeEntryProof } from './entry-proof.ts';
 import { exportLog } from './export-log.ts';
+import { exportSelection } from './export-selection.ts';
 import { readLogState, requestVerification } from './log-state.ts';
 import { recordAudit } from './record-audit.ts';
 import {
   AuditActions,
+  AuditFilter,
   AuditPage,
   AuditQuery,
   ExportQuery,
@@ -96,6 +98,19 @@ export const auditRoutes =
     );
 
     app.get(
+      '/audit/selection',
+      {
+        config,
+        schema: {
+          ...{ tags, summary: 'Entries that fit a filter, each with its proof, for `holdfast audit verify`' },
+          querystring: AuditFilter,
+          response: { 200: Bytes },
+        },
+      },
+      (request, reply) => sendSelection(deps, request.query, request, reply),
+    );
+
+    app.get(
       '/audit/entries/:id/proof',
       {
         config,
@@ -151,23 +166,45 @@ async function sendExport(
   request: FastifyRequest,
   reply: FastifyReply,
 ): Promise<void> {
-  await writeTransaction(deps.db, (tx) =>
-    recordAudit(tx, deps.clock, request.actor, {
-      action: 'audit.log.exported',
-      objectType: 'log',
-      detail: { since: since ?? null },
-    }),
-  );
+  await recordExport(deps, request, { since: since ?? null });
   // A log that gets no checkpoint is exported all the same: the export is the evidence.
   await makeCheckpoint(deps).catch((error: unknown) =>
     deps.log.warn(`No new checkpoint: ${messageOf(error)}`),
   );
   const lines = exportLog(deps, { since: since === undefined ? undefined : new Date(since) });
-  const day = deps.clock.now().toISOString().slice(0, 10);
+  await sendLines(deps, reply, { name: 'audit', lines });
+}
+
+async function sendSelection(
+  deps: AuditDeps,
+  filter: AuditFilter,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<void> {
+  await recordExport(deps, request, { filter });
+  await sendLines(deps, reply, { name: 'audit-selection', lines: await exportSelection(deps, filter) });
+}
+
+async function recordExport(
+  deps: AuditDeps,
+  { actor }: FastifyRequest,
+  detail: Record<string, unknown>,
+): Promise<void> {
+  await writeTransaction(deps.db, (tx) =>
+    recordAudit(tx, deps.clock, actor, { action: 'audit.log.exported', objectType: 'log', detail }),
+  );
+}
+
+async function sendLines(
+  { clock }: AuditDeps,
+  reply: FastifyReply,
+  { name, lines }: { name: string; lines: AsyncIterable<string> },
+): Promise<void> {
+  const day = clock.now().toISOString().slice(0, 10);
   // Waited for: a handler that ends before its stream has begun would answer with nothing.
   await reply
     .type('application/x-ndjson')
-    .header('content-disposition', `attachment; filename="holdfast-audit-${day}.jsonl"`)
+    .header('content-disposition', `attachment; filename="holdfast-${name}-${day}.jsonl"`)
     .header('cache-control', 'no-store')
     .send(Readable.from(inBlocks(lines), { objectMode: false }));
 }

@@ -25,9 +25,7 @@ export const AuditPage = Type.Object({
   nextCursor: Type.Union([Cursor, Type.Null()]),
 });
 
-export const AuditQuery = Type.Object({
-  cursor: Type.Optional(Cursor),
-  limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 200, default: 50 })),
+export const AuditFilter = Type.Object({
   action: Type.Optional(
     Type.String({
       maxLength: 100,
@@ -43,6 +41,12 @@ export const AuditQuery = Type.Object({
   address: Type.Optional(Type.String({ maxLength: 45, description: 'One IP address' })),
   from: Type.Optional(Instant),
   to: Type.Optional(Type.String({ format: 'date-time', description: 'Before this instant' })),
+});
+export type AuditFilter = Static<typeof AuditFilter>;
+export const AuditQuery = Type.Object({
+  cursor: Type.Optional(Cursor),
+  limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 200, default: 50 })),
+  ...AuditFilter.properties,
 });
 export type AuditQuery = Static<typeof AuditQuery>;
 
@@ -89,6 +93,8 @@ export const LogState = Type.Object({
       note: Type.String(),
       /** The public half of the key that signed it, as an auditor keeps it. */
       verifierKey: Type.Union([Type.String(), Type.Null()]),
+      /** Of that public half: `SHA256:` and base64, as SSH writes fingerprints. */
+      keyFingerprint: Type.Union([Type.String(), Type.Null()]),
     }),
     Type.Null(),
   ]),

@@ -71,7 +71,9 @@ function applyFilter(all: EntryQuery, filter: EntryFilter): EntryQuery {
   const { actions, after } = filter;
   let query = all.orderBy('at', 'desc').orderBy('number', 'desc').limit(filter.limit);
   if (after !== undefined) {
-    query = query.where(sql<boolean>`(at, number) < (${after.at}, ${after.number}::bigint)`);
+    // The row's own instant: one that was put in past us may have microseconds, which a Date loses and the page would leave out.
+    const at = sql`coalesce((select e.at from audit_entries e where e.number = ${after.number}::bigint), ${after.at})`;
+    query = query.where(sql<boolean>`(at, number) < (${at}, ${after.number}::bigint)`);
   }
   if (filter.from !== undefined) query = query.where('at', '>=', filter.from);
   if (filter.to !== undefined) query = query.where('at', '<', filter.to);

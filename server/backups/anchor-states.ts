@@ -34,7 +34,9 @@ export function stateOf(
   now: Date,
 ): TargetAnchorState['state'] {
   if (problem !== undefined) return 'failing';
-  if (target.last_ok_at === null || checkpoint === undefined) return 'none';
+  if (target.last_ok_at === null) return 'none';
+  // Checkpoints were taken out of the database, or none was signed yet: what lies there is all there is.
+  if (checkpoint === undefined) return newest === undefined ? 'none' : 'current';
   if (newest?.origin !== checkpoint.origin) return 'behind';
   const has = newest.at.getTime() >= checkpoint.at.getTime();
   return has || now.getTime() - checkpoint.at.getTime() < LATE_MS ? 'current' : 'behind';

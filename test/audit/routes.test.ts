@@ -3,6 +3,7 @@ import { createLogVerifier, recordAudit, type AuditEntry, type LogState } from '
 import { verifyEntryProof } from '../../server/audit/entry-proof.ts';
 import { trustInRoot } from '../../server/keys/index.ts';
 import { writeTransaction } from '../../server/lib/db.ts';
+import { withClient } from '../../server/lib/postgres/index.ts';
 import {
   expectStatus,
   proveTestKit,
@@ -175,6 +176,25 @@ describe('searching', () => {
       expect((await auditor.call('GET', `/audit?${query}`)).status).toBe(400);
     },
   );
+
+  test('pages leave no entry out whose instant is finer than ours: a superuser put them in', async () => {
+    await withClient(appliance.database.adminAddress, 'superuser', (client) =>
+      client.query(`insert into audit_entries (id, at, actor_kind, action, object_type, result, salt)
+        select gen_random_uuid(), '2026-01-02 03:04:05.000999Z', 'system', 'tests.fine.done', 'fine', 'done', decode(repeat('ab', 16), 'hex')
+        from generate_series(1, 25)`),
+    );
+
+    const seen = new Set<string>();
+    let cursor: string | null = '';
+    do {
+      const query = `objectType=fine&limit=10${cursor === '' ? '' : `&cursor=${cursor}`}`;
+      const page: Page = await expectStatus(auditor.call<Page>('GET', `/audit?${query}`), 200);
+      for (const { number } of page.items) seen.add(number);
+      cursor = page.nextCursor;
+    } while (cursor !== null);
+
+    expect(seen.size).toBe(25);
+  });
 
   test('every action that was ever written is offered', async () => {
     const { items } = await expectStatus(auditor.call<{ items: string[] }>('GET', '/audit/actions'), 200);

@@ -61,6 +61,17 @@ export async function readInclusionProof(db: Database, position: number, size: n
   return readRanges(db, inclusionRanges(position, size));
 }
 
+/** The same of several leaves, in their order, from one reading of the tiles that they share. */
+export async function readInclusionProofs(
+  db: Database,
+  positions: readonly number[],
+  size: number,
+): Promise<Buffer[][]> {
+  const ranges = positions.map((position) => inclusionRanges(position, size));
+  const hashes = await readRanges(db, ranges.flat());
+  return ranges.map(({ length }) => hashes.splice(0, length));
+}
+
 /** The proof that the tree of the first `older` leaves is the beginning of that of `size`. @see verifyConsistency */
 export async function readConsistencyProof(db: Database, older: number, size: number): Promise<Buffer[]> {
   return readRanges(db, consistencyRanges(older, size));

@@ -4,12 +4,15 @@ import { basename, resolve } from 'node:path';
 import type { Command } from 'commander';
 import {
   createLogVerifier,
+  createSelectionVerifier,
   isEntryProof,
+  isSelection,
   MOST_PROOF_BYTES,
   readLines,
   verifyEntryProof,
   type KeptHead,
   type LogTrust,
+  type SelectionReport,
   type VerifyReport,
 } from '../../audit/index.ts';
 import { openTarget, readKeptHeads } from '../../backups/index.ts';
@@ -34,10 +37,10 @@ export function addAuditVerify(audit: Command): void {
   addCommand<Options>(
     audit,
     'verify',
-    'Check an export of the audit log, or the proof of one entry, offline',
+    'Check an export of the audit log, a selection of entries, or the proof of one, offline',
     (command) =>
       command
-        .argument('<file>', 'an export, or a .tlog-proof')
+        .argument('<file>', 'an export, a selection, or a .tlog-proof')
         .option('--kit <file>', 'a recovery kit of the appliance: whom to believe is in it')
         .option(
           '--trust-root <base64>',
@@ -57,6 +60,7 @@ export function addAuditVerify(audit: Command): void {
       const trust = await readTrust(options);
       const start = await readStart(file);
       if (isEntryProof(start)) return verifyProof(context, file, trust);
+      if (isSelection(start)) return verifySelection(context, file, trust);
       const kept = [
         ...(await readAnchors(context, options.anchors ?? [])),
         ...(await readNotes(options.checkpoint ?? [])),
@@ -142,22 +146,42 @@ async function readNotes(files: readonly string[]): Promise<KeptHead[]> {
 }
 
 async function verifyExport(
-  { output }: CommandContext,
+  context: CommandContext,
   file: string,
   trust: LogTrust,
   kept: readonly KeptHead[],
 ): Promise<VerifyReport> {
   const verifier = createLogVerifier({ trust, kept });
+  await readInto(context, file, (line) => {
+    verifier.line(line);
+  });
+  return verifier.end();
+}
+
+async function verifySelection(context: CommandContext, file: string, trust: LogTrust): Promise<number> {
+  const verifier = createSelectionVerifier(trust);
+  await readInto(context, file, (line) => {
+    verifier.line(line);
+  });
+  const report = verifier.end();
+  context.output.result(report, describeSelection(report));
+  return report.ok ? EXIT.ok : EXIT.error;
+}
+
+async function readInto(
+  { output }: CommandContext,
+  file: string,
+  take: (line: Buffer) => void,
+): Promise<void> {
   const bar = output.progress();
   const source = createReadStream(file, { highWaterMark: 1024 * 1024 });
   try {
     let lines = 0;
     for await (const line of readLines(source)) {
-      verifier.line(line);
+      take(line);
       lines += 1;
       if (lines % 10_000 === 0) bar.update(0, undefined, `${lines} lines, ${formatBytes(source.bytesRead)}`);
     }
-    return verifier.end();
   } finally {
     bar.stop();
     source.destroy();
@@ -168,7 +192,7 @@ async function verifyExport(
 const SHOWN = 50;
 
 function describe(report: VerifyReport): string {
-  const { newest, kept, findings } = report;
+  const { newest, kept } = report;
   const lines = [
     report.ok
       ? 'The log is as it was written'
@@ -185,10 +209,33 @@ function describe(report: VerifyReport): string {
       `${count(report.uncovered, 'entry', 'entries')} behind the newest checkpoint: nothing signed speaks for them yet`,
     );
   }
-  for (const { code, message } of findings.slice(0, SHOWN)) lines.push(`  ${code}: ${printable(message)}`);
-  if (report.findingCount > SHOWN) lines.push(`  and ${report.findingCount - SHOWN} more`);
-  for (const notice of report.notices) lines.push(`note: ${printable(notice)}`);
-  return lines.join('\n');
+  return [...lines, ...describeFindings(report)].join('\n');
+}
+
+function describeSelection(report: SelectionReport): string {
+  const { head, proven, uncovered } = report;
+  const lines = [
+    report.ok
+      ? `${count(proven, 'entry', 'entries')} in the log, unchanged`
+      : `NOT as it was written: ${count(report.findingCount, 'finding')}; ${count(proven, 'entry', 'entries')} proven`,
+    `Chosen by ${printable(JSON.stringify(report.filter))}`,
+  ];
+  if (head !== null) lines.push(`Checkpoint of ${formatInstant(head.at)} over ${head.size} entries`);
+  if (uncovered > 0)
+    lines.push(
+      `${count(uncovered, 'entry', 'entries')} behind the checkpoint: nothing signed speaks for them yet`,
+    );
+  return [...lines, ...describeFindings(report)].join('\n');
+}
+
+function describeFindings({
+  findings,
+  findingCount,
+  notices,
+}: Pick<VerifyReport, 'findings' | 'findingCount' | 'notices'>): string[] {
+  const lines = findings.slice(0, SHOWN).map(({ code, message }) => `  ${code}: ${printable(message)}`);
+  if (findingCount > SHOWN) lines.push(`  and ${findingCount - SHOWN} more`);
+  return [...lines, ...notices.map((notice) => `note: ${printable(notice)}`)];
 }
 
 function count(number: number, one: string, many = `${one}s`): string {
