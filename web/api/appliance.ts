@@ -1,4 +1,4 @@
-/** First run, settings, recovery kits, overview, audit, sessions. */
+/** First run, settings, recovery kits, overview, sessions. */
 import type { Static } from 'typebox';
 import type {
   ApplianceSettings,
@@ -11,14 +11,12 @@ import type {
   RecoveryKits,
   SetupState,
 } from '../../server/appliance/schema.ts';
-import type { AuditPage } from '../../server/audit/schema.ts';
 import type { Session, SignInRequest } from '../../server/identity/schema.ts';
 import { API, request } from './client.ts';
 
 export type KitRow = RecoveryKit;
 export type KitStart = Static<typeof BeginKitReply>;
 type SettingsChange = Static<typeof ApplianceSettingsChange>;
-export type AuditRows = Static<typeof AuditPage>;
 
 export const getSetup = (): Promise<SetupState> => request('/setup');
 export const checkClaimCode = (code: string): Promise<void> =>
@@ -50,14 +48,3 @@ export const removeSealedKit = (kitId: string): Promise<void> =>
 export const getOverview = (signal?: AbortSignal): Promise<Overview> => request('/overview', { signal });
 export const listHealthChecks = async (signal?: AbortSignal): Promise<HealthCheck[]> =>
   (await request<{ items: HealthCheck[] }>('/health-checks', { signal })).items;
-
-export const listAudit = (
-  query: {
-    cursor?: string | undefined;
-    limit?: number;
-    action?: string;
-    actorId?: string;
-    objectId?: string;
-  },
-  signal?: AbortSignal,
-): Promise<AuditRows> => request('/audit', { query, signal });

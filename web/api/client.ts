@@ -38,6 +38,12 @@ interface RequestOptions {
 
 /** @throws ApiError; an AbortError when `signal` says so. */
 export async function request<T>(path: string, options: RequestOptions = {}): Promise<T> {
+  const text = await requestText(path, options);
+  return (text === '' ? undefined : JSON.parse(text)) as T;
+}
+
+/** The answer as it is. @throws ApiError; an AbortError when `signal` says so. */
+export async function requestText(path: string, options: RequestOptions = {}): Promise<string> {
   const method = options.method ?? 'GET';
   const hasBody = options.body !== undefined;
   let response: Response;
@@ -57,8 +63,7 @@ export async function request<T>(path: string, options: RequestOptions = {}): Pr
     throw offlineError();
   }
   if (!response.ok) throw errorOf(response.status, await response.text(), path !== '/session');
-  const text = await response.text();
-  return (text === '' ? undefined : JSON.parse(text)) as T;
+  return response.text();
 }
 
 /** `?a=1&b=2`, without what is undefined or empty. */

@@ -36,6 +36,11 @@ const LOOKS: Record<string, StateLook> = {
   // Audit
   done: { tone: 'ok', label: 'Done' },
   refused: { tone: 'warn', label: 'Refused' },
+  // Anchors of the audit log
+  current: { tone: 'ok', label: 'Anchored' },
+  behind: { tone: 'warn', label: 'Behind' },
+  failing: { tone: 'bad', label: 'Not reached' },
+  none: { tone: 'neutral', label: 'Not yet' },
   // Content of a snapshot against the present
   same: { tone: 'neutral', label: 'Same as now' },
   changed: { tone: 'info', label: 'Changed since' },

@@ -1,5 +1,6 @@
 /** An import writes an entry a batch, an upload of files one a file: neighbours of one kind are shown as one. */
 import type { AuditEntry } from '../../api/shapes.ts';
+import { formatBytes, plural } from '../../lib/format.ts';
 
 export interface EntryGroup {
   newest: AuditEntry;
@@ -54,4 +55,15 @@ function belongs(group: EntryGroup, entry: AuditEntry): boolean {
 
 function numberOf(value: unknown): number {
   return typeof value === 'number' ? value : 0;
+}
+
+/** `3 files, 1 folder, 12 KiB`. */
+export function sumOf(group: EntryGroup): string {
+  return [
+    group.files > 0 ? plural(group.files, 'file') : '',
+    group.folders > 0 ? plural(group.folders, 'folder') : '',
+    group.files > 0 ? formatBytes(group.sizeBytes) : '',
+  ]
+    .filter(Boolean)
+    .join(', ');
 }

@@ -10,6 +10,8 @@ const TITLES: Partial<Record<string, string>> = {
   verify: 'Verify',
   prune: 'Prune',
   'collect-files': 'Collect files',
+  'audit-anchor': 'Anchoring of the audit log',
+  'audit-verify': 'Verification of the audit log',
 };
 
 const CAUSES: Record<Run['cause'], string> = {
