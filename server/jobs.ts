@@ -4,7 +4,7 @@
  */
 import cron from 'node-cron';
 import { advanceUpdate, enterHostActs, runUpdateRehearsal, watchMachine } from './appliance/index.ts';
-import { verifyWhenDue } from './audit/index.ts';
+import { expireDueEntries, verifyWhenDue } from './audit/index.ts';
 import { collectDoomedContents } from './workspaces/index.ts';
 import {
   anchorWhenDue,
@@ -49,6 +49,7 @@ const CHORES: { name: string; cron: string; act: (deps: Deps) => Promise<unknown
   { name: 'collect deleted files', cron: '*/10 * * * *', act: collectDoomedContents },
   { name: 'anchor the audit log', cron: '* * * * *', act: anchorWhenDue },
   { name: 'verify the audit log', cron: '*/10 * * * *', act: verifyWhenDue },
+  { name: 'let audit entries expire', cron: '40 3 * * *', act: expireDueEntries },
   { name: "take over the machine's journal", cron: '* * * * *', act: enterHostActs },
   { name: 'watch the machine', cron: '* * * * *', act: watchMachine },
   { name: 'advance update', cron: '* * * * *', act: advanceUpdate },

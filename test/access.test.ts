@@ -43,6 +43,8 @@ const CASES: Record<string, Access> = {
   'GET /api/v1/audit/export': READERS,
   'GET /api/v1/audit/selection': READERS,
   'GET /api/v1/audit/entries/:id/proof': READERS,
+  'GET /api/v1/audit/retention': READERS,
+  'PUT /api/v1/audit/retention': OWNER,
   'POST /api/v1/audit/verifications': READERS,
   'GET /api/v1/audit/filters': READERS,
   'POST /api/v1/audit/filters': READERS,

@@ -1,11 +1,10 @@
 /** The proof that one entry is in the log, as a file that verifies by itself (C2SP tlog-proof). @see LOG.md "Proof of one entry" */
 import { HoldfastError } from '../lib/errors.ts';
 import { readSignedHead, type SignedHead } from '../lib/merkle/checkpoint.ts';
-import { hashLeaf } from '../lib/merkle/hashing.ts';
 import { verifyInclusion } from '../lib/merkle/verify-proof.ts';
 import { makeCheckpoint, type CheckpointDeps } from './checkpoints.ts';
 import { findNewestCheckpoint } from './checkpoint-queries.ts';
-import { entryLine } from './entry-leaf.ts';
+import { entryLine, hashStub, stubOfLine } from './entry-leaf.ts';
 import { findPlacedEntry } from './export-queries.ts';
 import { readInclusionProof } from './tree/stored-tree.ts';
 import type { LogTrust } from './verify/known-heads.ts';
@@ -67,11 +66,12 @@ export function verifyEntryProof(text: string, trust: LogTrust): VerifiedEntry {
   if (head === undefined || repositoryOf(head.origin) !== repositoryId) {
     throw notProven('its checkpoint is not signed by a key that is believed');
   }
-  const leafHash = hashLeaf(Buffer.from(entry));
+  const content = JSON.parse(entry) as Record<string, unknown>;
+  const leafHash = hashStub(stubOfLine(Buffer.from(entry), content));
   if (!verifyInclusion({ leafHash, position, size: head.size, path, root: head.root })) {
     throw notProven('the entry is not in the log of that checkpoint');
   }
-  return { entry: JSON.parse(entry) as Record<string, unknown>, position, head };
+  return { entry: content, position, head };
 }
 
 function parseProof(text: string) {

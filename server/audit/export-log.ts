@@ -77,10 +77,11 @@ export async function* exportLog(
       for (const { note } of part.notes) yield JSON.stringify({ checkpoint: note });
       for (const run of cutIntoTiles(part.places)) {
         yield tileLine(run);
-        for (const { entry } of run) {
-          if (entry === null) continue;
+        for (const { entry, stub } of run) {
+          if (entry !== null) yield entryLine(entry);
+          else if (stub !== null) yield JSON.stringify({ expired: stub });
+          else continue;
           entries += 1;
-          yield entryLine(entry);
         }
       }
     }

@@ -1,6 +1,7 @@
 import { sql } from 'kysely';
 import type { Database } from '../lib/db.ts';
 import type { LeafRange } from '../lib/merkle/tree-shape.ts';
+import type { EntryKind, EntryStub } from './entry-leaf.ts';
 import type { AuditRow } from './queries.ts';
 
 /** A place of the tree and the entry that it was given to; null when that is not there any more. */
@@ -8,6 +9,8 @@ export interface PlacedEntry {
   position: number;
   hash: Buffer;
   entry: AuditRow | null;
+  /** What is left of it when its period has ended. */
+  stub: EntryStub | null;
 }
 
 /** Places in a range, in order. What is missing is missing in the list. */
@@ -15,17 +18,25 @@ export async function listPlacedEntries(db: Database, range: LeafRange): Promise
   const rows = await db
     .selectFrom('audit_leaves')
     .leftJoin('audit_entries', 'audit_entries.number', 'audit_leaves.entry_number')
-    .select(['audit_leaves.position', 'audit_leaves.hash'])
+    .leftJoin('audit_stubs', 'audit_stubs.number', 'audit_leaves.entry_number')
+    .select(['audit_leaves.position', 'audit_leaves.hash', 'entry_number'])
+    .select(['audit_stubs.at as stub_at', 'audit_stubs.kind as stub_kind', 'audit_stubs.body as stub_body'])
     .selectAll('audit_entries')
     .where('audit_leaves.position', '>=', String(range.from))
     .where('audit_leaves.position', '<', String(range.to))
     .orderBy('audit_leaves.position')
     .execute();
-  return rows.map(({ position, hash, ...entry }) => ({
-    position: Number(position),
-    hash,
-    entry: entry.number === null ? null : (entry as AuditRow),
-  }));
+  return rows.map(
+    ({ position, hash, entry_number: number, stub_at: at, stub_kind: kind, stub_body: body, ...entry }) => ({
+      position: Number(position),
+      hash,
+      entry: entry.number === null ? null : (entry as AuditRow),
+      stub:
+        at === null || kind === null || body === null
+          ? null
+          : { number, at: at.toISOString(), kind: kind as EntryKind, body: body.toString('hex') },
+    }),
+  );
 }
 
 export interface StoredNote {

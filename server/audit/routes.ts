@@ -14,6 +14,7 @@ import { exportLog } from './export-log.ts';
 import { exportSelection } from './export-selection.ts';
 import { readLogState, requestVerification } from './log-state.ts';
 import { recordAudit } from './record-audit.ts';
+import { changeRetention, readRetention } from './retention.ts';
 import {
   AuditActions,
   AuditFilter,
@@ -21,6 +22,8 @@ import {
   AuditQuery,
   ExportQuery,
   LogState,
+  Retention,
+  RetentionChange,
   SavedFilter,
   SavedFilters,
   SaveFilter,
@@ -127,6 +130,28 @@ export const auditRoutes =
           .header('content-disposition', `attachment; filename="audit-${request.params.id}.tlog-proof"`)
           .send(Buffer.from(proof));
       },
+    );
+
+    app.get(
+      '/audit/retention',
+      {
+        config,
+        schema: { tags, summary: 'How long entries are kept, and why', response: { 200: Retention } },
+      },
+      () => readRetention(deps),
+    );
+
+    app.put(
+      '/audit/retention',
+      {
+        config: { access: { roles: ['owner'] } as const },
+        schema: {
+          ...{ tags, summary: 'Change how long entries are kept' },
+          body: RetentionChange,
+          response: { 200: Retention },
+        },
+      },
+      (request) => changeRetention(deps, request.actor, request.body),
     );
 
     app.post(

@@ -50,6 +50,24 @@ export const AuditQuery = Type.Object({
 });
 export type AuditQuery = Static<typeof AuditQuery>;
 
+/** Days for which entries of a kind are kept at least, whatever is set. The database holds the same. */
+export const SHORTEST_DAYS = { act: 365, read: 30 } as const;
+const LONGEST_DAYS = 36_500;
+
+export const RetentionChange = Type.Object({
+  actsDays: Type.Integer({ minimum: SHORTEST_DAYS.act, maximum: LONGEST_DAYS }),
+  /** Downloads and previews of files. */
+  readsDays: Type.Integer({ minimum: SHORTEST_DAYS.read, maximum: LONGEST_DAYS }),
+  reason: Type.String({ minLength: 1, maxLength: 500, pattern: '^[^\\u0000-\\u001f\\u007f]+$' }),
+});
+export type RetentionChange = Static<typeof RetentionChange>;
+export const Retention = Type.Object({
+  ...RetentionChange.properties,
+  /** Null while it is as it came. */
+  changedAt: Type.Union([Instant, Type.Null()]),
+});
+export type Retention = Static<typeof Retention>;
+
 export const AuditActions = Type.Object({ items: Type.Array(Type.String()) });
 
 export const TargetAnchorState = Type.Object({

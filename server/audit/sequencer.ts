@@ -16,8 +16,7 @@ import { writeTransaction, type Database } from '../lib/db.ts';
 import { messageOf } from '../lib/errors.ts';
 import { LOCKS } from '../lib/lock.ts';
 import type { Logger } from '../lib/log.ts';
-import { entryLine } from './entry-leaf.ts';
-import { hashLeaf } from '../lib/merkle/hashing.ts';
+import { hashStub, stubOfRow } from './entry-leaf.ts';
 import { readEdge, type StoredNode } from './tree/stored-tree.ts';
 import {
   hasPendingEntries,
@@ -55,7 +54,7 @@ async function sequenceBatch(tx: Database): Promise<number> {
   const first = edge.size;
   const nodes: StoredNode[] = [];
   const hashes = rows.map((row) => {
-    const hash = hashLeaf(Buffer.from(entryLine(row)));
+    const hash = hashStub(stubOfRow(row));
     nodes.push(...edge.append(hash));
     return hash;
   });

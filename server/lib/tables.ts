@@ -98,10 +98,25 @@ export interface AuditPending {
   number: Int8;
 }
 
+export interface AuditRetention {
+  acts_days: number;
+  changed_at: Timestamp | null;
+  reads_days: number;
+  reason: string;
+  singleton: Generated<boolean>;
+}
+
 export interface AuditState {
   problem: Json | null;
   singleton: Generated<boolean>;
   tried_at: Timestamp;
+}
+
+export interface AuditStubs {
+  at: Timestamp;
+  body: Buffer;
+  kind: string;
+  number: Int8;
 }
 
 export interface AuditTreeNodes {
@@ -335,7 +350,9 @@ export interface DB {
   audit_filters: AuditFilters;
   audit_leaves: AuditLeaves;
   audit_pending: AuditPending;
+  audit_retention: AuditRetention;
   audit_state: AuditState;
+  audit_stubs: AuditStubs;
   audit_tree_nodes: AuditTreeNodes;
   audit_verifications: AuditVerifications;
   doomed_contents: DoomedContents;

@@ -1,6 +1,6 @@
 import { sql } from 'kysely';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { entryLine } from '../../server/audit/entry-leaf.ts';
+import { leafLine, stubOfRow } from '../../server/audit/entry-leaf.ts';
 import { recordAudit, sequenceEntries, startSequencer, systemActor } from '../../server/audit/index.ts';
 import { EMPTY_ROOT, hashLeaf } from '../../server/lib/merkle/hashing.ts';
 import {
@@ -25,19 +25,22 @@ beforeEach(async () => {
 });
 afterEach(() => database.drop());
 
-/** Entries in the order of the tree, as they are hashed. */
-async function placedLines(): Promise<Buffer[]> {
-  const rows = await database.db
+async function placedRows() {
+  return database.db
     .selectFrom('audit_leaves')
     .innerJoin('audit_entries', 'audit_entries.number', 'audit_leaves.entry_number')
     .selectAll('audit_entries')
     .orderBy('audit_leaves.position')
     .execute();
-  return rows.map((row) => Buffer.from(entryLine(row)));
+}
+
+/** Leaves in the order of the tree, as they are hashed. */
+async function placedLines(): Promise<Buffer[]> {
+  return (await placedRows()).map((row) => Buffer.from(leafLine(stubOfRow(row))));
 }
 
 async function placedIds(): Promise<string[]> {
-  return (await placedLines()).map((line) => (JSON.parse(line.toString()) as { id: string }).id);
+  return (await placedRows()).map((row) => row.id);
 }
 
 async function countPending(): Promise<number> {

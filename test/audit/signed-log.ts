@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { onTestFinished } from 'vitest';
 import { createLogVerifier, exportLog, makeCheckpoint } from '../../server/audit/index.ts';
 import type { VerifyOptions, VerifyReport } from '../../server/audit/index.ts';
-import { entryLine } from '../../server/audit/entry-leaf.ts';
+import { leafLine, stubOfRow } from '../../server/audit/entry-leaf.ts';
 import type { Checkpoint, CheckpointDeps } from '../../server/audit/checkpoints.ts';
 import { trustInRoot, type KeyClient } from '../../server/keys/index.ts';
 import { withClient } from '../../server/lib/postgres/index.ts';
@@ -79,7 +79,12 @@ async function rebuildTree({ db }: TestDatabase, tamper: (sql: string) => Promis
     .selectAll('audit_entries')
     .orderBy('audit_leaves.position')
     .execute();
-  const hashes = rows.map((row) => createHash('sha256').update(Buffer.of(0)).update(entryLine(row)).digest());
+  const hashes = rows.map((row) =>
+    createHash('sha256')
+      .update(Buffer.of(0))
+      .update(leafLine(stubOfRow(row)))
+      .digest(),
+  );
   const values = rows.map((row, at) => `(${at}, ${row.number}, '\\x${hashes[at]?.toString('hex')}')`);
   await tamper(`
     delete from audit_leaves; delete from audit_tree_nodes;

@@ -8,6 +8,7 @@ import sys
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 b64 = base64.b64decode
+READS = ("workspaces.file.downloaded", "workspaces.file.previewed")
 
 
 def sha256(data):
@@ -71,6 +72,17 @@ class Tree:
         return root
 
 
+def leaf_line(line):
+    value = json.loads(line)
+    if "expired" in value:
+        stub = value["expired"]
+    else:
+        kind = "read" if value["action"] in READS else "act"
+        stub = {"number": value["number"], "at": value["at"], "kind": kind, "body": sha256(line).hex()}
+    stub["format"] = "holdfast-audit-leaf/1"
+    return json.dumps(stub, sort_keys=True, separators=(",", ":")).encode()
+
+
 def main(path, trust_root):
     keys, tile, checked, ended = [], [], 0, False
     with open(path, "rb") as export:
@@ -78,8 +90,8 @@ def main(path, trust_root):
         tree = Tree(header["from"], [b64(part) for part in header["frontier"]])
         for line in export:
             line = line.rstrip(b"\n")
-            if line.startswith(b'{"action":'):
-                leaf = sha256(b"\x00" + line)
+            if line.startswith((b'{"action":', b'{"expired":')):
+                leaf = sha256(b"\x00" + leaf_line(line))
                 if not tile or tile.pop(0) != leaf:
                     raise SystemExit(f"the entry at position {tree.size} is not what was written")
                 tree.append(leaf)

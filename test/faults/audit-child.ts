@@ -1,5 +1,5 @@
 /** Works on an audit log, in a process of its own that a crash point may kill. */
-import { makeCheckpoint, sequenceEntries } from '../../server/audit/index.ts';
+import { expireDueEntries, makeCheckpoint, sequenceEntries } from '../../server/audit/index.ts';
 import { anchorTo } from '../../server/backups/anchors.ts';
 import { getTarget } from '../../server/backups/index.ts';
 import { connectKeyd, credentialPath } from '../../server/keys/index.ts';
@@ -11,13 +11,16 @@ export interface AuditOrder {
   address: DatabaseAddress;
   /** Where keyd is; absent for placing entries, which needs no key. */
   dataDir?: string;
+  /** Lets entries go whose period has ended. */
+  expire?: boolean;
   /** Signs, and anchors there. */
   targetId?: string;
 }
 
 const order = JSON.parse(process.env.HOLDFAST_TEST_ORDER ?? '{}') as AuditOrder;
 const db = openDatabase(order.address, { name: 'child', max: 3 });
-if (order.dataDir === undefined) await sequenceEntries(db);
+if (order.expire === true) await expireDueEntries({ db, clock: systemClock });
+else if (order.dataDir === undefined) await sequenceEntries(db);
 else {
   const { run, keydSocket } = dataPaths(order.dataDir);
   const keys = await connectKeyd({

@@ -1,12 +1,15 @@
 import { join } from 'node:path';
+import { sql } from 'kysely';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { entryLine } from '../../server/audit/entry-leaf.ts';
-import { createLogVerifier, exportLog, sequenceEntries } from '../../server/audit/index.ts';
+import { leafLine, stubOfRow } from '../../server/audit/entry-leaf.ts';
+import { createLogVerifier, expireDueEntries, exportLog, sequenceEntries } from '../../server/audit/index.ts';
 import { readRoot, treeSize } from '../../server/audit/tree/stored-tree.ts';
 import { openTarget, readKeptHeads } from '../../server/backups/index.ts';
 import { trustInRoot } from '../../server/keys/index.ts';
+import { systemClock } from '../../server/lib/clock.ts';
 import { childEnvironment } from '../../server/lib/config.ts';
 import { readUnsignedHead } from '../../server/lib/merkle/checkpoint.ts';
+import type { Database } from '../../server/lib/db.ts';
 import { endOf, startProcess } from '../../server/lib/spawn.ts';
 import type { AuditOrder } from './audit-child.ts';
 import { writeEntries } from '../audit/log-place.ts';
@@ -71,10 +74,43 @@ for (const [step, placed] of STEPS) {
       .execute();
     expect(rows.map((row) => row.number)).toEqual(Array.from({ length: 1200 }, (_, at) => String(at + 1)));
     expect(await readRoot(database.db, 1200)).toEqual(
-      slowRoot(rows.map((row) => Buffer.from(entryLine(row)))),
+      slowRoot(rows.map((row) => Buffer.from(leafLine(stubOfRow(row))))),
     );
     expect(await database.db.selectFrom('audit_pending').selectAll().execute()).toEqual([]);
   });
+}
+
+/** 1,200 acts of 2015 go in two batches. */
+const EXPIRY_STEPS: [string, number][] = [
+  ['audit.expiry.recorded:1', 0],
+  ['audit.expiry.committed:1', 1000],
+  ['audit.expiry.recorded:2', 1000],
+];
+
+for (const [step, gone] of EXPIRY_STEPS) {
+  test(`killed at ${step}: ${gone} entries have expired and the log says so, the next look takes the others`, async () => {
+    const { db, address } = database;
+    await sql`insert into audit_entries (id, at, actor_kind, actor_label, action, object_type, result, salt)
+      select gen_random_uuid(), '2015-01-01', 'system', 'tests', 'tests.thing.done', 'thing', 'done', decode(md5(g::text), 'hex')
+      from generate_series(1, 1200) g`.execute(db);
+    await sequenceEntries(db);
+    const root = await readRoot(db, 1200);
+
+    expect(await runUntil(step, { address, expire: true })).toBe('SIGKILL');
+
+    expect(await countExpired(db)).toEqual({ stubs: gone, said: gone, left: 1200 - gone });
+    await expireDueEntries({ db, clock: systemClock });
+    expect(await countExpired(db)).toEqual({ stubs: 1200, said: 1200, left: 0 });
+    expect(await readRoot(db, 1200)).toEqual(root);
+  });
+}
+
+async function countExpired(db: Database): Promise<unknown> {
+  const { rows } = await sql`
+    select (select count(*)::int from audit_stubs) as stubs,
+      (select coalesce(sum((detail ->> 'count')::int), 0)::int from audit_entries where action = 'audit.entries.expired') as said,
+      (select count(*)::int from audit_entries where action = 'tests.thing.done') as left`.execute(db);
+  return rows[0];
 }
 
 describe('on an appliance with a target', () => {

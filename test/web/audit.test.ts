@@ -214,6 +214,26 @@ describe('proof', () => {
     },
   );
 
+  it('the owner says for how long entries are kept, and why', { timeout: LIMIT_MS }, async () => {
+    await onPage('retention', '/audit', async (page) => {
+      const panel = page.getByRole('region', { name: 'Proof' });
+      await panel.getByText('7 years; who read which file 180 days').waitFor();
+
+      await panel.getByRole('button', { name: 'Change' }).press('Enter');
+      await page.getByLabel('Acts, in days').fill('364');
+      await page.getByText('Acts are kept for 365 days at least').first().waitFor();
+      await page.getByLabel('Acts, in days').fill('3653');
+      await page.getByLabel('Why that long').fill('The archive law asks for ten years');
+      await expectAccessible(page, 'retention of the log');
+      await page.getByRole('button', { name: 'Save', exact: true }).press('Enter');
+
+      await panel.getByText('10 years; who read which file 180 days').waitFor();
+      await page.goto('/audit?action=audit.retention.changed');
+      await rows(page).first().waitFor();
+      expect(await rows(page).count()).toBe(1);
+    });
+  });
+
   it(
     'of one entry is downloaded and verifies by itself; a changed one does not',
     {

@@ -1,6 +1,7 @@
 /** The audit log: searching it, how it is signed and anchored, verifying and exporting it. */
 import type { Static } from 'typebox';
 import type { AuditFilter, AuditPage, AuditQuery, LogState, SavedFilter } from '../../server/audit/schema.ts';
+import type { Retention, RetentionChange } from '../../server/audit/schema.ts';
 import type { Run } from '../../server/lib/run-schema.ts';
 import { API, queryText, request, requestText } from './client.ts';
 
@@ -21,6 +22,11 @@ export const exportUrl = (since?: string): string => `${API}/audit/export${query
 export type AskedFilter = { [Name in keyof AuditFilter]?: AuditFilter[Name] | undefined };
 export const selectionUrl = (filter: AskedFilter): string => `${API}/audit/selection${queryText(filter)}`;
 export const getProof = (id: string): Promise<string> => requestText(`/audit/entries/${id}/proof`);
+
+export const getRetention = (signal?: AbortSignal): Promise<Retention> =>
+  request('/audit/retention', { signal });
+export const changeRetention = (change: RetentionChange): Promise<Retention> =>
+  request('/audit/retention', { method: 'PUT', body: change });
 
 export const listSavedFilters = async (signal?: AbortSignal): Promise<SavedFilter[]> =>
   (await request<{ items: SavedFilter[] }>('/audit/filters', { signal })).items;

@@ -8,8 +8,8 @@
 import { HoldfastError } from '../../lib/errors.ts';
 import { readSignedHead, readUnsignedHead } from '../../lib/merkle/checkpoint.ts';
 import { createGrowingTree, type GrowingTree } from '../../lib/merkle/growing-tree.ts';
-import { HASH_BYTES, hashLeaf } from '../../lib/merkle/hashing.ts';
-import { ENTRY_FORMAT } from '../entry-leaf.ts';
+import { HASH_BYTES } from '../../lib/merkle/hashing.ts';
+import { ENTRY_FORMAT, hashStub, stubOfLine } from '../entry-leaf.ts';
 import { EXPORT_FORMAT } from '../export-log.ts';
 import { watchClock, type ClockWatch } from './clock-watch.ts';
 import { createFindingList, type Finding, type FindingList } from './findings.ts';
@@ -17,6 +17,7 @@ import { createHeadCheck, type CheckedHead, type HeadCheck } from './head-check.
 import { readKeptHead, repositoryOf, type KeptHead, type LogTrust } from './known-heads.ts';
 import { matchTile } from './match-tile.ts';
 import { gatherMovedEntries, type MovedEntries } from './moved-entries.ts';
+import { readStub, watchExpiry, type ExpiryWatch } from './expiry-watch.ts';
 
 export interface VerifyReport {
   /** Nothing was found, and a checkpoint fits. */
@@ -28,6 +29,8 @@ export interface VerifyReport {
   size: number;
   /** How many were read. */
   entries: number;
+  /** Of which only a stub is left: their period has ended. */
+  expired: number;
   /** Checkpoints that fit, those from elsewhere included. */
   checkpoints: number;
   /** Of those from elsewhere: how many were given, and how many could be believed. */
@@ -90,6 +93,7 @@ interface State {
   readonly heads: HeadCheck;
   readonly moved: MovedEntries;
   readonly clock: ClockWatch;
+  readonly expiry: ExpiryWatch;
   /** Certified by the certificates so far, and those pinned. */
   readonly keys: Uint8Array[];
   readonly tree: GrowingTree;
@@ -107,13 +111,16 @@ interface State {
 
 /** Keys of canonical JSON are sorted, so that every entry begins with its action, and no other line does. */
 const ENTRY_START = Buffer.from('{"action":');
+const STUB_START = Buffer.from('{"expired":');
 
 function takeLine(state: State, line: Buffer): void {
   if (line.subarray(0, ENTRY_START.length).equals(ENTRY_START)) return takeEntry(state, line);
+  const isStub = line.subarray(0, STUB_START.length).equals(STUB_START);
   const value = parse(line);
   if (typeof value?.certificate === 'string' && !state.started)
     return takeCertificate(state, value.certificate);
   start(state);
+  if (isStub) return takeStub(state, value);
   closeTile(state);
   if (isRecord(value?.tile)) takeTile(state, value.tile);
   else if (typeof value?.checkpoint === 'string') takeCheckpoint(state, value.checkpoint);
@@ -142,6 +149,7 @@ function readHeader(line: Buffer, { trust, kept = [], remembered }: VerifyOption
     heads: createHeadCheck(),
     moved: gatherMovedEntries(),
     clock: watchClock(findings),
+    expiry: watchExpiry(),
     keys: [...trust.pinned],
     tree: readFrontier(from, frontier),
     believed: 0,
@@ -198,7 +206,7 @@ function takeEntry(state: State, line: Buffer): void {
   const entry = parse(line);
   if (entry?.format !== ENTRY_FORMAT) return malformed(state);
   const position = state.next + state.found.length;
-  state.found.push(hashLeaf(line));
+  state.found.push(hashStub(stubOfLine(line, entry)));
   state.entries += 1;
   if (typeof entry.at === 'string') state.clock.entry(entry.at, position);
   const { action, objectId, detail } = entry;
@@ -206,6 +214,16 @@ function takeEntry(state: State, line: Buffer): void {
   const { before, size } = detail;
   if (typeof before === 'string' && isCount(size))
     state.heads.continued({ before, size, origin: objectId, position });
+}
+
+/** What is left of an entry whose period has ended stands where it stood. */
+function takeStub(state: State, value: Record<string, unknown> | undefined): void {
+  const stub = readStub(value?.expired);
+  if (stub === undefined) return malformed(state);
+  const position = state.next + state.found.length;
+  state.found.push(hashStub(stub));
+  state.clock.entry(stub.at, position);
+  state.expiry.add(stub, position);
 }
 
 function takeTile(state: State, tile: Record<string, unknown>): void {
@@ -271,6 +289,8 @@ function makeReport(state: State, extra: readonly Finding[]): VerifyReport {
     findings.add('truncated', size, message);
   }
   const { fitting, newest, lost, notices } = heads.settle({ from, size }, findings);
+  // Signed time, because anybody who can insert an entry can date it.
+  state.expiry.settle(findings, newest?.at.getTime() ?? Date.parse(clock.lastAt ?? ''));
   if (newest === undefined && !findings.has('rewritten') && !findings.has('key-replaced')) {
     findings.add('unsigned', from, 'No signed checkpoint speaks for these entries');
   }
@@ -281,6 +301,7 @@ function makeReport(state: State, extra: readonly Finding[]): VerifyReport {
     from,
     size,
     entries: state.entries,
+    expired: state.expiry.count,
     checkpoints: fitting,
     kept: { given: kept.length, believed: state.believed },
     newest: newest === undefined ? null : { size: newest.size, at: newest.at.toISOString() },

@@ -1,9 +1,9 @@
 /** Verifies a selection of entries, line by line: each by its own proof against the one checkpoint of the file. */
 import { HoldfastError } from '../../lib/errors.ts';
 import { readSignedHead, type SignedHead } from '../../lib/merkle/checkpoint.ts';
-import { HASH_BYTES, hashLeaf } from '../../lib/merkle/hashing.ts';
+import { HASH_BYTES } from '../../lib/merkle/hashing.ts';
 import { verifyInclusion } from '../../lib/merkle/verify-proof.ts';
-import { ENTRY_FORMAT } from '../entry-leaf.ts';
+import { ENTRY_FORMAT, hashStub, stubOfLine } from '../entry-leaf.ts';
 import { SELECTION_FORMAT } from '../export-selection.ts';
 import { createFindingList, type Finding, type FindingList } from './findings.ts';
 import { repositoryOf, type LogTrust } from './known-heads.ts';
@@ -140,7 +140,7 @@ function takeEntry(state: State, line: Buffer, entry: Record<string, unknown>): 
   }
   const hashes = path ?? Buffer.alloc(0);
   const proof = {
-    ...{ leafHash: hashLeaf(line), position, size: head.size, root: head.root },
+    ...{ leafHash: hashStub(stubOfLine(line, entry)), position, size: head.size, root: head.root },
     path: Array.from({ length: Math.floor(hashes.length / HASH_BYTES) }, (_, at) =>
       hashes.subarray(at * HASH_BYTES, (at + 1) * HASH_BYTES),
     ),

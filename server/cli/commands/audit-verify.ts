@@ -202,6 +202,11 @@ function describe(report: VerifyReport): string {
       newest === null ? '' : `, the newest of ${formatInstant(newest.at)} over ${newest.size} entries`
     }`,
   ];
+  if (report.expired > 0) {
+    lines.push(
+      `${count(report.expired, 'entry', 'entries')} of these only by time and hash: their period has ended`,
+    );
+  }
   if (kept.given > 0)
     lines.push(`${kept.believed} of ${count(kept.given, 'checkpoint')} from elsewhere could be believed`);
   if (report.uncovered > 0) {

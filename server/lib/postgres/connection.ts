@@ -69,6 +69,8 @@ export async function grantAppRights(client: pg.ClientBase): Promise<void> {
       grant usage, select on all sequences in schema public to ${APP_ROLE};
       revoke update, delete on audit_entries, audit_leaves, audit_tree_nodes, audit_checkpoints,
         audit_certificates, audit_verifications from ${APP_ROLE};
+      revoke insert, update, delete on audit_stubs from ${APP_ROLE};
+      revoke insert, delete on audit_retention from ${APP_ROLE};
       revoke insert, update on audit_pending from ${APP_ROLE};
       revoke insert, update, delete on migrations from ${APP_ROLE}`);
     await client.query('commit');
