@@ -1,7 +1,4 @@
-/**
- * An appliance that is set back to a snapshot, in the browser: a real `holdfast serve` beside the real application of hostd, the
- * real programs that look and recover, the recovery page at the same address while the server is stopped; then undone, and discarded.
- */
+/** Set back, undone and discarded in the browser: a real `holdfast serve`, the real application of hostd, its programs and recovery page. */
 import { randomUUID } from 'node:crypto';
 import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -424,7 +421,9 @@ describe('on the machine image', () => {
       });
       await signInApi();
       await takeSnapshot();
-      expect((await api.call<{ quarantine: unknown }>('GET', '/quarantine')).body.quarantine).toBeNull();
+      const told = async (path: string) => (await api.call('GET', path)).body;
+      expect(await told('/quarantine')).toEqual({ quarantine: null });
+      expect(await told('/audit/log')).toMatchObject({ problem: null });
     },
   );
 

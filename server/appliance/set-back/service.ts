@@ -24,7 +24,7 @@ import type { SetBackPlan, StartSetBackBody, UndoPlan, UndoSetBackBody } from '.
 
 export interface SetBackServiceDeps extends HostMachineDeps {
   dataDir: string;
-  keys: Pick<KeyClient, 'status'>;
+  keys: Pick<KeyClient, 'status' | 'renewAuditLog'>;
 }
 
 /** A repository with many snapshots on a slow share; mounting comes before. */
@@ -95,6 +95,7 @@ export async function startSetBack(
       ...{ reason, applianceId: (await getAppliance(deps.db)).id },
       acceptWarnings: acceptWarnings === true,
     };
+    await beginAnotherLog(deps);
     await hostOf(deps).send('POST', '/set-back/start', body, LOOK_TIMEOUT_MS);
   });
 }
@@ -109,6 +110,7 @@ export async function undoSetBack(
     const { record } = await readSetBack(deps);
     refuse(await findBarrier(deps, record, 'undo'));
     await enterHostActs(deps);
+    await beginAnotherLog(deps);
     await hostOf(deps).send('POST', '/set-back/undo', { actor: hostActor(actor), reason });
   });
 }
@@ -120,6 +122,14 @@ export async function discardSetBack(deps: SetBackServiceDeps, actor: Actor, nam
   } finally {
     await enterHostActs(deps);
   }
+}
+
+/**
+ * The keyring goes along, and remembers heads of the audit log which that of the data to come does not reach: under the same id it
+ * could never be signed again. Refused after this, the log of the live data goes on under another id, and says so.
+ */
+async function beginAnotherLog({ keys }: Pick<SetBackServiceDeps, 'keys'>): Promise<void> {
+  await keys.renewAuditLog();
 }
 
 function hostOf(deps: Pick<SetBackServiceDeps, 'config'>): HostClient {
