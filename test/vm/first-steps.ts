@@ -173,16 +173,20 @@ async function takeDisks(walk: Walk): Promise<Record<string, unknown>> {
 }
 
 let taken: readonly string[] = [];
+/** Stands on an encrypted disk for everybody to read: who looks for words finds it. */
+const READABLE = 'holdfast-data';
 
 async function scanDisks(walk: Walk): Promise<Record<string, unknown>> {
   const found: string[] = [];
   const secrets = [firstOf(walk).canary, PASSPHRASE, OWNER.password, OWNER.email];
+  let controls = 0;
   for (const disk of taken) {
-    const readable = await wordsInFile(disk, secrets);
-    found.push(...readable.map((words) => `${words} on ${disk}`));
+    const readable = await wordsInFile(disk, [...secrets, READABLE]);
+    if (readable.includes(READABLE)) controls += 1;
+    found.push(...readable.filter((word) => word !== READABLE).map((word) => `${word} on ${disk}`));
     rmSync(disk);
   }
   if (found.length > 0) throw new Error(`Readable on a disk: ${found.join('; ')}`);
-  if (taken.length === 0) throw new Error('There is no disk to look at');
+  if (controls === 0) throw new Error(`Not even ${READABLE} was found on a disk: nothing is shown`);
   return { disks: taken.length };
 }

@@ -108,27 +108,35 @@ async function settle(machine: string, want: string): Promise<void> {
 }
 
 /** How often each durable step is come by. Of a durable write, the moment between old and new; all moments with SLOW=1. */
-async function hitsOf(want: string): Promise<Map<string, number>> {
+function hitsOf(want: string): Promise<Map<string, number>> {
+  const known = hits.get(want) ?? countHits(want);
+  hits.set(want, known);
+  return known;
+}
+
+const hits = new Map<string, Promise<Map<string, number>>>();
+
+async function countHits(want: string): Promise<Map<string, number>> {
   const machine = await newMachine(want);
   const log = join(top, `points-${want}.log`);
   await writeFile(log, '');
   await switchOn(machine, want, { HOLDFAST_TEST_CRASH_LOG: log });
   await rm(machine, { recursive: true });
-  const hits = new Map<string, number>();
+  const counts = new Map<string, number>();
   for (const point of readFileSync(log, 'utf8').trim().split('\n')) {
     if (process.env.SLOW !== '1' && /\.(written|synced)$|^host\.journal|^backups\./.test(point)) continue;
-    hits.set(point, (hits.get(point) ?? 0) + 1);
+    counts.set(point, (counts.get(point) ?? 0) + 1);
   }
-  return hits;
+  return counts;
 }
 
 /** Where to cut, as `name:hit`: each step once. Where it does not go well, what comes on top of going well. */
 async function pointsOf(want: string): Promise<string[]> {
-  const hits = await hitsOf(want);
+  const counts = await hitsOf(want);
   const ordinary = want.endsWith('-ill')
     ? await hitsOf(want.slice(0, -'-ill'.length))
     : new Map<string, number>();
-  return [...hits].flatMap(([point, count]) => {
+  return [...counts].flatMap(([point, count]) => {
     const before = ordinary.get(point) ?? 0;
     return count > before ? [`${point}:${String(before + 1)}`] : [];
   });
