@@ -4,6 +4,7 @@
  * committed, so a kill in between leads to a second try that finds it there.
  */
 import { recordAudit } from '../audit/index.ts';
+import type { KeyClient } from '../keys/index.ts';
 import type { Clock } from '../lib/clock.ts';
 import { crashPoint } from '../lib/crash-point.ts';
 import type { Config } from '../lib/config.ts';
@@ -15,7 +16,11 @@ export interface HostActDeps {
   config: Pick<Config, 'hostSocket'>;
   db: Database;
   clock: Clock;
+  keys: Pick<KeyClient, 'renewAuditLog'>;
 }
+
+/** The data that stepped aside came back by themselves: those that served for a moment may have had their log signed meanwhile. */
+const CAME_BACK = new Set(['host.set-back.failed', 'host.set-back.undo-failed']);
 
 /** Where Holdfast does not run on its own machine image there is nothing to do. @returns how many were taken. */
 export async function enterHostActs(deps: HostActDeps): Promise<number> {
@@ -24,6 +29,8 @@ export async function enterHostActs(deps: HostActDeps): Promise<number> {
   for (let taken = 0; ;) {
     const { items } = await host.get<{ items: HostAct[] }>('/journal');
     if (items.length === 0) return taken;
+    // Before they are entered: after a kill it is done once more, which the log says and no verification minds.
+    if (items.some(({ action }) => CAME_BACK.has(action))) await deps.keys.renewAuditLog();
     await writeTransaction(deps.db, async (tx) => {
       for (const act of items) {
         const { id, at, actor, detail, ...record } = act;

@@ -2,7 +2,7 @@ export { currentBanners } from './banners.ts';
 export { isClaimed } from './claim.ts';
 export { consoleRoutes } from './console-routes.ts';
 export { enterHostActs } from './host-acts.ts';
-export type { HostState, NewWay } from './host/schema.ts';
+export { TpmPcrs, type HostState, type NewWay } from './host/schema.ts';
 export { SharePlace, type ShareStatus } from './host/shares/schema.ts';
 export { applianceRoutes } from './routes.ts';
 export {

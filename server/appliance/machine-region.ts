@@ -7,7 +7,7 @@ import type { HostActDeps } from './host-acts.ts';
 import { getAppliance, lockAppliance, updateAppliance } from './queries.ts';
 
 /** At every start: a machine may have been moved. */
-export async function adoptRegion(deps: HostActDeps): Promise<void> {
+export async function adoptRegion(deps: Omit<HostActDeps, 'keys'>): Promise<void> {
   const host = connectHost(deps.config);
   if (host === undefined) return;
   const { region } = await host.get<HostState>('/state');

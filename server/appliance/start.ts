@@ -6,11 +6,12 @@ import { readApplianceId } from '../lib/data-folder.ts';
 import type { Logger } from '../lib/log.ts';
 import { messageOf } from '../lib/errors.ts';
 import { registerAppliance, renewClaimCode } from './claim.ts';
-import { enterHostActs } from './host-acts.ts';
+import { enterHostActs, type HostActDeps } from './host-acts.ts';
 import { adoptRegion } from './machine-region.ts';
 
 export interface StartDeps extends PeopleDeps {
   config: Pick<Config, 'claimCodeFile' | 'hostSocket'>;
+  keys: PeopleDeps['keys'] & HostActDeps['keys'];
   dataDir: string;
   log: Logger;
 }

@@ -6,7 +6,7 @@ import { readFile } from 'node:fs/promises';
 import { Type, type Static, type TSchema } from 'typebox';
 import { Value } from 'typebox/value';
 import { parse } from 'yaml';
-import { SharePlace } from '../appliance/index.ts';
+import { SharePlace, TpmPcrs } from '../appliance/index.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import { readSecretFile, readSecretFromEnvironment } from './secrets.ts';
 
@@ -22,10 +22,24 @@ export const VolumeAnswers = Type.Object(
     ),
     passphraseFile: Type.Optional(AnswerPath),
     passphraseVariable: Type.Optional(SecretVariable),
+    /** What the way is bound to; without it, what the page Unlock ways chooses too. */
+    tpmPcrs: Type.Optional(TpmPcrs),
   },
   strict,
 );
 export type VolumeAnswers = Static<typeof VolumeAnswers>;
+
+/** @throws HoldfastError `invalid_input` where registers are named for a way that asks no TPM. */
+export function readTpmPcrs(
+  { tpmPcrs }: VolumeAnswers,
+  kind: NonNullable<VolumeAnswers['daily']>,
+): { pcrs?: TpmPcrs } {
+  if (tpmPcrs === undefined) return {};
+  if (kind === 'tpm2') return { pcrs: tpmPcrs };
+  throw new HoldfastError('invalid_input', 'volume.tpmPcrs binds a TPM, and volume.daily is none', {
+    hint: 'Take tpmPcrs away, or give `daily: tpm2`.',
+  });
+}
 
 /** Storage from elsewhere that the target lies on. */
 export const ShareAnswers = Type.Object(

@@ -2,7 +2,7 @@
  * `holdfast recover` on the machine image: makes room on the blank machine, recovers into its data folder, gives the volume the
  * recovery key of the kit and a way for every day, and starts the appliance. Needs root, and no running server.
  */
-import type { HostClient } from '../appliance/index.ts';
+import type { HostClient, NewWay } from '../appliance/index.ts';
 import type { RecoveryReport } from '../backups/index.ts';
 import type { RecoveryKit } from '../keys/index.ts';
 import { accountName } from '../lib/config.ts';
@@ -12,8 +12,7 @@ import type { ShareAnswers } from './answer-file.ts';
 import { mountShare } from './mount-share.ts';
 
 /** How the volume is opened every day. */
-export type DailyWay =
-  { kind: 'passphrase'; label: string; secret: string } | { kind: 'tpm2' | 'kms-hook'; label: string };
+export type DailyWay = Exclude<NewWay, { kind: 'recovery-key' }>;
 
 export interface MachineRecovery {
   report: RecoveryReport;

@@ -2,6 +2,7 @@
 import type { HostState, NewWay } from '../appliance/index.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import { makeVolumeRecoveryKey } from '../lib/volume-recovery-key.ts';
+import { readTpmPcrs } from './answer-file.ts';
 import type { ControlClient } from './control-client.ts';
 import { readSecretFile, readSecretFromEnvironment } from './secrets.ts';
 import { tell, type SetupWork } from './setup-work.ts';
@@ -37,11 +38,13 @@ export async function giveVolumeItsKey(work: SetupWork, kitId: string, recoveryK
 }
 
 async function dailyWay({ file }: Pick<SetupWork, 'file'>, tpm: boolean): Promise<NewWay> {
-  const { daily, passphraseFile, passphraseVariable } = file.volume ?? {};
+  const { volume = {} } = file;
+  const { daily, passphraseFile, passphraseVariable } = volume;
   const kind = daily ?? ((passphraseFile ?? passphraseVariable) ? 'passphrase' : 'tpm2');
+  const pcrs = readTpmPcrs(volume, kind);
   if (kind === 'kms-hook') return { kind, label: 'Unlock hook' };
   if (kind === 'tpm2') {
-    if (tpm) return { kind, label: 'TPM of this machine' };
+    if (tpm) return { kind, label: 'TPM of this machine', ...pcrs };
     throw new HoldfastError('invalid_input', 'This machine has no TPM to unlock it', {
       hint: 'Give volume.passphraseFile in the set-up file.',
     });

@@ -1,4 +1,4 @@
-/** The machine is lost: a blank one becomes it, from a disk that its backups are on and the recovery kit. */
+/** The machine is lost: a blank one becomes it, from the disk that the backups are on and the recovery kit. */
 import { join } from 'node:path';
 import { kitToJson } from '../../server/keys/index.ts';
 import type { Run } from '../../server/lib/run-schema.ts';
@@ -18,7 +18,6 @@ import {
   PASSPHRASE,
   secondsSince,
   signInAndFind,
-  takenDisk,
   TARGET_SHARE,
   type Step,
   type Walk,
@@ -28,9 +27,9 @@ import {
 const UEFI = '/usr/share/ovmf/OVMF.fd';
 
 export const RECOVERY_STEPS: readonly Step[] = [
-  { name: 'recovery onto a blank machine', lane: 'second machine', act: recover },
-  { name: 'power cut, back by itself to the unlock page', lane: 'second machine', act: powerCut },
-  { name: 'unlock by its own passphrase at the page', lane: 'second machine', act: unlockByPassphrase },
+  { name: 'recovery onto a blank machine', begins: 'off', act: recover },
+  { name: 'power cut, back by itself to the unlock page', act: powerCut },
+  { name: 'unlock by its own passphrase at the page', begins: 'locked', act: unlockByPassphrase },
 ];
 export const SNAPSHOT_STEPS: readonly Step[] = [{ name: 'snapshot to the second disk', act: takeSnapshot }];
 
@@ -52,7 +51,9 @@ async function takeSnapshot(walk: Walk): Promise<Record<string, unknown>> {
 
 async function recover(walk: Walk): Promise<Record<string, unknown>> {
   const first = firstOf(walk);
-  if (first.kit === undefined) throw new Error('There is nothing to recover from');
+  await first.machine.cutPower();
+  const [, , target] = first.options.disks;
+  if (target === undefined || first.kit === undefined) throw new Error('There is nothing to recover from');
   const network = await openNetwork(2);
   const seed = await makeSeed({
     folder: walk.folder,
@@ -74,7 +75,7 @@ async function recover(walk: Walk): Promise<Record<string, unknown>> {
     disks: [
       await overlayOf(walk.image, join(walk.folder, 'second-system.qcow2')),
       await blankDisk(join(walk.folder, 'second-data.qcow2'), 8),
-      takenDisk(walk),
+      target,
     ],
     tap: network.tap,
     seed,
@@ -86,18 +87,13 @@ async function recover(walk: Walk): Promise<Record<string, unknown>> {
   const caller = callerOf(`https://${network.address}`);
   await isReady(network.address);
   const secondsToSignIn = secondsSince(startedAt);
-  walk.second = { network, options, machine, caller, canary: first.canary };
-  await signInAndFind(walk.second);
+  walk.first = { ...first, network, options, machine, caller };
+  await signInAndFind(walk.first);
   return { secondsToSignIn };
 }
 
-function secondOf({ second }: Walk) {
-  if (second === undefined) throw new Error('There is no second machine');
-  return second;
-}
-
 async function powerCut(walk: Walk): Promise<Record<string, unknown>> {
-  const second = secondOf(walk);
+  const second = firstOf(walk);
   await second.machine.cutPower();
   const startedAt = performance.now();
   second.machine = await boot(walk, second.options);
@@ -106,9 +102,8 @@ async function powerCut(walk: Walk): Promise<Record<string, unknown>> {
 }
 
 async function unlockByPassphrase(walk: Walk): Promise<Record<string, unknown>> {
-  const second = secondOf(walk);
+  const second = firstOf(walk);
   const times = await unlockAtPage(second, PASSPHRASE);
   await signInAndFind(second);
-  await second.machine.shutDown(180_000);
   return times;
 }

@@ -13,7 +13,7 @@ import { parseArgs } from 'node:util';
 import { checkNeeds, TEST_NEEDS } from '../../scripts/image/needs.ts';
 import { endOf, startProcess } from '../../server/lib/spawn.ts';
 import { must } from './machine.ts';
-import type { Step, Walk, WalkNote } from './walk.ts';
+import type { Walk, WalkNote } from './walk.ts';
 
 const project = resolve(import.meta.dirname, '..', '..');
 const { values: options } = parseArgs({
@@ -81,51 +81,33 @@ async function walk(): Promise<void> {
   const steps = STEPS.slice(begin);
   if (begin < 0) throw new Error(`There is no step ${options.from ?? ''}`);
   if (note !== undefined) await resumeWalk(state, note, steps[0]?.begins);
-  /** Of each lane, when its last step so far is over. */
-  const lanes = new Map<string, Promise<void>>();
-  const failed = () => reports.some(({ error }) => error !== undefined);
-  const take = async (step: Step) => {
-    if (failed()) return;
+  for (const step of steps) {
     const report: StepReport = { name: step.name, seconds: 0, facts: {} };
     reports.push(report);
-    process.stdout.write(`${step.name} …\n`);
+    process.stdout.write(`${step.name} … `);
     const stepStartedAt = performance.now();
     try {
       report.facts = (await step.act(state)) ?? {};
-      if (step.lane === undefined) writeFileSync(noteFile, JSON.stringify(noteWalk(state) ?? {}));
+      writeFileSync(noteFile, JSON.stringify(noteWalk(state) ?? {}));
     } catch (error) {
       report.error = error instanceof Error ? error.message : String(error);
     }
     report.seconds = Math.round((performance.now() - stepStartedAt) / 100) / 10;
     const outcome = report.error === undefined ? 'ok' : 'FAILED';
-    process.stdout.write(`${step.name}: ${outcome} (${report.seconds} s) ${JSON.stringify(report.facts)}\n`);
-    if (report.error !== undefined) sayWhy(report.error, state);
-  };
-  for (const step of steps) {
-    const { lane } = step;
-    if (lane === undefined) await take(step);
-    else
-      lanes.set(
-        lane,
-        (lanes.get(lane) ?? Promise.resolve()).then(() => take(step)),
-      );
-    if (failed() || step.name === options.until) break;
+    process.stdout.write(`${outcome} (${report.seconds} s) ${JSON.stringify(report.facts)}\n`);
+    if (report.error !== undefined) {
+      const words = state.machines.at(-1)?.serial().slice(-4_000) ?? '';
+      process.stderr.write(`${report.error}\n--- the console's last words\n${words}\n`);
+      break;
+    }
+    if (step.name === options.until) break;
   }
-  await Promise.all(lanes.values());
   if (options.hold) {
     process.stdout.write('The machines run on until Ctrl-C\n');
     await new Promise<never>(() => setInterval(() => undefined, 60_000));
   }
   for (const machine of state.machines) if (machine.running()) await machine.cutPower();
   finish(reports, (performance.now() - startedAt) / 1000, folder);
-}
-
-function sayWhy(error: string, { machines }: Walk): void {
-  const words = machines.flatMap((machine, index) => [
-    `--- the last words on the console of start ${index + 1}`,
-    machine.serial().slice(-4_000),
-  ]);
-  process.stderr.write(`${[error, ...words.slice(-4)].join('\n')}\n`);
 }
 
 function builtImage(): string {

@@ -1,4 +1,4 @@
-/** The walk through an appliance's life, in order: each step finds the machine as the one before it in its lane left it. */
+/** The walk through an appliance's life, in order: each step finds the machine as the one before left it. */
 import { FIRST_STEPS } from './first-steps.ts';
 import { RECOVERY_STEPS, SNAPSHOT_STEPS } from './recovery-steps.ts';
 import { SSH_STEPS } from './ssh-steps.ts';
@@ -11,7 +11,7 @@ export const STEPS: readonly Step[] = [
   ...UNLOCK_STEPS,
   ...SNAPSHOT_STEPS,
   ...TPM_STEPS,
-  ...RECOVERY_STEPS,
   ...SSH_STEPS,
   ...UPDATE_STEPS,
+  ...RECOVERY_STEPS,
 ];

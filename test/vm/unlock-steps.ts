@@ -1,5 +1,4 @@
 /** The ways to open the data volume, each on a machine that was started anew. */
-import { copyFileSync } from 'node:fs';
 import { expectStatus } from '../helpers/served-appliance.ts';
 import { openPorts } from './network.ts';
 import {
@@ -13,7 +12,6 @@ import {
   secondsSince,
   signIn,
   signInAndFind,
-  takenDisk,
   type FirstMachine,
   type Step,
   type Walk,
@@ -77,8 +75,6 @@ async function unlockByTpm(walk: Walk): Promise<Record<string, unknown>> {
   await expectStatus(caller.call('POST', '/host/power', { action: 'shutdown' }), 202);
   await first.machine.wentDown(BOOT_LIMIT_MS);
   const secondsToGoDown = secondsSince(askedAt);
-  const [, , target] = first.options.disks;
-  if (target !== undefined) copyFileSync(target, takenDisk(walk));
   const startedAt = performance.now();
   first.machine = await boot(walk, first.options);
   await isReady(network.address);

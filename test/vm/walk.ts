@@ -19,12 +19,7 @@ export interface Walk {
   /** All that were started, the newest last. */
   machines: VirtualMachine[];
   first?: FirstMachine;
-  /** The machine that became the first one, from its backups. */
-  second?: Omit<FirstMachine, 'operatorKey'>;
 }
-
-/** The disk with the backups, as it was while the first machine was off: what happens to that one later does not reach it. */
-export const takenDisk = ({ folder }: Pick<Walk, 'folder'>) => join(folder, 'target-taken.qcow2');
 
 export interface FirstMachine {
   network: MachineNetwork;
@@ -93,10 +88,8 @@ export type Caller = ReturnType<typeof callerOf>;
 
 export interface Step {
   name: string;
-  /** What it finds: the first machine at its unlock page, or turned off; without this somebody has signed in. */
+  /** What it finds: the machine at its unlock page, or turned off; without this somebody has signed in. */
   begins?: 'locked' | 'off';
-  /** Steps of one lane go one after the other, beside everything after them that is of another lane. */
-  lane?: 'disks' | 'second machine';
   act: (walk: Walk) => Promise<Record<string, unknown> | undefined>;
 }
 

@@ -24,7 +24,7 @@ import {
   type MachineRecovery,
   type Tell,
 } from '../machine-recovery.ts';
-import type { ShareAnswers, VolumeAnswers } from '../answer-file.ts';
+import { readTpmPcrs, type ShareAnswers, type VolumeAnswers } from '../answer-file.ts';
 import { readRecoveryFile, type RecoveryFile } from '../recovery-file.ts';
 import { askSecret, readSecretFile, readSecretFromEnvironment, readWholeKit } from '../secrets.ts';
 import { untilInterrupted } from '../signals.ts';
@@ -241,7 +241,9 @@ function wordsOf(question: RecoveryQuestion): string {
 async function readDaily({ volume }: Plan): Promise<DailyWay> {
   const { daily = 'passphrase', passphraseFile, passphraseVariable } = volume;
   const label = 'Set at the recovery';
-  if (daily !== 'passphrase') return { kind: daily, label };
+  const pcrs = readTpmPcrs(volume, daily);
+  if (daily === 'tpm2') return { kind: daily, label, ...pcrs };
+  if (daily === 'kms-hook') return { kind: daily, label };
   if (passphraseFile !== undefined)
     return { kind: daily, label, secret: await readSecretFile(passphraseFile) };
   const secret =

@@ -12,6 +12,7 @@ import { findVolume, makeVolume } from '../../../server/appliance/host/unlock/vo
 import { volumeRoutes } from '../../../server/appliance/host/volume/routes.ts';
 import { enterHostActs } from '../../../server/appliance/index.ts';
 import { buildApp } from '../../../server/app.ts';
+import { makeCheckpoint } from '../../../server/audit/index.ts';
 import { makeVolumeRecoveryKey } from '../../../server/lib/volume-recovery-key.ts';
 import {
   expectStatus,
@@ -159,6 +160,25 @@ describe('with hostd', () => {
     expect((await actions('host.volume.claimed'))[0]).toMatchObject({
       actorId: expect.stringMatching(/^[0-9a-f-]{36}$/) as string,
     });
+  });
+
+  test('after data that came back by themselves the audit log goes on under another id, and after other acts under its own', async () => {
+    const { db, clock, keys } = appliance.deps;
+    const known = await makeCheckpoint({ db, clock, keys });
+    const learnOf = async (action: string) => {
+      const act = { action, objectType: 'set-back', objectId: 'abc', result: 'failed' as const };
+      await machine.deps.journal.append({ kind: 'system', label: 'set-back' }, act);
+      await enterHostActs(appliance.deps);
+      return makeCheckpoint({ db, clock, keys });
+    };
+
+    expect((await learnOf('host.set-back.begun')).origin).toBe(known.origin);
+    const after = await learnOf('host.set-back.failed');
+
+    expect(after.origin).not.toBe(known.origin);
+    expect(await actions('audit.log.continued')).toMatchObject([
+      { objectId: after.origin, detail: { before: known.origin } },
+    ]);
   });
 
   test('ways are added, renamed, tested and removed, each with its entry; the last of a kind is not removed', async () => {

@@ -116,6 +116,17 @@ test('without a way for the volume it is refused before anything is done', async
   expect(await readWays(machine.places)).toBeUndefined();
 });
 
+test.each([
+  [{ passphraseFile: 'passphrase', tpmPcrs: '7' }, 'volume.tpmPcrs binds a TPM'],
+  [{ daily: 'tpm2', tpmPcrs: '7+11' }, 'volume.tpmPcrs'],
+])('registers for what asks no TPM, or of which an update changes one, are refused', async (volume, said) => {
+  expect(await setUp(volume)).toMatchObject({
+    exitCode: 2,
+    json: { error: { code: 'invalid_input', message: expect.stringContaining(said) as string } },
+  });
+  expect(await readWays(machine.places)).toBeUndefined();
+});
+
 test('with a share and a path, or with neither, it is refused', async () => {
   const target = { name: 'nas', kind: 'directory', region: 'eu-north' };
 
