@@ -224,7 +224,7 @@ test('a recovered appliance has the same people, files and keys, knows that it w
     expect(report.endedSessions).toBe(1);
     // The run that took it was under way at that moment: it is told as what came of it.
     expect(report.interruptedRuns).toBe(0);
-    const { body: runs } = await appliance.call<{ items: object[] }>('GET', '/runs');
+    const { body: runs } = await appliance.call<{ items: object[] }>('GET', '/runs?kind=snapshot');
     expect(runs.items).toMatchObject([
       { kind: 'snapshot', state: 'succeeded', result: { snapshotId: report.snapshotId } },
     ]);
