@@ -260,10 +260,13 @@ describe('a data disk that fills up in the middle of', () => {
     await waitFor('the scratch to be wiped', () => readdirSync(scratch).length === 0, 60_000);
     disk.makeRoom();
     const run = await finishRunOf(appliance, test?.runId ?? '');
-    const { body } = await appliance.call('GET', `/restore-tests/${test?.id ?? ''}`);
+    const row = async () =>
+      (await appliance.call<{ state: string }>('GET', `/restore-tests/${test?.id ?? ''}`)).body;
+    // What could not be recorded then is settled within a minute.
+    await waitFor('the test to be settled', async () => (await row()).state !== 'running', 90_000);
 
     expect(run).toMatchObject({ state: 'failed', error: noSpace });
-    expect(body).toMatchObject({ state: 'failed', grade: null });
+    expect(await row()).toMatchObject({ state: 'failed', grade: null });
     expect(readdirSync(scratch)).toEqual([]);
     await expectEverythingWorks();
   }, 180_000);

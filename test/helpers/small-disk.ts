@@ -29,6 +29,8 @@ export interface SmallDisk {
   dispose(): Promise<void>;
 }
 
+const MOST_TRIES = 20;
+
 /** @param path folder that it is mounted on, made. @throws Error that says how to get the right to mount. */
 export async function mountSmallDisk(path: string, sizeBytes: number): Promise<SmallDisk> {
   await mkdir(path, { recursive: true });
@@ -58,7 +60,16 @@ export async function mountSmallDisk(path: string, sizeBytes: number): Promise<S
     path,
     outside,
     within: keeper === undefined ? [] : [...enter, ...asOneself()],
-    leave: (freeBytes) => remount(`size=${String(usage().usedBytes + Math.max(4096, freeBytes))}`),
+    leave: (freeBytes) => {
+      for (let tries = 1; ; tries += 1) {
+        try {
+          return remount(`size=${String(usage().usedBytes + Math.max(4096, freeBytes))}`);
+        } catch (error) {
+          // Something was written since it was counted, and it cannot be smaller than what it holds.
+          if (tries === MOST_TRIES) throw error;
+        }
+      }
+    },
     makeRoom: () => remount(`size=${String(sizeBytes)}`),
     used: () => usage().usedBytes / usage().totalBytes,
     setReadOnly: (readOnly) => remount(readOnly ? 'ro' : 'rw'),

@@ -174,10 +174,15 @@ describe('the server', () => {
 
   test('starts although nobody has waited for the process of that number, which is dead', async () => {
     const { uid, gid } = await makeCluster();
-    // The child ends at once; its parent has become a program that never asks for it.
-    const parent = spawn('sh', ['-c', 'sleep 0 & echo $!; exec sleep 60'], { uid, gid });
+    // The child ends when its parent has become a program that never asks for it.
+    const parent = spawn('sh', ['-c', 'sleep 60 & echo $!; exec sleep 60'], { uid, gid });
     const [line] = (await once(parent.stdout, 'data')) as [Buffer];
     const dead = Number(line.toString());
+    const nameOf = (pid: number | undefined) => readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
+    await waitFor('both to be what they become', () =>
+      [parent.pid, dead].every((pid) => nameOf(pid) === 'sleep'),
+    );
+    process.kill(dead, 'SIGKILL');
     await waitFor('the end of the child', () => readFileSync(`/proc/${dead}/stat`, 'utf8').includes(') Z '));
 
     await startsBehind(dead);

@@ -24,8 +24,8 @@ const module = join(import.meta.dirname, '..', '..', 'server', 'lib', 'service-n
 const SERVICE = `
 import { connectServiceManager } from ${JSON.stringify(module)};
 const service = connectServiceManager({ warn: (fields, words) => console.log(words, JSON.stringify(fields)) });
-await service.ready('Serving tests');
 process.once('SIGTERM', async () => { await service.stopping(); process.exit(0); });
+await service.ready('Serving tests');
 setInterval(() => undefined, 1000);
 console.log('ready');`;
 beforeAll(() => requireTools('python3', 'systemd-notify'));
