@@ -1,4 +1,4 @@
-/** Cuts a stream into lines, as bytes. */
+/** Cuts a stream into lines, as bytes, and reads a line. */
 import { HoldfastError } from '../../lib/errors.ts';
 
 /** An entry has at most 8 KiB of detail, which JSON may write six times as long; the rest is a few hundred bytes. */
@@ -31,4 +31,18 @@ export async function* readLines(source: AsyncIterable<Buffer>): AsyncGenerator<
     }
   }
   if (rest.length > 0) yield rest;
+}
+
+/** What the line says; undefined where it is not a JSON object. */
+export function parseLine(line: Buffer): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(line.toString('utf8'));
+    return isRecord(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+export function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -12,6 +12,7 @@ import { HASH_BYTES } from '../../lib/merkle/hashing.ts';
 import { ENTRY_FORMAT, hashStub, stubOfLine } from '../entry-leaf.ts';
 import { EXPORT_FORMAT } from '../export-log.ts';
 import { watchClock, type ClockWatch } from './clock-watch.ts';
+import { isRecord, parseLine } from './export-lines.ts';
 import { createFindingList, type Finding, type FindingList } from './findings.ts';
 import { createHeadCheck, type CheckedHead, type HeadCheck } from './head-check.ts';
 import { readKeptHead, repositoryOf, type KeptHead, type LogTrust } from './known-heads.ts';
@@ -116,7 +117,7 @@ const STUB_START = Buffer.from('{"expired":');
 function takeLine(state: State, line: Buffer): void {
   if (line.subarray(0, ENTRY_START.length).equals(ENTRY_START)) return takeEntry(state, line);
   const isStub = line.subarray(0, STUB_START.length).equals(STUB_START);
-  const value = parse(line);
+  const value = parseLine(line);
   if (typeof value?.certificate === 'string' && !state.started)
     return takeCertificate(state, value.certificate);
   start(state);
@@ -129,7 +130,7 @@ function takeLine(state: State, line: Buffer): void {
 }
 
 function readHeader(line: Buffer, { trust, kept = [], remembered }: VerifyOptions): State {
-  const header = parse(line)?.export;
+  const header = parseLine(line)?.export;
   if (!isRecord(header)) throw notAnExport();
   if (header.format !== EXPORT_FORMAT) {
     throw new HoldfastError('invalid_input', 'This export was made by a newer Holdfast', {
@@ -179,7 +180,7 @@ function takeCertificate(state: State, certificate: string): void {
 
 /** The repository that a certificate speaks of; worth something only once its signature was checked. */
 function certifiedRepository(certificate: string): string | undefined {
-  const header = parse(Buffer.from(certificate.split('\n', 1)[0] ?? ''));
+  const header = parseLine(Buffer.from(certificate.split('\n', 1)[0] ?? ''));
   return typeof header?.repository === 'string' ? header.repository : undefined;
 }
 
@@ -203,7 +204,7 @@ function isOfTrusted({ trust }: State, origin: string): boolean {
 
 function takeEntry(state: State, line: Buffer): void {
   start(state);
-  const entry = parse(line);
+  const entry = parseLine(line);
   if (entry?.format !== ENTRY_FORMAT) return malformed(state);
   const position = state.next + state.found.length;
   state.found.push(hashStub(stubOfLine(line, entry)));
@@ -323,19 +324,6 @@ function notAnExport(): HoldfastError {
   return new HoldfastError('invalid_input', 'This is not an export of an audit log', {
     hint: 'Give the file that `holdfast audit export` or the page Audit made.',
   });
-}
-
-function parse(line: Buffer): Record<string, unknown> | undefined {
-  try {
-    const value: unknown = JSON.parse(line.toString('utf8'));
-    return isRecord(value) ? value : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function isCount(value: unknown): value is number {

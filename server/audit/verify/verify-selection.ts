@@ -5,6 +5,7 @@ import { HASH_BYTES } from '../../lib/merkle/hashing.ts';
 import { verifyInclusion } from '../../lib/merkle/verify-proof.ts';
 import { ENTRY_FORMAT, hashStub, stubOfLine } from '../entry-leaf.ts';
 import { SELECTION_FORMAT } from '../export-selection.ts';
+import { isRecord, parseLine } from './export-lines.ts';
 import { createFindingList, type Finding, type FindingList } from './findings.ts';
 import { repositoryOf, type LogTrust } from './known-heads.ts';
 
@@ -56,7 +57,7 @@ export function createSelectionVerifier(trust: LogTrust): SelectionVerifier {
   let state: State | undefined;
   return {
     line(line) {
-      const value = parse(line);
+      const value = parseLine(line);
       if (state === undefined) state = readHeader(value, trust);
       else if (state.end === undefined) takeLine(state, line, value);
     },
@@ -187,17 +188,4 @@ function notASelection(): HoldfastError {
   return new HoldfastError('invalid_input', 'This is not a selection of audit entries', {
     hint: 'Give the file that the page Audit made.',
   });
-}
-
-function parse(line: Buffer): Record<string, unknown> | undefined {
-  try {
-    const value: unknown = JSON.parse(line.toString('utf8'));
-    return isRecord(value) ? value : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
