@@ -34,9 +34,12 @@ export async function up(db: Kysely<never>): Promise<void> {
       create trigger ${sql.ref(`${table}_no_truncate`)} before truncate on ${sql.table(table)}
       for each statement execute function refuse_audit_log_change()`.execute(db);
   }
-  // As its owner, so that no one who may add an entry needs a right on the waiting ones.
+  const { rows } = await sql<{ schema: string }>`select current_schema() as schema`.execute(db);
+  // As its owner, so that no one who may add an entry needs a right on the waiting ones; temporary tables, which the caller may have
+  // made under the same names, are looked for last.
   await sql`
-    create function queue_audit_entry() returns trigger language plpgsql security definer set search_path from current as $$
+    create function queue_audit_entry() returns trigger language plpgsql security definer
+    set search_path = ${sql.id(rows[0]?.schema ?? 'public')}, pg_temp as $$
     begin
       insert into audit_pending (number) values (new.number);
       return null;

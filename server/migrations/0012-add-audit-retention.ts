@@ -43,9 +43,11 @@ export async function up(db: Kysely<never>): Promise<void> {
       end if;
       raise exception 'audit entries are never changed or removed' using errcode = 'HF001';
     end $$`.execute(db);
+  const { rows } = await sql<{ schema: string }>`select current_schema() as schema`.execute(db);
+  // Temporary tables, which the caller may have made under the same names, are looked for last.
   await sql`
     create function expire_audit_entries(numbers bigint[], bodies bytea[]) returns table (kind text)
-    language plpgsql security definer set search_path from current as $$
+    language plpgsql security definer set search_path = ${sql.id(rows[0]?.schema ?? 'public')}, pg_temp as $$
     #variable_conflict use_column
     begin
       perform set_config('holdfast.audit_expiry', 'on', true);

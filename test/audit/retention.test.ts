@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { expireDueEntries } from '../../server/audit/index.ts';
 import { changeRetention, readRetention } from '../../server/audit/retention.ts';
-import { withClient } from '../../server/lib/postgres/index.ts';
+import { sequenceEntries } from '../../server/audit/sequencer.ts';
+import { grantAppRights, withClient } from '../../server/lib/postgres/index.ts';
 import { tool } from '../helpers/tools.ts';
 import { systemActor } from '../../server/audit/actor.ts';
 import { writeEntry } from './log-place.ts';
@@ -38,6 +39,41 @@ async function heldIds(log: SignedLog): Promise<string[]> {
 }
 
 describe('what is refused', () => {
+  test('to the application: tables of its own in the place of those that the functions of the log ask', async () => {
+    const log = await makeSignedLog();
+    await writeAged(log, [10]);
+    const before = await heldIds(log);
+    const shadows = `
+      create temp table audit_retention as select 0 as acts_days, 0 as reads_days;
+      create temp table audit_pending (number bigint primary key);
+      grant all on audit_retention, audit_pending to public`;
+    await withClient(log.database.adminAddress, 'owner', grantAppRights);
+    await expect(
+      withClient(log.database.address, 'application', (client) => client.query(shadows)),
+    ).rejects.toThrow(/permission denied/);
+    // Of an outside database nobody takes that right away.
+    await withClient(log.database.adminAddress, 'owner', (client) =>
+      client.query(
+        `do $$ begin execute format('grant temporary on database %I to public', current_database()); end $$`,
+      ),
+    );
+
+    await withClient(log.database.address, 'application', async (client) => {
+      await client.query(shadows);
+      const { rows } = await client.query(
+        `select expire_audit_entries(array_agg(number), array_agg(decode(repeat('ab', 32), 'hex'))) from audit_entries`,
+      );
+      expect(rows).toEqual([]);
+      await client.query(`
+        insert into audit_entries (id, at, actor_kind, action, object_type, result, detail, salt)
+        select gen_random_uuid(), at, actor_kind, action, object_type, result, detail, salt from audit_entries limit 1`);
+      expect((await client.query('select number from pg_temp.audit_pending')).rows).toEqual([]);
+    });
+
+    expect((await heldIds(log)).slice(0, before.length)).toEqual(before);
+    expect(await sequenceEntries(log.database.db)).toBe(1);
+  });
+
   test('to the application: taking an entry away, a stub put in, a period below the shortest', async () => {
     const log = await makeSignedLog();
     await writeAged(log, [10]);

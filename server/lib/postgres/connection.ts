@@ -63,6 +63,7 @@ export async function grantAppRights(client: pg.ClientBase): Promise<void> {
   try {
     await client.query(`
       revoke create on schema public from public;
+      do $$ begin execute format('revoke temporary on database %I from public', current_database()); end $$;
       grant usage on schema public to ${APP_ROLE};
       revoke all on all tables in schema public from ${APP_ROLE};
       grant select, insert, update, delete on all tables in schema public to ${APP_ROLE};
