@@ -7,8 +7,8 @@ import { HoldfastError } from '../lib/errors.ts';
 import type { Actor } from '../audit/index.ts';
 import { refuseForgedRequest } from './request-forgery.ts';
 import type { Access, Role } from './schema.ts';
-import { readSessionToken } from './session-cookie.ts';
-import { findLiveSession, type SessionDeps } from './sessions.ts';
+import { readSessionToken } from './sessions/session-cookie.ts';
+import { findLiveSession, type SessionDeps } from './sessions/sessions.ts';
 
 /** A signed-in person, as far as a handler needs to know. */
 export interface Person {

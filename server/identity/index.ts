@@ -16,7 +16,7 @@ export {
   setPassword,
   type ListedPerson,
   type PeopleDeps,
-} from './people.ts';
+} from './people/people.ts';
 export { identityRoutes } from './routes.ts';
 export {
   ADMINISTRATORS,
@@ -30,7 +30,7 @@ export {
   Session,
   type Access,
 } from './schema.ts';
-export { sessionCookie } from './session-cookie.ts';
-export { openSession, type OpenedSession } from './sessions.ts';
-export { describeSession, signIn, type SignInDeps } from './sign-in.ts';
-export { clearAttempts, countAttempt, throttleBucket } from './sign-in-throttle.ts';
+export { sessionCookie } from './sessions/session-cookie.ts';
+export { openSession, type OpenedSession } from './sessions/sessions.ts';
+export { describeSession, signIn, type SignInDeps } from './sign-in/sign-in.ts';
+export { clearAttempts, countAttempt, throttleBucket } from './sign-in/sign-in-throttle.ts';

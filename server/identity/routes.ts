@@ -1,9 +1,9 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
 import { ANY_ROLE, Session, SignInRequest } from './schema.ts';
-import { expiredSessionCookie, sessionCookie } from './session-cookie.ts';
-import { signOut } from './sessions.ts';
-import { describeSession, signIn, type SignInDeps } from './sign-in.ts';
+import { expiredSessionCookie, sessionCookie } from './sessions/session-cookie.ts';
+import { signOut } from './sessions/sessions.ts';
+import { describeSession, signIn, type SignInDeps } from './sign-in/sign-in.ts';
 
 export const identityRoutes =
   (deps: SignInDeps): FastifyPluginAsyncTypebox =>

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { hashPassword, verifyPassword } from '../../server/identity/password-hash.ts';
-import { checkPassword } from '../../server/identity/password-policy.ts';
+import { hashPassword, verifyPassword } from '../../server/identity/passwords/password-hash.ts';
+import { checkPassword } from '../../server/identity/passwords/password-policy.ts';
 
 describe('which passwords are taken', () => {
   const refused: [string, string][] = [

@@ -11,8 +11,8 @@ import {
   signIn,
   type SignInDeps,
 } from '../../server/identity/index.ts';
-import { findLiveSession } from '../../server/identity/sessions.ts';
-import { waitAfter } from '../../server/identity/sign-in-throttle.ts';
+import { findLiveSession } from '../../server/identity/sessions/sessions.ts';
+import { waitAfter } from '../../server/identity/sign-in/sign-in-throttle.ts';
 import { writeTransaction } from '../../server/lib/db.ts';
 import { withClient } from '../../server/lib/postgres/index.ts';
 import { startTestParts, type TestParts } from '../helpers/appliance.ts';

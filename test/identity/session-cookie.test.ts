@@ -4,7 +4,7 @@ import {
   newSessionToken,
   readSessionToken,
   sessionCookie,
-} from '../../server/identity/session-cookie.ts';
+} from '../../server/identity/sessions/session-cookie.ts';
 
 describe('the session cookie', () => {
   test('is bound to this host, to HTTPS, out of reach of scripts and of other sites', () => {

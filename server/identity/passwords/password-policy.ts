@@ -1,5 +1,5 @@
 /** Which passwords are taken. Length counts most; composition rules are left out on purpose (NIST SP 800-63B 5.1.1.2). */
-import { HoldfastError } from '../lib/errors.ts';
+import { HoldfastError } from '../../lib/errors.ts';
 
 export const PASSWORD_MIN_BYTES = 8;
 export const PASSWORD_MAX_BYTES = 128;

@@ -3,7 +3,7 @@
  * takes memory and a core: a crowd of sign-ins waits instead of stopping everything else.
  */
 import { argon2, randomBytes, timingSafeEqual, type Argon2Parameters } from 'node:crypto';
-import { HoldfastError } from '../lib/errors.ts';
+import { HoldfastError } from '../../lib/errors.ts';
 
 /** OWASP's least is 19 MiB and 2 passes; this is above it and takes about a tenth of a second. */
 const COST = { memoryKib: 32_768, passes: 3, lanes: 1 };

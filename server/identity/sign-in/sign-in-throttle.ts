@@ -5,10 +5,10 @@
  */
 import { createHash } from 'node:crypto';
 import { isIPv6 } from 'node:net';
-import { writeTransaction } from '../lib/db.ts';
-import { HoldfastError } from '../lib/errors.ts';
+import { writeTransaction } from '../../lib/db.ts';
+import { HoldfastError } from '../../lib/errors.ts';
 import { deleteFailures, deleteOldFailures, lockFailures, updateFailures } from './queries.ts';
-import type { SessionDeps } from './sessions.ts';
+import type { SessionDeps } from '../sessions/sessions.ts';
 
 const FREE_ATTEMPTS = 5;
 const FIRST_WAIT_MS = 2_000;

@@ -3,12 +3,12 @@
  * erases them in every copy; sign-in finds a person by a blind index, which no backup carries.
  */
 import { randomUUID } from 'node:crypto';
-import { recordAudit, type Actor } from '../audit/index.ts';
-import { writeTransaction, type WriteTransaction } from '../lib/db.ts';
-import { HoldfastError } from '../lib/errors.ts';
-import type { FieldContext, FieldSealer, KeyClient } from '../keys/index.ts';
-import { hashPassword } from './password-hash.ts';
-import { checkPassword } from './password-policy.ts';
+import { recordAudit, type Actor } from '../../audit/index.ts';
+import { writeTransaction, type WriteTransaction } from '../../lib/db.ts';
+import { HoldfastError } from '../../lib/errors.ts';
+import type { FieldContext, FieldSealer, KeyClient } from '../../keys/index.ts';
+import { hashPassword } from '../passwords/password-hash.ts';
+import { checkPassword } from '../passwords/password-policy.ts';
 import {
   deleteEmailHashes,
   findUser,
@@ -19,8 +19,8 @@ import {
   updatePasswordHash,
   type UserRow,
 } from './queries.ts';
-import type { Role, User } from './schema.ts';
-import { endSessionsOf, type EndReason, type SessionDeps } from './sessions.ts';
+import type { Role, User } from '../schema.ts';
+import { endSessionsOf, type EndReason, type SessionDeps } from '../sessions/sessions.ts';
 
 export interface PeopleDeps extends SessionDeps {
   keys: Pick<KeyClient, 'applianceKey' | 'createSubjectKey'>;

@@ -1,14 +1,14 @@
 /** Sessions: opaque tokens whose hash lies in a table, so that each can be ended at once, from anywhere. */
 import { randomUUID } from 'node:crypto';
 import { isIP } from 'node:net';
-import type { Actor } from '../audit/index.ts';
-import { recordAudit } from '../audit/index.ts';
-import type { Clock } from '../lib/clock.ts';
-import { writeTransaction, type Database, type WriteTransaction } from '../lib/db.ts';
-import { crashPoint } from '../lib/crash-point.ts';
-import type { Person } from './access.ts';
+import type { Actor } from '../../audit/index.ts';
+import { recordAudit } from '../../audit/index.ts';
+import type { Clock } from '../../lib/clock.ts';
+import { writeTransaction, type Database, type WriteTransaction } from '../../lib/db.ts';
+import { crashPoint } from '../../lib/crash-point.ts';
+import type { Person } from '../access.ts';
 import { endSessions, findSession, insertSession, touchSession } from './queries.ts';
-import type { Role } from './schema.ts';
+import type { Role } from '../schema.ts';
 import { newSessionToken, sessionTokenHash } from './session-cookie.ts';
 
 export interface SessionDeps {

@@ -1,14 +1,15 @@
 /** Signing in with e-mail and password. The same answer, after the same work, whether the account exists or not. */
-import { recordAudit, type Actor } from '../audit/index.ts';
-import { writeTransaction } from '../lib/db.ts';
-import { HoldfastError } from '../lib/errors.ts';
-import type { Person } from './access.ts';
-import { verifyPassword } from './password-hash.ts';
-import { PASSWORD_MAX_BYTES } from './password-policy.ts';
-import { emailHashOf, getPerson, type PeopleDeps } from './people.ts';
-import { deleteSpentSessions, findSessionTimes, findUserByEmailHash, type UserRow } from './queries.ts';
-import type { Role, Session } from './schema.ts';
-import { idleMinutesOf, openSession, type OpenedSession } from './sessions.ts';
+import { recordAudit, type Actor } from '../../audit/index.ts';
+import { writeTransaction } from '../../lib/db.ts';
+import { HoldfastError } from '../../lib/errors.ts';
+import type { Person } from '../access.ts';
+import { verifyPassword } from '../passwords/password-hash.ts';
+import { PASSWORD_MAX_BYTES } from '../passwords/password-policy.ts';
+import { emailHashOf, getPerson, type PeopleDeps } from '../people/people.ts';
+import { deleteSpentSessions, findSessionTimes } from '../sessions/queries.ts';
+import { findUserByEmailHash, type UserRow } from '../people/queries.ts';
+import type { Role, Session } from '../schema.ts';
+import { idleMinutesOf, openSession, type OpenedSession } from '../sessions/sessions.ts';
 import { clearAttempts, countAttempt, throttleBucket } from './sign-in-throttle.ts';
 
 export interface SignInDeps extends PeopleDeps {
