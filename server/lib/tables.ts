@@ -152,6 +152,46 @@ export interface FileVersions {
   wrapped_key: Buffer;
 }
 
+export interface MailMessages {
+  address_sealed: Buffer | null;
+  answer_sealed: Buffer | null;
+  attempts: Generated<number>;
+  created_at: Timestamp;
+  data_sealed: Buffer | null;
+  ended_at: Timestamp | null;
+  expires_at: Timestamp;
+  id: string;
+  last_attempt_at: Timestamp | null;
+  leased_until: Timestamp | null;
+  message_id: string | null;
+  next_attempt_at: Timestamp | null;
+  problem: string | null;
+  reply_code: number | null;
+  state: string;
+  template: string;
+  user_id: string | null;
+}
+
+export interface MailSettings {
+  ca_certificates: string | null;
+  changed_at: Timestamp;
+  host: string;
+  last_sent_at: Timestamp | null;
+  least_tls: Generated<string>;
+  messages_a_minute: Generated<number>;
+  password_sealed: Buffer | null;
+  paused: Generated<boolean>;
+  port: number;
+  problem: Json | null;
+  problem_at: Timestamp | null;
+  security: string;
+  sender_address: string;
+  sender_name: string;
+  singleton: Generated<boolean>;
+  username: string | null;
+  version: Generated<Int8>;
+}
+
 export interface Migrations {
   applied_at: Generated<Timestamp>;
   name: string;
@@ -357,6 +397,8 @@ export interface DB {
   audit_verifications: AuditVerifications;
   doomed_contents: DoomedContents;
   file_versions: FileVersions;
+  mail_messages: MailMessages;
+  mail_settings: MailSettings;
   migrations: Migrations;
   node_name_index: NodeNameIndex;
   nodes: Nodes;

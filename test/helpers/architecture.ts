@@ -6,6 +6,7 @@ import { join, relative } from 'node:path';
 export const MODULES = [
   'audit',
   'keys',
+  'mail',
   'identity',
   'workspaces',
   'retention',

@@ -1,0 +1,19 @@
+/** Every template by its name, which is what the log keeps: a name is never given another meaning. */
+import { securityNotice } from './security-notice.ts';
+import type { MailTemplate } from './template.ts';
+import { testMessage } from './test-message.ts';
+
+export const TEMPLATES = {
+  'security-notice': securityNotice,
+  'test-message': testMessage,
+};
+
+export type TemplateName = keyof typeof TEMPLATES;
+
+/** What a template is given. */
+export type TemplateData<Name extends TemplateName> = Parameters<(typeof TEMPLATES)[Name]['compose']>[0];
+
+/** The template of a message of the queue; undefined when a later version wrote it. */
+export function findTemplate(name: string): MailTemplate<never> | undefined {
+  return Object.hasOwn(TEMPLATES, name) ? TEMPLATES[name as TemplateName] : undefined;
+}

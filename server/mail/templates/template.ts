@@ -1,0 +1,36 @@
+/**
+ * The form of a template: it composes a subject and blocks of words from its data; text and HTML are both made from these
+ * (`../render.ts`), so they never say different things.
+ */
+
+/** One part of a message. Plain words everywhere: whatever must be escaped is escaped when it is rendered. */
+export type Block =
+  | { kind: 'paragraph'; words: string }
+  /** A link that asks to be followed; https only. In the text its address stands on a line of its own. */
+  | { kind: 'link'; label: string; url: string }
+  /** Something to type elsewhere. */
+  | { kind: 'code'; value: string }
+  | { kind: 'facts'; facts: readonly (readonly [name: string, value: string])[] };
+
+export interface ComposedMail {
+  /** At most 200 characters are kept; control characters become spaces. */
+  subject: string;
+  blocks: readonly Block[];
+}
+
+/** What every template may know beside its data. */
+export interface MailSetting {
+  /** Of this appliance. */
+  applianceName: string;
+}
+
+export interface MailTemplate<Data> {
+  /** Shown in the log of mail. */
+  title: string;
+  compose(data: Data, setting: MailSetting): ComposedMail;
+}
+
+export const paragraph = (words: string): Block => ({ kind: 'paragraph', words });
+export const link = (label: string, url: string): Block => ({ kind: 'link', label, url });
+export const code = (value: string): Block => ({ kind: 'code', value });
+export const facts = (...list: (readonly [string, string])[]): Block => ({ kind: 'facts', facts: list });
