@@ -121,7 +121,7 @@ export async function claimAppliance(
   await countAttempt(deps, bucket);
   await requireCode(deps, present, request.code, actor);
   const opened = await createOwner(deps, request.owner, actor, present.claim_code_hash, (tx, userId) =>
-    openSession(tx, deps, { id: userId, role: 'owner' }, actor, userAgent),
+    openSession(tx, deps, { id: userId, role: 'owner' }, actor, { userAgent, methods: ['password'] }),
   );
   await clearAttempts(deps, bucket);
   return opened;

@@ -6,7 +6,7 @@ import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify';
 import { HoldfastError } from '../lib/errors.ts';
 import type { Actor } from '../audit/index.ts';
 import { refuseForgedRequest } from './request-forgery.ts';
-import type { Access, Role } from './schema.ts';
+import type { Access, Role, SignInMethod } from './schema.ts';
 import { readSessionToken } from './sessions/session-cookie.ts';
 import { findLiveSession, type SessionDeps } from './sessions/sessions.ts';
 
@@ -15,6 +15,10 @@ export interface Person {
   userId: string;
   role: Role;
   sessionId: string;
+  /** When they last proved who they are. */
+  authenticatedAt: Date;
+  /** By what. */
+  methods: readonly SignInMethod[];
 }
 
 export interface RouteAccess {

@@ -28,9 +28,16 @@ export {
   READERS_OF_OPERATIONS,
   Role,
   Session,
+  SignInMethod,
   type Access,
 } from './schema.ts';
 export { sessionCookie } from './sessions/session-cookie.ts';
-export { openSession, type OpenedSession } from './sessions/sessions.ts';
+export {
+  endSessionsOf,
+  openSession,
+  type EndReason,
+  type OpenedSession,
+  type SessionProof,
+} from './sessions/sessions.ts';
 export { describeSession, signIn, type SignInDeps } from './sign-in/sign-in.ts';
 export { clearAttempts, countAttempt, throttleBucket } from './sign-in/sign-in-throttle.ts';

@@ -10,6 +10,18 @@ export const Role = Type.Union([
 ]);
 export type Role = Static<typeof Role>;
 
+/** By what a person proves who they are. `console`: whoever may use the control socket vouched for them. */
+export const SignInMethod = Type.Union([
+  Type.Literal('password'),
+  Type.Literal('totp'),
+  Type.Literal('passkey'),
+  Type.Literal('recovery-code'),
+  Type.Literal('sso'),
+  Type.Literal('magic-link'),
+  Type.Literal('console'),
+]);
+export type SignInMethod = Static<typeof SignInMethod>;
+
 export const PersonName = Type.String({ minLength: 1, maxLength: 200 });
 export const Email = Type.String({ minLength: 3, maxLength: 254, pattern: '^[^\\s@]+@[^\\s@]+$' });
 /** 8 to 128 bytes are checked exactly by the service; ASVS 5.0 6.2. */

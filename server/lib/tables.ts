@@ -275,18 +275,50 @@ export interface Schedules {
   version: Generated<Int8>;
 }
 
+export interface SessionAlerts {
+  address: string | null;
+  at: Timestamp;
+  dismissed_at: Timestamp | null;
+  ended: boolean;
+  id: string;
+  kind: string;
+  session_id: string | null;
+  user_agent: string | null;
+  user_id: string;
+}
+
+export interface SessionLimits {
+  absolute_hours: number;
+  idle_minutes: number;
+  role: string;
+}
+
 export interface Sessions {
   absolute_expires_at: Timestamp;
   address: string | null;
+  authenticated_at: Generated<Timestamp>;
   created_at: Timestamp;
   end_reason: string | null;
   ended_at: Timestamp | null;
   id: string;
   idle_expires_at: Timestamp;
   last_seen_at: Timestamp;
+  methods: Generated<string[]>;
+  previous_secret_hash: Buffer | null;
+  renewal_nonce: Buffer | null;
+  renewal_used_at: Timestamp | null;
+  renewed_at: Generated<Timestamp>;
+  secret_hash: Buffer | null;
+  seen_address: string | null;
   token_hash: Buffer;
   user_agent: string | null;
   user_id: string;
+}
+
+export interface SessionSettings {
+  likely_theft_ends: Generated<boolean>;
+  proof_minutes: Generated<number>;
+  singleton: Generated<boolean>;
 }
 
 export interface SignInFailures {
@@ -406,6 +438,9 @@ export interface DB {
   run_log: RunLog;
   runs: Runs;
   schedules: Schedules;
+  session_alerts: SessionAlerts;
+  session_limits: SessionLimits;
+  session_settings: SessionSettings;
   sessions: Sessions;
   sign_in_failures: SignInFailures;
   snapshot_targets: SnapshotTargets;

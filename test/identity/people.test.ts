@@ -26,6 +26,7 @@ beforeAll(async () => {
 afterAll(() => parts.close());
 
 const PASSWORD = 'copper kettle sings 7';
+const BY_PASSWORD = { userAgent: undefined, methods: ['password'] as const };
 const from = (address: string): Actor => ({ kind: 'user', address });
 
 async function addPerson(email: string, name = 'Grace Hopper'): Promise<string> {
@@ -235,7 +236,7 @@ describe('sessions', () => {
       });
       const { token } = await writeTransaction(deps.db, async (tx) => {
         await insertPerson(tx, deps, person, systemActor('test'));
-        return openSession(tx, deps, { id: person.userId, role }, systemActor('test'), undefined);
+        return openSession(tx, deps, { id: person.userId, role }, systemActor('test'), BY_PASSWORD);
       });
       const alive = async () => (await findLiveSession(deps, token, { active: true })) !== undefined;
 
@@ -260,7 +261,7 @@ describe('sessions', () => {
       });
       const { token } = await writeTransaction(deps.db, async (tx) => {
         await insertPerson(tx, deps, person, systemActor('test'));
-        return openSession(tx, deps, { id: person.userId, role }, systemActor('test'), undefined);
+        return openSession(tx, deps, { id: person.userId, role }, systemActor('test'), BY_PASSWORD);
       });
 
       parts.clock.offsetMs += (idle - 1) * 60_000;

@@ -8,7 +8,13 @@ export async function insertSession(db: Database, row: Insertable<Sessions>): Pr
 
 export type LiveSessionRow = Pick<
   Selectable<Sessions>,
-  'id' | 'user_id' | 'last_seen_at' | 'absolute_expires_at' | 'idle_expires_at'
+  | 'id'
+  | 'user_id'
+  | 'last_seen_at'
+  | 'absolute_expires_at'
+  | 'idle_expires_at'
+  | 'authenticated_at'
+  | 'methods'
 > & { role: string };
 
 export async function findSession(
@@ -25,6 +31,8 @@ export async function findSession(
       'sessions.last_seen_at',
       'sessions.absolute_expires_at',
       'sessions.idle_expires_at',
+      'sessions.authenticated_at',
+      'sessions.methods',
       'users.role',
     ])
     .where('sessions.token_hash', '=', tokenHash)

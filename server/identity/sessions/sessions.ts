@@ -7,8 +7,8 @@ import type { Clock } from '../../lib/clock.ts';
 import { writeTransaction, type Database, type WriteTransaction } from '../../lib/db.ts';
 import { crashPoint } from '../../lib/crash-point.ts';
 import type { Person } from '../access.ts';
+import type { Role, SignInMethod } from '../schema.ts';
 import { endSessions, findSession, insertSession, touchSession } from './queries.ts';
-import type { Role } from '../schema.ts';
 import { newSessionToken, sessionTokenHash } from './session-cookie.ts';
 
 export interface SessionDeps {
@@ -36,13 +36,19 @@ export interface OpenedSession {
   token: string;
 }
 
+export interface SessionProof {
+  userAgent: string | undefined;
+  /** By what the person has just proven who they are, in the order in which it was asked. */
+  methods: readonly SignInMethod[];
+}
+
 /** Opens a session for a person who has just proven who they are, and writes the audit entry. */
 export async function openSession(
   tx: WriteTransaction,
   deps: Pick<SessionDeps, 'clock'>,
   user: { id: string; role: Role },
   actor: Actor,
-  userAgent: string | undefined,
+  { userAgent, methods }: SessionProof,
 ): Promise<OpenedSession> {
   const now = deps.clock.now();
   const token = newSessionToken();
@@ -57,6 +63,8 @@ export async function openSession(
     absolute_expires_at: new Date(now.getTime() + ABSOLUTE_MS),
     address: actor.address !== undefined && isIP(actor.address) !== 0 ? actor.address : null,
     user_agent: userAgent?.slice(0, 256) ?? null,
+    authenticated_at: now,
+    methods: [...methods],
   });
   await recordAudit(
     tx,
@@ -66,6 +74,7 @@ export async function openSession(
       action: 'identity.session.started',
       objectType: 'session',
       objectId: sessionId,
+      detail: { methods: [...methods] },
     },
   );
   crashPoint('identity.session.opened');
@@ -87,7 +96,10 @@ export async function findLiveSession(
     const idleExpiresAt = new Date(Math.min(idle, row.absolute_expires_at.getTime()));
     await writeTransaction(deps.db, (tx) => touchSession(tx, row.id, now, idleExpiresAt));
   }
-  return { userId: row.user_id, role, sessionId: row.id };
+  return {
+    ...{ userId: row.user_id, role, sessionId: row.id },
+    ...{ authenticatedAt: row.authenticated_at, methods: row.methods as SignInMethod[] },
+  };
 }
 
 /** Signs a person out of the session they use. Idempotent. */

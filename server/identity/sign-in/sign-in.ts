@@ -43,7 +43,8 @@ export async function signIn(
   }
   const session = await writeTransaction(deps.db, async (tx) => {
     await deleteSpentSessions(tx, new Date(deps.clock.now().getTime() - KEEP_SPENT_SESSIONS_MS));
-    return openSession(tx, deps, { id: user.id, role: user.role as Role }, actor, request.userAgent);
+    const proof = { userAgent: request.userAgent, methods: ['password'] as const };
+    return openSession(tx, deps, { id: user.id, role: user.role as Role }, actor, proof);
   });
   await clearAttempts(deps, bucket);
   return session;
