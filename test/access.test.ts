@@ -1,224 +1,292 @@
 /**
- * Every route and who may call it. A route that is not in this table fails the test: whoever adds one says here, in plain
- * sight, who may call it.
+ * Every route and the right it asks for, and every right and the roles that have it, in plain sight: whoever adds or moves
+ * one says so here. From both, everybody tries every route: with the right or without, with objects of their own, of
+ * others, and of nobody.
  */
-import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { Access, Role } from '../server/identity/index.ts';
-import { withClient } from '../server/lib/postgres/index.ts';
-import { startTestAppliance, type TestAppliance, type TestCaller } from './helpers/appliance.ts';
+import { RIGHT_NAMES, RIGHTS, type Access, type Right, type Role } from '../server/identity/index.ts';
+import { fingerprint, nobodysThings, ownThings, requestFor, type Things } from './helpers/access-things.ts';
+import {
+  startTestAppliance,
+  type TestAppliance,
+  type TestCaller,
+  type TestReply,
+} from './helpers/appliance.ts';
 
-const EVERYONE: Access = 'public';
-const SIGNED_IN: Access = { roles: ['owner', 'admin', 'auditor', 'member'] };
-const READERS: Access = { roles: ['owner', 'admin', 'auditor'] };
-const ADMINISTRATORS: Access = { roles: ['owner', 'admin'] };
-const OWNER: Access = { roles: ['owner'] };
+/** o owner, a admin, u auditor, m member; `key`: an API key may have it; `console`: so may the console. */
+const ROLES_OF: Record<Right, string> = {
+  'account.own': 'o a u m',
+  'files.read': 'o a m key',
+  'files.write': 'o a m key',
+  'operations.read': 'o a u key console',
+  'backups.run': 'o a key console',
+  'backups.manage': 'o a console',
+  'machine.manage': 'o a console',
+  'audit.read': 'o a u key console',
+  'settings.read': 'o a u key console',
+  'settings.change': 'o console',
+  'keys.manage': 'o console',
+  'recovery.manage': 'o console',
+  'machine.own': 'o console',
+};
 
-const CASES: Record<string, Access> = {
-  'GET /health/live': EVERYONE,
-  'GET /health/ready': EVERYONE,
-  'GET /api/openapi.json': EVERYONE,
-  'GET /api/v1/setup': EVERYONE,
+const CASES: Record<string, 'public' | 'setup' | Right> = {
+  'GET /health/live': 'public',
+  'GET /health/ready': 'public',
+  'GET /api/openapi.json': 'public',
+  'GET /api/v1/setup': 'public',
   'POST /api/v1/setup/claim': 'setup',
   'POST /api/v1/setup/claim-code': 'setup',
   'GET /api/v1/setup/recovery': 'setup',
   'POST /api/v1/setup/recovery': 'setup',
   'POST /api/v1/setup/recovery/look': 'setup',
-  'GET /api/v1/session': SIGNED_IN,
-  'POST /api/v1/session': EVERYONE,
-  'DELETE /api/v1/session': SIGNED_IN,
-  'GET /api/v1/settings/appliance': READERS,
-  'PUT /api/v1/settings/appliance': OWNER,
-  'GET /api/v1/recovery-kits': READERS,
-  'POST /api/v1/recovery-kits': OWNER,
-  'POST /api/v1/recovery-kits/:id/challenge': OWNER,
-  'POST /api/v1/recovery-kits/:id/proof': OWNER,
-  'GET /api/v1/recovery-kits/:id/sealed': OWNER,
-  'DELETE /api/v1/recovery-kits/:id/sealed': OWNER,
-  'GET /api/v1/overview': READERS,
-  'GET /api/v1/health-checks': ADMINISTRATORS,
-  'GET /api/v1/audit': READERS,
-  'GET /api/v1/audit/actions': READERS,
-  'GET /api/v1/audit/log': READERS,
-  'GET /api/v1/audit/export': READERS,
-  'GET /api/v1/audit/selection': READERS,
-  'GET /api/v1/audit/entries/:id/proof': READERS,
-  'GET /api/v1/audit/retention': READERS,
-  'PUT /api/v1/audit/retention': OWNER,
-  'POST /api/v1/audit/verifications': READERS,
-  'GET /api/v1/audit/filters': READERS,
-  'POST /api/v1/audit/filters': READERS,
-  'DELETE /api/v1/audit/filters/:id': READERS,
-  'GET /api/v1/workspaces': SIGNED_IN,
-  'GET /api/v1/folders/:id': SIGNED_IN,
-  'POST /api/v1/folders': SIGNED_IN,
-  'PUT /api/v1/folders/:id/files': SIGNED_IN,
-  'POST /api/v1/folders/:id/paths': SIGNED_IN,
-  'POST /api/v1/folders/:id/batch': SIGNED_IN,
-  'GET /api/v1/nodes/:id': SIGNED_IN,
-  'PATCH /api/v1/nodes/:id': SIGNED_IN,
-  'DELETE /api/v1/nodes/:id': SIGNED_IN,
-  'GET /api/v1/files/:id/content': SIGNED_IN,
-  'GET /api/v1/files/:id/preview': SIGNED_IN,
-  'GET /api/v1/targets': READERS,
-  'POST /api/v1/targets': ADMINISTRATORS,
-  'POST /api/v1/targets/probe': ADMINISTRATORS,
-  'POST /api/v1/targets/verify': ADMINISTRATORS,
-  'POST /api/v1/targets/prune': ADMINISTRATORS,
-  'GET /api/v1/targets/:id': READERS,
-  'POST /api/v1/targets/:id/probe': ADMINISTRATORS,
-  'POST /api/v1/targets/:id/retire': ADMINISTRATORS,
-  'GET /api/v1/schedules': READERS,
-  'PUT /api/v1/schedules/:name': ADMINISTRATORS,
-  'GET /api/v1/snapshots': READERS,
-  'POST /api/v1/snapshots': ADMINISTRATORS,
-  'GET /api/v1/snapshots/:id': READERS,
-  'DELETE /api/v1/snapshots/:id': ADMINISTRATORS,
-  'GET /api/v1/snapshots/:id/content': SIGNED_IN,
-  'POST /api/v1/snapshots/:id/restores': SIGNED_IN,
-  'GET /api/v1/runs': READERS,
-  'GET /api/v1/runs/:id': READERS,
-  'GET /api/v1/runs/:id/log': READERS,
-  'GET /api/v1/runs/:id/events': READERS,
-  'POST /api/v1/runs/:id/cancel': ADMINISTRATORS,
-  'GET /api/v1/events': READERS,
-  'GET /api/v1/quarantine': READERS,
-  'POST /api/v1/quarantine/release': OWNER,
-  'GET /api/v1/host/shares': READERS,
-  'POST /api/v1/host/shares': ADMINISTRATORS,
-  'DELETE /api/v1/host/shares/:id': ADMINISTRATORS,
-  'GET /api/v1/host': READERS,
-  'POST /api/v1/host/claim-volume': OWNER,
-  'POST /api/v1/host/ways': OWNER,
-  'PATCH /api/v1/host/ways/:id': OWNER,
-  'DELETE /api/v1/host/ways/:id': OWNER,
-  'POST /api/v1/host/ways/:id/test': OWNER,
-  'DELETE /api/v1/host/unknown-keyslots': OWNER,
-  'POST /api/v1/host/volume/grow': ADMINISTRATORS,
-  'POST /api/v1/host/power': ADMINISTRATORS,
-  'POST /api/v1/host/support-bundle': ADMINISTRATORS,
-  'GET /api/v1/host/updates': READERS,
-  'PUT /api/v1/host/updates/bundle': ADMINISTRATORS,
-  'GET /api/v1/host/updates/upload': READERS,
-  'POST /api/v1/host/updates/upload': ADMINISTRATORS,
-  'PATCH /api/v1/host/updates/upload/:id': ADMINISTRATORS,
-  'DELETE /api/v1/host/updates/upload/:id': ADMINISTRATORS,
-  'POST /api/v1/host/updates/fetch': ADMINISTRATORS,
-  'POST /api/v1/host/updates/check': ADMINISTRATORS,
-  'DELETE /api/v1/host/updates/bundles/:sha256': ADMINISTRATORS,
-  'POST /api/v1/host/updates/install': ADMINISTRATORS,
-  'POST /api/v1/host/updates/way-back': ADMINISTRATORS,
-  'POST /api/v1/host/updates/:id/restart': ADMINISTRATORS,
-  'POST /api/v1/host/updates/:id/cancel': ADMINISTRATORS,
-  'PUT /api/v1/host/updates/window': ADMINISTRATORS,
-  'GET /api/v1/host/set-back': READERS,
-  'GET /api/v1/host/set-back/plan': OWNER,
-  'GET /api/v1/host/set-back/undo': OWNER,
-  'POST /api/v1/host/set-back': OWNER,
-  'POST /api/v1/host/set-back/check': OWNER,
-  'POST /api/v1/host/set-back/undo': OWNER,
-  'POST /api/v1/host/set-back/discard': OWNER,
-  'GET /api/v1/host/network': READERS,
-  'PUT /api/v1/host/network': ADMINISTRATORS,
-  'POST /api/v1/host/network/confirm': ADMINISTRATORS,
-  'POST /api/v1/host/network/give-up': ADMINISTRATORS,
-  'GET /api/v1/host/hardening': READERS,
-  'GET /api/v1/host/ssh': READERS,
-  'POST /api/v1/host/ssh': OWNER,
-  'DELETE /api/v1/host/ssh': OWNER,
-  'GET /api/v1/certificate': READERS,
-  'PUT /api/v1/certificate': ADMINISTRATORS,
-  'DELETE /api/v1/certificate': ADMINISTRATORS,
-  'POST /api/v1/certificate/request': ADMINISTRATORS,
-  'GET /api/v1/restore-tests': READERS,
-  'POST /api/v1/restore-tests': ADMINISTRATORS,
-  'GET /api/v1/restore-tests/preflight': ADMINISTRATORS,
-  'GET /api/v1/restore-tests/kit-material': ADMINISTRATORS,
-  'GET /api/v1/restore-tests/:id': READERS,
-  'GET /api/v1/restore-tests/:id/report': READERS,
+  'GET /api/v1/session': 'account.own',
+  'POST /api/v1/session': 'public',
+  'DELETE /api/v1/session': 'account.own',
+  'GET /api/v1/rights': 'account.own',
+  'GET /api/v1/settings/appliance': 'settings.read',
+  'PUT /api/v1/settings/appliance': 'settings.change',
+  'GET /api/v1/recovery-kits': 'settings.read',
+  'POST /api/v1/recovery-kits': 'keys.manage',
+  'POST /api/v1/recovery-kits/:id/challenge': 'keys.manage',
+  'POST /api/v1/recovery-kits/:id/proof': 'keys.manage',
+  'GET /api/v1/recovery-kits/:id/sealed': 'keys.manage',
+  'DELETE /api/v1/recovery-kits/:id/sealed': 'keys.manage',
+  'GET /api/v1/overview': 'operations.read',
+  'GET /api/v1/health-checks': 'machine.manage',
+  'GET /api/v1/audit': 'audit.read',
+  'GET /api/v1/audit/actions': 'audit.read',
+  'GET /api/v1/audit/log': 'audit.read',
+  'GET /api/v1/audit/export': 'audit.read',
+  'GET /api/v1/audit/selection': 'audit.read',
+  'GET /api/v1/audit/entries/:id/proof': 'audit.read',
+  'GET /api/v1/audit/retention': 'audit.read',
+  'PUT /api/v1/audit/retention': 'settings.change',
+  'POST /api/v1/audit/verifications': 'audit.read',
+  'GET /api/v1/audit/filters': 'audit.read',
+  'POST /api/v1/audit/filters': 'audit.read',
+  'DELETE /api/v1/audit/filters/:id': 'audit.read',
+  'GET /api/v1/workspaces': 'files.read',
+  'GET /api/v1/folders/:id': 'files.read',
+  'POST /api/v1/folders': 'files.write',
+  'PUT /api/v1/folders/:id/files': 'files.write',
+  'POST /api/v1/folders/:id/paths': 'files.write',
+  'POST /api/v1/folders/:id/batch': 'files.write',
+  'GET /api/v1/nodes/:id': 'files.read',
+  'PATCH /api/v1/nodes/:id': 'files.write',
+  'DELETE /api/v1/nodes/:id': 'files.write',
+  'GET /api/v1/files/:id/content': 'files.read',
+  'GET /api/v1/files/:id/preview': 'files.read',
+  'GET /api/v1/targets': 'operations.read',
+  'POST /api/v1/targets': 'backups.manage',
+  'POST /api/v1/targets/probe': 'backups.manage',
+  'POST /api/v1/targets/verify': 'backups.manage',
+  'POST /api/v1/targets/prune': 'backups.manage',
+  'GET /api/v1/targets/:id': 'operations.read',
+  'POST /api/v1/targets/:id/probe': 'backups.manage',
+  'POST /api/v1/targets/:id/retire': 'backups.manage',
+  'GET /api/v1/schedules': 'operations.read',
+  'PUT /api/v1/schedules/:name': 'backups.manage',
+  'GET /api/v1/snapshots': 'operations.read',
+  'POST /api/v1/snapshots': 'backups.run',
+  'GET /api/v1/snapshots/:id': 'operations.read',
+  'DELETE /api/v1/snapshots/:id': 'backups.manage',
+  'GET /api/v1/snapshots/:id/content': 'files.read',
+  'POST /api/v1/snapshots/:id/restores': 'files.write',
+  'GET /api/v1/runs': 'operations.read',
+  'GET /api/v1/runs/:id': 'operations.read',
+  'GET /api/v1/runs/:id/log': 'operations.read',
+  'GET /api/v1/runs/:id/events': 'operations.read',
+  'POST /api/v1/runs/:id/cancel': 'backups.run',
+  'GET /api/v1/events': 'operations.read',
+  'GET /api/v1/quarantine': 'operations.read',
+  'POST /api/v1/quarantine/release': 'recovery.manage',
+  'GET /api/v1/host/shares': 'operations.read',
+  'POST /api/v1/host/shares': 'machine.manage',
+  'DELETE /api/v1/host/shares/:id': 'machine.manage',
+  'GET /api/v1/host': 'operations.read',
+  'POST /api/v1/host/claim-volume': 'machine.own',
+  'POST /api/v1/host/ways': 'machine.own',
+  'PATCH /api/v1/host/ways/:id': 'machine.own',
+  'DELETE /api/v1/host/ways/:id': 'machine.own',
+  'POST /api/v1/host/ways/:id/test': 'machine.own',
+  'DELETE /api/v1/host/unknown-keyslots': 'machine.own',
+  'POST /api/v1/host/volume/grow': 'machine.manage',
+  'POST /api/v1/host/power': 'machine.manage',
+  'POST /api/v1/host/support-bundle': 'machine.manage',
+  'GET /api/v1/host/updates': 'operations.read',
+  'PUT /api/v1/host/updates/bundle': 'machine.manage',
+  'GET /api/v1/host/updates/upload': 'operations.read',
+  'POST /api/v1/host/updates/upload': 'machine.manage',
+  'PATCH /api/v1/host/updates/upload/:id': 'machine.manage',
+  'DELETE /api/v1/host/updates/upload/:id': 'machine.manage',
+  'POST /api/v1/host/updates/fetch': 'machine.manage',
+  'POST /api/v1/host/updates/check': 'machine.manage',
+  'DELETE /api/v1/host/updates/bundles/:sha256': 'machine.manage',
+  'POST /api/v1/host/updates/install': 'machine.manage',
+  'POST /api/v1/host/updates/way-back': 'machine.manage',
+  'POST /api/v1/host/updates/:id/restart': 'machine.manage',
+  'POST /api/v1/host/updates/:id/cancel': 'machine.manage',
+  'PUT /api/v1/host/updates/window': 'machine.manage',
+  'GET /api/v1/host/set-back': 'operations.read',
+  'GET /api/v1/host/set-back/plan': 'recovery.manage',
+  'GET /api/v1/host/set-back/undo': 'recovery.manage',
+  'POST /api/v1/host/set-back': 'recovery.manage',
+  'POST /api/v1/host/set-back/check': 'recovery.manage',
+  'POST /api/v1/host/set-back/undo': 'recovery.manage',
+  'POST /api/v1/host/set-back/discard': 'recovery.manage',
+  'GET /api/v1/host/network': 'operations.read',
+  'PUT /api/v1/host/network': 'machine.manage',
+  'POST /api/v1/host/network/confirm': 'machine.manage',
+  'POST /api/v1/host/network/give-up': 'machine.manage',
+  'GET /api/v1/host/hardening': 'operations.read',
+  'GET /api/v1/host/ssh': 'operations.read',
+  'POST /api/v1/host/ssh': 'machine.own',
+  'DELETE /api/v1/host/ssh': 'machine.own',
+  'GET /api/v1/certificate': 'operations.read',
+  'PUT /api/v1/certificate': 'machine.manage',
+  'DELETE /api/v1/certificate': 'machine.manage',
+  'POST /api/v1/certificate/request': 'machine.manage',
+  'GET /api/v1/restore-tests': 'operations.read',
+  'POST /api/v1/restore-tests': 'backups.run',
+  'GET /api/v1/restore-tests/preflight': 'backups.run',
+  'GET /api/v1/restore-tests/kit-material': 'backups.run',
+  'GET /api/v1/restore-tests/:id': 'operations.read',
+  'GET /api/v1/restore-tests/:id/report': 'operations.read',
 };
 
+/** Routes that answer for as long as the caller listens. */
+const ENDLESS = new Set(['GET /api/v1/events']);
+/** Routes of things inside a workspace, or of one person: there is a foreign one, and it must look like none. */
+const HAS_OWNER = (route: string): boolean =>
+  /^(files|account)\./.test(CASES[route] ?? '')
+    ? /:id|POST .*\/folders$/.test(route)
+    : route.includes('/audit/filters/');
+/** Reading may be an act of its own: an export of the log is entered in it. */
+const READS_ARE_AUDITED = /^audit_(entries|leaves|pending)$/;
 /** The page itself and the API reference: files that anybody may read. */
 const STATIC = /^(GET|HEAD) \/(?!api\/v1\/|health\/)/;
 const ROLES: readonly Role[] = ['owner', 'admin', 'auditor', 'member'];
 
 let appliance: TestAppliance;
 const people = new Map<Role, TestCaller>();
+const things = new Map<Role, Things>();
+let foreign: Things;
+
 beforeAll(async () => {
   appliance = await startTestAppliance();
   people.set('owner', await appliance.claim());
   for (const role of ['admin', 'auditor', 'member'] as const)
     people.set(role, await appliance.addPerson(role));
+  for (const role of ROLES) things.set(role, await ownThings(appliance, caller(role)));
+  foreign = await ownThings(appliance, await appliance.addPerson('admin'));
 });
 afterAll(() => appliance.close());
 
-/** Everything in the database except when somebody was last seen, and sessions' idle ends with it. */
-async function fingerprint(): Promise<string> {
-  return withClient(appliance.database.adminAddress, 'test', async (client) => {
-    const { rows: tables } = await client.query<{ name: string }>(
-      "select tablename as name from pg_tables where schemaname = 'public' and tablename <> 'sessions' order by 1",
-    );
-    const parts: string[] = [];
-    for (const { name } of tables) {
-      const { rows } = await client.query<{ sum: string | null }>(
-        `select md5(coalesce(string_agg(t::text, '|' order by t::text), '')) as sum from ${name} t`,
-      );
-      parts.push(`${name}:${rows[0]?.sum}`);
-    }
-    return parts.join('\n');
-  });
+function caller(role: Role): TestCaller {
+  return people.get(role) ?? appliance.stranger;
 }
 
-function pathOf(route: string): { method: string; path: string } {
-  const [method = '', url = ''] = route.split(' ');
-  const path = url
-    .replace('/snapshots/:id', `/snapshots/${'ab'.repeat(32)}`)
-    .replace(':name', 'snapshot')
-    .replaceAll(/:\w+/g, () => randomUUID());
-  return { method, path };
-}
-
-function callAs(caller: TestCaller, route: string) {
-  const { method, path } = pathOf(route);
-  return caller.call(method as 'GET', path, method === 'GET' ? undefined : {});
-}
-
-function guarded(): [string, { roles: readonly Role[] }][] {
+function guarded(): [string, Right][] {
   return Object.entries(CASES).flatMap(([route, access]) =>
-    typeof access === 'string' ? [] : [[route, access]],
+    access === 'public' || access === 'setup' ? [] : [[route, access]],
   );
 }
 
-test('every route is in the table, with the access that it declares', () => {
-  const declared = new Map<string, Access>();
+function routesOf(role: Role): string[] {
+  return guarded().flatMap(([route, right]) => (mayHold(role, right) ? [route] : []));
+}
+
+function mayHold(role: Role, right: Right): boolean {
+  const letter = { owner: 'o', admin: 'a', auditor: 'u', member: 'm' }[role];
+  return ROLES_OF[right].split(' ').includes(letter);
+}
+
+function call(who: TestCaller, route: string, ids: Things): Promise<TestReply> {
+  const { method, path, body, options } = requestFor(route, ids);
+  return who.call(method, path, body, options);
+}
+
+/** Gets past the guard and no further: its body, or its query, is none. */
+function knock(who: TestCaller, route: string): Promise<TestReply> {
+  const { method, path } = requestFor(route, nobodysThings());
+  if (method === 'GET') return who.call(method, path);
+  return who.call(method, path, undefined, {
+    headers: { 'content-type': 'application/json' },
+    payload: '{',
+  });
+}
+
+/** Calls each of the routes and gives those whose answer is not one of `expected`. */
+async function oddOnes(
+  routes: readonly string[],
+  expected: readonly number[],
+  ask: (route: string) => Promise<TestReply>,
+): Promise<[string, number, unknown][]> {
+  const odd: [string, number, unknown][] = [];
+  for (const route of routes) {
+    const { status, body } = await ask(route);
+    if (!expected.includes(status)) odd.push([route, status, body]);
+  }
+  return odd;
+}
+
+test('every route is in the table, with the right that it declares', () => {
+  const declared = new Map<string, string>();
   for (const { method, url, access } of appliance.app.routeAccess) {
     const route = `${method} ${url}`;
     if (method === 'HEAD' || method === 'OPTIONS') continue;
     if (access === 'public' && STATIC.test(route) && !(route in CASES)) continue;
-    declared.set(route, access);
+    declared.set(route, typeof access === 'string' ? access : access.right);
   }
 
   expect(Object.fromEntries([...declared].sort())).toEqual(Object.fromEntries(Object.entries(CASES).sort()));
 });
 
-test('a HEAD route asks for what its GET asks for', () => {
-  const wrong = appliance.app.routeAccess.filter(({ method, url, access }) => {
-    const get = CASES[`GET ${url}`];
-    return method === 'HEAD' && get !== undefined && JSON.stringify(get) !== JSON.stringify(access);
+test('every right is in the table, with the roles that have it', () => {
+  const letters = { owner: 'o', admin: 'a', auditor: 'u', member: 'm' };
+  const held = RIGHT_NAMES.map((right) => {
+    const { roles, apiKeys, console: atConsole } = RIGHTS[right];
+    const words = [
+      ...roles.map((role) => letters[role]),
+      ...(apiKeys ? ['key'] : []),
+      ...(atConsole ? ['console'] : []),
+    ];
+    return [right, words.join(' ')];
   });
+
+  expect(Object.fromEntries(held)).toEqual(ROLES_OF);
+});
+
+test('a HEAD route asks for what its GET asks for', () => {
+  const wrong = appliance.app.routeAccess.filter(
+    ({ method, url, access }: { method: string; url: string; access: Access }) => {
+      const get = CASES[`GET ${url}`];
+      return (
+        method === 'HEAD' && get !== undefined && get !== (typeof access === 'string' ? access : access.right)
+      );
+    },
+  );
 
   expect(wrong).toEqual([]);
 });
 
+test('everybody may see the table of rights', async () => {
+  for (const role of ROLES) {
+    const { body } = await caller(role).call<{ rights: { right: string }[] }>('GET', '/rights');
+    expect(body.rights.map(({ right }) => right)).toEqual(RIGHT_NAMES);
+  }
+});
+
 describe('without a session', () => {
   test('every route that is not public answers 401, and nothing changes', async () => {
-    const before = await fingerprint();
+    const before = await fingerprint(appliance);
+    const routes = guarded().map(([route]) => route);
 
-    const answers: [string, number][] = [];
-    for (const [route] of guarded()) answers.push([route, (await callAs(appliance.stranger, route)).status]);
+    for (const ids of [foreign, nobodysThings()])
+      expect(await oddOnes(routes, [401], (route) => call(appliance.stranger, route, ids))).toEqual([]);
 
-    expect(answers.filter(([, status]) => status !== 401)).toEqual([]);
-    expect(await fingerprint()).toBe(before);
+    expect(await fingerprint(appliance)).toBe(before);
   });
 
   test('a made-up or ended session is none', async () => {
@@ -231,85 +299,108 @@ describe('without a session', () => {
   });
 
   test('the claim is closed once there is an owner', async () => {
-    expect((await callAs(appliance.stranger, 'POST /api/v1/setup/claim')).status).toBe(409);
-    expect((await callAs(appliance.stranger, 'POST /api/v1/setup/claim-code')).status).toBe(409);
+    for (const route of ['POST /api/v1/setup/claim', 'POST /api/v1/setup/claim-code'])
+      expect((await call(appliance.stranger, route, nobodysThings())).status).toBe(409);
   });
 });
 
-describe('with another role', () => {
-  for (const role of ROLES) {
-    test(`${role}: every route that is not theirs answers 403, and nothing changes`, async () => {
-      const caller = people.get(role) ?? appliance.stranger;
-      const closed = guarded().filter(([, access]) => !access.roles.includes(role));
-      const before = await fingerprint();
+describe.each(ROLES)('%s', (role) => {
+  test('every route that is not theirs answers 403, whosever the object is, and nothing changes', async () => {
+    const closed = guarded().flatMap(([route, right]) => (mayHold(role, right) ? [] : [route]));
+    const before = await fingerprint(appliance);
 
-      const answers: [string, number][] = [];
-      for (const [route] of closed) answers.push([route, (await callAs(caller, route)).status]);
+    for (const ids of [things.get(role) ?? foreign, foreign, nobodysThings()])
+      expect(await oddOnes(closed, [403], (route) => call(caller(role), route, ids))).toEqual([]);
 
-      expect(answers.filter(([, status]) => status !== 403)).toEqual([]);
-      expect(await fingerprint()).toBe(before);
-    });
-  }
+    expect(await fingerprint(appliance)).toBe(before);
+  });
 
-  test("a member sees nothing of another's workspace: its folder answers as one that does not exist", async () => {
-    const { body } = await (people.get('owner') ?? appliance.stranger).call<{
-      items: { rootFolderId: string }[];
-    }>('GET', '/workspaces');
-    const member = people.get('member') ?? appliance.stranger;
+  test('every route that is theirs lets them in', async () => {
+    const open = routesOf(role).filter((route) => !ENDLESS.has(route));
+    const before = await fingerprint(appliance, READS_ARE_AUDITED);
 
-    const other = await member.call('GET', `/folders/${body.items[0]?.rootFolderId}`);
-    const none = await member.call('GET', `/folders/${randomUUID()}`);
+    const kept = open.filter((route) => route !== 'DELETE /api/v1/session');
+    const answers = await Promise.all(
+      kept.map(async (route) => [route, (await knock(caller(role), route)).status]),
+    );
 
-    expect(other.status).toBe(404);
-    expect({ ...(other.body.error as object), requestId: '' }).toEqual({
-      ...(none.body.error as object),
-      requestId: '',
-    });
-    expect((await member.call<{ items: unknown[] }>('GET', '/workspaces')).body.items).toEqual([]);
+    expect(answers.filter(([, status]) => status === 401 || status === 403)).toEqual([]);
+    expect(await fingerprint(appliance, READS_ARE_AUDITED)).toBe(before);
+  });
+
+  test('an object of another and one of nobody answer 404 alike, and nothing changes', async () => {
+    const owned = routesOf(role).filter(HAS_OWNER);
+    const before = await fingerprint(appliance);
+
+    for (const route of owned) {
+      const [other, none] = [
+        await call(caller(role), route, foreign),
+        await call(caller(role), route, nobodysThings()),
+      ];
+      expect([route, other.status, withoutId(other)]).toEqual([route, 404, withoutId(none)]);
+    }
+    expect(owned.length).toBeGreaterThan(0);
+    expect(await fingerprint(appliance)).toBe(before);
+  });
+
+  test('their own objects open', async () => {
+    const reads = routesOf(role).filter((route) => /^GET .*\/(folders|nodes|files)\//.test(route));
+    const own = things.get(role) ?? foreign;
+
+    expect(await oddOnes(reads, [200], (route) => call(caller(role), route, own))).toEqual([]);
+  });
+
+  test('an object that there is not answers 404, and nothing changes', async () => {
+    const before = await fingerprint(appliance);
+    // A test has no machine of ours: what is the machine's has no object that could be looked for.
+    const routes = routesOf(role).filter((route) => route.includes('/:id') && !route.includes('/host/'));
+
+    expect(await oddOnes(routes, [404], (route) => call(caller(role), route, nobodysThings()))).toEqual([]);
+    expect(await fingerprint(appliance)).toBe(before);
   });
 });
+
+function withoutId({ body }: TestReply): unknown {
+  return { ...(body as { error: object }).error, requestId: '' };
+}
 
 describe('a request that another site caused', () => {
   test('is refused on every route that changes something, before anything else is looked at', async () => {
-    const owner = people.get('owner') ?? appliance.stranger;
-    const before = await fingerprint();
+    const before = await fingerprint(appliance);
+    const changing = Object.keys(CASES).filter((name) => !name.startsWith('GET '));
 
-    const answers: [string, number][] = [];
-    for (const route of Object.keys(CASES).filter((name) => !name.startsWith('GET '))) {
-      const { method, path } = pathOf(route);
-      for (const headers of [
-        { 'x-holdfast': '' },
-        { 'sec-fetch-site': 'cross-site' },
-        { origin: 'https://evil.example' },
-      ]) {
-        const reply = await owner.call(method as 'POST', path, {}, { headers });
-        answers.push([route, reply.status]);
-      }
+    for (const headers of [
+      { 'x-holdfast': '' },
+      { 'sec-fetch-site': 'cross-site' },
+      { origin: 'https://evil.example' },
+    ]) {
+      const forged = (route: string) => {
+        const { method, path } = requestFor(route, nobodysThings());
+        return caller('owner').call(method, path, {}, { headers });
+      };
+      expect(await oddOnes(changing, [403], forged)).toEqual([]);
     }
-
-    expect(answers.filter(([, status]) => status !== 403)).toEqual([]);
-    expect(await fingerprint()).toBe(before);
+    expect(await fingerprint(appliance)).toBe(before);
   });
 });
 
 describe('the console', () => {
   test('its own routes do not exist for people', async () => {
     const own = appliance.consoleApp.routeAccess.filter(({ access }) => access === 'console');
-    const owner = people.get('owner') ?? appliance.stranger;
+    const routes = own.filter(({ method }) => method !== 'HEAD').map(({ method, url }) => `${method} ${url}`);
 
-    expect(own.length).toBeGreaterThan(0);
-    for (const { method, url } of own.filter((route) => route.method !== 'HEAD')) {
-      expect((await callAs(owner, `${method} ${url}`)).status).toBe(404);
-    }
+    expect(routes.length).toBeGreaterThan(0);
+    expect(await oddOnes(routes, [404], (route) => call(caller('owner'), route, nobodysThings()))).toEqual(
+      [],
+    );
   });
 
-  test('it does not open what belongs to the members of a workspace', async () => {
-    for (const [route, access] of guarded().filter(([, { roles }]) => roles.includes('member'))) {
-      expect([route, access.roles.length, (await callAs(appliance.console, route)).status]).toEqual([
-        route,
-        4,
-        403,
-      ]);
-    }
+  test('it does not open what belongs to a person or to the members of a workspace', async () => {
+    const closed = guarded().flatMap(([route, right]) =>
+      ROLES_OF[right].includes('console') ? [] : [route],
+    );
+
+    expect(closed.length).toBeGreaterThan(0);
+    expect(await oddOnes(closed, [403], (route) => call(appliance.console, route, foreign))).toEqual([]);
   });
 });

@@ -1,6 +1,7 @@
 /** The whole site: every address, what builds it and what shows it. Pages are loaded when they are first opened. */
 import type { Component } from 'svelte';
 import { queryText } from './api/client.ts';
+import type { Right } from './api/shapes.ts';
 
 export const paths = {
   overview: () => '/',
@@ -37,65 +38,77 @@ export const paths = {
 
 /** What a page is given: the parts of its address. */
 export type PageComponent = Component<{ params: Record<string, string> }>;
-type Audience = 'everyone' | 'operations' | 'administrators' | 'owner';
 
 interface Route {
   pattern: string;
-  audience: Audience;
+  /** What a person's role must have to open it. */
+  right: Right;
   load: () => Promise<{ default: PageComponent }>;
 }
 
-const route = (pattern: string, audience: Audience, load: () => Promise<unknown>): Route => ({
+const route = (pattern: string, right: Right, load: () => Promise<unknown>): Route => ({
   pattern,
-  audience,
+  right,
   load: load as Route['load'],
 });
 
 export const routes: readonly Route[] = [
-  route('/', 'operations', () => import('./pages/appliance/OverviewPage.svelte')),
-  route('/files', 'everyone', () => import('./pages/workspaces/FilesPage.svelte')),
-  route('/files/:folderId', 'everyone', () => import('./pages/workspaces/FilesPage.svelte')),
-  route('/snapshots', 'operations', () => import('./pages/backups/SnapshotsPage.svelte')),
-  route('/snapshots/:id', 'operations', () => import('./pages/backups/SnapshotPage.svelte')),
-  route('/snapshots/:id/content', 'everyone', () => import('./pages/backups/SnapshotContentPage.svelte')),
-  route('/restore-tests', 'operations', () => import('./pages/restore-tests/RestoreTestsPage.svelte')),
+  route('/', 'operations.read', () => import('./pages/appliance/OverviewPage.svelte')),
+  route('/files', 'files.read', () => import('./pages/workspaces/FilesPage.svelte')),
+  route('/files/:folderId', 'files.read', () => import('./pages/workspaces/FilesPage.svelte')),
+  route('/snapshots', 'operations.read', () => import('./pages/backups/SnapshotsPage.svelte')),
+  route('/snapshots/:id', 'operations.read', () => import('./pages/backups/SnapshotPage.svelte')),
+  route('/snapshots/:id/content', 'files.read', () => import('./pages/backups/SnapshotContentPage.svelte')),
+  route('/restore-tests', 'operations.read', () => import('./pages/restore-tests/RestoreTestsPage.svelte')),
+  route('/restore-tests/new', 'backups.run', () => import('./pages/restore-tests/NewRestoreTestPage.svelte')),
   route(
-    '/restore-tests/new',
-    'administrators',
-    () => import('./pages/restore-tests/NewRestoreTestPage.svelte'),
+    '/restore-tests/:id',
+    'operations.read',
+    () => import('./pages/restore-tests/RestoreTestPage.svelte'),
   ),
-  route('/restore-tests/:id', 'operations', () => import('./pages/restore-tests/RestoreTestPage.svelte')),
-  route('/targets', 'operations', () => import('./pages/backups/TargetsPage.svelte')),
-  route('/targets/new', 'administrators', () => import('./pages/backups/NewTargetPage.svelte')),
-  route('/targets/:id', 'operations', () => import('./pages/backups/TargetPage.svelte')),
-  route('/keys', 'operations', () => import('./pages/appliance/KeysPage.svelte')),
-  route('/keys/new-kit', 'owner', () => import('./pages/appliance/NewKitPage.svelte')),
-  route('/audit', 'operations', () => import('./pages/audit/AuditPage.svelte')),
-  route('/settings', 'operations', () => import('./pages/appliance/SettingsPage.svelte')),
-  route('/settings/schedules', 'operations', () => import('./pages/appliance/SchedulesPage.svelte')),
-  route('/settings/appearance', 'everyone', () => import('./pages/appliance/AppearancePage.svelte')),
-  route('/appliance', 'operations', () => import('./pages/appliance/machine/SystemPage.svelte')),
+  route('/targets', 'operations.read', () => import('./pages/backups/TargetsPage.svelte')),
+  route('/targets/new', 'backups.manage', () => import('./pages/backups/NewTargetPage.svelte')),
+  route('/targets/:id', 'operations.read', () => import('./pages/backups/TargetPage.svelte')),
+  route('/keys', 'settings.read', () => import('./pages/appliance/KeysPage.svelte')),
+  route('/keys/new-kit', 'keys.manage', () => import('./pages/appliance/NewKitPage.svelte')),
+  route('/audit', 'audit.read', () => import('./pages/audit/AuditPage.svelte')),
+  route('/settings', 'settings.read', () => import('./pages/appliance/SettingsPage.svelte')),
+  route('/settings/schedules', 'operations.read', () => import('./pages/appliance/SchedulesPage.svelte')),
+  route('/settings/appearance', 'account.own', () => import('./pages/appliance/AppearancePage.svelte')),
+  route('/appliance', 'operations.read', () => import('./pages/appliance/machine/SystemPage.svelte')),
   route(
     '/appliance/unlock-ways',
-    'operations',
+    'operations.read',
     () => import('./pages/appliance/machine/UnlockWaysPage.svelte'),
   ),
-  route('/appliance/network', 'operations', () => import('./pages/appliance/machine/NetworkPage.svelte')),
-  route('/appliance/ssh', 'operations', () => import('./pages/appliance/machine/SshPage.svelte')),
+  route(
+    '/appliance/network',
+    'operations.read',
+    () => import('./pages/appliance/machine/NetworkPage.svelte'),
+  ),
+  route('/appliance/ssh', 'operations.read', () => import('./pages/appliance/machine/SshPage.svelte')),
   route(
     '/appliance/certificate',
-    'operations',
+    'operations.read',
     () => import('./pages/appliance/machine/CertificatePage.svelte'),
   ),
-  route('/appliance/updates', 'operations', () => import('./pages/appliance/machine/UpdatesPage.svelte')),
+  route(
+    '/appliance/updates',
+    'operations.read',
+    () => import('./pages/appliance/machine/UpdatesPage.svelte'),
+  ),
   route(
     '/appliance/set-back/:snapshot',
-    'owner',
+    'recovery.manage',
     () => import('./pages/appliance/machine/set-back/SetBackPage.svelte'),
   ),
-  route('/appliance/hardening', 'operations', () => import('./pages/appliance/machine/HardeningPage.svelte')),
-  route('/appliance/shares', 'operations', () => import('./pages/appliance/machine/SharesPage.svelte')),
-  route('/runs/:id', 'operations', () => import('./pages/runs/RunPage.svelte')),
+  route(
+    '/appliance/hardening',
+    'operations.read',
+    () => import('./pages/appliance/machine/HardeningPage.svelte'),
+  ),
+  route('/appliance/shares', 'operations.read', () => import('./pages/appliance/machine/SharesPage.svelte')),
+  route('/runs/:id', 'operations.read', () => import('./pages/runs/RunPage.svelte')),
 ];
 
 /** The route of an address and its parts; undefined when there is none. */

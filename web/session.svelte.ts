@@ -2,7 +2,7 @@
 import { claim, getSession, getSetup, signIn, signOut } from './api/appliance.ts';
 import { ApiError, asApiError, whenSignedOut } from './api/client.ts';
 import { navigate } from './lib/router.svelte.ts';
-import type { Role, Session, SetupState } from './api/shapes.ts';
+import type { Right, Role, Session, SetupState } from './api/shapes.ts';
 
 export interface ExpectedEnd {
   /** Said at the sign-in page. */
@@ -60,6 +60,10 @@ export const session = {
   /** True when the person has one of the roles. */
   is(...roles: Role[]): boolean {
     return current !== undefined && roles.includes(current.user.role);
+  },
+  /** True when the person's role has the right. */
+  may(right: Right): boolean {
+    return current?.rights.includes(right) === true;
   },
   get administrator(): boolean {
     return session.is('owner', 'admin');

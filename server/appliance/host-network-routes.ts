@@ -1,7 +1,7 @@
 /** The machine's place in the network, and its hardening report. Without hostd each of these routes answers `wrong_state`. */
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
-import { ADMINISTRATORS, READERS_OF_OPERATIONS, type Role } from '../identity/index.ts';
+import type { Role } from '../identity/index.ts';
 import type { Actor } from '../audit/index.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import { Instant } from '../lib/shapes.ts';
@@ -12,8 +12,8 @@ import type { NetworkState as HostNetworkState } from './host/network/trial.ts';
 import { perform, type HostMachineDeps } from './host-machine.ts';
 
 const tags = ['machine'];
-const read = { access: READERS_OF_OPERATIONS };
-const act = { access: ADMINISTRATORS };
+const read = { access: { right: 'operations.read' } } as const;
+const act = { access: { right: 'machine.manage' } } as const;
 const NetworkState = Type.Object({
   settings: NetworkSettings,
   pending: Type.Union([Type.Object({ settings: NetworkSettings, until: Instant }), Type.Null()]),

@@ -1,7 +1,6 @@
 /** The machine: state, unlock ways, power, support bundle. Without hostd each of these routes answers `wrong_state`. */
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
-import { ADMINISTRATORS, OWNER, READERS_OF_OPERATIONS } from '../identity/index.ts';
 import { Id, NoContent } from '../lib/shapes.ts';
 import {
   AddWayRequest,
@@ -39,7 +38,7 @@ export const hostRoutes =
     app.get(
       '/host',
       {
-        config: { access: READERS_OF_OPERATIONS },
+        config: { access: { right: 'operations.read' } },
         schema: { tags, summary: 'The machine in one document', response: { 200: HostState } },
       },
       () => readMachine(deps),
@@ -48,7 +47,7 @@ export const hostRoutes =
     app.post(
       '/host/claim-volume',
       {
-        config: { access: OWNER },
+        config: { access: { right: 'machine.own' } },
         schema: {
           tags,
           summary: 'Give the data volume its recovery key and a way for every day',
@@ -63,7 +62,7 @@ export const hostRoutes =
     app.post(
       '/host/ways',
       {
-        config: { access: OWNER },
+        config: { access: { right: 'machine.own' } },
         schema: {
           tags,
           summary: 'Add a way that unlocks',
@@ -78,7 +77,7 @@ export const hostRoutes =
     app.patch(
       '/host/ways/:id',
       {
-        config: { access: OWNER },
+        config: { access: { right: 'machine.own' } },
         schema: {
           tags,
           summary: 'Rename a way that unlocks',
@@ -93,7 +92,7 @@ export const hostRoutes =
     app.delete(
       '/host/ways/:id',
       {
-        config: { access: OWNER },
+        config: { access: { right: 'machine.own' } },
         schema: { tags, summary: 'Remove a way that unlocks', params: ById, response: { 204: NoContent } },
       },
       async (request, reply) => {
@@ -105,7 +104,7 @@ export const hostRoutes =
     app.post(
       '/host/ways/:id/test',
       {
-        config: { access: OWNER },
+        config: { access: { right: 'machine.own' } },
         schema: {
           tags,
           summary: 'Show that a way opens the volume now',
@@ -120,7 +119,7 @@ export const hostRoutes =
     app.delete(
       '/host/unknown-keyslots',
       {
-        config: { access: OWNER },
+        config: { access: { right: 'machine.own' } },
         schema: {
           tags,
           summary: 'Remove key slots of the volume that no way names',
@@ -136,7 +135,7 @@ export const hostRoutes =
     app.post(
       '/host/volume/grow',
       {
-        config: { access: ADMINISTRATORS },
+        config: { access: { right: 'machine.manage' } },
         schema: {
           tags,
           summary: 'Let the volume take what its disk has grown by',
@@ -153,7 +152,7 @@ export const hostRoutes =
     app.post(
       '/host/power',
       {
-        config: { access: ADMINISTRATORS },
+        config: { access: { right: 'machine.manage' } },
         schema: {
           tags,
           summary: 'Restart or shut down the machine',
@@ -170,7 +169,7 @@ export const hostRoutes =
     app.post(
       '/host/support-bundle',
       {
-        config: { access: ADMINISTRATORS },
+        config: { access: { right: 'machine.manage' } },
         schema: {
           tags,
           summary: 'What support needs to know: no content, no secrets',

@@ -1,7 +1,6 @@
 /** SSH to the machine, for a limited time. Without hostd each of these routes answers `wrong_state`. */
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
-import { OWNER, READERS_OF_OPERATIONS } from '../identity/index.ts';
 import { connectHost, requireHost } from './host/client.ts';
 import { OpenedSsh, OpenSshRequest, SshState } from './host/ssh/schema.ts';
 import { perform, type HostMachineDeps } from './host-machine.ts';
@@ -16,7 +15,7 @@ export const hostSshRoutes =
     app.get(
       '/host/ssh',
       {
-        config: { access: READERS_OF_OPERATIONS },
+        config: { access: { right: 'operations.read' } },
         schema: { tags, summary: 'Whether SSH is open, and until when', response: { 200: SshState } },
       },
       () => requireHost(connectHost(deps.config)).get<SshState>('/ssh'),
@@ -24,7 +23,7 @@ export const hostSshRoutes =
     app.post(
       '/host/ssh',
       {
-        config: { access: OWNER },
+        config: { access: { right: 'machine.own' } },
         schema: {
           tags,
           summary: 'Open SSH for a limited time; the one-time passphrase is said this once',
@@ -41,7 +40,7 @@ export const hostSshRoutes =
     app.delete(
       '/host/ssh',
       {
-        config: { access: OWNER },
+        config: { access: { right: 'machine.own' } },
         schema: { tags, summary: 'Close SSH, with every session', response: { 200: SshState } },
       },
       (request) => perform<SshState>(deps, 'DELETE', '/ssh', {}, request.actor, OPEN_TIMEOUT_MS),

@@ -1,6 +1,5 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
-import { OWNER, READERS_OF_OPERATIONS } from '../identity/index.ts';
 import { Bytes, Id, NoContent } from '../lib/shapes.ts';
 import {
   beginRecoveryKit,
@@ -22,7 +21,7 @@ export const kitRoutes =
     app.get(
       '/recovery-kits',
       {
-        config: { access: READERS_OF_OPERATIONS },
+        config: { access: { right: 'settings.read' } },
         schema: {
           tags,
           summary: 'Recovery kits, and the public side of the repository that they open',
@@ -35,7 +34,7 @@ export const kitRoutes =
     app.post(
       '/recovery-kits',
       {
-        config: { access: OWNER },
+        config: { access: { right: 'keys.manage' } },
         schema: {
           tags,
           summary: 'Begin a recovery kit',
@@ -52,7 +51,7 @@ export const kitRoutes =
     app.post(
       '/recovery-kits/:id/challenge',
       {
-        config: { access: OWNER },
+        config: { access: { right: 'keys.manage' } },
         schema: {
           tags,
           summary: 'Begin another proof of a recovery kit',
@@ -66,7 +65,7 @@ export const kitRoutes =
     app.post(
       '/recovery-kits/:id/proof',
       {
-        config: { access: OWNER },
+        config: { access: { right: 'keys.manage' } },
         schema: {
           tags,
           summary: 'Prove a recovery kit',
@@ -81,7 +80,7 @@ export const kitRoutes =
     app.get(
       '/recovery-kits/:id/sealed',
       {
-        config: { access: OWNER },
+        config: { access: { right: 'keys.manage' } },
         schema: {
           tags,
           summary: 'Fetch the sealed copy of a kit',
@@ -103,7 +102,7 @@ export const kitRoutes =
     app.delete(
       '/recovery-kits/:id/sealed',
       {
-        config: { access: OWNER },
+        config: { access: { right: 'keys.manage' } },
         schema: {
           tags,
           summary: 'Remove the sealed copy of a kit from the appliance',

@@ -1,7 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
 import { readQuarantine, releaseFromQuarantine } from '../backups/index.ts';
-import { OWNER, READERS_OF_OPERATIONS } from '../identity/index.ts';
 import type { KeyClient } from '../keys/index.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Database } from '../lib/db.ts';
@@ -25,7 +24,7 @@ export const quarantineRoutes =
     app.get(
       '/quarantine',
       {
-        config: { access: READERS_OF_OPERATIONS },
+        config: { access: { right: 'operations.read' } },
         schema: {
           tags,
           summary: 'Whether backups wait for a person, and why',
@@ -37,7 +36,7 @@ export const quarantineRoutes =
     app.post(
       '/quarantine/release',
       {
-        config: { access: OWNER },
+        config: { access: { right: 'recovery.manage' } },
         schema: {
           tags,
           summary: 'Go on with this appliance; every copy of it is off',

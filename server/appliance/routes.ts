@@ -1,16 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import type { FastifyReply } from 'fastify';
 import { Type } from 'typebox';
-import {
-  ADMINISTRATORS,
-  describeSession,
-  findPerson,
-  OWNER,
-  READERS_OF_OPERATIONS,
-  Session,
-  sessionCookie,
-  type SignInDeps,
-} from '../identity/index.ts';
+import { describeSession, findPerson, Session, sessionCookie, type SignInDeps } from '../identity/index.ts';
 import { NoContent } from '../lib/shapes.ts';
 import { checkClaimCode, claimAppliance, type ClaimDeps } from './claim.ts';
 import { checkEverything, readOverview, type OverviewDeps } from './overview.ts';
@@ -124,7 +115,7 @@ export const applianceRoutes =
     app.get(
       '/settings/appliance',
       {
-        config: { access: READERS_OF_OPERATIONS },
+        config: { access: { right: 'settings.read' } },
         schema: { tags, summary: 'Settings of the appliance', response: { 200: ApplianceSettings } },
       },
       () => readApplianceSettings(deps),
@@ -133,7 +124,7 @@ export const applianceRoutes =
     app.put(
       '/settings/appliance',
       {
-        config: { access: OWNER },
+        config: { access: { right: 'settings.change' } },
         schema: {
           tags,
           summary: 'Change the settings of the appliance',
@@ -147,7 +138,7 @@ export const applianceRoutes =
     app.get(
       '/overview',
       {
-        config: { access: READERS_OF_OPERATIONS },
+        config: { access: { right: 'operations.read' } },
         schema: { tags, summary: 'Are we safe?', response: { 200: Overview } },
       },
       () => readOverview(deps),
@@ -156,7 +147,7 @@ export const applianceRoutes =
     app.get(
       '/health-checks',
       {
-        config: { access: ADMINISTRATORS },
+        config: { access: { right: 'machine.manage' } },
         schema: {
           tags,
           summary: 'What is well and what is not',

@@ -2,7 +2,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
 import type { Actor } from '../audit/index.ts';
-import { ADMINISTRATORS, READERS_OF_OPERATIONS } from '../identity/index.ts';
 import { Id, NoContent } from '../lib/shapes.ts';
 import { connectHost, requireHost } from './host/client.ts';
 import { AddShareRequest, ShareList, ShareStatus } from './host/shares/schema.ts';
@@ -31,7 +30,7 @@ export const hostShareRoutes =
     app.get(
       '/host/shares',
       {
-        config: { access: READERS_OF_OPERATIONS },
+        config: { access: { right: 'operations.read' } },
         schema: { tags, summary: 'Shares and second disks for backups', response: { 200: ShareList } },
       },
       () => requireHost(connectHost(deps.config)).get<{ items: ShareStatus[] }>('/shares'),
@@ -40,7 +39,7 @@ export const hostShareRoutes =
     app.post(
       '/host/shares',
       {
-        config: { access: ADMINISTRATORS },
+        config: { access: { right: 'machine.manage' } },
         schema: {
           tags,
           summary: 'Mount a share or a second disk for backups',
@@ -55,7 +54,7 @@ export const hostShareRoutes =
     app.delete(
       '/host/shares/:id',
       {
-        config: { access: ADMINISTRATORS },
+        config: { access: { right: 'machine.manage' } },
         schema: {
           tags,
           summary: 'Unmount a share for good; what is in it stays',

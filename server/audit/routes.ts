@@ -31,12 +31,6 @@ import {
 } from './schema.ts';
 import { deleteFilter, listAudit, listAuditActions, listSavedFilters, saveFilter } from './service.ts';
 
-/**
- * Who may read the log. Written out because audit stands left of identity, which enforces it; equal to
- * `READERS_OF_OPERATIONS` there, and a test holds them equal.
- */
-export const AUDIT_READERS = { roles: ['owner', 'admin', 'auditor'] } as const;
-
 export interface AuditDeps {
   db: Database;
   clock: Clock;
@@ -47,7 +41,7 @@ export interface AuditDeps {
 
 const tags = ['audit'];
 const ById = Type.Object({ id: Id });
-const config = { access: AUDIT_READERS };
+const config = { access: { right: 'audit.read' } } as const;
 
 export const auditRoutes =
   (deps: AuditDeps): FastifyPluginAsyncTypebox =>
@@ -144,7 +138,7 @@ export const auditRoutes =
     app.put(
       '/audit/retention',
       {
-        config: { access: { roles: ['owner'] } as const },
+        config: { access: { right: 'settings.change' } },
         schema: {
           ...{ tags, summary: 'Change how long entries are kept' },
           body: RetentionChange,

@@ -1,6 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
-import { ADMINISTRATORS, ANY_ROLE, READERS_OF_OPERATIONS, type Person } from '../identity/index.ts';
+import type { Person } from '../identity/index.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import { Run } from '../lib/run-schema.ts';
 import { Id } from '../lib/shapes.ts';
@@ -65,7 +65,7 @@ function targetRoutes(deps: BackupDeps): FastifyPluginAsyncTypebox {
     app.get(
       '/targets',
       {
-        config: { access: READERS_OF_OPERATIONS },
+        config: { access: { right: 'operations.read' } },
         schema: {
           tags,
           summary: 'Where snapshots are sent',
@@ -77,7 +77,7 @@ function targetRoutes(deps: BackupDeps): FastifyPluginAsyncTypebox {
     app.post(
       '/targets/probe',
       {
-        config: { access: ADMINISTRATORS },
+        config: { access: { right: 'backups.manage' } },
         schema: { tags, summary: 'Try a place out', body: TargetRequest, response: { 200: TargetProbe } },
       },
       ({ body }) => tryTarget(deps, body),
@@ -85,7 +85,7 @@ function targetRoutes(deps: BackupDeps): FastifyPluginAsyncTypebox {
     app.post(
       '/targets',
       {
-        config: { access: ADMINISTRATORS },
+        config: { access: { right: 'backups.manage' } },
         schema: { tags, summary: 'Add a target', body: TargetRequest, response: { 201: TargetReply } },
       },
       async ({ body, actor }, reply) => reply.status(201).send(await addTarget(deps, actor, body)),
@@ -93,7 +93,7 @@ function targetRoutes(deps: BackupDeps): FastifyPluginAsyncTypebox {
     app.get(
       '/targets/:id',
       {
-        config: { access: READERS_OF_OPERATIONS },
+        config: { access: { right: 'operations.read' } },
         schema: { tags, summary: 'One target', params: TargetParams, response: { 200: TargetReply } },
       },
       async ({ params }) => toTargetReply(await getTarget(deps.db, params.id)),
@@ -101,7 +101,7 @@ function targetRoutes(deps: BackupDeps): FastifyPluginAsyncTypebox {
     app.post(
       '/targets/:id/probe',
       {
-        config: { access: ADMINISTRATORS },
+        config: { access: { right: 'backups.manage' } },
         schema: { tags, summary: 'Try a target again', params: TargetParams, response: { 200: TargetProbe } },
       },
       ({ params }) => probeAgain(deps, params.id),
@@ -109,7 +109,7 @@ function targetRoutes(deps: BackupDeps): FastifyPluginAsyncTypebox {
     app.post(
       '/targets/:id/retire',
       {
-        config: { access: ADMINISTRATORS },
+        config: { access: { right: 'backups.manage' } },
         schema: {
           tags,
           summary: 'Stop sending to a target',
@@ -123,7 +123,7 @@ function targetRoutes(deps: BackupDeps): FastifyPluginAsyncTypebox {
       app.post(
         `/targets/${kind}`,
         {
-          config: { access: ADMINISTRATORS },
+          config: { access: { right: 'backups.manage' } },
           schema: {
             tags,
             summary:
@@ -143,7 +143,7 @@ function snapshotRoutes(deps: BackupDeps): FastifyPluginAsyncTypebox {
     app.get(
       '/snapshots',
       {
-        config: { access: READERS_OF_OPERATIONS },
+        config: { access: { right: 'operations.read' } },
         schema: {
           tags,
           summary: 'Snapshots',
@@ -156,7 +156,7 @@ function snapshotRoutes(deps: BackupDeps): FastifyPluginAsyncTypebox {
     app.post(
       '/snapshots',
       {
-        config: { access: ADMINISTRATORS },
+        config: { access: { right: 'backups.run' } },
         schema: {
           tags,
           summary: 'Take a snapshot now',
@@ -172,7 +172,7 @@ function snapshotRoutes(deps: BackupDeps): FastifyPluginAsyncTypebox {
     app.get(
       '/snapshots/:id',
       {
-        config: { access: READERS_OF_OPERATIONS },
+        config: { access: { right: 'operations.read' } },
         schema: { tags, summary: 'One snapshot', params: SnapshotParams, response: { 200: Snapshot } },
       },
       ({ params }) => showSnapshot(deps, params.id),
@@ -180,7 +180,7 @@ function snapshotRoutes(deps: BackupDeps): FastifyPluginAsyncTypebox {
     app.delete(
       '/snapshots/:id',
       {
-        config: { access: ADMINISTRATORS },
+        config: { access: { right: 'backups.manage' } },
         schema: { tags, summary: 'Forget a snapshot', params: SnapshotParams, response: { 202: Run } },
       },
       async ({ params, actor }, reply) => reply.status(202).send(await requestForget(deps, actor, params.id)),
@@ -188,7 +188,7 @@ function snapshotRoutes(deps: BackupDeps): FastifyPluginAsyncTypebox {
     app.get(
       '/snapshots/:id/content',
       {
-        config: { access: ANY_ROLE },
+        config: { access: { right: 'files.read' } },
         schema: {
           tags,
           summary: 'A folder as it was in a snapshot, for members of its workspace',
@@ -202,7 +202,7 @@ function snapshotRoutes(deps: BackupDeps): FastifyPluginAsyncTypebox {
     app.post(
       '/snapshots/:id/restores',
       {
-        config: { access: ANY_ROLE },
+        config: { access: { right: 'files.write' } },
         schema: {
           tags,
           summary: 'Restore one file beside the present one',

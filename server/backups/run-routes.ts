@@ -3,7 +3,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import type { FastifyRequest } from 'fastify';
 import { Type, type Static } from 'typebox';
 import { recordAudit, type Actor } from '../audit/index.ts';
-import { ADMINISTRATORS, findPerson, READERS_OF_OPERATIONS } from '../identity/index.ts';
+import { findPerson } from '../identity/index.ts';
 import type { Clock } from '../lib/clock.ts';
 import { writeTransaction, type Database } from '../lib/db.ts';
 import { startEventStream, type EventStream } from '../lib/http.ts';
@@ -30,7 +30,7 @@ export function runRoutes(deps: RunRouteDeps): FastifyPluginAsyncTypebox {
     app.get(
       '/runs',
       {
-        config: { access: READERS_OF_OPERATIONS },
+        config: { access: { right: 'operations.read' } },
         schema: {
           tags,
           summary: 'Jobs, newest first',
@@ -55,7 +55,7 @@ export function runRoutes(deps: RunRouteDeps): FastifyPluginAsyncTypebox {
     app.get(
       '/runs/:id',
       {
-        config: { access: READERS_OF_OPERATIONS },
+        config: { access: { right: 'operations.read' } },
         schema: { tags, summary: 'One job', params: RunParams, response: { 200: Run } },
       },
       ({ params }) => getRun(deps.db, params.id),
@@ -63,7 +63,7 @@ export function runRoutes(deps: RunRouteDeps): FastifyPluginAsyncTypebox {
     app.get(
       '/runs/:id/log',
       {
-        config: { access: READERS_OF_OPERATIONS },
+        config: { access: { right: 'operations.read' } },
         schema: {
           tags,
           summary: 'What a job said',
@@ -71,12 +71,15 @@ export function runRoutes(deps: RunRouteDeps): FastifyPluginAsyncTypebox {
           response: { 200: Type.Object({ items: Type.Array(RunLogLine) }) },
         },
       },
-      async ({ params }) => ({ items: await listRunLog(deps.db, params.id) }),
+      async ({ params }) => {
+        const { id } = await getRun(deps.db, params.id);
+        return { items: await listRunLog(deps.db, id) };
+      },
     );
     app.post(
       '/runs/:id/cancel',
       {
-        config: { access: ADMINISTRATORS },
+        config: { access: { right: 'backups.run' } },
         schema: { tags, summary: 'Cancel a job', params: RunParams, response: { 200: Run } },
       },
       ({ params, actor }) => cancelRun(deps, actor, params.id),
@@ -84,7 +87,7 @@ export function runRoutes(deps: RunRouteDeps): FastifyPluginAsyncTypebox {
     app.get(
       '/runs/:id/events',
       {
-        config: { access: READERS_OF_OPERATIONS, background: true },
+        config: { access: { right: 'operations.read' }, background: true },
         schema: { tags, summary: 'Live progress of one job, as server-sent events', params: RunParams },
       },
       async (request, reply) => {
@@ -95,7 +98,7 @@ export function runRoutes(deps: RunRouteDeps): FastifyPluginAsyncTypebox {
     app.get(
       '/events',
       {
-        config: { access: READERS_OF_OPERATIONS, background: true },
+        config: { access: { right: 'operations.read' }, background: true },
         schema: { tags, summary: 'Every change of any job, as server-sent events' },
       },
       async (request, reply) => {
@@ -105,7 +108,7 @@ export function runRoutes(deps: RunRouteDeps): FastifyPluginAsyncTypebox {
     app.get(
       '/schedules',
       {
-        config: { access: READERS_OF_OPERATIONS },
+        config: { access: { right: 'operations.read' } },
         schema: {
           tags: ['Schedules'],
           summary: 'What is due when',
@@ -117,7 +120,7 @@ export function runRoutes(deps: RunRouteDeps): FastifyPluginAsyncTypebox {
     app.put(
       '/schedules/:name',
       {
-        config: { access: ADMINISTRATORS },
+        config: { access: { right: 'backups.manage' } },
         schema: {
           tags: ['Schedules'],
           summary: 'Change when something is due',

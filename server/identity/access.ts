@@ -6,7 +6,8 @@ import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify';
 import { HoldfastError } from '../lib/errors.ts';
 import type { Actor } from '../audit/index.ts';
 import { refuseForgedRequest } from './request-forgery.ts';
-import type { Access, Role, SignInMethod } from './schema.ts';
+import { RIGHTS, hasRight, type Access } from './rights.ts';
+import type { Role, SignInMethod } from './schema.ts';
 import { readSessionToken } from './sessions/session-cookie.ts';
 import { findLiveSession, type SessionDeps } from './sessions/sessions.ts';
 
@@ -70,7 +71,7 @@ export function installAccessGuard(app: FastifyInstance, deps: GuardDeps): void 
     if (access === undefined || access === 'console') throw noSuchAddress();
     const person = await findPerson(deps, request);
     if (person === undefined) throw notSignedIn();
-    if (!access.roles.includes(person.role)) throw roleRefused();
+    if (!hasRight(person.role, access.right)) throw roleRefused();
     request.signedIn = person;
     request.actor = { ...request.actor, id: person.userId, sessionId: person.sessionId };
   });
@@ -89,7 +90,7 @@ export function installConsoleGuard(app: FastifyInstance, account: string): void
     if (request.is404) return;
     const { access } = request.routeOptions.config;
     if (access === undefined) throw noSuchAddress();
-    if (typeof access !== 'string' && access.roles.includes('member')) throw contentRefused();
+    if (typeof access !== 'string' && !RIGHTS[access.right].console) throw contentRefused();
   });
 }
 

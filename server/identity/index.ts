@@ -17,20 +17,9 @@ export {
   type ListedPerson,
   type PeopleDeps,
 } from './people/people.ts';
+export { RIGHT_NAMES, RIGHTS, type Access, type Right } from './rights.ts';
 export { identityRoutes } from './routes.ts';
-export {
-  ADMINISTRATORS,
-  ANY_ROLE,
-  Email,
-  OWNER,
-  Password,
-  PersonName,
-  READERS_OF_OPERATIONS,
-  Role,
-  Session,
-  SignInMethod,
-  type Access,
-} from './schema.ts';
+export { Email, Password, PersonName, Role, Session, SignInMethod } from './schema.ts';
 export { sessionCookie } from './sessions/session-cookie.ts';
 export {
   endSessionsOf,

@@ -1,6 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
-import { ANY_ROLE, Session, SignInRequest } from './schema.ts';
+import { RightsTable, rightsTable } from './rights.ts';
+import { Session, SignInRequest } from './schema.ts';
 import { expiredSessionCookie, sessionCookie } from './sessions/session-cookie.ts';
 import { signOut } from './sessions/sessions.ts';
 import { describeSession, signIn, type SignInDeps } from './sign-in/sign-in.ts';
@@ -11,10 +12,19 @@ export const identityRoutes =
     app.get(
       '/session',
       {
-        config: { access: ANY_ROLE, background: true },
+        config: { access: { right: 'account.own' }, background: true },
         schema: { tags: ['identity'], summary: 'Who is signed in', response: { 200: Session } },
       },
       (request) => describeSession(deps, request.person),
+    );
+
+    app.get(
+      '/rights',
+      {
+        config: { access: { right: 'account.own' } },
+        schema: { tags: ['identity'], summary: 'What each role may do', response: { 200: RightsTable } },
+      },
+      () => rightsTable(),
     );
 
     app.post(
@@ -42,7 +52,7 @@ export const identityRoutes =
     app.delete(
       '/session',
       {
-        config: { access: ANY_ROLE },
+        config: { access: { right: 'account.own' } },
         schema: { tags: ['identity'], summary: 'Sign out', response: { 204: Type.Null() } },
       },
       async (request, reply) => {

@@ -35,6 +35,8 @@ export type User = Static<typeof User>;
 
 export const Session = Type.Object({
   user: User,
+  /** What the person's role may do; `rights.ts` is the table. */
+  rights: Type.Array(Type.String()),
   expiresAt: Instant,
   idleMinutes: Type.Integer(),
   banners: Type.Array(
@@ -54,15 +56,3 @@ export const Session = Type.Object({
   ),
 });
 export type Session = Static<typeof Session>;
-
-/**
- * Who may call a route. `public`: anyone; `setup`: anyone, only while unclaimed; `console`: only through the console
- * socket; otherwise a signed-in user with one of the roles. Kept in each route's `config.access`; a route without one
- * stops the server from starting.
- */
-export type Access = 'public' | 'setup' | 'console' | { roles: readonly Role[] };
-
-export const ANY_ROLE: Access = { roles: ['owner', 'admin', 'auditor', 'member'] };
-export const ADMINISTRATORS: Access = { roles: ['owner', 'admin'] };
-export const OWNER: Access = { roles: ['owner'] };
-export const READERS_OF_OPERATIONS: Access = { roles: ['owner', 'admin', 'auditor'] };

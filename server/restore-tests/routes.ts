@@ -1,6 +1,5 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
-import { ADMINISTRATORS, READERS_OF_OPERATIONS } from '../identity/index.ts';
 import { Id } from '../lib/shapes.ts';
 import {
   KitMaterial,
@@ -35,7 +34,7 @@ export const restoreTestRoutes =
     app.get(
       '/restore-tests',
       {
-        config: { access: READERS_OF_OPERATIONS },
+        config: { access: { right: 'operations.read' } },
         schema: {
           ...{ tags, summary: 'Restore tests, newest first' },
           querystring: RestoreTestQuery,
@@ -48,7 +47,7 @@ export const restoreTestRoutes =
     app.get(
       '/restore-tests/preflight',
       {
-        config: { access: ADMINISTRATORS },
+        config: { access: { right: 'backups.run' } },
         schema: {
           ...{ tags, summary: 'What a test would need, and what there is' },
           querystring: PreflightQuery,
@@ -61,7 +60,7 @@ export const restoreTestRoutes =
     app.get(
       '/restore-tests/kit-material',
       {
-        config: { access: ADMINISTRATORS },
+        config: { access: { right: 'backups.run' } },
         schema: {
           ...{ tags, summary: 'What a page opens with the recovery kit' },
           querystring: Type.Object({ targetId: Id }),
@@ -74,7 +73,7 @@ export const restoreTestRoutes =
     app.post(
       '/restore-tests',
       {
-        config: { access: ADMINISTRATORS },
+        config: { access: { right: 'backups.run' } },
         schema: {
           ...{ tags, summary: 'Start a restore test' },
           body: StartRestoreTest,
@@ -90,7 +89,7 @@ export const restoreTestRoutes =
     app.get(
       '/restore-tests/:id',
       {
-        config: { access: READERS_OF_OPERATIONS },
+        config: { access: { right: 'operations.read' } },
         schema: { tags, summary: 'One restore test', params: ById, response: { 200: RestoreTest } },
       },
       (request) => showRestoreTest(deps, request.params.id),
@@ -99,7 +98,7 @@ export const restoreTestRoutes =
     app.get(
       '/restore-tests/:id/report',
       {
-        config: { access: READERS_OF_OPERATIONS },
+        config: { access: { right: 'operations.read' } },
         schema: {
           tags,
           summary: 'The signed report, as it was signed: two JSON lines, the report and its signature',

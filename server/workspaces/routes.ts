@@ -2,7 +2,6 @@ import { Socket } from 'node:net';
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
-import { ANY_ROLE } from '../identity/index.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import { Bytes, ErrorReply, Id, NoContent } from '../lib/shapes.ts';
 import { createFolders } from './create-folders.ts';
@@ -34,7 +33,8 @@ const STALLED_MS = 120_000;
 const REFUSED_MS = 3_000;
 
 const ById = Type.Object({ id: Id });
-const config = { access: ANY_ROLE };
+const reads = { access: { right: 'files.read' } } as const;
+const writes = { access: { right: 'files.write' } } as const;
 const tags = ['files'];
 
 const BATCH_DESCRIPTION =
@@ -49,7 +49,7 @@ export function workspaceRoutes(deps: WorkspaceDeps): FastifyPluginAsyncTypebox 
     app.get(
       '/workspaces',
       {
-        config,
+        config: reads,
         schema: {
           tags,
           summary: 'Workspaces you are a member of',
@@ -61,7 +61,7 @@ export function workspaceRoutes(deps: WorkspaceDeps): FastifyPluginAsyncTypebox 
     app.get(
       '/folders/:id',
       {
-        config,
+        config: reads,
         schema: {
           tags,
           summary: 'A folder and one page of what is in it',
@@ -75,7 +75,7 @@ export function workspaceRoutes(deps: WorkspaceDeps): FastifyPluginAsyncTypebox 
     app.post(
       '/folders',
       {
-        config,
+        config: writes,
         schema: { tags, summary: 'Make a folder', body: CreateFolderRequest, response: { 201: Node } },
       },
       async (request, reply) =>
@@ -84,7 +84,7 @@ export function workspaceRoutes(deps: WorkspaceDeps): FastifyPluginAsyncTypebox 
     app.put(
       '/folders/:id/files',
       {
-        config,
+        config: writes,
         schema: {
           tags,
           summary: 'Upload a file: the body is its bytes',
@@ -119,7 +119,7 @@ export function workspaceRoutes(deps: WorkspaceDeps): FastifyPluginAsyncTypebox 
     app.post(
       '/folders/:id/paths',
       {
-        config,
+        config: writes,
         schema: {
           tags,
           summary: 'Make the folders of a tree, unless they are there',
@@ -134,7 +134,7 @@ export function workspaceRoutes(deps: WorkspaceDeps): FastifyPluginAsyncTypebox 
     app.post(
       '/folders/:id/batch',
       {
-        config,
+        config: writes,
         schema: {
           tags,
           summary: 'Upload many small files at once',
@@ -155,13 +155,13 @@ export function workspaceRoutes(deps: WorkspaceDeps): FastifyPluginAsyncTypebox 
     );
     app.get(
       '/nodes/:id',
-      { config, schema: { tags, summary: 'A file or folder', params: ById, response: { 200: Node } } },
+      { config: reads, schema: { tags, summary: 'A file or folder', params: ById, response: { 200: Node } } },
       (request) => getNode(deps, request.params.id, request.person),
     );
     app.patch(
       '/nodes/:id',
       {
-        config,
+        config: writes,
         schema: {
           tags,
           summary: 'Rename or move a file or folder',
@@ -175,7 +175,7 @@ export function workspaceRoutes(deps: WorkspaceDeps): FastifyPluginAsyncTypebox 
     app.delete(
       '/nodes/:id',
       {
-        config,
+        config: writes,
         schema: {
           tags,
           summary: 'Delete a file, or a folder with all that is in it',
@@ -191,7 +191,7 @@ export function workspaceRoutes(deps: WorkspaceDeps): FastifyPluginAsyncTypebox 
     app.route({
       method: ['GET', 'HEAD'],
       url: '/files/:id/content',
-      config,
+      config: reads,
       schema: {
         tags,
         summary: 'Download a file, whole or a range of it',
@@ -206,7 +206,7 @@ export function workspaceRoutes(deps: WorkspaceDeps): FastifyPluginAsyncTypebox 
     app.get(
       '/files/:id/preview',
       {
-        config,
+        config: reads,
         schema: {
           tags,
           summary: 'Show an image, or the first MiB of a text, in a document that can run nothing',

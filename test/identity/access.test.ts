@@ -52,8 +52,8 @@ describe('the access guard', () => {
     expect((await app.inject('/foreign')).statusCode).toBe(200);
   });
 
-  test('without a session a route for roles answers 401, and its handler does not run', async () => {
-    const reply = await build({ roles: ['owner'] }).inject('/thing');
+  test('without a session a route that asks for a right answers 401, and its handler does not run', async () => {
+    const reply = await build({ right: 'settings.change' }).inject('/thing');
 
     expect(reply.statusCode).toBe(401);
     expect(reply.json()).toMatchObject({ error: { code: 'unauthenticated' } });
@@ -119,12 +119,8 @@ describe('the console guard', () => {
     app = fastify();
     installErrorReplies(app);
     installConsoleGuard(app, 'tester');
-    app.get('/operations', { config: { access: { roles: ['owner', 'admin'] } } }, (request) => request.actor);
-    app.get(
-      '/content',
-      { config: { access: { roles: ['owner', 'admin', 'auditor', 'member'] } } },
-      () => 'content',
-    );
+    app.get('/operations', { config: { access: { right: 'operations.read' } } }, (request) => request.actor);
+    app.get('/content', { config: { access: { right: 'files.read' } } }, () => 'content');
 
     const operations = await app.inject({ url: '/operations', headers: { 'x-holdfast-account': 'ada' } });
     expect(operations.json()).toMatchObject({ kind: 'console', label: 'ada' });

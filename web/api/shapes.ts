@@ -10,6 +10,7 @@ export type {
   TargetReply,
   TargetRequest,
 } from '../../server/backups/schema.ts';
+export type { Right } from '../../server/identity/rights.ts';
 export type { Role, Session } from '../../server/identity/schema.ts';
 export type { Run } from '../../server/lib/run-schema.ts';
 export type { CheckResult, RestoreTest } from '../../server/restore-tests/schema.ts';

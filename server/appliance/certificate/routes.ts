@@ -1,7 +1,6 @@
 /** The HTTPS certificate: shown, requested, installed, taken off. */
 import { Server as TlsServer } from 'node:tls';
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
-import { ADMINISTRATORS, READERS_OF_OPERATIONS } from '../../identity/index.ts';
 import {
   installCertificate,
   readCertificate,
@@ -13,7 +12,7 @@ import {
 import { CertificateRequestRequest, CertificateState, InstallCertificateRequest } from './schema.ts';
 
 const tags = ['certificate'];
-const act = { access: ADMINISTRATORS };
+const act = { access: { right: 'machine.manage' } } as const;
 const response = { 200: CertificateState };
 
 /** The HTTPS server of an appliance, for those who come by its console socket. */
@@ -29,7 +28,7 @@ export const certificateRoutes =
     app.get(
       '/certificate',
       {
-        config: { access: READERS_OF_OPERATIONS },
+        config: { access: { right: 'operations.read' } },
         schema: { tags, summary: 'The certificate that browsers see', response },
       },
       () => readCertificate(deps),

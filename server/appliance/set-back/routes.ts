@@ -1,6 +1,5 @@
 /** Setting this appliance back, on its machine image. Without hostd each of these routes answers `wrong_state`. */
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
-import { OWNER, READERS_OF_OPERATIONS } from '../../identity/index.ts';
 import { NoContent } from '../../lib/shapes.ts';
 import { CheckedSetBack, SetBackView } from '../host/set-back/schema.ts';
 import {
@@ -24,7 +23,7 @@ import {
 } from './service.ts';
 
 const tags = ['set-back'];
-const owner = { access: OWNER };
+const owner = { access: { right: 'recovery.manage' } } as const;
 
 export const hostSetBackRoutes =
   (deps: SetBackServiceDeps): FastifyPluginAsyncTypebox =>
@@ -32,7 +31,7 @@ export const hostSetBackRoutes =
     app.get(
       '/host/set-back',
       {
-        config: { access: READERS_OF_OPERATIONS, background: true },
+        config: { access: { right: 'operations.read' }, background: true },
         schema: {
           tags,
           summary: 'The last set-back of this machine, and how far one is',

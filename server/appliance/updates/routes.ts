@@ -1,7 +1,6 @@
 /** Updates as administrators see and do them. Without hostd each of these routes answers `wrong_state`. */
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
-import { ADMINISTRATORS, READERS_OF_OPERATIONS } from '../../identity/index.ts';
 import { Id, NoContent } from '../../lib/shapes.ts';
 import {
   Bundle,
@@ -30,8 +29,8 @@ import {
 import { updateUploadRoutes } from './upload-routes.ts';
 
 const tags = ['updates'];
-const act = { access: ADMINISTRATORS };
-const read = { access: READERS_OF_OPERATIONS };
+const act = { access: { right: 'machine.manage' } } as const;
+const read = { access: { right: 'operations.read' } } as const;
 const ById = Type.Object({ id: Id });
 const ByHash = Type.Object({ sha256: Bundle.properties.sha256 });
 const { sha256, restart, skipReason } = InstallRequest.properties;

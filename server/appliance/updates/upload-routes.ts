@@ -1,7 +1,6 @@
 /** An update in pieces: begin, ask how far it is, send from there, discard. A large file of any kind may come this way. */
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
-import { ADMINISTRATORS, READERS_OF_OPERATIONS } from '../../identity/index.ts';
 import { Id, NoContent } from '../../lib/shapes.ts';
 import {
   BeginUploadRequest,
@@ -23,7 +22,7 @@ export const updateUploadRoutes =
     app.get(
       '/host/updates/upload',
       {
-        config: { access: READERS_OF_OPERATIONS },
+        config: { access: { right: 'operations.read' } },
         schema: {
           tags,
           summary: 'The upload under way, and how far it is',
@@ -35,7 +34,7 @@ export const updateUploadRoutes =
     app.post(
       '/host/updates/upload',
       {
-        config: { access: ADMINISTRATORS },
+        config: { access: { right: 'machine.manage' } },
         schema: {
           tags,
           summary: 'Begin to upload an update, or go on with the same file',
@@ -50,7 +49,7 @@ export const updateUploadRoutes =
     app.patch(
       '/host/updates/upload/:id',
       {
-        config: { access: ADMINISTRATORS },
+        config: { access: { right: 'machine.manage' } },
         schema: {
           tags,
           summary: 'Send the next piece: the body is its bytes',
@@ -72,7 +71,7 @@ export const updateUploadRoutes =
     app.delete(
       '/host/updates/upload/:id',
       {
-        config: { access: ADMINISTRATORS },
+        config: { access: { right: 'machine.manage' } },
         schema: { tags, summary: 'Discard the upload under way', params, response: { 204: NoContent } },
       },
       async (request, reply) => {

@@ -8,6 +8,7 @@ import { PASSWORD_MAX_BYTES } from '../passwords/password-policy.ts';
 import { emailHashOf, getPerson, type PeopleDeps } from '../people/people.ts';
 import { deleteSpentSessions, findSessionTimes } from '../sessions/queries.ts';
 import { findUserByEmailHash, type UserRow } from '../people/queries.ts';
+import { rightsOf } from '../rights.ts';
 import type { Role, Session } from '../schema.ts';
 import { idleMinutesOf, openSession, type OpenedSession } from '../sessions/sessions.ts';
 import { clearAttempts, countAttempt, throttleBucket } from './sign-in-throttle.ts';
@@ -60,6 +61,7 @@ export async function describeSession(
   if (times === undefined) throw new HoldfastError('unauthenticated', 'Sign in first');
   return {
     user,
+    rights: rightsOf(user.role),
     expiresAt: times.absolute_expires_at.toISOString(),
     idleMinutes: idleMinutesOf(user.role),
     banners: await deps.banners(),

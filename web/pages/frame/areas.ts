@@ -8,47 +8,52 @@ import ScrollText from '@lucide/svelte/icons/scroll-text';
 import Server from '@lucide/svelte/icons/server';
 import Settings from '@lucide/svelte/icons/settings';
 import ShieldCheck from '@lucide/svelte/icons/shield-check';
+import type { Right } from '../../api/shapes.ts';
 import { paths } from '../../routes.ts';
 
 interface Area {
   label: string;
   href: string;
   icon: typeof Camera;
-  everyone?: boolean;
+  /** What a person's role must have to see it. */
+  right: Right;
   /** Only where Holdfast runs on its own machine image. */
   machine?: boolean;
 }
 
 export const areas: readonly { group: string; areas: readonly Area[] }[] = [
-  { group: '', areas: [{ label: 'Overview', href: paths.overview(), icon: LayoutDashboard }] },
-  { group: 'Data', areas: [{ label: 'Files', href: paths.files(), icon: Folder, everyone: true }] },
+  {
+    group: '',
+    areas: [{ label: 'Overview', href: paths.overview(), icon: LayoutDashboard, right: 'operations.read' }],
+  },
+  { group: 'Data', areas: [{ label: 'Files', href: paths.files(), icon: Folder, right: 'files.read' }] },
   {
     group: 'Protection',
     areas: [
-      { label: 'Snapshots', href: paths.snapshots(), icon: Camera },
-      { label: 'Restore tests', href: paths.restoreTests(), icon: ShieldCheck },
-      { label: 'Targets', href: paths.targets(), icon: HardDrive },
+      { label: 'Snapshots', href: paths.snapshots(), icon: Camera, right: 'operations.read' },
+      { label: 'Restore tests', href: paths.restoreTests(), icon: ShieldCheck, right: 'operations.read' },
+      { label: 'Targets', href: paths.targets(), icon: HardDrive, right: 'operations.read' },
     ],
   },
   {
     group: 'Trust',
     areas: [
-      { label: 'Keys', href: paths.keys(), icon: KeyRound },
-      { label: 'Audit', href: paths.audit(), icon: ScrollText },
+      { label: 'Keys', href: paths.keys(), icon: KeyRound, right: 'settings.read' },
+      { label: 'Audit', href: paths.audit(), icon: ScrollText, right: 'audit.read' },
     ],
   },
   {
     group: 'System',
     areas: [
-      { label: 'Appliance', href: paths.machine(), icon: Server, machine: true },
-      { label: 'Settings', href: paths.settings(), icon: Settings },
+      { label: 'Appliance', href: paths.machine(), icon: Server, right: 'operations.read', machine: true },
+      { label: 'Settings', href: paths.settings(), icon: Settings, right: 'settings.read' },
     ],
   },
 ];
 
 /** Whether somebody sees an area. */
-export function sees(area: Area, who: { operations: boolean; machine: boolean }): boolean {
-  return (area.everyone === true || who.operations) && (area.machine !== true || who.machine);
+export function sees(area: Area, who: { may(right: Right): boolean; machine: boolean }): boolean {
+  return who.may(area.right) && (area.machine !== true || who.machine);
 }
 
 /** Whether an address lies in an area. */

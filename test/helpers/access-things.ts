@@ -1,0 +1,108 @@
+/** Objects that a test of access tries routes with: those of a person, and ids of nothing. */
+import { randomUUID } from 'node:crypto';
+import type { InjectOptions } from 'fastify';
+import { withClient } from '../../server/lib/postgres/index.ts';
+import { createTestWorkspace } from './workspaces.ts';
+import type { TestAppliance, TestCaller } from './appliance.ts';
+
+/** Ids by what they are of. */
+export interface Things {
+  folder: string;
+  file: string;
+  filter: string;
+  /** Of everything else. */
+  other: string;
+}
+
+interface WellFormed {
+  method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+  path: string;
+  body?: unknown;
+  options?: InjectOptions;
+}
+
+const BYTES = { headers: { 'content-type': 'application/octet-stream' } };
+
+/** Bodies and queries that routes of objects need before they look for the object. */
+const PARTS: Record<string, (ids: Things) => { body?: unknown; query?: string; options?: InjectOptions }> = {
+  'POST /api/v1/folders': ({ folder }) => ({ body: { parentId: folder, name: 'new' } }),
+  'PUT /api/v1/folders/:id/files': () => ({
+    query: '?name=new',
+    options: { ...BYTES, payload: Buffer.from('content') },
+  }),
+  'POST /api/v1/folders/:id/paths': () => ({ body: { paths: ['new'] } }),
+  'POST /api/v1/folders/:id/batch': ({ folder }) => ({
+    options: { ...BYTES, payload: batchOf(folder) },
+  }),
+  'PATCH /api/v1/nodes/:id': () => ({ body: { name: 'renamed' } }),
+  'POST /api/v1/snapshots/:id/restores': ({ folder, file }) => ({ body: { folderId: folder, nodeId: file } }),
+  'POST /api/v1/recovery-kits/:id/proof': () => ({ body: { response: 'A'.repeat(43) } }),
+};
+
+/** Things that belong to this person alone: a workspace with a folder and a file, and a kept filter of the audit log. */
+export async function ownThings(appliance: TestAppliance, who: TestCaller): Promise<Things> {
+  const things = nobodysThings();
+  const { body: session } = await who.call<{ user: { id: string } }>('GET', '/session');
+  const { rootFolderId } = await createTestWorkspace(appliance.deps, session.user.id);
+  things.folder = rootFolderId;
+  const upload = requestFor('PUT /api/v1/folders/:id/files', things);
+  const file = await who.call<{ id: string }>(upload.method, upload.path, undefined, upload.options);
+  if (file.status === 201) things.file = file.body.id;
+  await who.call('POST', '/audit/filters', { name: 'mine', query: 'result=failed' });
+  const filters = await who.call<{ items?: { id: string }[] }>('GET', '/audit/filters');
+  const filter = filters.body.items?.[0]?.id;
+  if (filter !== undefined) things.filter = filter;
+  return things;
+}
+
+/** Ids of nothing. */
+export function nobodysThings(): Things {
+  return { folder: randomUUID(), file: randomUUID(), filter: randomUUID(), other: randomUUID() };
+}
+
+/** A well-formed request of a route with these objects. */
+export function requestFor(route: string, ids: Things): WellFormed {
+  const [method = '', url = ''] = route.split(' ');
+  const { body, query = '', options } = PARTS[route]?.(ids) ?? {};
+  const path = url
+    .replace('/folders/:id', `/folders/${ids.folder}`)
+    .replace('/nodes/:id', `/nodes/${ids.file}`)
+    .replace('/files/:id', `/files/${ids.file}`)
+    .replace('/filters/:id', `/filters/${ids.filter}`)
+    .replace('/snapshots/:id', `/snapshots/${'ab'.repeat(32)}`)
+    .replace('/bundles/:sha256', `/bundles/${'ab'.repeat(32)}`)
+    .replace(':name', 'nothing')
+    .replaceAll(/:\w+/g, ids.other);
+  const withBody = method !== 'GET' && options?.payload === undefined;
+  return {
+    method: method as WellFormed['method'],
+    path: `${path}${query}`,
+    ...(withBody ? { body: body ?? {} } : {}),
+    ...(options === undefined ? {} : { options }),
+  };
+}
+
+/** Everything in the database except when somebody was last seen, and sessions' idle ends with it. */
+export async function fingerprint(appliance: TestAppliance, without = /^$/): Promise<string> {
+  return withClient(appliance.database.adminAddress, 'test', async (client) => {
+    const { rows: tables } = await client.query<{ name: string }>(
+      "select tablename as name from pg_tables where schemaname = 'public' and tablename <> 'sessions' order by 1",
+    );
+    const parts: string[] = [];
+    for (const { name } of tables.filter((table) => !without.test(table.name))) {
+      const { rows } = await client.query<{ sum: string | null }>(
+        `select md5(coalesce(string_agg(t::text, '|' order by t::text), '')) as sum from ${name} t`,
+      );
+      parts.push(`${name}:${rows[0]?.sum}`);
+    }
+    return parts.join('\n');
+  });
+}
+
+function batchOf(folderId: string): Buffer {
+  const file = { folderId, name: 'new', sizeBytes: 1, mtime: '0' };
+  const head = Buffer.from(JSON.stringify({ files: [file] }));
+  const length = Buffer.alloc(4);
+  length.writeUInt32BE(head.length);
+  return Buffer.concat([length, head, Buffer.from('x')]);
+}
