@@ -3,7 +3,6 @@
  * twice: for people over HTTPS, and for the console over a socket that only our account and root may open.
  */
 import helmet from '@fastify/helmet';
-import rateLimit from '@fastify/rate-limit';
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
@@ -13,9 +12,26 @@ import { applianceRoutes, consoleRoutes, watchInsistence } from './appliance/ind
 import { backupRoutes, listAnchorStates } from './backups/index.ts';
 import type { Deps } from './deps.ts';
 import { identityRoutes, installAccessGuard, installConsoleGuard, openToEveryone } from './identity/index.ts';
-import { accountName, type Config } from './lib/config.ts';
-import { HoldfastError } from './lib/errors.ts';
-import { installErrorReplies, JSON_BODY_LIMIT_BYTES, newRequestId } from './lib/http.ts';
+import { accountName } from './lib/config.ts';
+import {
+  guardConnections,
+  helmetOptions,
+  installRates,
+  installReplyHeaders,
+  makeProxyTest,
+  MOST_HEADER_BYTES,
+  REFERENCE_POLICY,
+  refuseOddRequest,
+  type ConnectionLimits,
+  type RATES,
+} from './lib/door/index.ts';
+import {
+  answerClientError,
+  answerFrameworkError,
+  installErrorReplies,
+  JSON_BODY_LIMIT_BYTES,
+  newRequestId,
+} from './lib/http.ts';
 import { schemaCompilers } from './lib/lazy-schemas.ts';
 import { SOFTWARE_VERSION } from './lib/version.ts';
 import { restoreTestRoutes } from './restore-tests/index.ts';
@@ -27,25 +43,31 @@ interface AppOptions {
   tls?: { certificate: string; key: string };
   /** Compiles every schema at once, for the test that none is wrong. */
   eagerSchemas?: boolean;
+  /** Other limits, for the tests of them. */
+  connections?: ConnectionLimits;
+  rates?: typeof RATES;
 }
 
-/** Requests a minute from one address; a browser that uploads many small files needs a few thousand. */
-const REQUESTS_PER_MINUTE = 12_000;
-/** Headers must have arrived by then; bodies may take as long as they move. */
+/** A handshake and the head of a request must have arrived by then; bodies may take as long as they move. */
+const HANDSHAKE_TIMEOUT_MS = 10_000;
 const HEADERS_TIMEOUT_MS = 20_000;
 
 /** The application for people and programs. Every route is guarded; one without `config.access` stops it from starting. */
 export async function buildApp(deps: Deps, options: AppOptions = {}): Promise<FastifyInstance> {
   const app = createServer(deps, options);
+  const isProxy = makeProxyTest(deps.config.trustedProxies);
+  guardConnections(app.server, { ...deps, isProxy }, options.connections);
   installErrorReplies(app);
-  await app.register(helmet, helmetOptions(deps.config));
+  await app.register(helmet, helmetOptions(deps.config.hostSocket === undefined));
+  installReplyHeaders(app);
   insistOnMachine(app, deps);
-  await app.register(rateLimit, {
-    max: REQUESTS_PER_MINUTE,
-    timeWindow: '1 minute',
-    errorResponseBuilder: () => new HoldfastError('too_many_requests', 'Too many requests from this address'),
+  const rates = await installRates(app, options.rates);
+  app.addHook('onRequest', async (request, reply) => {
+    refuseOddRequest(request);
+    await rates.address(request, reply);
   });
   installAccessGuard(app, deps);
+  app.addHook('onRequest', (request, reply) => rates.caller(request, reply, request.signedIn?.userId));
   await registerReference(app);
   installHealth(app, deps);
   await app.register(apiRoutes(deps), { prefix: '/api/v1' });
@@ -93,10 +115,12 @@ function createServer(deps: Deps, { tls, eagerSchemas = false }: AppOptions): Fa
     requestTimeout: 0,
     connectionTimeout: 0,
     keepAliveTimeout: 72_000,
+    clientErrorHandler: answerClientError,
+    frameworkErrors: answerFrameworkError,
     routerOptions: { maxParamLength: 200 },
     onProtoPoisoning: 'error' as const,
     onConstructorPoisoning: 'error' as const,
-    trustProxy: false,
+    trustProxy: deps.config.trustedProxies.length === 0 ? false : makeProxyTest(deps.config.trustedProxies),
     forceCloseConnections: 'idle' as const,
     schemaController: { compilersFactory: schemaCompilers({ eager: eagerSchemas }) },
     ajv: { customOptions: { removeAdditional: false, coerceTypes: 'array' as const, allErrors: false } },
@@ -110,7 +134,10 @@ function createServer(deps: Deps, { tls, eagerSchemas = false }: AppOptions): Fa
             cert: tls.certificate,
             key: tls.key,
             minVersion: 'TLSv1.3',
+            handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
             headersTimeout: HEADERS_TIMEOUT_MS,
+            connectionsCheckingInterval: 5_000,
+            maxHeaderSize: MOST_HEADER_BYTES,
           },
         });
   return app.withTypeProvider<TypeBoxTypeProvider>() as unknown as FastifyInstance;
@@ -134,7 +161,7 @@ async function registerReference(app: FastifyInstance): Promise<void> {
     scope.get('/api/openapi.json', { schema: { hide: true } }, () => app.swagger());
     await scope.register(swaggerUi, {
       routePrefix: '/api/docs',
-      staticCSP: true,
+      staticCSP: REFERENCE_POLICY,
       uiConfig: { supportedSubmitMethods: [] },
     });
   });
@@ -160,29 +187,3 @@ function insistOnMachine(app: FastifyInstance, deps: Deps): void {
     if (value !== undefined) reply.header('strict-transport-security', value);
   });
 }
-
-const helmetOptions = (config: Pick<Config, 'hostSocket'>) => ({
-  contentSecurityPolicy: {
-    useDefaults: false,
-    directives: {
-      defaultSrc: ["'none'"],
-      scriptSrc: ["'self'"],
-      styleSrc: ["'self'"],
-      imgSrc: ["'self'", 'blob:', 'data:'],
-      connectSrc: ["'self'"],
-      fontSrc: ["'self'"],
-      frameSrc: ["'self'"],
-      manifestSrc: ["'self'"],
-      baseUri: ["'none'"],
-      formAction: ["'self'"],
-      frameAncestors: ["'none'"],
-    },
-  },
-  crossOriginEmbedderPolicy: false,
-  crossOriginOpenerPolicy: { policy: 'same-origin' as const },
-  crossOriginResourcePolicy: { policy: 'same-origin' as const },
-  referrerPolicy: { policy: 'no-referrer' as const },
-  strictTransportSecurity:
-    config.hostSocket === undefined ? { maxAge: 31_536_000, includeSubDomains: false } : (false as const),
-  xFrameOptions: { action: 'deny' as const },
-});

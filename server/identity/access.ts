@@ -3,6 +3,7 @@
  * refused if it were called all the same; a request is decided before its body is read.
  */
 import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify';
+import { clientAddress } from '../lib/door/client-address.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import type { Actor } from '../audit/index.ts';
 import { refuseForgedRequest } from './request-forgery.ts';
@@ -59,7 +60,7 @@ export interface GuardDeps extends SessionDeps {
 export function installAccessGuard(app: FastifyInstance, deps: GuardDeps): void {
   prepareRequests(app);
   app.addHook('onRequest', async (request) => {
-    request.actor = { kind: 'user', address: request.ip, requestId: request.id };
+    request.actor = { kind: 'user', address: clientAddress(request), requestId: request.id };
     if (request.is404) return;
     refuseForgedRequest(request, deps.origins);
     const { access } = request.routeOptions.config;

@@ -1,4 +1,5 @@
 /** Settings from the environment, checked once at start. The only place that reads `process.env`. */
+import { isIP, isIPv4 } from 'node:net';
 import { userInfo } from 'node:os';
 import { isAbsolute, resolve } from 'node:path';
 import { HoldfastError } from './errors.ts';
@@ -18,6 +19,8 @@ export interface Config {
   logLevel: 'debug' | 'info' | 'warn' | 'error';
   /** How people reach the appliance, where it is not simply host and port: allowed `Origin` values. */
   origins: string[];
+  /** Proxies whose `X-Forwarded-For` counts: addresses and networks. Nobody else's does. */
+  trustedProxies: string[];
   /** Where keyd reads the root key that an unlock way opened; undefined: it keeps its own beside the keyring. */
   rootKeyFile: string | undefined;
   /** Folder of PostgreSQL's programs; undefined: those of the npm package. */
@@ -42,6 +45,7 @@ const SETTINGS: Record<string, Reader> = {
   HOLDFAST_TLS_KEY: readText,
   HOLDFAST_LOG: readLogLevel,
   HOLDFAST_ORIGINS: readOrigins,
+  HOLDFAST_TRUSTED_PROXIES: readNetworks,
   HOLDFAST_ROOT_KEY_FILE: readPath,
   HOLDFAST_POSTGRES_BIN: readPath,
   HOLDFAST_SHARED_GROUP: readGroupName,
@@ -79,6 +83,7 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
     tlsKeyFile: text('HOLDFAST_TLS_KEY'),
     logLevel: (values.get('HOLDFAST_LOG') as Config['logLevel'] | undefined) ?? 'info',
     origins: (values.get('HOLDFAST_ORIGINS') as string[] | undefined) ?? [],
+    trustedProxies: (values.get('HOLDFAST_TRUSTED_PROXIES') as string[] | undefined) ?? [],
     rootKeyFile: text('HOLDFAST_ROOT_KEY_FILE'),
     postgresBin: text('HOLDFAST_POSTGRES_BIN'),
     sharedGroup: text('HOLDFAST_SHARED_GROUP'),
@@ -201,5 +206,23 @@ function readOrigins(value: string, name: string): string[] {
       );
     }
     return trimmed;
+  });
+}
+
+/** Every network must have an end: `0.0.0.0/0` would let anybody say where they come from. */
+function readNetworks(value: string, name: string): string[] {
+  return value.split(',').map((part) => {
+    const entry = part.trim();
+    const [address = '', bits, ...rest] = entry.split('/');
+    const most = isIPv4(address) ? 32 : 128;
+    const fits = bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) >= 8 && Number(bits) <= most);
+    if (isIP(address) !== 0 && !address.includes('%') && fits && rest.length === 0) return entry;
+    throw new HoldfastError(
+      'invalid_input',
+      `${name} holds something that is no address or network: ${entry}`,
+      {
+        hint: 'Name each proxy, for example 192.0.2.7 or 2001:db8:1::/64, several with commas.',
+      },
+    );
   });
 }

@@ -1,5 +1,7 @@
 /** What every HTTP reply of the product has in common: the error body, the request id, the limits. */
 import { randomUUID } from 'node:crypto';
+import { STATUS_CODES } from 'node:http';
+import type { Socket } from 'node:net';
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { ERROR_STATUS, HoldfastError, type ErrorCode } from './errors.ts';
 import { explainDatabaseError } from './db.ts';
@@ -42,8 +44,48 @@ function sendError(request: FastifyRequest, reply: FastifyReply, error: Holdfast
       requestId: request.id,
     },
   };
+  // The framework would close the connection under a client that still sends, and the answer would be lost: it goes on reading.
+  if (error.code === 'too_large') reply.removeHeader('connection');
   drainBody(request);
   return reply.status(ERROR_STATUS[error.code]).type('application/json').send(JSON.stringify(body));
+}
+
+/** What cannot be routed at all: a broken percent sign, a parameter too long. */
+export function answerFrameworkError(
+  error: FastifyError,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): void {
+  const message = 'The address of this request is not valid';
+  void sendError(request, reply, new HoldfastError('invalid_input', message, { cause: error }));
+}
+
+/** What is no HTTP, too much of it, or came too late: answered on the bare connection, which ends. */
+export function answerClientError(error: NodeJS.ErrnoException, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || socket.destroyed || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const status =
+    error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? 408 : error.code === 'HPE_HEADER_OVERFLOW' ? 431 : 400;
+  const message = {
+    400: 'This is no valid HTTP request',
+    408: 'The head of the request came too slowly',
+    431: 'The headers of the request are too large',
+  }[status];
+  const body = JSON.stringify({ error: { code: 'invalid_input', message, requestId: newRequestId() } });
+  socket.end(
+    [
+      `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}`,
+      'Connection: close',
+      'Content-Type: application/json',
+      `Content-Length: ${Buffer.byteLength(body)}`,
+      '',
+      body,
+    ].join('\r\n'),
+  );
+  // One that does not take the answer is not waited for.
+  setTimeout(() => socket.destroy(), 1_000).unref();
 }
 
 /** A refused upload still has bytes on the way: closing on them would lose the answer. They are read and dropped, up to a limit. */
@@ -76,6 +118,12 @@ function toHoldfastError(error: FastifyError | HoldfastError): HoldfastError {
     503: 'unavailable',
   };
   const code = error.statusCode === undefined ? undefined : byStatus[error.statusCode];
+  if (code === 'too_large') {
+    return new HoldfastError(code, 'The body of this request is too large', {
+      hint: `${JSON_BODY_LIMIT_BYTES / 1024} KiB of JSON are the most; files travel as application/octet-stream.`,
+      cause: error,
+    });
+  }
   if (code !== undefined) return new HoldfastError(code, error.message, { cause: error });
   return new HoldfastError('internal', 'Something went wrong inside the appliance', {
     hint: 'Look in the log for the request id.',

@@ -154,6 +154,11 @@ export async function openPage(browser: Browser, url: string, view: View): Promi
   });
   context.setDefaultTimeout(20_000);
   const complaints: string[] = [];
+  await context.addInitScript(
+    `addEventListener('securitypolicyviolation', (event) => {
+      console.error('Content Security Policy: ' + event.violatedDirective + ' refused ' + event.blockedURI);
+    });`,
+  );
   const page = await context.newPage();
   page.on('pageerror', (error) => complaints.push(`script: ${error.message}`));
   page.on('console', (message) => {

@@ -4,8 +4,8 @@
  * many at once gain nothing.
  */
 import { createHash } from 'node:crypto';
-import { isIPv6 } from 'node:net';
 import { writeTransaction } from '../../lib/db.ts';
+import { networkOf } from '../../lib/door/client-address.ts';
 import { HoldfastError } from '../../lib/errors.ts';
 import { deleteFailures, deleteOldFailures, lockFailures, updateFailures } from './queries.ts';
 import type { SessionDeps } from '../sessions/sessions.ts';
@@ -55,22 +55,4 @@ export async function clearAttempts(deps: SessionDeps, bucket: string): Promise<
 export function waitAfter(failures: number): number {
   if (failures < FREE_ATTEMPTS) return 0;
   return Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** Math.min(20, failures - FREE_ATTEMPTS));
-}
-
-/** An IPv6 customer has a whole /64; an IPv4 address stands for itself. */
-function networkOf(address: string): string {
-  if (!isIPv6(address)) return address;
-  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
-  if (mapped !== undefined) return mapped;
-  const [head = '', tail] = address.split('%')[0]?.toLowerCase().split('::') ?? [];
-  const front = head === '' ? [] : head.split(':');
-  if (tail !== undefined) {
-    const back = tail === '' ? [] : tail.split(':');
-    while (front.length + back.length < 8) front.push('0');
-    front.push(...back);
-  }
-  return front
-    .slice(0, 4)
-    .map((part) => Number.parseInt(part, 16).toString(16))
-    .join(':');
 }
