@@ -17,6 +17,7 @@ import {
   runVerify,
 } from './backups/index.ts';
 import type { Deps } from './deps.ts';
+import { cleanSessions } from './identity/index.ts';
 import { HoldfastError } from './lib/errors.ts';
 import type { RunKind } from './lib/run-schema.ts';
 import type { RunContext, RunOutcome } from './lib/runs.ts';
@@ -50,6 +51,7 @@ const CHORES: { name: string; cron: string; act: (deps: Deps) => Promise<unknown
   { name: 'anchor the audit log', cron: '* * * * *', act: anchorWhenDue },
   { name: 'verify the audit log', cron: '*/10 * * * *', act: verifyWhenDue },
   { name: 'let audit entries expire', cron: '40 3 * * *', act: expireDueEntries },
+  { name: 'clean sessions', cron: '20 * * * *', act: cleanSessions },
   { name: "take over the machine's journal", cron: '* * * * *', act: enterHostActs },
   { name: 'watch the machine', cron: '* * * * *', act: watchMachine },
   { name: 'advance update', cron: '* * * * *', act: advanceUpdate },

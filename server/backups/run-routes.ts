@@ -3,7 +3,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import type { FastifyRequest } from 'fastify';
 import { Type, type Static } from 'typebox';
 import { recordAudit, type Actor } from '../audit/index.ts';
-import { findPerson } from '../identity/index.ts';
+import { isStillSignedIn } from '../identity/index.ts';
 import type { Clock } from '../lib/clock.ts';
 import { writeTransaction, type Database } from '../lib/db.ts';
 import { startEventStream, type EventStream } from '../lib/http.ts';
@@ -178,7 +178,8 @@ function toSchedule(row: Selectable<Schedules>): Schedule {
 /** The console has no session; a person's stream ends with theirs. */
 function stillSignedIn(deps: RunRouteDeps, request: FastifyRequest): () => Promise<boolean> {
   if (request.signedIn === undefined) return () => Promise.resolve(true);
-  return async () => (await findPerson(deps, request)) !== undefined;
+  const { person } = request;
+  return () => isStillSignedIn(deps, person);
 }
 
 /** Sends the run and its new log lines at each change; ends after the run has ended. */

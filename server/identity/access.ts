@@ -9,8 +9,16 @@ import type { Actor } from '../audit/index.ts';
 import { refuseForgedRequest } from './request-forgery.ts';
 import { RIGHTS, hasRight, type Access } from './rights.ts';
 import type { Role, SignInMethod } from './schema.ts';
-import { readSessionToken } from './sessions/session-cookie.ts';
-import { findLiveSession, type SessionDeps } from './sessions/sessions.ts';
+import { readSessionToken, sessionCookie } from './sessions/session-cookie.ts';
+import {
+  findSessionOf,
+  renewSession,
+  type FoundSession,
+  type Renewal,
+  type SessionDeps,
+} from './sessions/sessions.ts';
+import { endStolenSession, followMove, sessionEnded, type TheftDeps } from './sessions/theft.ts';
+import { requireFreshProof } from './sign-in/fresh-proof.ts';
 
 /** A signed-in person, as far as a handler needs to know. */
 export interface Person {
@@ -34,6 +42,8 @@ declare module 'fastify' {
     access?: Access;
     /** A request that a page makes by itself: it does not count as activity. */
     background?: boolean;
+    /** Asks for a proof of the last minutes: somebody may have walked away from an open session. */
+    stepUp?: boolean;
   }
   interface FastifyInstance {
     /** Every route and who may call it; complete when the server is ready. */
@@ -46,10 +56,12 @@ declare module 'fastify' {
     actor: Actor;
     /** Absent unless the guard let a signed-in person through. */
     signedIn: Person | undefined;
+    /** Another token that the reply carries. */
+    sessionRenewal: Renewal | undefined;
   }
 }
 
-export interface GuardDeps extends SessionDeps {
+export interface GuardDeps extends TheftDeps {
   /** Origins under which people reach the appliance, beside the request's own host. */
   origins: readonly string[];
   /** Whether the appliance has an owner; routes with access `setup` close when it has. */
@@ -70,12 +82,13 @@ export function installAccessGuard(app: FastifyInstance, deps: GuardDeps): void 
       return;
     }
     if (access === undefined || access === 'console') throw noSuchAddress();
-    const person = await findPerson(deps, request);
-    if (person === undefined) throw notSignedIn();
+    const person = await requirePerson(deps, request);
     if (!hasRight(person.role, access.right)) throw roleRefused();
     request.signedIn = person;
     request.actor = { ...request.actor, id: person.userId, sessionId: person.sessionId };
+    if (request.routeOptions.config.stepUp === true) await requireFreshProof(deps, person);
   });
+  renewTokens(app, deps);
 }
 
 /**
@@ -99,11 +112,64 @@ export function installConsoleGuard(app: FastifyInstance, account: string): void
  * The signed-in person behind a request to a public route, or undefined.
  */
 export async function findPerson(deps: SessionDeps, request: FastifyRequest): Promise<Person | undefined> {
+  const found = await lookUp(deps, request);
+  return found.state === 'live' ? found.person : undefined;
+}
+
+async function lookUp(deps: SessionDeps, request: FastifyRequest): Promise<FoundSession> {
   const token = readSessionToken(request.headers.cookie);
-  if (token === undefined) return undefined;
+  if (token === undefined) return { state: 'none' };
   const background =
     request.routeOptions.config.background === true || request.headers['x-holdfast-background'] === '1';
-  return findLiveSession(deps, token, { active: !background });
+  const { 'user-agent': userAgent } = request.headers;
+  return findSessionOf(deps, { token, userAgent, address: clientAddress(request), active: !background });
+}
+
+/** @throws HoldfastError `unauthenticated`, `session_ended` */
+async function requirePerson(deps: TheftDeps, request: FastifyRequest): Promise<Person> {
+  const found = await lookUp(deps, request);
+  if (found.state === 'none') throw notSignedIn();
+  if (found.state === 'ended') throw sessionEnded(found.reason);
+  if (found.state === 'stolen') {
+    await endStolenSession(deps, found, request.actor, request.headers['user-agent']);
+    throw sessionEnded(found.sign);
+  }
+  if (found.moved && (await followMove(deps, found.row, clientAddress(request), request.actor)))
+    throw sessionEnded('likely-theft');
+  request.sessionRenewal = found.renewal;
+  return found.person;
+}
+
+/** A browser opens six connections at most: with so many in use, requests may wait in it that carry the token of before. */
+const BUSY_REQUESTS = 4;
+
+/** Gives the reply the next token, just before it leaves: a reply that takes long must not bring an old one. */
+function renewTokens(app: FastifyInstance, deps: GuardDeps): void {
+  const open = new Map<string, number>();
+  app.addHook('preHandler', async (request, reply) => {
+    const id = request.signedIn?.sessionId;
+    if (id === undefined) return;
+    open.set(id, (open.get(id) ?? 0) + 1);
+    reply.raw.once('close', () => {
+      const left = (open.get(id) ?? 1) - 1;
+      if (left > 0) open.set(id, left);
+      else open.delete(id);
+    });
+  });
+  app.addHook('onSend', async (request, reply) => {
+    const { sessionRenewal: renewal, signedIn } = request;
+    if (renewal === undefined || signedIn === undefined || reply.hasHeader('set-cookie')) return;
+    if (!renewal.again && (open.get(signedIn.sessionId) ?? 0) > BUSY_REQUESTS) return;
+    try {
+      const token = await renewSession(deps, renewal);
+      if (token !== undefined) reply.header('set-cookie', sessionCookie(token));
+    } catch (error) {
+      request.log.warn(
+        { err: error },
+        'The token of a session was not renewed; the next request tries again',
+      );
+    }
+  });
 }
 
 /** Makes what a third-party plugin registers in this scope public: its routes cannot carry `config.access` themselves. */
@@ -115,6 +181,7 @@ export function openToEveryone(scope: FastifyInstance): void {
 
 function prepareRequests(app: FastifyInstance): void {
   app.decorateRequest('signedIn', undefined);
+  app.decorateRequest('sessionRenewal', undefined);
   // The guard's own hook, the first of all, sets it on every request.
   app.decorateRequest('actor', null as unknown as Actor);
   app.decorateRequest('person', {

@@ -20,9 +20,11 @@ export {
 export { RIGHT_NAMES, RIGHTS, type Access, type Right } from './rights.ts';
 export { identityRoutes } from './routes.ts';
 export { Email, Password, PersonName, Role, Session, SignInMethod } from './schema.ts';
+export { cleanSessions } from './sessions/list-sessions.ts';
 export { sessionCookie } from './sessions/session-cookie.ts';
 export {
   endSessionsOf,
+  isStillSignedIn,
   openSession,
   type EndReason,
   type OpenedSession,

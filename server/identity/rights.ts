@@ -73,6 +73,13 @@ export const RIGHTS = {
     apiKeys: false,
     console: true,
   },
+  'people.manage': {
+    title: 'Manage people',
+    description: 'Invite, rename, change roles and e-mail addresses, deactivate and reactivate.',
+    roles: OWNERS,
+    apiKeys: false,
+    console: true,
+  },
   'audit.read': {
     title: 'Read the audit log',
     description: 'Search, verify and export the audit log.',

@@ -3,12 +3,15 @@ import { Type } from 'typebox';
 import { RightsTable, rightsTable } from './rights.ts';
 import { Session, SignInRequest } from './schema.ts';
 import { expiredSessionCookie, sessionCookie } from './sessions/session-cookie.ts';
+import { sessionRoutes } from './sessions/routes.ts';
 import { signOut } from './sessions/sessions.ts';
 import { describeSession, signIn, type SignInDeps } from './sign-in/sign-in.ts';
 
 export const identityRoutes =
   (deps: SignInDeps): FastifyPluginAsyncTypebox =>
   async (app) => {
+    await app.register(sessionRoutes(deps));
+
     app.get(
       '/session',
       {

@@ -22,6 +22,13 @@ export const SignInMethod = Type.Union([
 ]);
 export type SignInMethod = Static<typeof SignInMethod>;
 
+/** How a signed-in person proves again who they are. */
+export const Proof = Type.Object({
+  kind: Type.Literal('password'),
+  password: Type.String({ minLength: 1, maxLength: 256 }),
+});
+export type Proof = Static<typeof Proof>;
+
 export const PersonName = Type.String({ minLength: 1, maxLength: 200 });
 export const Email = Type.String({ minLength: 3, maxLength: 254, pattern: '^[^\\s@]+@[^\\s@]+$' });
 /** 8 to 128 bytes are checked exactly by the service; ASVS 5.0 6.2. */
@@ -50,6 +57,8 @@ export const Session = Type.Object({
         Type.Literal('update'),
         Type.Literal('quarantine'),
         Type.Literal('ssh-open'),
+        Type.Literal('session-alert'),
+        Type.Literal('approval'),
       ]),
       message: Type.String(),
     }),

@@ -2,7 +2,9 @@
 export const ERROR_STATUS = {
   invalid_input: 400,
   unauthenticated: 401,
+  session_ended: 401,
   forbidden: 403,
+  step_up_required: 403,
   not_found: 404,
   conflict: 409,
   wrong_state: 409,

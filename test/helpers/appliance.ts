@@ -160,7 +160,11 @@ export interface TestAppliance extends TestParts {
   claim(): Promise<TestCaller>;
   signIn(email: string, password: string): Promise<TestCaller>;
   /** Adds a person with that role and signs them in. */
-  addPerson(role: 'admin' | 'auditor' | 'member' | 'owner'): Promise<TestCaller & { userId: string }>;
+  addPerson(
+    role: 'admin' | 'auditor' | 'member' | 'owner',
+  ): Promise<TestCaller & { userId: string; email: string }>;
+  /** Somebody who has that cookie. */
+  withCookie(cookie: string): TestCaller;
 }
 
 export const OWNER = { name: 'Ada Lovelace', email: 'ada@example.org', password: 'copper kettle sings 7' };
@@ -204,10 +208,11 @@ export async function startTestAppliance(): Promise<TestAppliance> {
         throw new Error(`claim answered ${reply.status}: ${JSON.stringify(reply.body)}`);
       return caller(app, cookieOf(reply));
     },
+    withCookie: (cookie) => caller(app, cookie),
     addPerson: async (role) => {
       const email = `${role}-${Math.random().toString(36).slice(2)}@example.org`;
       const userId = await addPerson(deps, role, email);
-      return { ...(await signIn(email, OWNER.password)), userId };
+      return Object.assign(await signIn(email, OWNER.password), { userId, email });
     },
     close: async () => {
       await Promise.all([app.close(), consoleApp.close()]);
@@ -265,7 +270,9 @@ export async function expectStatus<T>(reply: Promise<TestReply<T>>, status: numb
 
 function caller(app: FastifyInstance, cookie = ''): TestCaller {
   return {
-    cookie,
+    get cookie() {
+      return cookie;
+    },
     // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- the caller says what it expects
     call: async <T>(method: string, path: string, body?: unknown, options: InjectOptions = {}) => {
       const response = await app.inject({
@@ -279,6 +286,8 @@ function caller(app: FastifyInstance, cookie = ''): TestCaller {
           ...options.headers,
         },
       });
+      const renewed = response.headers['set-cookie'];
+      if (cookie !== '' && renewed !== undefined) cookie = String([renewed].flat()[0]).split(';')[0] ?? '';
       const json = response.headers['content-type']?.includes('application/json') === true;
       const content: unknown = json && response.body !== '' ? JSON.parse(response.body) : response.body;
       return { status: response.statusCode, body: content as T, headers: response.headers };

@@ -6,7 +6,8 @@ import { createHash, randomBytes } from 'node:crypto';
 
 export const SESSION_COOKIE = '__Host-holdfast';
 const ATTRIBUTES = 'Path=/; Secure; HttpOnly; SameSite=Strict';
-const TOKEN = /^[A-Za-z0-9_-]{43}$/;
+/** Of sessions: 48 bytes in base64url (`session-token.ts`); of what is short-lived: 32. */
+const TOKEN = /^[A-Za-z0-9_-]{43,64}$/;
 
 /** 32 random bytes, base64url. Secret: only its hash is stored. */
 export function newSessionToken(): string {

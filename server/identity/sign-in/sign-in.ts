@@ -6,19 +6,19 @@ import type { Person } from '../access.ts';
 import { verifyPassword } from '../passwords/password-hash.ts';
 import { PASSWORD_MAX_BYTES } from '../passwords/password-policy.ts';
 import { emailHashOf, getPerson, type PeopleDeps } from '../people/people.ts';
-import { deleteSpentSessions, findSessionTimes } from '../sessions/queries.ts';
+import { countAccountFailure } from '../sessions/alerts.ts';
+import { listAlerts } from '../sessions/list-sessions.ts';
+import { findSessionById, getLimits } from '../sessions/queries.ts';
 import { findUserByEmailHash, type UserRow } from '../people/queries.ts';
 import { rightsOf } from '../rights.ts';
 import type { Role, Session } from '../schema.ts';
-import { idleMinutesOf, openSession, type OpenedSession } from '../sessions/sessions.ts';
+import { openSession, type OpenedSession } from '../sessions/sessions.ts';
 import { clearAttempts, countAttempt, throttleBucket } from './sign-in-throttle.ts';
 
 export interface SignInDeps extends PeopleDeps {
   /** What every signed-in person should see at the top; the appliance knows. */
   banners(): Promise<Session['banners']>;
 }
-
-const KEEP_SPENT_SESSIONS_MS = 30 * 24 * 3_600_000;
 
 /**
  * Opens a session.
@@ -37,17 +37,17 @@ export async function signIn(
   const user = await findUserByEmailHash(deps.db, emailHash);
   const right = await checkCredentials(user, request.password);
   if (user === undefined || !right) {
-    await recordRefusal(deps, user, actor);
+    await recordRefusal(deps, user, emailHash, actor);
     throw new HoldfastError('unauthenticated', 'E-mail or password is wrong', {
       hint: 'Check both. A sole owner who lost the password gets back in at the console: holdfast recover-owner.',
     });
   }
   const session = await writeTransaction(deps.db, async (tx) => {
-    await deleteSpentSessions(tx, new Date(deps.clock.now().getTime() - KEEP_SPENT_SESSIONS_MS));
     const proof = { userAgent: request.userAgent, methods: ['password'] as const };
     return openSession(tx, deps, { id: user.id, role: user.role as Role }, actor, proof);
   });
   await clearAttempts(deps, bucket);
+  await clearAttempts(deps, throttleBucket('account', emailHash, undefined));
   return session;
 }
 
@@ -57,15 +57,23 @@ export async function describeSession(
   person: Pick<Person, 'userId' | 'sessionId'>,
 ): Promise<Session> {
   const user = await getPerson(deps, person.userId);
-  const times = await findSessionTimes(deps.db, person.sessionId);
+  const times = await findSessionById(deps.db, person.sessionId);
   if (times === undefined) throw new HoldfastError('unauthenticated', 'Sign in first');
   return {
     user,
     rights: rightsOf(user.role),
     expiresAt: times.absolute_expires_at.toISOString(),
-    idleMinutes: idleMinutesOf(user.role),
-    banners: await deps.banners(),
+    idleMinutes: (await getLimits(deps.db, user.role)).idle_minutes,
+    banners: [...(await deps.banners()), ...(await alertBanner(deps, user.id))],
   };
+}
+
+async function alertBanner(deps: SignInDeps, userId: string): Promise<Session['banners']> {
+  const [newest, ...more] = await listAlerts(deps, userId);
+  if (newest === undefined) return [];
+  const others = more.length === 0 ? '' : ` (and ${more.length} more)`;
+  const from = [newest.device, newest.address].filter((part) => part !== null).join(', ');
+  return [{ kind: 'session-alert', message: `${newest.message}${from && `: ${from}`}${others}.` }];
 }
 
 async function checkCredentials(user: UserRow | undefined, password: string): Promise<boolean> {
@@ -73,13 +81,20 @@ async function checkCredentials(user: UserRow | undefined, password: string): Pr
   return verifyPassword(password, usable ? user.password_hash : null);
 }
 
-async function recordRefusal(deps: SignInDeps, user: UserRow | undefined, actor: Actor): Promise<void> {
-  await writeTransaction(deps.db, (tx) =>
-    recordAudit(tx, deps.clock, actor, {
+async function recordRefusal(
+  deps: SignInDeps,
+  user: UserRow | undefined,
+  emailHash: Buffer,
+  actor: Actor,
+): Promise<void> {
+  await writeTransaction(deps.db, async (tx) => {
+    await recordAudit(tx, deps.clock, actor, {
       action: 'identity.sign-in.refused',
       objectType: 'user',
       objectId: user?.id ?? null,
       result: 'refused',
-    }),
-  );
+    });
+    const account = throttleBucket('account', emailHash, undefined);
+    await countAccountFailure(tx, deps, account, user?.id, actor);
+  });
 }
