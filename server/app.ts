@@ -34,7 +34,9 @@ import {
 } from './lib/http.ts';
 import { schemaCompilers } from './lib/lazy-schemas.ts';
 import { SOFTWARE_VERSION } from './lib/version.ts';
+import { mailRoutes } from './mail/index.ts';
 import { restoreTestRoutes } from './restore-tests/index.ts';
+import { sendDeps } from './send-deps.ts';
 import { webRoutes } from './web.ts';
 import { workspaceConsoleRoutes, workspaceRoutes } from './workspaces/index.ts';
 
@@ -99,6 +101,7 @@ export async function buildConsoleApp(deps: Deps): Promise<FastifyInstance> {
 function apiRoutes(deps: Deps): FastifyPluginAsync {
   return async (scope) => {
     await scope.register(auditRoutes({ ...deps, listAnchors: () => listAnchorStates(deps) }));
+    await scope.register(mailRoutes(sendDeps(deps)));
     await scope.register(identityRoutes(deps));
     await scope.register(workspaceRoutes(deps));
     await scope.register(backupRoutes(deps));

@@ -16,6 +16,7 @@ import {
   runSnapshot,
   runVerify,
 } from './backups/index.ts';
+import { tidyMail } from './mail/index.ts';
 import type { Deps } from './deps.ts';
 import { cleanSessions } from './identity/index.ts';
 import { HoldfastError } from './lib/errors.ts';
@@ -52,6 +53,7 @@ const CHORES: { name: string; cron: string; act: (deps: Deps) => Promise<unknown
   { name: 'verify the audit log', cron: '*/10 * * * *', act: verifyWhenDue },
   { name: 'let audit entries expire', cron: '40 3 * * *', act: expireDueEntries },
   { name: 'clean sessions', cron: '20 * * * *', act: cleanSessions },
+  { name: 'tidy mail', cron: '17 * * * *', act: tidyMail },
   { name: "take over the machine's journal", cron: '* * * * *', act: enterHostActs },
   { name: 'watch the machine', cron: '* * * * *', act: watchMachine },
   { name: 'advance update', cron: '* * * * *', act: advanceUpdate },

@@ -10,6 +10,7 @@ import { buildApp, buildConsoleApp } from './app.ts';
 import { createSnapshotBrowser } from './backups/index.ts';
 import type { Deps } from './deps.ts';
 import { startScheduler } from './jobs.ts';
+import { startMailSender } from './mail/index.ts';
 import { connectKeyd, credentialPath, openSealer } from './keys/index.ts';
 import { systemClock } from './lib/clock.ts';
 import { loadConfig, type Config } from './lib/config.ts';
@@ -25,6 +26,7 @@ import { listenForRuns } from './lib/run-listener.ts';
 import { shortPath } from './lib/sockets.ts';
 import { isSystemError } from './lib/errors.ts';
 import { loadTlsIdentity } from './lib/tls.ts';
+import { sendDeps } from './send-deps.ts';
 import { prepareWorkspaces } from './workspaces/index.ts';
 
 const config = loadConfig();
@@ -53,6 +55,7 @@ const port = typeof listening === 'object' && listening !== null ? listening.por
 const redirect = await startRedirect(config.redirectPort, port);
 const scheduler = startScheduler(deps);
 const sequencer = startSequencer(deps);
+const mailSender = startMailSender(sendDeps(deps));
 
 keepCompiled();
 giveMemoryBackSoon();
@@ -77,7 +80,9 @@ async function stop(why: string): Promise<void> {
   await service.stopping();
   scheduler.stop();
   redirect?.close();
+  const sent = mailSender.stop();
   await Promise.all([app.close(), consoleApp.close()]);
+  await sent;
   deps.snapshotBrowser.stop();
   await deps.runListener.close();
   deps.sealer.close();

@@ -19,6 +19,7 @@ export { hostPlaces } from './host/host-places.ts';
 export { rootKeyFile as machineRootKeyFile } from './host/ways/root-key.ts';
 export { watchInsistence } from './transport-security.ts';
 export { watchMachine } from './machine-watch.ts';
+export { readApplianceSettings } from './settings.ts';
 export { prepareAppliance } from './start.ts';
 export type {
   BundleUpload,

@@ -1,6 +1,7 @@
 /** Collects "are we safe?" from the tables, the disks and the keyring, and lets `verdict.ts` decide. */
 import { readFreeBytes } from '../backups/index.ts';
 import type { Database } from '../lib/db.ts';
+import { checkMailHealth } from '../mail/index.ts';
 import { listRuns } from '../lib/runs.ts';
 import { listSchedules } from '../lib/schedules.ts';
 import { readTestSchedule } from '../restore-tests/index.ts';
@@ -94,7 +95,7 @@ export async function readOverview(deps: OverviewDeps): Promise<Overview> {
 
 /** Every health check, those of the targets included. */
 export async function checkEverything(deps: OverviewDeps): Promise<HealthCheck[]> {
-  return checkHealth(deps, { targets: checkTargets, proofs: checkProofs });
+  return checkHealth(deps, { targets: checkTargets, proofs: checkProofs, mail: checkMail });
 }
 
 /** Checks that speak of what is stored: what they find, the verdict says too. */
@@ -122,6 +123,10 @@ async function checkProofs(deps: Pick<HealthDeps, 'db'>): Promise<HealthCheck[]>
     });
   }
   return checks;
+}
+
+async function checkMail(deps: HealthDeps): Promise<HealthCheck[]> {
+  return [{ name: 'mail', ...(await checkMailHealth(deps)) }];
 }
 
 async function checkTargets(deps: HealthDeps): Promise<HealthCheck[]> {

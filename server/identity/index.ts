@@ -7,6 +7,7 @@ export {
   type Person,
 } from './access.ts';
 export {
+  findContact,
   hashNewPassword,
   insertPerson,
   listOwners,

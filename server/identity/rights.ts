@@ -101,6 +101,20 @@ export const RIGHTS = {
     apiKeys: false,
     console: true,
   },
+  'mail.read': {
+    title: 'Read the log of mail',
+    description: 'What was sent to whom, with what result; never what was written.',
+    roles: OBSERVERS,
+    apiKeys: false,
+    console: true,
+  },
+  'mail.manage': {
+    title: 'Retry and cancel mail',
+    description: 'Have a message sent again now, or not at all.',
+    roles: ADMINISTRATORS,
+    apiKeys: false,
+    console: true,
+  },
   'keys.manage': {
     title: 'Manage keys',
     description: 'Make, prove and withdraw recovery kits; disable and destroy keys.',

@@ -155,6 +155,18 @@ export async function getPerson(deps: PeopleDeps, userId: string): Promise<User>
   return { id: person.id, name: person.name, email: person.email, role: person.role };
 }
 
+/** Where mail for a person goes; undefined for somebody who is not here, or whose key does not open what is theirs. */
+export async function findContact(
+  deps: PeopleDeps,
+  userId: string,
+): Promise<{ name: string; email: string } | undefined> {
+  const row = await findUser(deps.db, userId);
+  if (row === undefined) return undefined;
+  const [name, email] = await deps.sealer.tryOpen([nameRequest(row), emailRequest(row)]);
+  if (!Buffer.isBuffer(name) || !Buffer.isBuffer(email)) return undefined;
+  return { name: name.toString('utf8'), email: email.toString('utf8') };
+}
+
 export interface ListedPerson extends User {
   /** RFC 3339. */
   createdAt: string;
