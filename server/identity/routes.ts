@@ -1,5 +1,9 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
+import { invitationRoutes } from './invitations/routes.ts';
+import type { PersonLifeDeps } from './people/person-life.ts';
+import { peopleRoutes } from './people/routes.ts';
+import { teamRoutes } from './teams/routes.ts';
 import { RightsTable, rightsTable } from './rights.ts';
 import { Session, SignInRequest } from './schema.ts';
 import { expiredSessionCookie, sessionCookie } from './sessions/session-cookie.ts';
@@ -8,9 +12,12 @@ import { signOut } from './sessions/sessions.ts';
 import { describeSession, signIn, type SignInDeps } from './sign-in/sign-in.ts';
 
 export const identityRoutes =
-  (deps: SignInDeps): FastifyPluginAsyncTypebox =>
+  (deps: SignInDeps & PersonLifeDeps): FastifyPluginAsyncTypebox =>
   async (app) => {
     await app.register(sessionRoutes(deps));
+    await app.register(peopleRoutes(deps));
+    await app.register(invitationRoutes(deps));
+    await app.register(teamRoutes(deps));
 
     app.get(
       '/session',

@@ -152,6 +152,21 @@ export interface FileVersions {
   wrapped_key: Buffer;
 }
 
+export interface Invitations {
+  email_sealed: Buffer;
+  ended_at: Timestamp | null;
+  expires_at: Timestamp;
+  id: string;
+  invited_at: Timestamp;
+  invited_by: string | null;
+  outcome: string | null;
+  person_id: string;
+  role: string;
+  subject_key_id: string;
+  team_ids: Generated<string[]>;
+  token_hash: Buffer;
+}
+
 export interface MailMessages {
   address_sealed: Buffer | null;
   answer_sealed: Buffer | null;
@@ -216,6 +231,11 @@ export interface Nodes {
   parent_id: string | null;
   version: Generated<Int8>;
   workspace_id: string;
+}
+
+export interface PeopleSettings {
+  admins_advised: Generated<number>;
+  singleton: Generated<boolean>;
 }
 
 export interface RestoreTests {
@@ -382,6 +402,19 @@ export interface Targets {
   version: Generated<Int8>;
 }
 
+export interface TeamMembers {
+  added_at: Timestamp;
+  team_id: string;
+  user_id: string;
+}
+
+export interface Teams {
+  created_at: Timestamp;
+  id: string;
+  name_sealed: Buffer;
+  version: Generated<Int8>;
+}
+
 export interface UserEmailIndex {
   email_hash: Buffer;
   user_id: string;
@@ -414,6 +447,12 @@ export interface Workspaces {
   root_folder_id: string;
 }
 
+export interface WorkspaceTeams {
+  role: string;
+  team_id: string;
+  workspace_id: string;
+}
+
 export interface DB {
   appliance: Appliance;
   audit_certificates: AuditCertificates;
@@ -429,11 +468,13 @@ export interface DB {
   audit_verifications: AuditVerifications;
   doomed_contents: DoomedContents;
   file_versions: FileVersions;
+  invitations: Invitations;
   mail_messages: MailMessages;
   mail_settings: MailSettings;
   migrations: Migrations;
   node_name_index: NodeNameIndex;
   nodes: Nodes;
+  people_settings: PeopleSettings;
   restore_tests: RestoreTests;
   run_log: RunLog;
   runs: Runs;
@@ -447,8 +488,11 @@ export interface DB {
   snapshots: Snapshots;
   target_anchors: TargetAnchors;
   targets: Targets;
+  team_members: TeamMembers;
+  teams: Teams;
   user_email_index: UserEmailIndex;
   users: Users;
   workspace_members: WorkspaceMembers;
+  workspace_teams: WorkspaceTeams;
   workspaces: Workspaces;
 }

@@ -34,6 +34,8 @@ const PARTS: Record<string, (ids: Things) => { body?: unknown; query?: string; o
   'POST /api/v1/folders/:id/batch': ({ folder }) => ({
     options: { ...BYTES, payload: batchOf(folder) },
   }),
+  'PUT /api/v1/people/:id/role': () => ({ body: { role: 'member' } }),
+  'PATCH /api/v1/teams/:id': () => ({ body: { name: 'renamed' } }),
   'PATCH /api/v1/nodes/:id': () => ({ body: { name: 'renamed' } }),
   'POST /api/v1/snapshots/:id/restores': ({ folder, file }) => ({ body: { folderId: folder, nodeId: file } }),
   'POST /api/v1/recovery-kits/:id/proof': () => ({ body: { response: 'A'.repeat(43) } }),

@@ -16,6 +16,7 @@ import {
   insertUser,
   listOwnerIds,
   listUserRows,
+  listUsersByIds,
   updatePasswordHash,
   type UserRow,
 } from './queries.ts';
@@ -180,6 +181,15 @@ export async function listPeople(deps: PeopleDeps): Promise<ListedPerson[]> {
   return people;
 }
 
+/** Some people by their ids, in no order; unknown ids are left out. */
+export async function namePeople(
+  deps: Pick<PeopleDeps, 'db' | 'sealer'>,
+  ids: readonly string[],
+): Promise<Map<string, ListedPerson>> {
+  const people = await openPeople(deps, await listUsersByIds(deps.db, ids));
+  return new Map(people.map((person) => [person.id, person]));
+}
+
 /** Ids of the owners who can sign in. */
 export async function listOwners(deps: Pick<PeopleDeps, 'db'>): Promise<string[]> {
   return listOwnerIds(deps.db);
@@ -221,7 +231,7 @@ export async function emailHashOf(deps: PeopleDeps, email: string): Promise<Buff
   return deps.sealer.blindIndex(id, EMAIL_CONTEXT, normaliseEmail(email));
 }
 
-async function openPeople(
+export async function openPeople(
   deps: Pick<PeopleDeps, 'sealer'>,
   rows: readonly UserRow[],
 ): Promise<ListedPerson[]> {
@@ -241,7 +251,7 @@ function textOf(opened: Buffer | Error | undefined): string {
   return Buffer.isBuffer(opened) ? opened.toString('utf8') : '(unreadable)';
 }
 
-async function* allUserRows(deps: Pick<PeopleDeps, 'db'>): AsyncGenerator<UserRow[]> {
+export async function* allUserRows(deps: Pick<PeopleDeps, 'db'>): AsyncGenerator<UserRow[]> {
   let after: string | undefined;
   for (;;) {
     const rows = await listUserRows(deps.db, after, BATCH);
@@ -261,16 +271,16 @@ function emailRequest(row: UserRow) {
   return { keyId: row.subject_key_id, purpose: 'person' as const, context, sealed: row.email_sealed };
 }
 
-function personField(type: string, subjectKeyId: string, userId: string): FieldContext {
+export function personField(type: string, subjectKeyId: string, userId: string): FieldContext {
   return { type, workspaceId: '', subjectId: subjectKeyId, objectId: userId, version: '' };
 }
 
 /** Mailbox names are case-sensitive by RFC 5321, and nowhere in practice: two people must not differ by case alone. */
-function normaliseEmail(email: string): string {
+export function normaliseEmail(email: string): string {
   return email.trim().normalize('NFC').toLowerCase();
 }
 
-function checkName(name: string): string {
+export function checkName(name: string): string {
   const trimmed = name.trim();
   if (trimmed === '' || /\p{Cc}/u.test(trimmed)) {
     throw new HoldfastError('invalid_input', 'The name is empty or holds control characters');

@@ -1,4 +1,4 @@
-import type { Insertable, Selectable } from 'kysely';
+import { sql, type Insertable, type Selectable, type Updateable } from 'kysely';
 import type { Database } from '../../lib/db.ts';
 import type { Users } from '../../lib/tables.ts';
 
@@ -30,6 +30,15 @@ export async function listUserRows(
   let query = db.selectFrom('users').selectAll().orderBy('id').limit(limit);
   if (after !== undefined) query = query.where('id', '>', after);
   return query.execute();
+}
+
+export async function listUsersByIds(db: Database, ids: readonly string[]): Promise<UserRow[]> {
+  if (ids.length === 0) return [];
+  return db
+    .selectFrom('users')
+    .selectAll()
+    .where('id', 'in', [...ids])
+    .execute();
 }
 
 export async function listOwnerIds(db: Database): Promise<string[]> {
@@ -67,4 +76,62 @@ export async function insertEmailHash(db: Database, emailHash: Buffer, userId: s
 
 export async function deleteEmailHashes(db: Database): Promise<void> {
   await db.deleteFrom('user_email_index').execute();
+}
+
+/** The owners who can sign in, held until the transaction ends: of two acts at once the second sees what the first did. */
+export async function lockOwnerIds(db: Database): Promise<string[]> {
+  const rows = await db
+    .selectFrom('users')
+    .select('id')
+    .where('role', '=', 'owner')
+    .where('disabled_at', 'is', null)
+    .orderBy('id')
+    .forUpdate()
+    .execute();
+  return rows.map((row) => row.id);
+}
+
+export async function lockUser(db: Database, id: string): Promise<UserRow | undefined> {
+  return db.selectFrom('users').selectAll().where('id', '=', id).forUpdate().executeTakeFirst();
+}
+
+export async function updateUser(db: Database, id: string, change: Updateable<Users>): Promise<void> {
+  await db
+    .updateTable('users')
+    .set((eb) => ({ ...change, version: eb('version', '+', '1') }))
+    .where('id', '=', id)
+    .execute();
+}
+
+export async function deleteEmailHashOf(db: Database, userId: string): Promise<void> {
+  await db.deleteFrom('user_email_index').where('user_id', '=', userId).execute();
+}
+
+/** When each person was last here; who never was is left out. */
+export async function listLastSeen(db: Database): Promise<Map<string, Date>> {
+  const rows = await db
+    .selectFrom('sessions')
+    .select(['user_id', sql<Date>`max(last_seen_at)`.as('at')])
+    .groupBy('user_id')
+    .execute();
+  return new Map(rows.map((row) => [row.user_id, row.at]));
+}
+
+/** People who can sign in, by role. */
+export async function countByRole(db: Database): Promise<Map<string, number>> {
+  const rows = await db
+    .selectFrom('users')
+    .select(['role', sql<string>`count(*)`.as('count')])
+    .where('disabled_at', 'is', null)
+    .groupBy('role')
+    .execute();
+  return new Map(rows.map((row) => [row.role, Number(row.count)]));
+}
+
+export async function getPeopleSettings(db: Database): Promise<{ admins_advised: number }> {
+  return db.selectFrom('people_settings').select('admins_advised').executeTakeFirstOrThrow();
+}
+
+export async function updatePeopleSettings(db: Database, adminsAdvised: number): Promise<void> {
+  await db.updateTable('people_settings').set({ admins_advised: adminsAdvised }).execute();
 }

@@ -1,9 +1,11 @@
 /** Every template by its name, which is what the log keeps: a name is never given another meaning. */
+import { invitation } from './invitation.ts';
 import { securityNotice } from './security-notice.ts';
 import type { MailTemplate } from './template.ts';
 import { testMessage } from './test-message.ts';
 
 export const TEMPLATES = {
+  invitation,
   'security-notice': securityNotice,
   'test-message': testMessage,
 };

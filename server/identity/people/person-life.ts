@@ -1,0 +1,195 @@
+/**
+ * What happens to a person after they have joined. Guarantees: the last owner who can sign in stays one, also when two acts come at
+ * once; what a change takes away is gone with the transaction; each change is told to the person by mail.
+ */
+import { recordAudit, type Actor } from '../../audit/index.ts';
+import { writeTransaction, type WriteTransaction } from '../../lib/db.ts';
+import { HoldfastError } from '../../lib/errors.ts';
+import { queueMail, type QueueMailDeps } from '../../mail/index.ts';
+import { ROLE_WORDS } from '../rights.ts';
+import type { Role } from '../schema.ts';
+import { endSessionsOf } from '../sessions/sessions.ts';
+import { checkName, emailHashOf, getPerson, normaliseEmail, personField, type PeopleDeps } from './people.ts';
+import {
+  deleteEmailHashOf,
+  getPeopleSettings,
+  insertEmailHash,
+  lockOwnerIds,
+  lockUser,
+  updatePeopleSettings,
+  updateUser,
+  type UserRow,
+} from './queries.ts';
+import type { PeopleSettings, PersonChange } from './schema.ts';
+import { endEveryWayIn } from './when-disabled.ts';
+
+export type PersonLifeDeps = PeopleDeps & QueueMailDeps;
+
+/**
+ * Gives a person another role and ends their sessions.
+ *
+ * @throws HoldfastError `not_found`; `wrong_state` for the last owner.
+ */
+export async function changeRole(
+  deps: PersonLifeDeps,
+  userId: string,
+  role: Role,
+  actor: Actor,
+): Promise<void> {
+  await writeTransaction(deps.db, async (tx) => {
+    const user = await holdPerson(tx, userId, { leavesOwners: role !== 'owner' });
+    if (user.role === role) return;
+    await updateUser(tx, userId, { role });
+    const endedSessions = await endSessionsOf(tx, deps, userId, 'role-changed');
+    await recordAudit(tx, deps.clock, actor, {
+      action: 'identity.user.role-changed',
+      objectType: 'user',
+      objectId: userId,
+      detail: { from: user.role, to: role, endedSessions },
+    });
+    const words = `It was ${ROLE_WORDS[user.role as Role].title} and is now ${ROLE_WORDS[role].title}.`;
+    await tell(tx, deps, { userId }, 'Your role was changed', actor, words);
+  });
+}
+
+/**
+ * Shuts a person out at once. Files and rights stay as they are, for when they come back.
+ *
+ * @throws HoldfastError `not_found`; `wrong_state` for the last owner.
+ */
+export async function deactivatePerson(deps: PersonLifeDeps, userId: string, actor: Actor): Promise<void> {
+  await writeTransaction(deps.db, async (tx) => {
+    const user = await holdPerson(tx, userId, { leavesOwners: true });
+    if (user.disabled_at !== null) return;
+    await updateUser(tx, userId, { disabled_at: deps.clock.now() });
+    const ended = await endEveryWayIn(tx, deps, userId);
+    await recordAudit(tx, deps.clock, actor, {
+      action: 'identity.user.deactivated',
+      objectType: 'user',
+      objectId: userId,
+      detail: ended,
+    });
+    await tell(tx, deps, { userId }, 'Your account was deactivated', actor);
+  });
+}
+
+/** Lets a person in again, with the password and rights they had. @throws HoldfastError `not_found` */
+export async function reactivatePerson(deps: PersonLifeDeps, userId: string, actor: Actor): Promise<void> {
+  await writeTransaction(deps.db, async (tx) => {
+    const user = await holdPerson(tx, userId, { leavesOwners: false });
+    if (user.disabled_at === null) return;
+    await updateUser(tx, userId, { disabled_at: null });
+    await recordAudit(tx, deps.clock, actor, {
+      action: 'identity.user.reactivated',
+      objectType: 'user',
+      objectId: userId,
+    });
+    await tell(tx, deps, { userId }, 'Your account was activated again', actor);
+  });
+}
+
+/**
+ * Changes name or e-mail address. A change of address is told to the old one and to the new one.
+ *
+ * @throws HoldfastError `not_found`; `conflict` when somebody has that address; `invalid_input`.
+ */
+export async function changePerson(
+  deps: PersonLifeDeps,
+  userId: string,
+  change: PersonChange,
+  actor: Actor,
+): Promise<void> {
+  const before = await getPerson(deps, userId);
+  const name = checkName(change.name ?? before.name);
+  const email = (change.email ?? before.email).trim();
+  const hash = await emailHashOf(deps, email);
+  await writeTransaction(deps.db, async (tx) => {
+    const user = await holdPerson(tx, userId, { leavesOwners: false });
+    const [nameSealed, emailSealed] = await sealPerson(deps, user, { name, email });
+    await updateUser(tx, userId, { name_sealed: nameSealed, email_sealed: emailSealed });
+    if (change.name !== undefined) {
+      await recordAudit(tx, deps.clock, actor, {
+        action: 'identity.user.renamed',
+        objectType: 'user',
+        objectId: userId,
+      });
+    }
+    if (normaliseEmail(email) === normaliseEmail(before.email)) return;
+    await deleteEmailHashOf(tx, userId);
+    if (!(await insertEmailHash(tx, hash, userId)))
+      throw new HoldfastError('conflict', 'Somebody with this e-mail address exists already');
+    await recordAudit(tx, deps.clock, actor, {
+      action: 'identity.user.email-changed',
+      objectType: 'user',
+      objectId: userId,
+    });
+    await tell(tx, deps, { email: before.email }, 'Your e-mail address was changed', actor);
+    await tell(tx, deps, { email }, 'Your e-mail address was changed', actor);
+  });
+}
+
+export async function readPeopleSettings(deps: Pick<PeopleDeps, 'db'>): Promise<PeopleSettings> {
+  return { adminsAdvised: (await getPeopleSettings(deps.db)).admins_advised };
+}
+
+export async function changePeopleSettings(
+  deps: Pick<PeopleDeps, 'db' | 'clock'>,
+  { adminsAdvised }: PeopleSettings,
+  actor: Actor,
+): Promise<PeopleSettings> {
+  return writeTransaction(deps.db, async (tx) => {
+    const before = (await getPeopleSettings(tx)).admins_advised;
+    await updatePeopleSettings(tx, adminsAdvised);
+    await recordAudit(tx, deps.clock, actor, {
+      action: 'identity.people-settings.changed',
+      objectType: 'setting',
+      objectId: null,
+      detail: { before, after: adminsAdvised },
+    });
+    return { adminsAdvised };
+  });
+}
+
+/** Owners are held first, always in the same order, so that two acts at once neither miss each other nor wait for ever. */
+async function holdPerson(
+  tx: WriteTransaction,
+  userId: string,
+  { leavesOwners }: { leavesOwners: boolean },
+): Promise<UserRow> {
+  const owners = leavesOwners ? await lockOwnerIds(tx) : [];
+  const user = await lockUser(tx, userId);
+  if (user === undefined) throw new HoldfastError('not_found', 'There is no such person');
+  if (owners.length === 1 && owners[0] === userId)
+    throw new HoldfastError('wrong_state', 'This is the last owner, and one must remain', {
+      hint: 'Make somebody else an owner first.',
+    });
+  return user;
+}
+
+function sealPerson(
+  deps: PersonLifeDeps,
+  user: UserRow,
+  { name, email }: { name: string; email: string },
+): Promise<Buffer[]> {
+  const keyId = user.subject_key_id;
+  const seal = (type: string, value: string) => ({
+    keyId,
+    purpose: 'person' as const,
+    context: personField(type, keyId, user.id),
+    value,
+  });
+  return deps.sealer.seal([seal('user-name', name), seal('user-email', email)]);
+}
+
+async function tell(
+  tx: WriteTransaction,
+  deps: PersonLifeDeps,
+  to: { userId: string } | { email: string },
+  what: string,
+  actor: Actor,
+  detail = '',
+): Promise<void> {
+  const at = deps.clock.now().toISOString();
+  const address = actor.address === undefined ? {} : { address: actor.address };
+  await queueMail(tx, deps, { to, template: 'security-notice', data: { what, detail, at, ...address } });
+}

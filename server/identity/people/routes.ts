@@ -1,0 +1,116 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
+import { Type } from 'typebox';
+import { Id, NoContent } from '../../lib/shapes.ts';
+import { listDirectory, showPerson } from './directory.ts';
+import {
+  changePeopleSettings,
+  changePerson,
+  changeRole,
+  deactivatePerson,
+  reactivatePerson,
+  readPeopleSettings,
+  type PersonLifeDeps,
+} from './person-life.ts';
+import {
+  PeoplePage,
+  PeopleQuery,
+  PeopleSettings,
+  PersonChange,
+  PersonEntry,
+  ProfileChange,
+  RoleChange,
+} from './schema.ts';
+
+const tags = ['people'];
+const params = Type.Object({ id: Id });
+const reads = { access: { right: 'people.read' } } as const;
+const acts = { access: { right: 'people.manage' }, stepUp: true } as const;
+
+export const peopleRoutes =
+  (deps: PersonLifeDeps): FastifyPluginAsyncTypebox =>
+  async (app) => {
+    app.get(
+      '/people',
+      {
+        config: reads,
+        schema: { tags, summary: 'People', querystring: PeopleQuery, response: { 200: PeoplePage } },
+      },
+      ({ query }) => listDirectory(deps, query),
+    );
+    app.get(
+      '/people/:id',
+      { config: reads, schema: { tags, summary: 'One person', params, response: { 200: PersonEntry } } },
+      ({ params: { id } }) => showPerson(deps, id),
+    );
+    app.patch(
+      '/people/:id',
+      {
+        config: acts,
+        schema: {
+          ...{ tags, summary: 'Change the name or e-mail address of a person' },
+          ...{ params, body: PersonChange, response: { 200: PersonEntry } },
+        },
+      },
+      async ({ params: { id }, body, actor }) => {
+        await changePerson(deps, id, body, actor);
+        return showPerson(deps, id);
+      },
+    );
+    app.put(
+      '/people/:id/role',
+      {
+        config: acts,
+        schema: {
+          ...{ tags, summary: 'Give a person another role; their sessions end' },
+          ...{ params, body: RoleChange, response: { 200: PersonEntry } },
+        },
+      },
+      async ({ params: { id }, body, actor }) => {
+        await changeRole(deps, id, body.role, actor);
+        return showPerson(deps, id);
+      },
+    );
+    for (const [verb, act, summary] of [
+      ['deactivate', deactivatePerson, 'Shut a person out at once'],
+      ['reactivate', reactivatePerson, 'Let a person in again'],
+    ] as const) {
+      app.post(
+        `/people/:id/${verb}`,
+        { config: acts, schema: { tags, summary, params, response: { 200: PersonEntry } } },
+        async ({ params: { id }, actor }) => {
+          await act(deps, id, actor);
+          return showPerson(deps, id);
+        },
+      );
+    }
+    app.patch(
+      '/profile',
+      {
+        config: { access: { right: 'account.own' } },
+        schema: { tags, summary: 'Change your own name', body: ProfileChange, response: { 204: NoContent } },
+      },
+      async ({ person, body, actor }, reply) => {
+        await changePerson(deps, person.userId, { name: body.name }, actor);
+        return reply.status(204).send(null);
+      },
+    );
+    app.get(
+      '/settings/people',
+      {
+        config: { access: { right: 'settings.read' } },
+        schema: { tags, summary: 'Settings about people', response: { 200: PeopleSettings } },
+      },
+      () => readPeopleSettings(deps),
+    );
+    app.put(
+      '/settings/people',
+      {
+        config: { access: { right: 'settings.change' } },
+        schema: {
+          ...{ tags, summary: 'Change settings about people' },
+          ...{ body: PeopleSettings, response: { 200: PeopleSettings } },
+        },
+      },
+      ({ body, actor }) => changePeopleSettings(deps, body, actor),
+    );
+  };

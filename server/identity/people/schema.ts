@@ -1,0 +1,64 @@
+/** Shapes of the directory of people. */
+import { Type, type Static } from 'typebox';
+import { Id, Instant } from '../../lib/shapes.ts';
+import { Email, PersonName, Role } from '../schema.ts';
+
+export const PersonState = Type.Union([Type.Literal('active'), Type.Literal('deactivated')]);
+
+export const PersonEntry = Type.Object({
+  id: Id,
+  name: Type.String(),
+  email: Type.String(),
+  role: Role,
+  state: PersonState,
+  createdAt: Instant,
+  lastSeenAt: Type.Union([Instant, Type.Null()]),
+  teams: Type.Array(Type.Object({ id: Id, name: Type.String() })),
+});
+export type PersonEntry = Static<typeof PersonEntry>;
+
+export const PeopleQuery = Type.Object({
+  /** Part of a name or an e-mail address. */
+  search: Type.Optional(Type.String({ maxLength: 200 })),
+  role: Type.Optional(Role),
+  state: Type.Optional(PersonState),
+  sort: Type.Optional(
+    Type.Union(
+      [
+        Type.Literal('name'),
+        Type.Literal('email'),
+        Type.Literal('role'),
+        Type.Literal('created'),
+        Type.Literal('seen'),
+      ],
+      { default: 'name' },
+    ),
+  ),
+  order: Type.Optional(Type.Union([Type.Literal('asc'), Type.Literal('desc')], { default: 'asc' })),
+  offset: Type.Optional(Type.Integer({ minimum: 0, maximum: 100_000, default: 0 })),
+  limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 200, default: 50 })),
+});
+export type PeopleQuery = Static<typeof PeopleQuery>;
+
+export const PeopleWarning = Type.Object({
+  kind: Type.Union([Type.Literal('few-owners'), Type.Literal('many-admins')]),
+  message: Type.String(),
+});
+
+export const PeoplePage = Type.Object({
+  items: Type.Array(PersonEntry),
+  /** How many match. */
+  total: Type.Integer(),
+  warnings: Type.Array(PeopleWarning),
+});
+export type PeoplePage = Static<typeof PeoplePage>;
+
+export const PersonChange = Type.Object({ name: Type.Optional(PersonName), email: Type.Optional(Email) });
+export type PersonChange = Static<typeof PersonChange>;
+export const RoleChange = Type.Object({ role: Role });
+export const ProfileChange = Type.Object({ name: PersonName });
+export const PeopleSettings = Type.Object({
+  /** A warning above this many administrators. */
+  adminsAdvised: Type.Integer({ minimum: 1, maximum: 1000 }),
+});
+export type PeopleSettings = Static<typeof PeopleSettings>;

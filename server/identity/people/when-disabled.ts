@@ -1,0 +1,17 @@
+import type { WriteTransaction } from '../../lib/db.ts';
+import type { SessionDeps } from '../sessions/sessions.ts';
+import { endSessionsOf } from '../sessions/sessions.ts';
+
+/**
+ * Everything by which a person can act, ended in the transaction that disables them: whatever lets somebody in later belongs into this
+ * one list, so that no way in outlives an account.
+ *
+ * @returns how many of each were open, for the audit entry.
+ */
+export async function endEveryWayIn(
+  tx: WriteTransaction,
+  deps: Pick<SessionDeps, 'clock'>,
+  userId: string,
+): Promise<{ endedSessions: number }> {
+  return { endedSessions: await endSessionsOf(tx, deps, userId, 'disabled') };
+}
