@@ -11,7 +11,14 @@ import { auditRoutes } from './audit/index.ts';
 import { applianceRoutes, consoleRoutes, watchInsistence } from './appliance/index.ts';
 import { backupRoutes, listAnchorStates } from './backups/index.ts';
 import type { Deps } from './deps.ts';
-import { identityRoutes, installAccessGuard, installConsoleGuard, openToEveryone } from './identity/index.ts';
+import {
+  identityRoutes,
+  installAccessGuard,
+  installConsoleGuard,
+  logRequests,
+  openToEveryone,
+  requestLogRoutes,
+} from './identity/index.ts';
 import { accountName } from './lib/config.ts';
 import {
   guardConnections,
@@ -57,6 +64,7 @@ const HEADERS_TIMEOUT_MS = 20_000;
 /** The application for people and programs. Every route is guarded; one without `config.access` stops it from starting. */
 export async function buildApp(deps: Deps, options: AppOptions = {}): Promise<FastifyInstance> {
   const app = createServer(deps, options);
+  logRequests(app, deps);
   const isProxy = makeProxyTest(deps.config.trustedProxies);
   guardConnections(app.server, { ...deps, isProxy }, options.connections);
   installErrorReplies(app);
@@ -83,6 +91,7 @@ export async function buildApp(deps: Deps, options: AppOptions = {}): Promise<Fa
 /** The application behind the control socket: the same routes and those of the console. */
 export async function buildConsoleApp(deps: Deps): Promise<FastifyInstance> {
   const app = createServer(deps, {});
+  logRequests(app, deps);
   installErrorReplies(app);
   installConsoleGuard(app, accountName());
   installHealth(app, deps);
@@ -103,6 +112,7 @@ function apiRoutes(deps: Deps): FastifyPluginAsync {
     await scope.register(auditRoutes({ ...deps, listAnchors: () => listAnchorStates(deps) }));
     await scope.register(mailRoutes(sendDeps(deps)));
     await scope.register(identityRoutes(deps));
+    await scope.register(requestLogRoutes(deps));
     await scope.register(workspaceRoutes(deps));
     await scope.register(backupRoutes(deps));
     await scope.register(restoreTestRoutes(deps));

@@ -1,6 +1,6 @@
 /** Everything that parts of the server are given; made once in `main.ts`. A module declares the part that it uses. */
 import type { SnapshotBrowser } from './backups/index.ts';
-import type { Session } from './identity/index.ts';
+import type { LogFiles, Session } from './identity/index.ts';
 import type { FieldSealer, KeyClient } from './keys/index.ts';
 import type { Clock } from './lib/clock.ts';
 import type { Config } from './lib/config.ts';
@@ -21,6 +21,8 @@ export interface Deps {
   /** Hears of changes of runs. */
   runListener: RunListener;
   snapshotBrowser: SnapshotBrowser;
+  /** Takes down every request. */
+  requestLog: LogFiles;
   origins: readonly string[];
   isClaimed(): Promise<boolean>;
   /** What every signed-in person should see at the top of each page. */

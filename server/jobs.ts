@@ -5,6 +5,7 @@
 import cron from 'node-cron';
 import { advanceUpdate, enterHostActs, runUpdateRehearsal, watchMachine } from './appliance/index.ts';
 import { expireDueEntries, verifyWhenDue } from './audit/index.ts';
+import { boundRequestLog } from './identity/index.ts';
 import { collectDoomedContents } from './workspaces/index.ts';
 import {
   anchorWhenDue,
@@ -54,6 +55,7 @@ const CHORES: { name: string; cron: string; act: (deps: Deps) => Promise<unknown
   { name: 'let audit entries expire', cron: '40 3 * * *', act: expireDueEntries },
   { name: 'clean sessions', cron: '20 * * * *', act: cleanSessions },
   { name: 'tidy mail', cron: '17 * * * *', act: tidyMail },
+  { name: 'bound the request log', cron: '25 * * * *', act: boundRequestLog },
   { name: "take over the machine's journal", cron: '* * * * *', act: enterHostActs },
   { name: 'watch the machine', cron: '* * * * *', act: watchMachine },
   { name: 'advance update', cron: '* * * * *', act: advanceUpdate },

@@ -8,6 +8,7 @@ import { startSequencer } from './audit/index.ts';
 import { isClaimed, currentBanners, prepareAppliance } from './appliance/index.ts';
 import { buildApp, buildConsoleApp } from './app.ts';
 import { createSnapshotBrowser } from './backups/index.ts';
+import { FIRST_LIMITS, openLogFiles } from './identity/index.ts';
 import type { Deps } from './deps.ts';
 import { startScheduler } from './jobs.ts';
 import { startMailSender } from './mail/index.ts';
@@ -87,6 +88,7 @@ async function stop(why: string): Promise<void> {
   await deps.runListener.close();
   deps.sealer.close();
   await deps.keys.close();
+  await deps.requestLog.close();
   await sequencer.stop();
   await deps.db.destroy();
   folderLock?.release();
@@ -114,6 +116,7 @@ async function connectDeps(settings: Config): Promise<Deps> {
     sealer: openSealer(keys),
     runListener: listenForRuns(databaseAddress, 'holdfast server listen', log),
     snapshotBrowser: createSnapshotBrowser({ keys, log }),
+    requestLog: await openLogFiles(paths.requestLog, { clock: systemClock, log }, FIRST_LIMITS),
     origins: settings.origins,
     isClaimed: () => isClaimed(db),
     banners: () => currentBanners({ db, keys, clock: systemClock, config: settings }),

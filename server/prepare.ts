@@ -72,6 +72,7 @@ async function giveFolders(dataDir: string, groupId: number): Promise<void> {
   await settleOwner(paths.keyring, { ...keyd, ...own });
   await settleOwner(paths.tls, { ...server, ...own });
   await settleOwner(paths.kits, { ...server, ...own });
+  await settleOwner(paths.requestLog, { ...server, ...own });
   await settleOwner(paths.scratch, { ...worker, ...own });
   // The socket in it takes the folder's group, so that server and runs may reach it.
   await settleOwner(dirname(paths.keydSocket), {

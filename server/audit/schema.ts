@@ -39,6 +39,7 @@ export const AuditFilter = Type.Object({
   objectId: Type.Optional(Type.String({ maxLength: 200 })),
   result: Type.Optional(AuditEntry.properties.result),
   address: Type.Optional(Type.String({ maxLength: 45, description: 'One IP address' })),
+  requestId: Type.Optional(Id),
   from: Type.Optional(Instant),
   to: Type.Optional(Type.String({ format: 'date-time', description: 'Before this instant' })),
 });

@@ -19,6 +19,7 @@ export interface EntryFilter {
   objectType?: string | undefined;
   result?: 'done' | 'refused' | 'failed' | undefined;
   address?: string | undefined;
+  requestId?: string | undefined;
   from?: Date | undefined;
   to?: Date | undefined;
   after?: PageMark | undefined;
@@ -39,10 +40,13 @@ export async function listEntries(db: Database, filter: EntryFilter): Promise<Au
 }
 
 /** Another filter has an index of its own that leads to fewer entries than the actions do. */
-function isNarrow({ actorId, actorLabel, actorKind, objectId, address, result }: EntryFilter): boolean {
+function isNarrow({ actorKind, result, ...filter }: EntryFilter): boolean {
   const kind = actorKind !== undefined && actorKind !== 'user';
   const outcome = result !== undefined && result !== 'done';
-  return kind || outcome || [actorId, actorLabel, objectId, address].some((one) => one !== undefined);
+  const { actorId, actorLabel, objectId, address, requestId } = filter;
+  return (
+    kind || outcome || [actorId, actorLabel, objectId, address, requestId].some((one) => one !== undefined)
+  );
 }
 
 async function listByActions(db: Database, filter: EntryFilter): Promise<AuditRow[]> {
@@ -92,6 +96,7 @@ function applyFilter(all: EntryQuery, filter: EntryFilter): EntryQuery {
   if (filter.objectType !== undefined) query = query.where('object_type', '=', filter.objectType);
   if (filter.objectId !== undefined) query = query.where('object_id', '=', filter.objectId);
   if (filter.address !== undefined) query = query.where('address', '=', filter.address);
+  if (filter.requestId !== undefined) query = query.where('request_id', '=', filter.requestId);
   if (filter.result !== undefined) query = query.where('result', '=', filter.result);
   if (filter.result !== undefined && filter.result !== 'done') query = query.where('result', '<>', 'done');
   return query;

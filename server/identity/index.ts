@@ -19,6 +19,9 @@ export {
   type PeopleDeps,
 } from './people/people.ts';
 export { RIGHT_NAMES, RIGHTS, type Access, type Right } from './rights.ts';
+export { openLogFiles, type LogFiles } from './request-log/log-files.ts';
+export { boundRequestLog, FIRST_LIMITS, logRequests } from './request-log/request-log.ts';
+export { requestLogRoutes } from './request-log/routes.ts';
 export { identityRoutes } from './routes.ts';
 export { Email, Password, PersonName, Role, Session, SignInMethod } from './schema.ts';
 export { cleanSessions } from './sessions/list-sessions.ts';

@@ -39,6 +39,8 @@ export function dataPaths(dataDir: string) {
     databaseSocket: join(dataDir, 'run', 'pg'),
     keydSocket: join(dataDir, 'run', 'keyd', 'keyd.sock'),
     controlSocket: join(dataDir, 'run', 'server', 'control.sock'),
+    /** Who asked what of the server; in no snapshot. */
+    requestLog: join(dataDir, 'requests'),
     catalogue: join(dataDir, 'catalogue'),
     scratch: join(dataDir, 'scratch'),
     reserve: join(dataDir, 'reserve'),
@@ -88,7 +90,8 @@ export async function openDataFolder(dataDir: string, softwareVersion: string): 
     await chmod(paths.run, 0o711);
     const sockets = [dirname(paths.keydSocket), dirname(paths.controlSocket)];
     for (const path of [
-      ...[paths.files, paths.keyring, paths.tls, paths.kits, paths.catalogue, paths.scratch],
+      ...[paths.files, paths.keyring, paths.tls, paths.kits, paths.requestLog],
+      ...[paths.catalogue, paths.scratch],
       ...sockets,
     ]) {
       await mkdir(path, { recursive: true, mode: 0o700 });

@@ -20,6 +20,13 @@ interface ErrorBody {
   error: { code: string; message: string; hint?: string; requestId: string };
 }
 
+const errorCodes = new WeakMap<FastifyRequest, string>();
+
+/** Why a request was refused or failed; undefined when it was not. */
+export function errorCodeOf(request: FastifyRequest): string | undefined {
+  return errorCodes.get(request);
+}
+
 /** The reply to any error: public text to the caller, the rest to the log. */
 export function installErrorReplies(app: FastifyInstance): void {
   app.setErrorHandler((error: FastifyError | HoldfastError, request, reply) => {
@@ -36,6 +43,7 @@ export function installErrorReplies(app: FastifyInstance): void {
 }
 
 function sendError(request: FastifyRequest, reply: FastifyReply, error: HoldfastError): FastifyReply {
+  errorCodes.set(request, error.code);
   const body: ErrorBody = {
     error: {
       code: error.code,

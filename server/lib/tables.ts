@@ -238,6 +238,13 @@ export interface PeopleSettings {
   singleton: Generated<boolean>;
 }
 
+export interface RequestLogSettings {
+  changed_at: Timestamp | null;
+  days: number;
+  most_mib: number;
+  singleton: Generated<boolean>;
+}
+
 export interface RestoreTests {
   created_at: Timestamp;
   finished_at: Timestamp | null;
@@ -475,6 +482,7 @@ export interface DB {
   node_name_index: NodeNameIndex;
   nodes: Nodes;
   people_settings: PeopleSettings;
+  request_log_settings: RequestLogSettings;
   restore_tests: RestoreTests;
   run_log: RunLog;
   runs: Runs;

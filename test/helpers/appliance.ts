@@ -57,6 +57,12 @@ export async function startTestParts(): Promise<TestParts> {
   const config = { ...loadConfig({}), dataDir, logLevel: 'error' as const };
   const { createSnapshotBrowser } = await import('../../server/backups/index.ts');
   const snapshotBrowser = createSnapshotBrowser({ keys, log: createLog('silent', 'test') });
+  const { FIRST_LIMITS, openLogFiles } = await import('../../server/identity/index.ts');
+  const requestLog = await openLogFiles(
+    paths.requestLog,
+    { clock, log: createLog('silent', 'test') },
+    FIRST_LIMITS,
+  );
   const runListener = listenForRuns(database.address, 'test', createLog('silent', 'test'));
   const deps: Deps = {
     config,
@@ -78,6 +84,7 @@ export async function startTestParts(): Promise<TestParts> {
     },
     runListener,
     snapshotBrowser,
+    requestLog,
   };
   return {
     deps,
@@ -87,6 +94,7 @@ export async function startTestParts(): Promise<TestParts> {
     killKeyd: () => keyd.kill('SIGKILL'),
     close: async () => {
       snapshotBrowser.stop();
+      await requestLog.close();
       sealer.close();
       await runListener.close();
       await keys.close();

@@ -12,6 +12,7 @@ export const FILTER_NAMES = [
   'type',
   'result',
   'address',
+  'request',
   'from',
   'to',
 ] as const;
@@ -33,6 +34,7 @@ export function readFilter(): AskedFilter {
     objectType: text('type'),
     result: RESULTS.find((result) => result === route.query('result')),
     address: text('address'),
+    requestId: text('request'),
     from: dayStart(route.query('from'), 0),
     to: dayStart(route.query('to'), 1),
   };

@@ -1,4 +1,5 @@
 /** The areas of the console in their order, and who sees them. */
+import ArrowLeftRight from '@lucide/svelte/icons/arrow-left-right';
 import Camera from '@lucide/svelte/icons/camera';
 import Folder from '@lucide/svelte/icons/folder';
 import HardDrive from '@lucide/svelte/icons/hard-drive';
@@ -40,6 +41,7 @@ export const areas: readonly { group: string; areas: readonly Area[] }[] = [
     areas: [
       { label: 'Keys', href: paths.keys(), icon: KeyRound, right: 'settings.read' },
       { label: 'Audit', href: paths.audit(), icon: ScrollText, right: 'audit.read' },
+      { label: 'Requests', href: paths.requests(), icon: ArrowLeftRight, right: 'audit.read' },
     ],
   },
   {
