@@ -23,6 +23,8 @@ export const paths = {
   audit: (filter: { object?: string; request?: string } = {}) => `/audit${queryText(filter)}`,
   settings: () => '/settings',
   schedules: () => '/settings/schedules',
+  mail: () => '/settings/mail',
+  mailLog: () => '/settings/mail/log',
   appearance: () => '/settings/appearance',
   machine: () => '/appliance',
   unlockWays: () => '/appliance/unlock-ways',
@@ -76,6 +78,8 @@ export const routes: readonly Route[] = [
   route('/requests', 'audit.read', () => import('./pages/identity/requests/RequestsPage.svelte')),
   route('/settings', 'settings.read', () => import('./pages/appliance/SettingsPage.svelte')),
   route('/settings/schedules', 'operations.read', () => import('./pages/appliance/SchedulesPage.svelte')),
+  route('/settings/mail', 'settings.read', () => import('./pages/identity/mail/MailPage.svelte')),
+  route('/settings/mail/log', 'mail.read', () => import('./pages/identity/mail/MailLogPage.svelte')),
   route('/settings/appearance', 'account.own', () => import('./pages/appliance/AppearancePage.svelte')),
   route('/appliance', 'operations.read', () => import('./pages/appliance/machine/SystemPage.svelte')),
   route(
