@@ -115,6 +115,17 @@ const CASES: Record<string, 'public' | 'setup' | Right> = {
   'POST /api/v1/audit/filters': 'audit.read',
   'DELETE /api/v1/audit/filters/:id': 'audit.read',
   'GET /api/v1/workspaces': 'files.read',
+  'GET /api/v1/workspaces/all': 'workspaces.manage',
+  'POST /api/v1/workspaces': 'workspaces.manage',
+  'PATCH /api/v1/workspaces/:id': 'workspaces.members',
+  'GET /api/v1/workspaces/:id/members': 'workspaces.members',
+  'POST /api/v1/workspaces/:id/people': 'workspaces.members',
+  'PUT /api/v1/workspaces/:id/people/:holderId': 'workspaces.members',
+  'DELETE /api/v1/workspaces/:id/people/:holderId': 'workspaces.members',
+  'PUT /api/v1/workspaces/:id/teams/:holderId': 'workspaces.members',
+  'DELETE /api/v1/workspaces/:id/teams/:holderId': 'workspaces.members',
+  'GET /api/v1/people/:id/workspaces': 'people.read',
+  'GET /api/v1/teams/:id/workspaces': 'people.read',
   'GET /api/v1/folders/:id': 'files.read',
   'POST /api/v1/folders': 'files.write',
   'PUT /api/v1/folders/:id/files': 'files.write',
@@ -205,11 +216,15 @@ const CASES: Record<string, 'public' | 'setup' | Right> = {
 
 /** Routes that answer for as long as the caller listens. */
 const ENDLESS = new Set(['GET /api/v1/events']);
-/** Routes of things inside a workspace, or of one person: there is a foreign one, and it must look like none. */
-const HAS_OWNER = (route: string): boolean =>
-  /^(files|account)\./.test(CASES[route] ?? '')
-    ? /:id|POST .*\/folders$/.test(route)
-    : route.includes('/audit/filters/');
+/**
+ * Routes of things inside a workspace, or of one person: there is a foreign one, and it must look like none. Administrators may see who
+ * belongs to any workspace.
+ */
+function isOwned(route: string, role: Role): boolean {
+  const right = CASES[route] ?? '';
+  if (/^(files|account)\./.test(right)) return /:id|POST .*\/folders$/.test(route);
+  return route.includes('/audit/filters/') || (right === 'workspaces.members' && role === 'member');
+}
 /** Reading may be an act of its own: an export of the log is entered in it. */
 const READS_ARE_AUDITED = /^audit_(entries|leaves|pending)$/;
 /** The page itself and the API reference: files that anybody may read. */
@@ -377,7 +392,7 @@ describe.each(ROLES)('%s', (role) => {
   });
 
   test('an object of another and one of nobody answer 404 alike, and nothing changes', async () => {
-    const owned = routesOf(role).filter(HAS_OWNER);
+    const owned = routesOf(role).filter((route) => isOwned(route, role));
     const before = await fingerprint(appliance);
 
     for (const route of owned) {
@@ -392,7 +407,9 @@ describe.each(ROLES)('%s', (role) => {
   });
 
   test('their own objects open', async () => {
-    const reads = routesOf(role).filter((route) => /^GET .*\/(folders|nodes|files)\//.test(route));
+    const reads = routesOf(role).filter((route) =>
+      /^GET .*\/(folders|nodes|files|workspaces)\/:/.test(route),
+    );
     const own = things.get(role) ?? foreign;
 
     expect(await oddOnes(reads, [200], (route) => call(caller(role), route, own))).toEqual([]);

@@ -6,6 +6,7 @@ import { writeTransaction } from '../lib/db.ts';
 import type { Run } from '../lib/run-schema.ts';
 import { enqueueRun, getRun } from '../lib/runs.ts';
 import {
+  listGrantedWorkspaces,
   listLiveVersions,
   nameKeyId,
   openNodeNames,
@@ -68,13 +69,7 @@ function sealedName(line: FolderLine): { id: string; workspace_id: string; name_
 }
 
 async function firstRootFolder(deps: BrowseDeps, userId: string): Promise<string> {
-  const row = await deps.db
-    .selectFrom('workspaces')
-    .innerJoin('workspace_members', 'workspace_members.workspace_id', 'workspaces.id')
-    .select('workspaces.root_folder_id')
-    .where('workspace_members.user_id', '=', userId)
-    .orderBy('workspaces.created_at')
-    .executeTakeFirst();
+  const [row] = await listGrantedWorkspaces(deps.db, userId);
   if (row === undefined) throw noSuchFolder();
   return row.root_folder_id;
 }

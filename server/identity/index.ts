@@ -12,13 +12,16 @@ export {
   insertPerson,
   listOwners,
   listPeople,
+  namePeople,
   preparePerson,
   rebuildEmailIndex,
   setPassword,
   type ListedPerson,
   type PeopleDeps,
 } from './people/people.ts';
-export { RIGHT_NAMES, RIGHTS, type Access, type Right } from './rights.ts';
+export { findPersonByEmail } from './people/find-by-email.ts';
+export { nameTeams } from './teams/teams.ts';
+export { hasRight, RIGHT_NAMES, RIGHTS, type Access, type Right } from './rights.ts';
 export { openLogFiles, type LogFiles } from './request-log/log-files.ts';
 export { boundRequestLog, FIRST_LIMITS, logRequests } from './request-log/request-log.ts';
 export { requestLogRoutes } from './request-log/routes.ts';

@@ -4,7 +4,8 @@
  */
 import type { Database } from '../lib/db.ts';
 import { HoldfastError } from '../lib/errors.ts';
-import { findMemberRole, findNode, type NodeRow } from './queries.ts';
+import { listRolesIn } from './member-queries.ts';
+import { findNode, type NodeRow } from './queries.ts';
 import type { WorkspaceRole } from './schema.ts';
 
 /** Who acts on a workspace. The console and Holdfast itself may act on all of them; every such act is audited. */
@@ -57,13 +58,27 @@ export async function requireRole(
   needed: WorkspaceRole,
 ): Promise<void> {
   if (visitor === 'appliance') return;
-  const role = await findMemberRole(db, workspaceId, visitor.userId);
+  const role = await findEffectiveRole(db, workspaceId, visitor.userId);
   if (role === undefined) throw noSuchNode();
-  if (RANK[role as WorkspaceRole] < RANK[needed]) {
+  if (RANK[role] < RANK[needed]) {
     throw new HoldfastError('forbidden', 'You may look at this workspace, not change it', {
       hint: 'Ask a manager of the workspace.',
     });
   }
+}
+
+/** The highest role that a person holds in a workspace, by themself or by teams; undefined without any. */
+export async function findEffectiveRole(
+  db: Database,
+  workspaceId: string,
+  userId: string,
+): Promise<WorkspaceRole | undefined> {
+  return highestRole(await listRolesIn(db, workspaceId, userId));
+}
+
+export function highestRole(roles: readonly string[]): WorkspaceRole | undefined {
+  const known = roles as WorkspaceRole[];
+  return known.toSorted((a, b) => RANK[b] - RANK[a])[0];
 }
 
 /** Id of the person to record as the maker; null for the appliance. */

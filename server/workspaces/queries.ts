@@ -42,33 +42,8 @@ export async function insertMember(
   await db.insertInto('workspace_members').values(member).execute();
 }
 
-export async function listWorkspacesOf(db: Database, userId: string) {
-  return db
-    .selectFrom('workspaces')
-    .innerJoin('workspace_members', 'workspace_members.workspace_id', 'workspaces.id')
-    .select(['workspaces.id', 'kind', 'name_sealed', 'root_folder_id', 'role'])
-    .where('user_id', '=', userId)
-    .orderBy('workspaces.created_at')
-    .orderBy('workspaces.id')
-    .execute();
-}
-
 export async function listWorkspaceRoots(db: Database) {
   return db.selectFrom('workspaces').select(['id', 'root_folder_id']).orderBy('created_at').execute();
-}
-
-export async function findMemberRole(
-  db: Database,
-  workspaceId: string,
-  userId: string,
-): Promise<string | undefined> {
-  const row = await db
-    .selectFrom('workspace_members')
-    .select('role')
-    .where('workspace_id', '=', workspaceId)
-    .where('user_id', '=', userId)
-    .executeTakeFirst();
-  return row?.role;
 }
 
 export async function findNode(db: Database, id: string): Promise<NodeRow | undefined> {

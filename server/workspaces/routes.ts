@@ -7,6 +7,8 @@ import { Bytes, ErrorReply, Id, NoContent } from '../lib/shapes.ts';
 import { createFolders } from './create-folders.ts';
 import type { WorkspaceDeps } from './deps.ts';
 import { findDownload, openDownload } from './download-file.ts';
+import { memberRoutes } from './member-routes.ts';
+import type { MembershipDeps } from './membership.ts';
 import { listFolder } from './list-folder.ts';
 import { openPreview, PREVIEW_HEADERS } from './preview.ts';
 import { answerRange, contentDisposition } from './range-request.ts';
@@ -41,10 +43,12 @@ const BATCH_DESCRIPTION =
   'Content-Type is application/octet-stream. The body: the length of the head (four bytes, big-endian); the head, JSON: `{"onConflict":"refuse"|"replace"|"rename","files":[{"folderId","name","sizeBytes","mtime"}]}`; then the contents in that order. At most 500 files of 1 MiB each, 16 MiB in all. Answers for each file what became of it.';
 
 /** Files and folders of the workspaces a person is a member of. */
-export function workspaceRoutes(deps: WorkspaceDeps): FastifyPluginAsyncTypebox {
+export function workspaceRoutes(deps: WorkspaceDeps & MembershipDeps): FastifyPluginAsyncTypebox {
   return async (app) => {
     // Bytes of files are not parsed: the handler reads the request itself.
     app.addContentTypeParser('application/octet-stream', (_request, _payload, done) => done(null));
+
+    await app.register(memberRoutes(deps));
 
     app.get(
       '/workspaces',

@@ -24,6 +24,44 @@ export const Workspace = Type.Object({
 });
 export type Workspace = Static<typeof Workspace>;
 
+export const CreateWorkspaceRequest = Type.Object({ name: NodeName, managerId: Id });
+export const RenameWorkspaceRequest = Type.Object({ name: NodeName });
+
+/** A workspace as administrators see it who do not belong to it. */
+export const ManagedWorkspace = Type.Object({
+  id: Id,
+  name: Type.String(),
+  kind: Type.String(),
+  /** Who has a role of their own. */
+  people: Type.Integer(),
+  teams: Type.Integer(),
+  /** People who can sign in and manage it, by themselves or by a team. */
+  managers: Type.Integer(),
+  createdAt: Instant,
+});
+export type ManagedWorkspace = Static<typeof ManagedWorkspace>;
+
+export const WorkspaceMembers = Type.Object({
+  id: Id,
+  name: Type.String(),
+  createdAt: Instant,
+  /** Whether the caller may change the members. */
+  mayManage: Type.Boolean(),
+  people: Type.Array(
+    Type.Object({
+      id: Id,
+      name: Type.String(),
+      email: Type.String(),
+      state: Type.Union([Type.Literal('active'), Type.Literal('deactivated')]),
+      role: WorkspaceRole,
+    }),
+  ),
+  teams: Type.Array(
+    Type.Object({ id: Id, name: Type.String(), people: Type.Integer(), role: WorkspaceRole }),
+  ),
+});
+export type WorkspaceMembers = Static<typeof WorkspaceMembers>;
+
 export const Node = Type.Object({
   id: Id,
   workspaceId: Id,

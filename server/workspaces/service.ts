@@ -5,7 +5,16 @@ import { writeTransaction, sqlState, type WriteTransaction } from '../lib/db.ts'
 import { HoldfastError } from '../lib/errors.ts';
 import type { WorkspaceDeps } from './deps.ts';
 import { stopDownloads } from './download-watch.ts';
-import { noSuchNode, makerOf, requireFolder, requireNode, requireRole, type Visitor } from './members.ts';
+import { listGrantedWorkspaces } from './member-queries.ts';
+import {
+  highestRole,
+  makerOf,
+  noSuchNode,
+  requireFolder,
+  requireNode,
+  requireRole,
+  type Visitor,
+} from './members.ts';
 import { nameHashes, namingTransaction } from './name-index.ts';
 import { nameKeyId, nodeNameContext, openNodeNames, requireName, workspaceNameContext } from './names.ts';
 import { instantToNs, toNode } from './node-shape.ts';
@@ -19,7 +28,6 @@ import {
   insertNodes,
   insertWorkspaceRow,
   listAncestors,
-  listWorkspacesOf,
   lockFolderMoves,
   lockNode,
   updateNode,
@@ -96,19 +104,23 @@ export async function insertWorkspace(
   });
 }
 
-export async function listWorkspaces(deps: WorkspaceDeps, userId: string): Promise<Workspace[]> {
-  const rows = await listWorkspacesOf(deps.db, userId);
+/** The workspaces of a person, the oldest first, each with the highest role that they hold in it. */
+export async function listWorkspaces(
+  deps: Pick<WorkspaceDeps, 'db' | 'keys' | 'sealer'>,
+  userId: string,
+): Promise<Workspace[]> {
+  const grants = Map.groupBy(await listGrantedWorkspaces(deps.db, userId), (row) => row.id);
   return Promise.all(
-    rows.map(async (row) => ({
-      id: row.id,
+    [...grants].map(async ([id, rows]) => ({
+      id,
       name: await deps.sealer.openName(
-        await nameKeyId(deps, row.id),
-        workspaceNameContext(row.id),
-        row.name_sealed,
+        await nameKeyId(deps, id),
+        workspaceNameContext(id),
+        rows[0]?.name_sealed ?? Buffer.alloc(0),
       ),
-      kind: row.kind,
-      rootFolderId: row.root_folder_id,
-      role: row.role as WorkspaceRole,
+      kind: rows[0]?.kind ?? '',
+      rootFolderId: rows[0]?.root_folder_id ?? '',
+      role: highestRole(rows.map((row) => row.role)) ?? 'viewer',
     })),
   );
 }

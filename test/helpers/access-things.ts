@@ -7,6 +7,7 @@ import type { TestAppliance, TestCaller } from './appliance.ts';
 
 /** Ids by what they are of. */
 export interface Things {
+  workspace: string;
   folder: string;
   file: string;
   filter: string;
@@ -36,6 +37,10 @@ const PARTS: Record<string, (ids: Things) => { body?: unknown; query?: string; o
   }),
   'PUT /api/v1/people/:id/role': () => ({ body: { role: 'member' } }),
   'PATCH /api/v1/teams/:id': () => ({ body: { name: 'renamed' } }),
+  'PATCH /api/v1/workspaces/:id': () => ({ body: { name: 'renamed' } }),
+  'POST /api/v1/workspaces/:id/people': () => ({ body: { email: 'ada@example.org', role: 'viewer' } }),
+  'PUT /api/v1/workspaces/:id/people/:holderId': () => ({ body: { role: 'viewer' } }),
+  'PUT /api/v1/workspaces/:id/teams/:holderId': () => ({ body: { role: 'viewer' } }),
   'PATCH /api/v1/nodes/:id': () => ({ body: { name: 'renamed' } }),
   'POST /api/v1/snapshots/:id/restores': ({ folder, file }) => ({ body: { folderId: folder, nodeId: file } }),
   'POST /api/v1/recovery-kits/:id/proof': () => ({ body: { response: 'A'.repeat(43) } }),
@@ -45,7 +50,8 @@ const PARTS: Record<string, (ids: Things) => { body?: unknown; query?: string; o
 export async function ownThings(appliance: TestAppliance, who: TestCaller): Promise<Things> {
   const things = nobodysThings();
   const { body: session } = await who.call<{ user: { id: string } }>('GET', '/session');
-  const { rootFolderId } = await createTestWorkspace(appliance.deps, session.user.id);
+  const { id, rootFolderId } = await createTestWorkspace(appliance.deps, session.user.id);
+  things.workspace = id;
   things.folder = rootFolderId;
   const upload = requestFor('PUT /api/v1/folders/:id/files', things);
   const file = await who.call<{ id: string }>(upload.method, upload.path, undefined, upload.options);
@@ -59,7 +65,13 @@ export async function ownThings(appliance: TestAppliance, who: TestCaller): Prom
 
 /** Ids of nothing. */
 export function nobodysThings(): Things {
-  return { folder: randomUUID(), file: randomUUID(), filter: randomUUID(), other: randomUUID() };
+  return {
+    workspace: randomUUID(),
+    folder: randomUUID(),
+    file: randomUUID(),
+    filter: randomUUID(),
+    other: randomUUID(),
+  };
 }
 
 /** A well-formed request of a route with these objects. */
@@ -67,6 +79,7 @@ export function requestFor(route: string, ids: Things): WellFormed {
   const [method = '', url = ''] = route.split(' ');
   const { body, query = '', options } = PARTS[route]?.(ids) ?? {};
   const path = url
+    .replace('/workspaces/:id', `/workspaces/${ids.workspace}`)
     .replace('/folders/:id', `/folders/${ids.folder}`)
     .replace('/nodes/:id', `/nodes/${ids.file}`)
     .replace('/files/:id', `/files/${ids.file}`)

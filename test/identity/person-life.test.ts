@@ -30,7 +30,7 @@ async function newestAct(objectId: string) {
     .selectFrom('audit_entries')
     .select(['action', 'detail'])
     .where('object_id', '=', objectId)
-    .orderBy('id', 'desc')
+    .orderBy('number', 'desc')
     .executeTakeFirst();
 }
 

@@ -1,0 +1,208 @@
+/** Who belongs to a workspace: people, and teams with all their people. */
+import { sql } from 'kysely';
+import type { Database } from '../lib/db.ts';
+
+/**
+ * Every role that a person holds, by themself and by teams. One query, because it is asked for each request: the membership of teams is
+ * read where identity keeps it.
+ */
+function grantsOf(db: Database, userId: string) {
+  return db
+    .selectFrom('workspace_members')
+    .select(['workspace_id', 'role'])
+    .where('user_id', '=', userId)
+    .unionAll(
+      db
+        .selectFrom('workspace_teams')
+        .innerJoin('team_members', 'team_members.team_id', 'workspace_teams.team_id')
+        .select(['workspace_teams.workspace_id', 'workspace_teams.role'])
+        .where('team_members.user_id', '=', userId),
+    );
+}
+
+/** Every role of a person in one workspace. */
+export async function listRolesIn(db: Database, workspaceId: string, userId: string): Promise<string[]> {
+  const rows = await db
+    .selectFrom(grantsOf(db, userId).as('grants'))
+    .select('role')
+    .where('workspace_id', '=', workspaceId)
+    .execute();
+  return rows.map((row) => row.role);
+}
+
+/** The workspaces of a person, the oldest first; one row for each role. */
+export async function listGrantedWorkspaces(db: Database, userId: string) {
+  return db
+    .selectFrom('workspaces')
+    .innerJoin(grantsOf(db, userId).as('grants'), 'grants.workspace_id', 'workspaces.id')
+    .select(['workspaces.id', 'kind', 'name_sealed', 'root_folder_id', 'grants.role'])
+    .orderBy('workspaces.created_at')
+    .orderBy('workspaces.id')
+    .execute();
+}
+
+export async function listWorkspaceRows(db: Database) {
+  return db
+    .selectFrom('workspaces')
+    .select(['id', 'kind', 'name_sealed', 'created_at'])
+    .select((eb) => [
+      eb
+        .selectFrom('workspace_members')
+        .select(sql<string>`count(*)`.as('n'))
+        .whereRef('workspace_id', '=', 'workspaces.id')
+        .as('people'),
+      eb
+        .selectFrom('workspace_teams')
+        .select(sql<string>`count(*)`.as('n'))
+        .whereRef('workspace_id', '=', 'workspaces.id')
+        .as('teams'),
+    ])
+    .orderBy('created_at')
+    .orderBy('id')
+    .execute();
+}
+
+export async function findWorkspace(db: Database, id: string) {
+  return db.selectFrom('workspaces').selectAll().where('id', '=', id).executeTakeFirst();
+}
+
+/** Held until the transaction ends: acts on the members of one workspace come one after another. */
+export async function lockWorkspace(db: Database, id: string) {
+  return db.selectFrom('workspaces').selectAll().where('id', '=', id).forUpdate().executeTakeFirst();
+}
+
+export async function updateWorkspaceName(
+  db: Database,
+  id: string,
+  names: { workspace: Buffer; root: Buffer },
+): Promise<void> {
+  await db.updateTable('workspaces').set({ name_sealed: names.workspace }).where('id', '=', id).execute();
+  await db
+    .updateTable('nodes')
+    .set((eb) => ({ name_sealed: names.root, version: eb('version', '+', '1') }))
+    .where('workspace_id', '=', id)
+    .where('parent_id', 'is', null)
+    .execute();
+}
+
+export async function listPeopleIn(db: Database, workspaceId: string) {
+  return db
+    .selectFrom('workspace_members')
+    .select(['user_id', 'role'])
+    .where('workspace_id', '=', workspaceId)
+    .execute();
+}
+
+export async function listTeamsIn(db: Database, workspaceId: string) {
+  return db
+    .selectFrom('workspace_teams')
+    .leftJoin('team_members', 'team_members.team_id', 'workspace_teams.team_id')
+    .select(['workspace_teams.team_id', 'workspace_teams.role'])
+    .select(sql<string>`count(team_members.user_id)`.as('people'))
+    .where('workspace_id', '=', workspaceId)
+    .groupBy(['workspace_teams.team_id', 'workspace_teams.role'])
+    .execute();
+}
+
+/** Workspaces in which a team has a role of its own. */
+export async function listWorkspacesOfTeam(db: Database, teamId: string) {
+  return db
+    .selectFrom('workspaces')
+    .innerJoin('workspace_teams', 'workspace_teams.workspace_id', 'workspaces.id')
+    .select(['workspaces.id', 'kind', 'name_sealed', 'root_folder_id', 'role'])
+    .where('team_id', '=', teamId)
+    .orderBy('workspaces.created_at')
+    .execute();
+}
+
+/** Who holds a role: a person, or a team. */
+export type Holder = { userId: string } | { teamId: string };
+
+export async function findHolderRole(
+  db: Database,
+  workspaceId: string,
+  holder: Holder,
+): Promise<string | undefined> {
+  const row =
+    'userId' in holder
+      ? await db
+          .selectFrom('workspace_members')
+          .select('role')
+          .where('workspace_id', '=', workspaceId)
+          .where('user_id', '=', holder.userId)
+          .executeTakeFirst()
+      : await db
+          .selectFrom('workspace_teams')
+          .select('role')
+          .where('workspace_id', '=', workspaceId)
+          .where('team_id', '=', holder.teamId)
+          .executeTakeFirst();
+  return row?.role;
+}
+
+export async function putHolder(
+  db: Database,
+  workspaceId: string,
+  holder: Holder,
+  role: string,
+): Promise<void> {
+  if ('userId' in holder)
+    await db
+      .insertInto('workspace_members')
+      .values({ workspace_id: workspaceId, user_id: holder.userId, role })
+      .onConflict((conflict) => conflict.columns(['workspace_id', 'user_id']).doUpdateSet({ role }))
+      .execute();
+  else
+    await db
+      .insertInto('workspace_teams')
+      .values({ workspace_id: workspaceId, team_id: holder.teamId, role })
+      .onConflict((conflict) => conflict.columns(['workspace_id', 'team_id']).doUpdateSet({ role }))
+      .execute();
+}
+
+export async function deleteHolder(db: Database, workspaceId: string, holder: Holder): Promise<void> {
+  if ('userId' in holder)
+    await db
+      .deleteFrom('workspace_members')
+      .where('workspace_id', '=', workspaceId)
+      .where('user_id', '=', holder.userId)
+      .execute();
+  else
+    await db
+      .deleteFrom('workspace_teams')
+      .where('workspace_id', '=', workspaceId)
+      .where('team_id', '=', holder.teamId)
+      .execute();
+}
+
+/** People who can sign in and are managers of a workspace, by themselves or by a team. Auditors are none: they see no content. */
+export async function countManagers(db: Database, workspaceId: string): Promise<number> {
+  const { count } = await db
+    .selectFrom('users')
+    .select(sql<string>`count(*)`.as('count'))
+    .where('disabled_at', 'is', null)
+    .where('users.role', '<>', 'auditor')
+    .where((eb) =>
+      eb.or([
+        eb.exists(
+          eb
+            .selectFrom('workspace_members')
+            .select('user_id')
+            .whereRef('workspace_members.user_id', '=', 'users.id')
+            .where('workspace_members.role', '=', 'manager')
+            .where('workspace_id', '=', workspaceId),
+        ),
+        eb.exists(
+          eb
+            .selectFrom('workspace_teams')
+            .innerJoin('team_members', 'team_members.team_id', 'workspace_teams.team_id')
+            .select('team_members.user_id')
+            .whereRef('team_members.user_id', '=', 'users.id')
+            .where('workspace_teams.role', '=', 'manager')
+            .where('workspace_id', '=', workspaceId),
+        ),
+      ]),
+    )
+    .executeTakeFirstOrThrow();
+  return Number(count);
+}
