@@ -1,5 +1,6 @@
 /** Who is here, what stage the appliance is in, and what a role may see. The server decides; this only spares useless requests. */
 import { claim, getSession, getSetup, signIn, signOut } from './api/appliance.ts';
+import { acceptInvitation } from './api/people.ts';
 import { ApiError, asApiError, whenSignedOut } from './api/client.ts';
 import { navigate } from './lib/router.svelte.ts';
 import type { Right, Role, Session, SetupState } from './api/shapes.ts';
@@ -109,6 +110,10 @@ export const session = {
   },
   async claim(request: Parameters<typeof claim>[0]): Promise<void> {
     signedIn(await claim(request));
+    setup = await getSetup();
+  },
+  async acceptInvitation(request: Parameters<typeof acceptInvitation>[0]): Promise<void> {
+    signedIn(await acceptInvitation(request));
     setup = await getSetup();
   },
   async signIn(email: string, password: string): Promise<void> {

@@ -9,6 +9,7 @@ import ScrollText from '@lucide/svelte/icons/scroll-text';
 import Server from '@lucide/svelte/icons/server';
 import Settings from '@lucide/svelte/icons/settings';
 import ShieldCheck from '@lucide/svelte/icons/shield-check';
+import Users from '@lucide/svelte/icons/users';
 import type { Right } from '../../api/shapes.ts';
 import { paths } from '../../routes.ts';
 
@@ -39,6 +40,7 @@ export const areas: readonly { group: string; areas: readonly Area[] }[] = [
   {
     group: 'Trust',
     areas: [
+      { label: 'People', href: paths.people(), icon: Users, right: 'people.read' },
       { label: 'Keys', href: paths.keys(), icon: KeyRound, right: 'settings.read' },
       { label: 'Audit', href: paths.audit(), icon: ScrollText, right: 'audit.read' },
       { label: 'Requests', href: paths.requests(), icon: ArrowLeftRight, right: 'audit.read' },

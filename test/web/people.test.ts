@@ -1,0 +1,142 @@
+/** People in a real browser: invited, accepted, given another role, shut out; and the pages around it. */
+import type { Browser, BrowserContext, Page } from 'playwright-core';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { expectAccessible } from './accessible.ts';
+import { keepingSight, openPage, startAppliance, startBrowser, type Appliance } from './browser.ts';
+import { OWNER } from './first-run.ts';
+
+const LIMIT_MS = 240_000;
+const GRACE = { name: 'Grace Hopper', email: 'grace@example.org', password: 'amber lantern walks 9' };
+
+let browser: Browser;
+let appliance: Appliance;
+let owner: { context: BrowserContext; page: Page; complaints: string[] };
+
+beforeAll(async () => {
+  [browser, appliance] = await Promise.all([startBrowser(), startAppliance()]);
+  owner = await openPage(browser, appliance.url, { width: 1280, theme: 'light' });
+  const reply = await owner.context.request.post(`${appliance.url}/api/v1/setup/claim`, {
+    data: { code: appliance.claimCode, owner: OWNER },
+    headers: { 'x-holdfast': '1' },
+  });
+  expect(reply.status()).toBe(201);
+}, LIMIT_MS);
+afterAll(async () => {
+  await browser.close();
+  await appliance.stop();
+}, LIMIT_MS);
+
+/** Wide and narrow: nothing sticks out, and axe finds nothing. */
+async function look(page: Page, where: string): Promise<void> {
+  for (const width of [375, 1280]) {
+    await page.setViewportSize({ width, height: 900 });
+    await expectAccessible(page, `${where} at ${width}`);
+  }
+}
+
+it(
+  'somebody is invited, accepts, gets another role, and is shut out at once',
+  { timeout: LIMIT_MS },
+  async () => {
+    const { page } = owner;
+    await keepingSight(page, 'people', async () => {
+      await page.goto('/people');
+      await page.getByRole('link', { name: OWNER.name }).waitFor();
+      await page.getByText('There is only one owner').waitFor();
+      await look(page, 'people');
+
+      await page.getByRole('button', { name: 'Invite' }).click();
+      await page.getByLabel('E-mail').fill(GRACE.email);
+      await page.getByRole('radio', { name: /^Administrator/ }).check();
+      await look(page, 'inviting');
+      await page.getByRole('button', { name: 'Send the invitation' }).click();
+      await page.getByText('No mail server is set up').waitFor();
+      const link =
+        /https:\S+\/invitation#[\w-]{43}/.exec(await page.getByRole('dialog').innerText())?.[0] ?? '';
+      await look(page, 'invitation made');
+      await page.getByRole('button', { name: 'Done' }).click();
+      await page.getByRole('link', { name: 'Invitations' }).click();
+      await page.getByText(GRACE.email).waitFor();
+      await look(page, 'invitations');
+
+      const invited = await openPage(browser, appliance.url, { width: 1280, theme: 'light' });
+      await invited.page.goto(link);
+      await invited.page.getByText(GRACE.email).waitFor();
+      expect(invited.page.url()).not.toContain('#');
+      await look(invited.page, 'accepting');
+      await invited.page.getByLabel('Your name').fill(GRACE.name);
+      await invited.page.getByLabel('Password', { exact: true }).fill(GRACE.password);
+      await invited.page.getByLabel('Password again').fill(GRACE.password);
+      await invited.page.getByRole('button', { name: 'Accept and sign in' }).click();
+      await invited.page.getByRole('button', { name: `You: ${GRACE.name}` }).waitFor();
+
+      await page.goto('/people?search=grace');
+      await page.getByRole('link', { name: GRACE.name }).click();
+      await page.getByRole('heading', { name: GRACE.name }).waitFor();
+      await look(page, 'person');
+      await page.getByRole('button', { name: 'Change role' }).click();
+      await page.getByRole('radio', { name: /^Member/ }).check();
+      await page.getByRole('dialog').getByRole('button', { name: 'Change role' }).click();
+      await page.getByText('Member', { exact: true }).waitFor();
+      await invited.page.goto('/people');
+      await invited.page.getByRole('heading', { name: 'Sign in' }).waitFor();
+
+      await page.getByRole('button', { name: 'Deactivate' }).click();
+      await page.getByRole('dialog').getByRole('textbox').fill(GRACE.name);
+      await page.getByRole('dialog').getByRole('button', { name: 'Deactivate' }).click();
+      await page.getByText('Deactivated', { exact: true }).waitFor();
+      await invited.page.getByLabel('E-mail').fill(GRACE.email);
+      await invited.page.getByLabel('Password').fill(GRACE.password);
+      await invited.page.getByRole('button', { name: 'Sign in' }).click();
+      await invited.page.getByRole('alert').getByText('E-mail or password is wrong').waitFor();
+      await invited.context.close();
+      await page.getByRole('button', { name: 'Activate again' }).click();
+      await page.getByText('Active', { exact: true }).waitFor();
+    });
+    expect(owner.complaints).toEqual([]);
+  },
+);
+
+it(
+  'a team is made and given a role in a workspace, and the table of roles says what each may do',
+  { timeout: LIMIT_MS },
+  async () => {
+    const { page } = owner;
+    await keepingSight(page, 'teams', async () => {
+      await page.goto('/people/teams');
+      await page.getByRole('button', { name: 'Create a team' }).click();
+      await page.getByLabel('Name').fill('Surgery');
+      await page.getByRole('dialog').getByRole('button', { name: 'Create' }).click();
+      await page.getByRole('heading', { name: 'Surgery' }).waitFor();
+      await page.getByRole('button', { name: 'Add a person' }).click();
+      await page.getByRole('radio', { name: new RegExp(GRACE.name) }).check();
+      await look(page, 'adding to a team');
+      await page.getByRole('dialog').getByRole('button', { name: 'Add', exact: true }).click();
+      await page.getByRole('link', { name: GRACE.name }).waitFor();
+      await look(page, 'team');
+
+      await page.goto('/people/workspaces');
+      await page.getByRole('link', { name: 'Main' }).waitFor();
+      await look(page, 'workspaces');
+      await page.getByRole('link', { name: 'Main' }).click();
+      await page.getByRole('button', { name: 'Add', exact: true }).click();
+      await page.getByRole('radio', { name: 'A team' }).check();
+      await page.getByLabel('Team', { exact: true }).selectOption('Surgery');
+      await page.getByRole('radio', { name: /^Editor/ }).check();
+      await look(page, 'adding to a workspace');
+      await page.getByRole('dialog').getByRole('button', { name: 'Add', exact: true }).click();
+      await page.getByRole('link', { name: 'Surgery' }).waitFor();
+      expect(await page.getByLabel('Role of Surgery').inputValue()).toBe('editor');
+      await look(page, 'workspace');
+
+      await page.getByRole('button', { name: `Take ${OWNER.name} out` }).click();
+      await page.getByText('Nobody would manage this workspace any more').waitFor();
+
+      await page.goto('/people/roles');
+      await page.getByRole('rowheader', { name: /Manage people/ }).waitFor();
+      await look(page, 'roles');
+    });
+    // A refusal is said by the browser too.
+    expect(owner.complaints.filter((one) => !one.includes('409'))).toEqual([]);
+  },
+);
