@@ -35,6 +35,8 @@ export const paths = {
   mail: () => '/settings/mail',
   mailLog: () => '/settings/mail/log',
   appearance: () => '/settings/appearance',
+  sessions: () => '/security/sessions',
+  sessionSettings: () => '/settings/sessions',
   machine: () => '/appliance',
   unlockWays: () => '/appliance/unlock-ways',
   network: () => '/appliance/network',
@@ -105,6 +107,12 @@ export const routes: readonly Route[] = [
   route('/settings/schedules', 'operations.read', () => import('./pages/appliance/SchedulesPage.svelte')),
   route('/settings/mail', 'settings.read', () => import('./pages/identity/mail/MailPage.svelte')),
   route('/settings/mail/log', 'mail.read', () => import('./pages/identity/mail/MailLogPage.svelte')),
+  route('/security/sessions', 'account.own', () => import('./pages/identity/security/SessionsPage.svelte')),
+  route(
+    '/settings/sessions',
+    'settings.read',
+    () => import('./pages/identity/security/SessionSettingsPage.svelte'),
+  ),
   route('/settings/appearance', 'account.own', () => import('./pages/appliance/AppearancePage.svelte')),
   route('/appliance', 'operations.read', () => import('./pages/appliance/machine/SystemPage.svelte')),
   route(

@@ -34,10 +34,17 @@ function signedOut(reason: string): void {
   phase = 'signed-out';
 }
 
-whenSignedOut(() => {
+/** Why the server says that there is no session, when it knows. */
+function reasonOf(error: ApiError, otherwise: string): string {
+  return error.code === 'session_ended' ? `${error.message}. ${error.hint ?? ''}` : otherwise;
+}
+
+const ENDED = 'Your session has ended. Sign in to go on where you were.';
+
+whenSignedOut((error) => {
   if (phase !== 'signed-in') return;
   if (expected) navigate(expected.at, { replace: true });
-  signedOut(expected?.notice ?? 'Your session has ended. Sign in to go on where you were.');
+  signedOut(expected?.notice ?? reasonOf(error, ENDED));
   expected = undefined;
 });
 
@@ -91,7 +98,7 @@ export const session = {
       setup = await getSetup();
     } catch (error) {
       failure = asApiError(error);
-      if (failure.status === 401) signedOut('');
+      if (failure.status === 401) signedOut(reasonOf(failure, ''));
       else phase = 'unreachable';
     }
   },
@@ -104,8 +111,8 @@ export const session = {
     try {
       [current, setup] = await Promise.all([getSession(), getSetup()]);
     } catch (error) {
-      if (asApiError(error).status === 401)
-        signedOut('Your session has ended. Sign in to go on where you were.');
+      const known = asApiError(error);
+      if (known.status === 401) signedOut(reasonOf(known, ENDED));
     }
   },
   async claim(request: Parameters<typeof claim>[0]): Promise<void> {

@@ -62,7 +62,7 @@ export const hostRoutes =
     app.post(
       '/host/ways',
       {
-        config: { access: { right: 'machine.own' } },
+        config: { access: { right: 'machine.own' }, stepUp: true },
         schema: {
           tags,
           summary: 'Add a way that unlocks',
@@ -92,7 +92,7 @@ export const hostRoutes =
     app.delete(
       '/host/ways/:id',
       {
-        config: { access: { right: 'machine.own' } },
+        config: { access: { right: 'machine.own' }, stepUp: true },
         schema: { tags, summary: 'Remove a way that unlocks', params: ById, response: { 204: NoContent } },
       },
       async (request, reply) => {
@@ -119,7 +119,7 @@ export const hostRoutes =
     app.delete(
       '/host/unknown-keyslots',
       {
-        config: { access: { right: 'machine.own' } },
+        config: { access: { right: 'machine.own' }, stepUp: true },
         schema: {
           tags,
           summary: 'Remove key slots of the volume that no way names',

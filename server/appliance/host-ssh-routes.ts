@@ -23,7 +23,7 @@ export const hostSshRoutes =
     app.post(
       '/host/ssh',
       {
-        config: { access: { right: 'machine.own' } },
+        config: { access: { right: 'machine.own' }, stepUp: true },
         schema: {
           tags,
           summary: 'Open SSH for a limited time; the one-time passphrase is said this once',

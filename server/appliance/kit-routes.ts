@@ -34,7 +34,7 @@ export const kitRoutes =
     app.post(
       '/recovery-kits',
       {
-        config: { access: { right: 'keys.manage' } },
+        config: { access: { right: 'keys.manage' }, stepUp: true },
         schema: {
           tags,
           summary: 'Begin a recovery kit',
@@ -102,7 +102,7 @@ export const kitRoutes =
     app.delete(
       '/recovery-kits/:id/sealed',
       {
-        config: { access: { right: 'keys.manage' } },
+        config: { access: { right: 'keys.manage' }, stepUp: true },
         schema: {
           tags,
           summary: 'Remove the sealed copy of a kit from the appliance',

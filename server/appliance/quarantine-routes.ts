@@ -36,7 +36,7 @@ export const quarantineRoutes =
     app.post(
       '/quarantine/release',
       {
-        config: { access: { right: 'recovery.manage' } },
+        config: { access: { right: 'recovery.manage' }, stepUp: true },
         schema: {
           tags,
           summary: 'Go on with this appliance; every copy of it is off',

@@ -124,7 +124,7 @@ export const applianceRoutes =
     app.put(
       '/settings/appliance',
       {
-        config: { access: { right: 'settings.change' } },
+        config: { access: { right: 'settings.change' }, stepUp: true },
         schema: {
           tags,
           summary: 'Change the settings of the appliance',

@@ -138,7 +138,7 @@ export const auditRoutes =
     app.put(
       '/audit/retention',
       {
-        config: { access: { right: 'settings.change' } },
+        config: { access: { right: 'settings.change' }, stepUp: true },
         schema: {
           ...{ tags, summary: 'Change how long entries are kept' },
           body: RetentionChange,

@@ -109,7 +109,7 @@ function targetRoutes(deps: BackupDeps): FastifyPluginAsyncTypebox {
     app.post(
       '/targets/:id/retire',
       {
-        config: { access: { right: 'backups.manage' } },
+        config: { access: { right: 'backups.manage' }, stepUp: true },
         schema: {
           tags,
           summary: 'Stop sending to a target',
@@ -180,7 +180,7 @@ function snapshotRoutes(deps: BackupDeps): FastifyPluginAsyncTypebox {
     app.delete(
       '/snapshots/:id',
       {
-        config: { access: { right: 'backups.manage' } },
+        config: { access: { right: 'backups.manage' }, stepUp: true },
         schema: { tags, summary: 'Forget a snapshot', params: SnapshotParams, response: { 202: Run } },
       },
       async ({ params, actor }, reply) => reply.status(202).send(await requestForget(deps, actor, params.id)),

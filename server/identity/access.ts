@@ -35,6 +35,8 @@ export interface RouteAccess {
   method: string;
   url: string;
   access: Access;
+  /** Whether it asks for a fresh proof. */
+  stepUp: boolean;
 }
 
 declare module 'fastify' {
@@ -202,7 +204,7 @@ function prepareRequests(app: FastifyInstance): void {
       const access = route.config?.access;
       for (const method of [route.method].flat()) {
         if (access === undefined) open.push(`${method} ${route.url}`);
-        else known.push({ method, url: route.url, access });
+        else known.push({ method, url: route.url, access, stepUp: route.config?.stepUp === true });
       }
     }
     if (open.length === 0) return;

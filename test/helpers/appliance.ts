@@ -149,6 +149,8 @@ export interface TestReply<T = unknown> {
 /** Somebody who calls the API; `cookie` is empty for a stranger. */
 export interface TestCaller {
   cookie: string;
+  /** False: does not prove again who it is when it is asked to. */
+  proves: boolean;
   call<T = Record<string, unknown>>(
     method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE',
     path: string,
@@ -277,30 +279,40 @@ export async function expectStatus<T>(reply: Promise<TestReply<T>>, status: numb
 }
 
 function caller(app: FastifyInstance, cookie = ''): TestCaller {
-  return {
+  const send = async (method: string, path: string, body: unknown, options: InjectOptions) => {
+    const response = await app.inject({
+      method: method as 'GET',
+      url: path.startsWith('/health/') || path.startsWith('/api') ? path : `/api/v1${path}`,
+      ...(body === undefined ? {} : { payload: body as object }),
+      ...options,
+      headers: {
+        ...(method === 'GET' ? {} : { 'x-holdfast': '1' }),
+        ...(cookie === '' ? {} : { cookie }),
+        ...options.headers,
+      },
+    });
+    const renewed = response.headers['set-cookie'];
+    if (cookie !== '' && renewed !== undefined) cookie = String([renewed].flat()[0]).split(';')[0] ?? '';
+    return response;
+  };
+  const who: TestCaller = {
     get cookie() {
       return cookie;
     },
+    proves: true,
     // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- the caller says what it expects
     call: async <T>(method: string, path: string, body?: unknown, options: InjectOptions = {}) => {
-      const response = await app.inject({
-        method: method as 'GET',
-        url: path.startsWith('/health/') || path.startsWith('/api') ? path : `/api/v1${path}`,
-        ...(body === undefined ? {} : { payload: body as object }),
-        ...options,
-        headers: {
-          ...(method === 'GET' ? {} : { 'x-holdfast': '1' }),
-          ...(cookie === '' ? {} : { cookie }),
-          ...options.headers,
-        },
-      });
-      const renewed = response.headers['set-cookie'];
-      if (cookie !== '' && renewed !== undefined) cookie = String([renewed].flat()[0]).split(';')[0] ?? '';
+      let response = await send(method, path, body, options);
+      if (who.proves && response.body.includes('"step_up_required"')) {
+        await send('POST', '/session/proof', { kind: 'password', password: OWNER.password }, {});
+        response = await send(method, path, body, options);
+      }
       const json = response.headers['content-type']?.includes('application/json') === true;
       const content: unknown = json && response.body !== '' ? JSON.parse(response.body) : response.body;
       return { status: response.statusCode, body: content as T, headers: response.headers };
     },
   };
+  return who;
 }
 
 function cookieOf(reply: TestReply): string {

@@ -78,7 +78,7 @@ export async function serveAppliance(options: ServeOptions = {}): Promise<Served
     90_000,
   );
   const url = /Holdfast is ready: (https:\S+)/.exec(output)?.[1] ?? '';
-  const session = { cookie: '' };
+  const session: CallerSession = { cookie: '' };
   return {
     dataDir,
     url,
@@ -98,7 +98,7 @@ export async function serveAppliance(options: ServeOptions = {}): Promise<Served
 
 /** An appliance that somebody else started. */
 export function callerOf(url: string): Pick<ServedAppliance, 'call'> {
-  const session = { cookie: '' };
+  const session: CallerSession = { cookie: '' };
   return { call: (method, path, body) => callApi(url, session, method, path, body) };
 }
 
@@ -255,9 +255,31 @@ export async function removeFolder(path: string): Promise<void> {
   await rm(path, { recursive: true, force: true, maxRetries: 5 });
 }
 
+/** What a caller remembers: the cookie, and what it signed in with, to prove it again where that is asked for. */
+interface CallerSession {
+  cookie: string;
+  password?: string;
+}
+
 async function callApi<Body>(
   url: string,
-  session: { cookie: string },
+  session: CallerSession,
+  method: string,
+  path: string,
+  body: object | Buffer | Readable | undefined,
+): Promise<Reply<Body>> {
+  const { password, owner } = (body ?? {}) as { password?: string; owner?: { password?: string } };
+  session.password = password ?? owner?.password ?? session.password ?? OWNER.password;
+  const reply = await sendOnce<Body>(url, session, method, path, body);
+  const { error } = (reply.body ?? {}) as { error?: { code: string } };
+  if (error?.code !== 'step_up_required') return reply;
+  await sendOnce(url, session, 'POST', '/session/proof', { kind: 'password', password: session.password });
+  return sendOnce(url, session, method, path, body);
+}
+
+async function sendOnce<Body>(
+  url: string,
+  session: CallerSession,
   method: string,
   path: string,
   body: object | Buffer | Readable | undefined,

@@ -331,6 +331,30 @@ describe('likely signs of theft', () => {
 });
 
 describe('a dangerous act', () => {
+  test('is each of these routes, and no other', () => {
+    const asking = appliance.app.routeAccess.filter((route) => route.stepUp);
+
+    expect(asking.map(({ method, url }) => `${method} ${url.replace('/api/v1', '')}`).sort()).toEqual([
+      'DELETE /host/unknown-keyslots',
+      'DELETE /host/ways/:id',
+      'DELETE /recovery-kits/:id/sealed',
+      'DELETE /snapshots/:id',
+      'POST /host/set-back',
+      'POST /host/set-back/discard',
+      'POST /host/set-back/undo',
+      'POST /host/ssh',
+      'POST /host/updates/install',
+      'POST /host/updates/way-back',
+      'POST /host/ways',
+      'POST /quarantine/release',
+      'POST /recovery-kits',
+      'POST /targets/:id/retire',
+      'PUT /audit/retention',
+      'PUT /settings/appliance',
+      'PUT /settings/sessions',
+    ]);
+  });
+
   const change = async (caller: TestCaller) => {
     const before = (await caller.call('GET', '/settings/sessions')).body;
     return caller.call<{ error?: { code: string } }>('PUT', '/settings/sessions', before);
@@ -338,6 +362,7 @@ describe('a dangerous act', () => {
 
   test('asks for a proof of the last minutes; a wrong one opens nothing, a right one does', async () => {
     const other = await appliance.addPerson('owner');
+    other.proves = false;
     appliance.clock.offsetMs = 11 * MINUTE_MS;
     expect((await change(other)).body.error?.code).toBe('step_up_required');
 

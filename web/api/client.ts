@@ -22,11 +22,17 @@ export const API = '/api/v1';
 /** The server refuses every change without it, which no other site's form can send (CSRF). */
 export const CHANGE_HEADERS = { 'x-holdfast': '1' };
 
-let onSignedOut: () => void = () => undefined;
+let onSignedOut: (error: ApiError) => void = () => undefined;
+let proveAgain: () => Promise<boolean> = () => Promise.resolve(false);
 
 /** Called whenever the server says that there is no session. */
-export function whenSignedOut(listener: () => void): void {
+export function whenSignedOut(listener: (error: ApiError) => void): void {
   onSignedOut = listener;
+}
+
+/** Called when an act asks for a fresh proof; after one that is given the call is repeated. */
+export function whenProofNeeded(ask: () => Promise<boolean>): void {
+  proveAgain = ask;
 }
 
 interface RequestOptions {
@@ -44,6 +50,16 @@ export async function request<T>(path: string, options: RequestOptions = {}): Pr
 
 /** The answer as it is. @throws ApiError; an AbortError when `signal` says so. */
 export async function requestText(path: string, options: RequestOptions = {}): Promise<string> {
+  try {
+    return await send(path, options);
+  } catch (error) {
+    const asked = error instanceof ApiError && error.code === 'step_up_required';
+    if (!asked || !(await proveAgain())) throw error;
+    return send(path, options);
+  }
+}
+
+async function send(path: string, options: RequestOptions): Promise<string> {
   const method = options.method ?? 'GET';
   const hasBody = options.body !== undefined;
   let response: Response;
@@ -78,7 +94,12 @@ export function queryText(query: RequestOptions['query'] = {}): string {
 
 /** Reads the server's error body; anything else (a proxy's page) becomes an error that says the status. */
 export function errorOf(status: number, body: string, tellSignedOut = true): ApiError {
-  if (status === 401 && tellSignedOut) onSignedOut();
+  const error = readError(status, body);
+  if (status === 401 && tellSignedOut) onSignedOut(error);
+  return error;
+}
+
+function readError(status: number, body: string): ApiError {
   try {
     const { error } = JSON.parse(body) as {
       error: { code: string; message: string; hint?: string; requestId?: string };

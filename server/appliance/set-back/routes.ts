@@ -78,7 +78,7 @@ export const hostSetBackRoutes =
     app.post(
       '/host/set-back',
       {
-        config: owner,
+        config: { ...owner, stepUp: true },
         schema: {
           tags,
           summary: 'Set this appliance back to a snapshot. This server stops meanwhile',
@@ -96,7 +96,7 @@ export const hostSetBackRoutes =
     app.post(
       '/host/set-back/undo',
       {
-        config: owner,
+        config: { ...owner, stepUp: true },
         schema: {
           tags,
           summary: 'Undo the last set-back: what was written since is lost. This server stops meanwhile',
@@ -112,7 +112,7 @@ export const hostSetBackRoutes =
     app.post(
       '/host/set-back/discard',
       {
-        config: owner,
+        config: { ...owner, stepUp: true },
         schema: {
           tags,
           summary: 'Discard the data from before the last set-back, and free their space',

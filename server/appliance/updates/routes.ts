@@ -111,7 +111,7 @@ export const hostUpdateRoutes =
     app.post(
       '/host/updates/install',
       {
-        config: act,
+        config: { ...act, stepUp: true },
         schema: {
           tags,
           summary: 'Rehearse and install an update',
@@ -127,7 +127,7 @@ export const hostUpdateRoutes =
     app.post(
       '/host/updates/way-back',
       {
-        config: act,
+        config: { ...act, stepUp: true },
         schema: {
           tags,
           summary: 'Go back to the version in the other slot; data written since stay',
