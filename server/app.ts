@@ -7,12 +7,15 @@ import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import fastify, { type FastifyInstance, type FastifyPluginAsync } from 'fastify';
-import { auditRoutes } from './audit/index.ts';
+import { approvalActs } from './approval-acts.ts';
+import { auditRoutes, SHORTER_RETENTION } from './audit/index.ts';
 import { applianceRoutes, consoleRoutes, watchInsistence } from './appliance/index.ts';
 import { backupRoutes, listAnchorStates } from './backups/index.ts';
 import type { Deps } from './deps.ts';
 import {
+  approvalRoutes,
   identityRoutes,
+  requestApproval,
   installAccessGuard,
   installConsoleGuard,
   logRequests,
@@ -109,9 +112,25 @@ export async function buildConsoleApp(deps: Deps): Promise<FastifyInstance> {
 /** In the order of the modules. */
 function apiRoutes(deps: Deps): FastifyPluginAsync {
   return async (scope) => {
-    await scope.register(auditRoutes({ ...deps, listAnchors: () => listAnchorStates(deps) }));
+    await scope.register(
+      auditRoutes({
+        ...deps,
+        listAnchors: () => listAnchorStates(deps),
+        askForRetention: (tx, { change, consequence, actor }) =>
+          requestApproval(
+            tx,
+            deps,
+            {
+              ...{ act: 'audit.retention.lower', title: SHORTER_RETENTION, payload: { ...change } },
+              ...{ object: { type: 'log', id: null }, reason: change.reason, consequence },
+            },
+            actor,
+          ),
+      }),
+    );
     await scope.register(mailRoutes(sendDeps(deps)));
     await scope.register(identityRoutes(deps));
+    await scope.register(approvalRoutes({ ...deps, acts: approvalActs(deps) }));
     await scope.register(requestLogRoutes(deps));
     await scope.register(workspaceRoutes(deps));
     await scope.register(backupRoutes(deps));

@@ -4,6 +4,7 @@
  */
 import cron from 'node-cron';
 import { advanceUpdate, enterHostActs, runUpdateRehearsal, watchMachine } from './appliance/index.ts';
+import { approvalActs } from './approval-acts.ts';
 import { expireDueEntries, verifyWhenDue } from './audit/index.ts';
 import { boundRequestLog } from './identity/index.ts';
 import { collectDoomedContents } from './workspaces/index.ts';
@@ -19,7 +20,7 @@ import {
 } from './backups/index.ts';
 import { tidyMail } from './mail/index.ts';
 import type { Deps } from './deps.ts';
-import { cleanSessions } from './identity/index.ts';
+import { cleanSessions, settleApprovals } from './identity/index.ts';
 import { HoldfastError } from './lib/errors.ts';
 import type { RunKind } from './lib/run-schema.ts';
 import type { RunContext, RunOutcome } from './lib/runs.ts';
@@ -53,6 +54,11 @@ const CHORES: { name: string; cron: string; act: (deps: Deps) => Promise<unknown
   { name: 'anchor the audit log', cron: '* * * * *', act: anchorWhenDue },
   { name: 'verify the audit log', cron: '*/10 * * * *', act: verifyWhenDue },
   { name: 'let audit entries expire', cron: '40 3 * * *', act: expireDueEntries },
+  {
+    name: 'settle approvals',
+    cron: '* * * * *',
+    act: (deps) => settleApprovals({ ...deps, acts: approvalActs(deps) }),
+  },
   { name: 'clean sessions', cron: '20 * * * *', act: cleanSessions },
   { name: 'tidy mail', cron: '17 * * * *', act: tidyMail },
   { name: 'bound the request log', cron: '25 * * * *', act: boundRequestLog },

@@ -35,6 +35,7 @@ export const paths = {
   mail: () => '/settings/mail',
   mailLog: () => '/settings/mail/log',
   appearance: () => '/settings/appearance',
+  approvals: () => '/approvals',
   sessions: () => '/security/sessions',
   sessionSettings: () => '/settings/sessions',
   machine: () => '/appliance',
@@ -107,6 +108,7 @@ export const routes: readonly Route[] = [
   route('/settings/schedules', 'operations.read', () => import('./pages/appliance/SchedulesPage.svelte')),
   route('/settings/mail', 'settings.read', () => import('./pages/identity/mail/MailPage.svelte')),
   route('/settings/mail/log', 'mail.read', () => import('./pages/identity/mail/MailLogPage.svelte')),
+  route('/approvals', 'approvals.read', () => import('./pages/identity/approvals/ApprovalsPage.svelte')),
   route('/security/sessions', 'account.own', () => import('./pages/identity/security/SessionsPage.svelte')),
   route(
     '/settings/sessions',

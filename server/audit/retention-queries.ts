@@ -42,6 +42,22 @@ export async function listDueEntries(
     .execute();
 }
 
+/** How many `listDueEntries` would list in all. */
+export async function countDueEntries(
+  db: Database,
+  { kind, before }: { kind: EntryKind; before: Date },
+): Promise<number> {
+  const actions = [...READ_ACTIONS];
+  const row = await db
+    .selectFrom('audit_entries')
+    .select((eb) => eb.fn.countAll<string>().as('count'))
+    .where('at', '<', before)
+    .where((eb) => (kind === 'read' ? eb('action', 'in', actions) : eb('action', 'not in', actions)))
+    .where('action', '<>', 'audit.log.continued')
+    .executeTakeFirstOrThrow();
+  return Number(row.count);
+}
+
 /** Leaves their stubs. The database looks itself whether their period has ended. @returns the kind of each that went. */
 export async function expireEntries(db: Database, due: readonly AuditRow[]): Promise<EntryKind[]> {
   const numbers = due.map((row) => row.number);

@@ -7,14 +7,14 @@ import { writeTransaction, type Database } from '../lib/db.ts';
 import type { Logger } from '../lib/log.ts';
 import { messageOf } from '../lib/errors.ts';
 import { Run } from '../lib/run-schema.ts';
-import { Bytes, Id, NoContent } from '../lib/shapes.ts';
+import { AskedApproval, Bytes, Id, NoContent } from '../lib/shapes.ts';
 import { makeCheckpoint, type CheckpointSigner } from './checkpoints.ts';
 import { makeEntryProof } from './entry-proof.ts';
 import { exportLog } from './export-log.ts';
 import { exportSelection } from './export-selection.ts';
 import { readLogState, requestVerification } from './log-state.ts';
 import { recordAudit } from './record-audit.ts';
-import { changeRetention, readRetention } from './retention.ts';
+import { changeRetention, readRetention, type AskForRetention } from './retention.ts';
 import {
   AuditActions,
   AuditFilter,
@@ -37,6 +37,7 @@ export interface AuditDeps {
   log: Logger;
   keys: CheckpointSigner;
   listAnchors(): Promise<TargetAnchorState[]>;
+  askForRetention: AskForRetention;
 }
 
 const tags = ['audit'];
@@ -140,12 +141,15 @@ export const auditRoutes =
       {
         config: { access: { right: 'settings.change' }, stepUp: true },
         schema: {
-          ...{ tags, summary: 'Change how long entries are kept' },
+          ...{ tags, summary: 'Change how long entries are kept; a shorter time needs approval' },
           body: RetentionChange,
-          response: { 200: Retention },
+          response: { 200: Retention, 202: AskedApproval },
         },
       },
-      (request) => changeRetention(deps, request.actor, request.body),
+      async ({ actor, body }, reply) => {
+        const answer = await changeRetention(deps, actor, body);
+        return 'approval' in answer ? reply.status(202).send(answer) : answer;
+      },
     );
 
     app.post(

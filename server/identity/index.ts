@@ -27,6 +27,11 @@ export { boundRequestLog, FIRST_LIMITS, logRequests } from './request-log/reques
 export { requestLogRoutes } from './request-log/routes.ts';
 export { identityRoutes } from './routes.ts';
 export { Email, Password, PersonName, Role, Session, SignInMethod } from './schema.ts';
+export { settleApprovals, type ApprovalActs } from './approvals/decide.ts';
+export { LOWER_WAITING, setApprovalSettings } from './approvals/list-approvals.ts';
+export { requestApproval } from './approvals/request-approval.ts';
+export { approvalRoutes } from './approvals/routes.ts';
+export type { ApprovalSettings } from './approvals/schema.ts';
 export { cleanSessions } from './sessions/list-sessions.ts';
 export { sessionCookie } from './sessions/session-cookie.ts';
 export {

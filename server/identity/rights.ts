@@ -108,6 +108,20 @@ export const RIGHTS = {
     apiKeys: false,
     console: false,
   },
+  'approvals.read': {
+    title: 'See approvals',
+    description: 'What waits for a second person or for its time, and what became of the rest.',
+    roles: OBSERVERS,
+    apiKeys: false,
+    console: true,
+  },
+  'approvals.decide': {
+    title: 'Decide approvals',
+    description: 'Approve or refuse what another administrator asks for; withdraw what one asked for.',
+    roles: ADMINISTRATORS,
+    apiKeys: false,
+    console: false,
+  },
   'audit.read': {
     title: 'Read the audit log',
     description: 'Search, verify and export the audit log.',

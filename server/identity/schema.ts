@@ -46,6 +46,8 @@ export const Session = Type.Object({
   rights: Type.Array(Type.String()),
   expiresAt: Instant,
   idleMinutes: Type.Integer(),
+  /** How many requests for approval wait for this person's decision. */
+  approvals: Type.Integer(),
   banners: Type.Array(
     Type.Object({
       kind: Type.Union([

@@ -17,6 +17,18 @@ export const ErrorReply = Type.Object({
   }),
 });
 
+/** The answer to an act that needs a second person, or time in which somebody may object. */
+export const AskedApproval = Type.Object({
+  approval: Type.Object({
+    id: Id,
+    /** `open`: another administrator decides; `waiting`: it runs by itself. */
+    state: Type.Union([Type.Literal('open'), Type.Literal('waiting')]),
+    runsAt: Type.Union([Instant, Type.Null()]),
+    expiresAt: Instant,
+  }),
+});
+export type AskedApproval = Static<typeof AskedApproval>;
+
 /** What a run, a target or a check says went wrong. */
 export const Problem = Type.Object({
   code: Type.String(),

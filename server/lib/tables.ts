@@ -47,6 +47,31 @@ export interface Appliance {
   version: Generated<Int8>;
 }
 
+export interface Approvals {
+  act: string;
+  consequence: string;
+  decided_at: Timestamp | null;
+  decided_by: string | null;
+  decision_reason: string | null;
+  expires_at: Timestamp;
+  failure: string | null;
+  id: string;
+  object_id: string | null;
+  object_type: string;
+  payload: Json;
+  reason: string;
+  requested_at: Timestamp;
+  requested_by: string;
+  runs_at: Timestamp | null;
+  state: string;
+}
+
+export interface ApprovalSettings {
+  expiry_hours: Generated<number>;
+  singleton: Generated<boolean>;
+  waiting_hours: Generated<number>;
+}
+
 export interface AuditCertificates {
   certificate: string;
   sha256: Buffer;
@@ -462,6 +487,8 @@ export interface WorkspaceTeams {
 
 export interface DB {
   appliance: Appliance;
+  approval_settings: ApprovalSettings;
+  approvals: Approvals;
   audit_certificates: AuditCertificates;
   audit_checkpoints: AuditCheckpoints;
   audit_entries: AuditEntries;

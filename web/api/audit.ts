@@ -3,6 +3,7 @@ import type { Static } from 'typebox';
 import type { AuditFilter, AuditPage, AuditQuery, LogState, SavedFilter } from '../../server/audit/schema.ts';
 import type { Retention, RetentionChange } from '../../server/audit/schema.ts';
 import type { Run } from '../../server/lib/run-schema.ts';
+import type { AskedApproval } from '../../server/lib/shapes.ts';
 import { API, queryText, request, requestText } from './client.ts';
 
 export type { LogState, SavedFilter };
@@ -25,7 +26,8 @@ export const getProof = (id: string): Promise<string> => requestText(`/audit/ent
 
 export const getRetention = (signal?: AbortSignal): Promise<Retention> =>
   request('/audit/retention', { signal });
-export const changeRetention = (change: RetentionChange): Promise<Retention> =>
+/** A shorter time is asked for, not set. */
+export const changeRetention = (change: RetentionChange): Promise<Retention | AskedApproval> =>
   request('/audit/retention', { method: 'PUT', body: change });
 
 export const listSavedFilters = async (signal?: AbortSignal): Promise<SavedFilter[]> =>

@@ -6,6 +6,7 @@ import type { Person } from '../access.ts';
 import { verifyPassword } from '../passwords/password-hash.ts';
 import { PASSWORD_MAX_BYTES } from '../passwords/password-policy.ts';
 import { emailHashOf, getPerson, type PeopleDeps } from '../people/people.ts';
+import { readPending } from '../approvals/list-approvals.ts';
 import { countAccountFailure } from '../sessions/alerts.ts';
 import { listAlerts } from '../sessions/list-sessions.ts';
 import { findSessionById, getLimits } from '../sessions/queries.ts';
@@ -59,12 +60,14 @@ export async function describeSession(
   const user = await getPerson(deps, person.userId);
   const times = await findSessionById(deps.db, person.sessionId);
   if (times === undefined) throw new HoldfastError('unauthenticated', 'Sign in first');
+  const pending = await readPending(deps, user);
   return {
     user,
     rights: rightsOf(user.role),
     expiresAt: times.absolute_expires_at.toISOString(),
     idleMinutes: (await getLimits(deps.db, user.role)).idle_minutes,
-    banners: [...(await deps.banners()), ...(await alertBanner(deps, user.id))],
+    approvals: pending.decidable,
+    banners: [...(await deps.banners()), ...pending.banners, ...(await alertBanner(deps, user.id))],
   };
 }
 

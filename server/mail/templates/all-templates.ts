@@ -1,10 +1,14 @@
 /** Every template by its name, which is what the log keeps: a name is never given another meaning. */
+import { approvalEnded } from './approval-ended.ts';
+import { approvalRequested } from './approval-requested.ts';
 import { invitation } from './invitation.ts';
 import { securityNotice } from './security-notice.ts';
 import type { MailTemplate } from './template.ts';
 import { testMessage } from './test-message.ts';
 
 export const TEMPLATES = {
+  'approval-ended': approvalEnded,
+  'approval-requested': approvalRequested,
   invitation,
   'security-notice': securityNotice,
   'test-message': testMessage,

@@ -10,6 +10,7 @@ import Server from '@lucide/svelte/icons/server';
 import Settings from '@lucide/svelte/icons/settings';
 import ShieldCheck from '@lucide/svelte/icons/shield-check';
 import Users from '@lucide/svelte/icons/users';
+import Stamp from '@lucide/svelte/icons/stamp';
 import type { Right } from '../../api/shapes.ts';
 import { paths } from '../../routes.ts';
 
@@ -42,6 +43,7 @@ export const areas: readonly { group: string; areas: readonly Area[] }[] = [
     areas: [
       { label: 'People', href: paths.people(), icon: Users, right: 'people.read' },
       { label: 'Keys', href: paths.keys(), icon: KeyRound, right: 'settings.read' },
+      { label: 'Approvals', href: paths.approvals(), icon: Stamp, right: 'approvals.read' },
       { label: 'Audit', href: paths.audit(), icon: ScrollText, right: 'audit.read' },
       { label: 'Requests', href: paths.requests(), icon: ArrowLeftRight, right: 'audit.read' },
     ],

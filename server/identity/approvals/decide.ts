@@ -1,0 +1,196 @@
+/**
+ * What becomes of a request. The decision and the act are one transaction: a kill between them leaves a request that is still open, and
+ * no act is done twice. An act that takes long queues a run in that transaction.
+ */
+import { recordAudit, systemActor, type Actor } from '../../audit/index.ts';
+import { crashPoint } from '../../lib/crash-point.ts';
+import { writeTransaction, type WriteTransaction } from '../../lib/db.ts';
+import { HoldfastError } from '../../lib/errors.ts';
+import type { JsonObject } from '../../lib/tables.ts';
+import { queueMail } from '../../mail/index.ts';
+import type { Person } from '../access.ts';
+import type { PeopleDeps } from '../people/people.ts';
+import { findUser } from '../people/queries.ts';
+import { hasRight, type Right } from '../rights.ts';
+import type { Role } from '../schema.ts';
+import { findApproval, listDueApprovals, lockApproval, updateApproval, type ApprovalRow } from './queries.ts';
+import { isPending, type ApprovalState } from './schema.ts';
+
+export interface ApprovalAct {
+  /** For people: `Keep audit entries for a shorter time`. */
+  title: string;
+  /** Whoever asked must still have it when it runs. */
+  right: Right;
+  /**
+   * Does it, or queues the run that does.
+   *
+   * @param actor the person who asked for it.
+   */
+  perform(tx: WriteTransaction, payload: JsonObject, actor: Actor): Promise<unknown>;
+}
+
+/** Every act that needs approval, by name. */
+export type ApprovalActs = Readonly<Record<string, ApprovalAct>>;
+
+export interface ApprovalDeps extends PeopleDeps {
+  acts: ApprovalActs;
+}
+
+/**
+ * Approves and does it.
+ *
+ * @throws HoldfastError `forbidden` for one's own request, `wrong_state` when it is not pending any more, or as the act says.
+ */
+export async function approve(deps: ApprovalDeps, person: Person, id: string, actor: Actor): Promise<void> {
+  await writeTransaction(deps.db, async (tx) => {
+    const row = await lockPending(tx, deps, id);
+    refuseOwn(row, person);
+    await recordDecision(tx, deps, row, actor, 'approved');
+    await perform(tx, deps, row, { decided_by: person.userId });
+    crashPoint('identity.approval.executed');
+  });
+  crashPoint('identity.approval.committed');
+}
+
+/** @throws HoldfastError as `approve`. */
+export async function refuse(
+  deps: ApprovalDeps,
+  person: Person,
+  id: string,
+  reason: string,
+  actor: Actor,
+): Promise<void> {
+  await writeTransaction(deps.db, async (tx) => {
+    const row = await lockPending(tx, deps, id);
+    refuseOwn(row, person);
+    await end(tx, deps, row, 'refused', { decided_by: person.userId, decision_reason: reason });
+    await recordDecision(tx, deps, row, actor, 'refused', { reason });
+  });
+}
+
+/** The person who asked takes it back. @throws HoldfastError `not_found` for anybody else. */
+export async function withdraw(deps: ApprovalDeps, person: Person, id: string, actor: Actor): Promise<void> {
+  await writeTransaction(deps.db, async (tx) => {
+    if ((await findApproval(tx, id))?.requested_by !== person.userId) throw noSuchRequest();
+    const row = await lockPending(tx, deps, id);
+    await end(tx, deps, row, 'withdrawn', {});
+    await recordDecision(tx, deps, row, actor, 'withdrawn');
+  });
+}
+
+/** Once a minute: what has waited runs, what nobody decided expires. */
+export async function settleApprovals(deps: ApprovalDeps): Promise<void> {
+  for (const id of await listDueApprovals(deps.db, deps.clock.now())) {
+    try {
+      await writeTransaction(deps.db, (tx) => settle(tx, deps, id));
+    } catch (error) {
+      if (!(error instanceof HoldfastError) || error.code === 'unavailable') throw error;
+      await writeTransaction(deps.db, (tx) => fail(tx, deps, id, error.message));
+    }
+    crashPoint('identity.approval.settled');
+  }
+}
+
+async function settle(tx: WriteTransaction, deps: ApprovalDeps, id: string): Promise<void> {
+  const row = await lockApproval(tx, id);
+  const now = deps.clock.now();
+  if (row === undefined || !isPending(row.state as ApprovalState)) return;
+  if (row.runs_at !== null && row.runs_at <= now) {
+    await perform(tx, deps, row, {});
+    crashPoint('identity.approval.executed');
+  } else if (row.expires_at <= now) {
+    await end(tx, deps, row, 'expired', {});
+    await recordDecision(tx, deps, row, systemActor('identity'), 'expired');
+  }
+}
+
+/** In the same transaction as the decision: the act, its state, and the entry that says so. */
+async function perform(
+  tx: WriteTransaction,
+  deps: ApprovalDeps,
+  row: ApprovalRow,
+  decision: { decided_by?: string },
+): Promise<void> {
+  const act = deps.acts[row.act];
+  const asker = await findUser(tx, row.requested_by);
+  if (act === undefined) throw new HoldfastError('wrong_state', 'This version does not know that act');
+  if (asker?.disabled_at !== null || !hasRight(asker.role as Role, act.right)) {
+    throw new HoldfastError('wrong_state', 'Whoever asked for it may not do it any more', {
+      hint: 'Refuse it.',
+    });
+  }
+  await end(tx, deps, row, 'executed', decision);
+  await act.perform(tx, row.payload as JsonObject, { kind: 'user', id: row.requested_by });
+  await recordDecision(tx, deps, row, systemActor('identity'), 'executed');
+}
+
+async function fail(tx: WriteTransaction, deps: ApprovalDeps, id: string, why: string): Promise<void> {
+  const row = await lockApproval(tx, id);
+  if (row === undefined || !isPending(row.state as ApprovalState)) return;
+  await end(tx, deps, row, 'failed', { failure: why });
+  await recordDecision(tx, deps, row, systemActor('identity'), 'failed', { why });
+}
+
+async function end(
+  tx: WriteTransaction,
+  deps: ApprovalDeps,
+  row: ApprovalRow,
+  state: ApprovalState,
+  change: { decided_by?: string; decision_reason?: string; failure?: string },
+): Promise<void> {
+  await updateApproval(tx, row.id, { state, decided_at: deps.clock.now(), ...change });
+  if (state === 'withdrawn') return;
+  await queueMail(tx, deps, {
+    to: { userId: row.requested_by },
+    template: 'approval-ended',
+    data: {
+      title: deps.acts[row.act]?.title ?? row.act,
+      state,
+      at: deps.clock.now().toISOString(),
+      reason: change.decision_reason ?? change.failure ?? '',
+    },
+  });
+}
+
+async function recordDecision(
+  tx: WriteTransaction,
+  deps: ApprovalDeps,
+  row: ApprovalRow,
+  actor: Actor,
+  what: 'approved' | 'refused' | 'withdrawn' | 'expired' | 'executed' | 'failed',
+  detail: Record<string, string> = {},
+): Promise<void> {
+  await recordAudit(tx, deps.clock, actor, {
+    action: `identity.approval.${what}`,
+    objectType: 'approval',
+    objectId: row.id,
+    detail: { act: row.act, requestedBy: row.requested_by, ...detail },
+    ...(what === 'failed' ? { result: 'failed' as const } : {}),
+  });
+}
+
+async function lockPending(
+  tx: WriteTransaction,
+  deps: Pick<ApprovalDeps, 'clock'>,
+  id: string,
+): Promise<ApprovalRow> {
+  const row = await lockApproval(tx, id);
+  if (row === undefined) throw noSuchRequest();
+  if (!isPending(row.state as ApprovalState) || row.expires_at <= deps.clock.now()) {
+    throw new HoldfastError('wrong_state', 'It is decided already, or its time is over', {
+      hint: 'Look at the approvals again.',
+    });
+  }
+  return row;
+}
+
+function refuseOwn(row: ApprovalRow, person: Person): void {
+  if (row.requested_by !== person.userId) return;
+  throw new HoldfastError('forbidden', 'Another administrator decides about what you asked for', {
+    hint: 'You can withdraw it.',
+  });
+}
+
+function noSuchRequest(): HoldfastError {
+  return new HoldfastError('not_found', 'There is no such request');
+}

@@ -1,0 +1,120 @@
+/** Requests as people see them, and how long they last. */
+import { recordAudit, type Actor } from '../../audit/index.ts';
+import { writeTransaction, type Database, type WriteTransaction } from '../../lib/db.ts';
+import type { AskedApproval } from '../../lib/shapes.ts';
+import type { Person } from '../access.ts';
+import { getPerson, type PeopleDeps } from '../people/people.ts';
+import type { Session } from '../schema.ts';
+import type { ApprovalDeps } from './decide.ts';
+import { getApprovalSettings, listApprovals, updateApprovalSettings, type ApprovalRow } from './queries.ts';
+import { requestApproval } from './request-approval.ts';
+import { isPending, type Approval, type ApprovalSettings, type ApprovalState } from './schema.ts';
+
+const MOST_SHOWN = 500;
+
+/** The newest first. */
+export async function readApprovals(
+  deps: ApprovalDeps,
+  person: Pick<Person, 'userId' | 'role'>,
+  which: 'pending' | 'past',
+): Promise<Approval[]> {
+  const rows = await listApprovals(deps.db, which, MOST_SHOWN);
+  const ids = new Set(rows.flatMap((row) => [row.requested_by, row.decided_by ?? []].flat()));
+  const names = new Map<string, string>();
+  for (const id of ids) names.set(id, (await getPerson(deps, id)).name);
+  return rows.map((row) => toApproval(deps, row, person, names));
+}
+
+/** How many requests this person may decide, and what everybody who works with the appliance should see. */
+export async function readPending(
+  deps: Pick<PeopleDeps, 'db'>,
+  person: { id: string; role: string },
+): Promise<{ decidable: number; banners: Session['banners'] }> {
+  if (person.role === 'member') return { decidable: 0, banners: [] };
+  const rows = await listApprovals(deps.db, 'pending', MOST_SHOWN);
+  const decidable =
+    person.role === 'auditor' ? 0 : rows.filter((row) => row.requested_by !== person.id).length;
+  const next = rows
+    .flatMap(({ runs_at: at }) => at ?? [])
+    .sort((a, b) => a.getTime() - b.getTime())
+    .at(0);
+  if (next === undefined) return { decidable, banners: [] };
+  const message = `A dangerous act runs by itself at ${next.toISOString().slice(0, 16).replace('T', ' ')} UTC, unless it is withdrawn or refused before.`;
+  return { decidable, banners: [{ kind: 'approval', message }] };
+}
+
+export async function readApprovalSettings(db: Database): Promise<ApprovalSettings> {
+  const row = await getApprovalSettings(db);
+  return { expiryHours: row.expiry_hours, waitingHours: row.waiting_hours };
+}
+
+/** A shorter waiting period is itself such an act: otherwise it would be made short first. */
+export async function changeApprovalSettings(
+  deps: PeopleDeps,
+  change: ApprovalSettings,
+  actor: Actor,
+): Promise<ApprovalSettings | AskedApproval> {
+  return writeTransaction(deps.db, async (tx) => {
+    const before = await readApprovalSettings(tx);
+    const { id } = actor;
+    if (change.waitingHours >= before.waitingHours || id === undefined) {
+      return setApprovalSettings(tx, deps, change, actor);
+    }
+    return requestApproval(
+      tx,
+      deps,
+      {
+        ...{ act: 'identity.approval-settings.lower', title: LOWER_WAITING, payload: { ...change } },
+        object: { type: 'settings', id: null },
+        reason: 'Change of the settings of approvals',
+        consequence: `Where there is one administrator, dangerous acts run after ${change.waitingHours} h instead of ${before.waitingHours} h.`,
+      },
+      { ...actor, id },
+    );
+  });
+}
+
+export const LOWER_WAITING = 'Shorten the waiting period of dangerous acts';
+
+export async function setApprovalSettings(
+  tx: WriteTransaction,
+  deps: Pick<PeopleDeps, 'clock'>,
+  change: ApprovalSettings,
+  actor: Actor,
+): Promise<ApprovalSettings> {
+  const before = await readApprovalSettings(tx);
+  await updateApprovalSettings(tx, {
+    expiry_hours: change.expiryHours,
+    waiting_hours: change.waitingHours,
+  });
+  await recordAudit(tx, deps.clock, actor, {
+    action: 'identity.approval-settings.changed',
+    objectType: 'settings',
+    detail: { before, after: change },
+  });
+  return change;
+}
+
+function toApproval(
+  deps: ApprovalDeps,
+  row: ApprovalRow,
+  person: Pick<Person, 'userId' | 'role'>,
+  names: ReadonlyMap<string, string>,
+): Approval {
+  const who = (id: string) => ({ id, name: names.get(id) ?? '' });
+  const state = row.state as ApprovalState;
+  const own = row.requested_by === person.userId;
+  const administrator = person.role === 'owner' || person.role === 'admin';
+  return {
+    ...{ id: row.id, act: row.act, title: deps.acts[row.act]?.title ?? row.act, state },
+    ...{ objectType: row.object_type, objectId: row.object_id },
+    ...{ reason: row.reason, consequence: row.consequence },
+    ...{ requestedBy: who(row.requested_by), requestedAt: row.requested_at.toISOString() },
+    expiresAt: row.expires_at.toISOString(),
+    runsAt: row.runs_at?.toISOString() ?? null,
+    decidedBy: row.decided_by === null ? null : who(row.decided_by),
+    decidedAt: row.decided_at?.toISOString() ?? null,
+    ...{ decisionReason: row.decision_reason, failure: row.failure },
+    can: { decide: isPending(state) && !own && administrator, withdraw: isPending(state) && own },
+  };
+}

@@ -1,0 +1,82 @@
+import type { Insertable, Selectable, Updateable } from 'kysely';
+import type { Database } from '../../lib/db.ts';
+import type { Approvals, ApprovalSettings } from '../../lib/tables.ts';
+
+export type ApprovalRow = Selectable<Approvals>;
+
+const PENDING = ['open', 'waiting'];
+
+/** @returns false when the same act on the same object is pending already. */
+export async function insertApproval(db: Database, row: Insertable<Approvals>): Promise<boolean> {
+  const result = await db
+    .insertInto('approvals')
+    .values(row)
+    .onConflict((conflict) => conflict.doNothing())
+    .executeTakeFirst();
+  return result.numInsertedOrUpdatedRows === 1n;
+}
+
+export async function findApproval(db: Database, id: string): Promise<ApprovalRow | undefined> {
+  return db.selectFrom('approvals').selectAll().where('id', '=', id).executeTakeFirst();
+}
+
+/** Locked until the transaction ends: of two decisions one finds it decided. */
+export async function lockApproval(db: Database, id: string): Promise<ApprovalRow | undefined> {
+  return db.selectFrom('approvals').selectAll().where('id', '=', id).forUpdate().executeTakeFirst();
+}
+
+export async function listApprovals(
+  db: Database,
+  which: 'pending' | 'past',
+  limit: number,
+): Promise<ApprovalRow[]> {
+  return db
+    .selectFrom('approvals')
+    .selectAll()
+    .where('state', which === 'pending' ? 'in' : 'not in', PENDING)
+    .orderBy('requested_at', 'desc')
+    .limit(limit)
+    .execute();
+}
+
+/** Whose time has come: to run, or to expire. */
+export async function listDueApprovals(db: Database, now: Date): Promise<string[]> {
+  const rows = await db
+    .selectFrom('approvals')
+    .select('id')
+    .where((eb) =>
+      eb.or([
+        eb.and([eb('state', '=', 'waiting'), eb('runs_at', '<=', now)]),
+        eb.and([eb('state', 'in', PENDING), eb('expires_at', '<=', now)]),
+      ]),
+    )
+    .orderBy('requested_at')
+    .execute();
+  return rows.map(({ id }) => id);
+}
+
+export async function updateApproval(db: Database, id: string, change: Updateable<Approvals>): Promise<void> {
+  await db.updateTable('approvals').set(change).where('id', '=', id).execute();
+}
+
+/** People who could decide: owners and admins who can sign in. */
+export async function listAdministratorIds(db: Database): Promise<string[]> {
+  const rows = await db
+    .selectFrom('users')
+    .select('id')
+    .where('role', 'in', ['owner', 'admin'])
+    .where('disabled_at', 'is', null)
+    .execute();
+  return rows.map(({ id }) => id);
+}
+
+export async function getApprovalSettings(db: Database): Promise<Selectable<ApprovalSettings>> {
+  return db.selectFrom('approval_settings').selectAll().executeTakeFirstOrThrow();
+}
+
+export async function updateApprovalSettings(
+  db: Database,
+  change: { expiry_hours: number; waiting_hours: number },
+): Promise<void> {
+  await db.updateTable('approval_settings').set(change).execute();
+}

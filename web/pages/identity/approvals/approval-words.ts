@@ -1,0 +1,30 @@
+/** How the states of a request read. */
+import { isAsked, type Approval } from '../../../api/approvals.ts';
+import { toasts } from '../../../lib/toasts.svelte.ts';
+import { paths } from '../../../routes.ts';
+
+export const STATE_WORDS: Record<Approval['state'], string> = {
+  open: 'Waits for a decision',
+  waiting: 'Runs by itself',
+  executed: 'Done',
+  refused: 'Refused',
+  withdrawn: 'Withdrawn',
+  expired: 'Expired',
+  failed: 'Failed',
+};
+
+/** Says that an act was asked for instead of done. @returns whether it was. */
+export function tellAsked(answer: object): boolean {
+  if (!isAsked(answer)) return false;
+  const { runsAt } = answer.approval;
+  toasts.add({
+    tone: 'info',
+    message:
+      runsAt === null
+        ? 'Nothing has changed yet: another administrator is asked to approve it'
+        : 'Nothing has changed yet: it runs by itself when the waiting period is over',
+    href: paths.approvals(),
+    linkText: 'Open approvals',
+  });
+  return true;
+}
