@@ -26,7 +26,7 @@ export { openLogFiles, type LogFiles } from './request-log/log-files.ts';
 export { boundRequestLog, FIRST_LIMITS, logRequests } from './request-log/request-log.ts';
 export { requestLogRoutes } from './request-log/routes.ts';
 export { identityRoutes } from './routes.ts';
-export { Email, Password, PersonName, Role, Session, SignInMethod } from './schema.ts';
+export { Email, Password, PersonName, Role, Session } from './schema.ts';
 export { settleApprovals, type ApprovalActs } from './approvals/decide.ts';
 export { LOWER_WAITING, setApprovalSettings } from './approvals/list-approvals.ts';
 export { requestApproval } from './approvals/request-approval.ts';
@@ -34,13 +34,6 @@ export { approvalRoutes } from './approvals/routes.ts';
 export type { ApprovalSettings } from './approvals/schema.ts';
 export { cleanSessions } from './sessions/list-sessions.ts';
 export { sessionCookie } from './sessions/session-cookie.ts';
-export {
-  endSessionsOf,
-  isStillSignedIn,
-  openSession,
-  type EndReason,
-  type OpenedSession,
-  type SessionProof,
-} from './sessions/sessions.ts';
+export { isStillSignedIn, openSession, type OpenedSession } from './sessions/sessions.ts';
 export { describeSession, signIn, type SignInDeps } from './sign-in/sign-in.ts';
 export { clearAttempts, countAttempt, throttleBucket } from './sign-in/sign-in-throttle.ts';

@@ -102,7 +102,7 @@ describe('a dangerous act', () => {
         await inDatabase("update sessions set authenticated_at = now() - interval '1 hour'");
         await expectAccessible(page, 'settings of sessions');
         await look(page, 'session-settings-1280');
-        await page.getByRole('button', { name: 'Save' }).click();
+        await page.getByRole('button', { name: 'Save', exact: true }).click();
         const dialog = page.getByRole('dialog', { name: 'Is it still you?' });
         await dialog.waitFor();
         await expectAccessible(page, 'proof');
