@@ -7,7 +7,6 @@ export { importDirectory } from './import.ts';
 export { collectDoomedContents } from './job.ts';
 export { listGrantedWorkspaces } from './member-queries.ts';
 export { requireRole } from './members.ts';
-export type { MembershipDeps } from './membership.ts';
 export { ensureNameIndex } from './name-index.ts';
 export { nameKeyId, nodeNameContext, openNodeNames } from './names.ts';
 export { openStoredFile, readVerified } from './open-file.ts';
