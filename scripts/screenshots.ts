@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
 import { openPage, startAppliance, startBrowser, type Appliance, type View } from '../test/web/browser.ts';
 import { addFirstTarget, claimWithKit, OWNER, proveFirstSnapshot } from '../test/web/first-run.ts';
+import { signIn } from '../test/web/sign-in.ts';
 import { pictureMachine, pictureSealedKit } from './screenshots/machine.ts';
 import { LIGHT, shootAllInto } from './screenshots/shoot.ts';
 
@@ -104,9 +105,7 @@ async function tour(
 ): Promise<void> {
   const { context, page } = await openPage(browser, appliance.url, view);
   await page.goto('/');
-  await page.getByLabel('E-mail').fill(OWNER.email);
-  await page.getByLabel('Password').fill(OWNER.password);
-  await page.getByRole('button', { name: 'Sign in' }).click();
+  await signIn(page, OWNER);
   await page.getByText('Are we safe?').waitFor();
   for (const [path, name] of stops) {
     await page.goto(path);
@@ -141,6 +140,7 @@ const EVERYWHERE: [string, string][] = [
   ['/settings', 'settings'],
   ['/settings/schedules', 'schedules'],
   ['/settings/appearance', 'appearance'],
+  ['/security', 'my security'],
   ['/no-such-page', 'no such page'],
 ];
 

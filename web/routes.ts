@@ -47,6 +47,7 @@ export const paths = {
   setBack: (snapshot: string) => `/appliance/set-back/${snapshot}`,
   hardening: () => '/appliance/hardening',
   shares: () => '/appliance/shares',
+  security: () => '/security',
   setup: (step = '') => `/setup${step === '' ? '' : `/${step}`}`,
   run: (id: string) => `/runs/${id}`,
 };
@@ -116,6 +117,7 @@ export const routes: readonly Route[] = [
     () => import('./pages/identity/security/SessionSettingsPage.svelte'),
   ),
   route('/settings/appearance', 'account.own', () => import('./pages/appliance/AppearancePage.svelte')),
+  route('/security', 'account.own', () => import('./pages/identity/security/SecurityPage.svelte')),
   route('/appliance', 'operations.read', () => import('./pages/appliance/machine/SystemPage.svelte')),
   route(
     '/appliance/unlock-ways',

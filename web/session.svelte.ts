@@ -1,7 +1,8 @@
 /** Who is here, what stage the appliance is in, and what a role may see. The server decides; this only spares useless requests. */
-import { claim, getSession, getSetup, signIn, signOut } from './api/appliance.ts';
 import { acceptInvitation } from './api/people.ts';
-import { ApiError, asApiError, whenSignedOut } from './api/client.ts';
+import { claim, getSession, getSetup, signOut } from './api/appliance.ts';
+import { signIn, type SecondStep } from './api/sign-in.ts';
+import { ApiError, asApiError, whenRestricted, whenSignedOut } from './api/client.ts';
 import { navigate } from './lib/router.svelte.ts';
 import type { Right, Role, Session, SetupState } from './api/shapes.ts';
 
@@ -48,6 +49,10 @@ whenSignedOut((error) => {
   expected = undefined;
 });
 
+whenRestricted(() => {
+  if (phase === 'signed-in' && current?.restricted === false) current = { ...current, restricted: true };
+});
+
 export const session = {
   get phase(): Phase {
     return phase;
@@ -75,6 +80,10 @@ export const session = {
   },
   get administrator(): boolean {
     return session.is('owner', 'admin');
+  },
+  /** A second factor is missing that the person must have: nothing but adding one is open. */
+  get restricted(): boolean {
+    return current?.restricted === true;
   },
   /** May read snapshots, tests, targets and the rest of operations. */
   get operations(): boolean {
@@ -123,9 +132,20 @@ export const session = {
     signedIn(await acceptInvitation(request));
     setup = await getSetup();
   },
-  async signIn(email: string, password: string): Promise<void> {
-    signedIn(await signIn({ email, password }));
-    setup = await getSetup();
+  /** @returns what is asked for beside the password; undefined when the person is signed in. */
+  async signIn(email: string, password: string): Promise<SecondStep | undefined> {
+    const answer = await signIn({ email, password });
+    if ('ways' in answer) return answer;
+    session.enter(answer);
+    return undefined;
+  },
+  /** Goes on with a session that was opened. */
+  enter(opened: Session): void {
+    signedIn(opened);
+    void getSetup().then(
+      (state) => (setup = state),
+      () => undefined,
+    );
   },
   async signOut(reason = 'You have signed out.'): Promise<void> {
     try {

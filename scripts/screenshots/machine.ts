@@ -10,6 +10,7 @@ import { generateAgeIdentity } from '../../server/keys/index.ts';
 import { runHoldfast } from '../../test/helpers/served-appliance.ts';
 import { openPage, startAppliance } from '../../test/web/browser.ts';
 import { claimWithKit, OWNER } from '../../test/web/first-run.ts';
+import { signIn } from '../../test/web/sign-in.ts';
 import { NEXT_VERSION, startMachine, type HostedMachine } from '../../test/web/machine-host.ts';
 import { LIGHT, type ShootAll } from './shoot.ts';
 
@@ -164,9 +165,7 @@ export async function pictureSealedKit(browser: Browser, shoot: ShootAll): Promi
     if (run.exitCode !== 0) throw new Error(`the set-up by file failed:\n${run.stdout}${run.stderr}`);
     const { context, page } = await openPage(browser, appliance.url, LIGHT);
     await page.goto('/keys');
-    await page.getByLabel('E-mail').fill(OWNER.email);
-    await page.getByLabel('Password').fill(OWNER.password);
-    await page.keyboard.press('Enter');
+    await signIn(page, OWNER);
     await page.getByText('waits to be downloaded').waitFor();
     await shoot(page, 'keys with a sealed kit');
     await page.getByRole('button', { name: 'Remove it here' }).click();

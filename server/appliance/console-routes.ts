@@ -87,6 +87,7 @@ export const consoleRoutes =
             kitId: Id,
             response: Type.String({ maxLength: 200 }),
             password: ClaimRequest.properties.owner.properties.password,
+            removeSecondFactors: Type.Optional(Type.Boolean()),
           }),
         },
       },

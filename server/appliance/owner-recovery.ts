@@ -1,9 +1,16 @@
 /**
  * The way back in for a sole owner who lost the password: at the console, with the recovery kit. Two things that nobody has
- * by accident. It ends every session, is in the audit log, and shows a banner to everybody for a month.
+ * by accident. A second factor stays unless it is said that it goes; then the next sign-in asks for a new one. It ends every session, is in the audit log, and shows a banner to everybody for a month.
  */
 import { recordAudit, type Actor } from '../audit/index.ts';
-import { hashNewPassword, listOwners, setPassword, type PeopleDeps } from '../identity/index.ts';
+import {
+  hashNewPassword,
+  hasSecondFactor,
+  listOwners,
+  removeAllFactors,
+  setPassword,
+  type PeopleDeps,
+} from '../identity/index.ts';
 import { writeTransaction } from '../lib/db.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import { lockAppliance, updateAppliance } from './queries.ts';
@@ -18,6 +25,8 @@ export interface OwnerRecovery {
   response: string;
   /** New password. Secret. */
   password: string;
+  /** Takes passkeys, authenticator app and recovery codes away, for an owner who lost these too. */
+  removeSecondFactors?: boolean;
 }
 
 /**
@@ -30,7 +39,7 @@ export async function recoverOwner(
   deps: OwnerRecoveryDeps,
   recovery: OwnerRecovery,
   actor: Actor,
-): Promise<{ userId: string }> {
+): Promise<{ userId: string; secondFactors: 'kept' | 'removed' | 'none' }> {
   if (actor.kind !== 'console')
     throw new HoldfastError('forbidden', 'An owner is recovered at the console only');
   const [userId, other] = await listOwners(deps);
@@ -46,16 +55,23 @@ export async function recoverOwner(
   }
   const passwordHash = await hashNewPassword(deps, userId, recovery.password);
   await proveRecoveryKit(deps, recovery.kitId, recovery.response, actor);
-  await writeTransaction(deps.db, async (tx) => {
+  const secondFactors = await writeTransaction(deps.db, async (tx) => {
     const appliance = await lockAppliance(tx);
     await setPassword(tx, deps, { userId, passwordHash, reason: 'recovered' }, actor);
+    const factors =
+      recovery.removeSecondFactors === true
+        ? await removeAllFactors(tx, deps, userId, actor)
+        : (await hasSecondFactor(tx, userId))
+          ? 'kept'
+          : 'none';
     await updateAppliance(tx, { console_recovery_at: deps.clock.now() });
     await recordAudit(tx, deps.clock, actor, {
       action: 'appliance.owner.recovered',
       objectType: 'user',
       objectId: userId,
-      detail: { kitId: recovery.kitId, applianceId: appliance.id },
+      detail: { kitId: recovery.kitId, applianceId: appliance.id, secondFactors: factors },
     });
+    return factors;
   });
-  return { userId };
+  return { userId, secondFactors };
 }

@@ -69,7 +69,8 @@ export const applianceRoutes =
         },
       },
       async (request) => {
-        const person = request.actor.kind === 'console' ? undefined : await findPerson(deps, request);
+        const found = request.actor.kind === 'console' ? undefined : await findPerson(deps, request);
+        const person = found?.restricted === true ? undefined : found;
         const administrator =
           request.actor.kind === 'console' || person?.role === 'owner' || person?.role === 'admin';
         const withMachine = administrator || person?.role === 'auditor';

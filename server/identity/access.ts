@@ -29,6 +29,8 @@ export interface Person {
   authenticatedAt: Date;
   /** By what. */
   methods: readonly SignInMethod[];
+  /** A second factor is missing that they must have: nothing but adding one is open to them. */
+  restricted: boolean;
 }
 
 export interface RouteAccess {
@@ -44,6 +46,8 @@ declare module 'fastify' {
     access?: Access;
     /** A request that a page makes by itself: it does not count as activity. */
     background?: boolean;
+    /** Open to a session that lacks the second factor its person must have: the session itself, and adding a factor. */
+    beforeSecondFactor?: boolean;
     /** Asks for a proof of the last minutes: somebody may have walked away from an open session. */
     stepUp?: boolean;
   }
@@ -85,6 +89,8 @@ export function installAccessGuard(app: FastifyInstance, deps: GuardDeps): void 
     }
     if (access === undefined || access === 'console') throw noSuchAddress();
     const person = await requirePerson(deps, request);
+    if (person.restricted && request.routeOptions.config.beforeSecondFactor !== true)
+      throw secondFactorRequired();
     if (!hasRight(person.role, access.right)) throw roleRefused();
     request.signedIn = person;
     request.actor = { ...request.actor, id: person.userId, sessionId: person.sessionId };
@@ -214,6 +220,12 @@ function prepareRequests(app: FastifyInstance): void {
 
 function notSignedIn(): HoldfastError {
   return new HoldfastError('unauthenticated', 'Sign in first', { hint: 'The session may have ended.' });
+}
+
+function secondFactorRequired(): HoldfastError {
+  return new HoldfastError('second_factor_required', 'A second factor is needed first', {
+    hint: 'Open the console in a browser and add a passkey or an authenticator app.',
+  });
 }
 
 function roleRefused(): HoldfastError {

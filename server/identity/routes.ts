@@ -4,11 +4,14 @@ import { invitationRoutes } from './invitations/routes.ts';
 import type { PersonLifeDeps } from './people/person-life.ts';
 import { peopleRoutes } from './people/routes.ts';
 import { teamRoutes } from './teams/routes.ts';
+import { factorRoutes } from './factors/routes.ts';
+import { SecondStep } from './factors/schema.ts';
 import { RightsTable, rightsTable } from './rights.ts';
 import { Session, SignInRequest } from './schema.ts';
-import { expiredSessionCookie, sessionCookie } from './sessions/session-cookie.ts';
+import { expiredSessionCookie, pendingCookie } from './sessions/session-cookie.ts';
 import { sessionRoutes } from './sessions/routes.ts';
 import { signOut } from './sessions/sessions.ts';
+import { enterSession, secondStepRoutes } from './sign-in/second-step-routes.ts';
 import { describeSession, signIn, type SignInDeps } from './sign-in/sign-in.ts';
 
 export const identityRoutes =
@@ -18,11 +21,13 @@ export const identityRoutes =
     await app.register(peopleRoutes(deps));
     await app.register(invitationRoutes(deps));
     await app.register(teamRoutes(deps));
+    await app.register(secondStepRoutes(deps));
+    await app.register(factorRoutes(deps));
 
     app.get(
       '/session',
       {
-        config: { access: { right: 'account.own' }, background: true },
+        config: { access: { right: 'account.own' }, background: true, beforeSecondFactor: true },
         schema: { tags: ['identity'], summary: 'Who is signed in', response: { 200: Session } },
       },
       (request) => describeSession(deps, request.person),
@@ -45,24 +50,25 @@ export const identityRoutes =
           tags: ['identity'],
           summary: 'Sign in',
           body: SignInRequest,
-          response: { 201: Session },
+          response: { 201: Session, 202: SecondStep },
         },
       },
       async (request, reply) => {
         const userAgent = request.headers['user-agent'];
-        const opened = await signIn(deps, { ...request.body, userAgent }, request.actor);
-        reply
-          .status(201)
-          .header('set-cookie', sessionCookie(opened.token))
-          .header('cache-control', 'no-store');
-        return describeSession(deps, { userId: opened.userId, sessionId: opened.sessionId });
+        const { session, pending } = await signIn(deps, { ...request.body, userAgent }, request.actor);
+        if (pending !== undefined) {
+          reply.header('set-cookie', pendingCookie(pending.token)).header('cache-control', 'no-store');
+          return reply.status(202).send(pending.step);
+        }
+        enterSession(reply, session.token);
+        return reply.status(201).send(await describeSession(deps, session));
       },
     );
 
     app.delete(
       '/session',
       {
-        config: { access: { right: 'account.own' } },
+        config: { access: { right: 'account.own' }, beforeSecondFactor: true },
         schema: { tags: ['identity'], summary: 'Sign out', response: { 204: Type.Null() } },
       },
       async (request, reply) => {

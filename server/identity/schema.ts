@@ -48,6 +48,8 @@ export const Session = Type.Object({
   idleMinutes: Type.Integer(),
   /** How many requests for approval wait for this person's decision. */
   approvals: Type.Integer(),
+  /** A second factor is missing that this person must have: nothing but adding one is open. */
+  restricted: Type.Boolean(),
   banners: Type.Array(
     Type.Object({
       kind: Type.Union([

@@ -4,6 +4,7 @@ export const ERROR_STATUS = {
   unauthenticated: 401,
   session_ended: 401,
   forbidden: 403,
+  second_factor_required: 403,
   step_up_required: 403,
   not_found: 404,
   conflict: 409,

@@ -158,6 +158,16 @@ export interface AuditVerifications {
   run_id: string;
 }
 
+export interface AuthenticatorApps {
+  confirmed_at: Timestamp | null;
+  last_step: Generated<Int8>;
+  last_used_at: Timestamp | null;
+  pending_at: Timestamp | null;
+  pending_sealed: Buffer | null;
+  secret_sealed: Buffer | null;
+  user_id: string;
+}
+
 export interface DoomedContents {
   content_id: string;
   doomed_at: Timestamp;
@@ -258,9 +268,47 @@ export interface Nodes {
   workspace_id: string;
 }
 
+export interface PasskeyChallenges {
+  challenge: string;
+  expires_at: Timestamp;
+  purpose: string;
+  session_id: string;
+}
+
+export interface Passkeys {
+  backed_up: boolean;
+  backup_eligible: boolean;
+  counter: Int8;
+  created_at: Timestamp;
+  credential_id: Buffer;
+  id: string;
+  last_used_at: Timestamp | null;
+  name_sealed: Buffer;
+  public_key: Buffer;
+  relying_party: string;
+  transports: string[];
+  user_id: string;
+}
+
+export interface PendingSignIns {
+  attempts: Generated<number>;
+  challenge: string | null;
+  expires_at: Timestamp;
+  id: string;
+  token_hash: Buffer;
+  user_id: string | null;
+}
+
 export interface PeopleSettings {
   admins_advised: Generated<number>;
   singleton: Generated<boolean>;
+}
+
+export interface RecoveryCodes {
+  code_hash: Buffer;
+  created_at: Timestamp;
+  used_at: Timestamp | null;
+  user_id: string;
 }
 
 export interface RequestLogSettings {
@@ -378,6 +426,11 @@ export interface SignInFailures {
   failures: number;
   first_at: Timestamp;
   last_at: Timestamp;
+}
+
+export interface SignInSettings {
+  members_need_second_factor: Generated<boolean>;
+  singleton: Generated<boolean>;
 }
 
 export interface Snapshots {
@@ -500,6 +553,7 @@ export interface DB {
   audit_stubs: AuditStubs;
   audit_tree_nodes: AuditTreeNodes;
   audit_verifications: AuditVerifications;
+  authenticator_apps: AuthenticatorApps;
   doomed_contents: DoomedContents;
   file_versions: FileVersions;
   invitations: Invitations;
@@ -508,7 +562,11 @@ export interface DB {
   migrations: Migrations;
   node_name_index: NodeNameIndex;
   nodes: Nodes;
+  passkey_challenges: PasskeyChallenges;
+  passkeys: Passkeys;
+  pending_sign_ins: PendingSignIns;
   people_settings: PeopleSettings;
+  recovery_codes: RecoveryCodes;
   request_log_settings: RequestLogSettings;
   restore_tests: RestoreTests;
   run_log: RunLog;
@@ -519,6 +577,7 @@ export interface DB {
   session_settings: SessionSettings;
   sessions: Sessions;
   sign_in_failures: SignInFailures;
+  sign_in_settings: SignInSettings;
   snapshot_targets: SnapshotTargets;
   snapshots: Snapshots;
   target_anchors: TargetAnchors;

@@ -84,7 +84,7 @@ describe('a claim', () => {
       idleMinutes: 15,
     });
     expect(reply.headers['set-cookie']).toMatch(
-      /^__Host-holdfast=[\w-]{43}; Path=\/; Secure; HttpOnly; SameSite=Strict$/,
+      /^__Host-holdfast=[\w-]{64}; Path=\/; Secure; HttpOnly; SameSite=Strict$/,
     );
     const owner = await appliance.signIn(OWNER.email, OWNER.password);
     expect((await owner.call<{ items: unknown[] }>('GET', '/workspaces')).body.items).toHaveLength(1);

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { BundleUpload, CurrentUpload, PieceTaken } from '../../server/appliance/host/updates/schema.ts';
 import {
-  OWNER,
+  takeOwnership,
   runHoldfast,
   serveAppliance,
   signIn,
@@ -29,8 +29,7 @@ let part: string;
 beforeAll(async () => {
   machine = await startMachine();
   appliance = await serveAppliance({ env: { HOLDFAST_HOST_SOCKET: machine.socket } });
-  const claimed = await appliance.call('POST', '/setup/claim', { code: appliance.claimCode, owner: OWNER });
-  expect(claimed.status).toBe(201);
+  await takeOwnership(appliance);
   file = await machine.bundles.make({ version: NEXT_VERSION });
   content = await readFile(file);
   part = join(machine.updates.store.folder, 'upload.part');

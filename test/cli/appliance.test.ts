@@ -8,6 +8,7 @@ import {
   removeFolder,
   runHoldfast,
   serveAppliance,
+  signIn,
   type ServedAppliance,
 } from '../helpers/served-appliance.ts';
 
@@ -79,7 +80,7 @@ async function countRuns(): Promise<number> {
 
 async function signedIn(): Promise<void> {
   if (appliance.cookie() !== '') return;
-  await appliance.call('POST', '/session', { email: 'ada@example.org', password: PASSWORD });
+  await signIn(appliance, { email: 'ada@example.org', password: PASSWORD });
 }
 
 async function expectSameFiles(directory: string): Promise<void> {
@@ -420,7 +421,8 @@ describe('at the console', () => {
       email: 'ada@example.org',
       password: 'a new kettle of brass 9',
     });
-    expect([old.status, now.status]).toEqual([401, 201]);
+    expect([old.status, now.status]).toEqual([401, 202]);
+    expect(run.json).toMatchObject({ secondFactors: 'kept' });
   });
 
   test('no secret is in what the appliance wrote', () => {

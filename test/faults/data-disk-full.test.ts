@@ -13,7 +13,6 @@ import {
   finishRun,
   finishRunOf,
   makeFolder,
-  OWNER,
   removeFolder,
   runHoldfast,
   serveAppliance,
@@ -111,8 +110,7 @@ const noSpace = { code: 'no_space', hint: expect.stringMatching(/[Ff]ree some sp
 async function expectReadingGoesOn(): Promise<void> {
   const read = await appliance.call<Buffer>('GET', `/files/${fileId}/content`);
   expect(read.body.equals(CONTENT)).toBe(true);
-  const { email, password } = OWNER;
-  expect((await appliance.call('POST', '/session', { email, password })).status).toBe(201);
+  await signIn(appliance);
   const out = join(place, `out-${String(Math.random())}`);
   expect(await holdfast('export', out)).toMatchObject({ exitCode: 0, json: { skippedCount: 0 } });
 }

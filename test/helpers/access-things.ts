@@ -42,6 +42,7 @@ const PARTS: Record<string, (ids: Things) => { body?: unknown; query?: string; o
   'PUT /api/v1/workspaces/:id/people/:holderId': () => ({ body: { role: 'viewer' } }),
   'PUT /api/v1/workspaces/:id/teams/:holderId': () => ({ body: { role: 'viewer' } }),
   'PATCH /api/v1/nodes/:id': () => ({ body: { name: 'renamed' } }),
+  'PATCH /api/v1/me/passkeys/:id': () => ({ body: { name: 'renamed' } }),
   'POST /api/v1/snapshots/:id/restores': ({ folder, file }) => ({ body: { folderId: folder, nodeId: file } }),
   'POST /api/v1/approvals/:id/refuse': () => ({ body: { reason: 'Not now' } }),
   'POST /api/v1/recovery-kits/:id/proof': () => ({ body: { response: 'A'.repeat(43) } }),

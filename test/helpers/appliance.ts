@@ -22,6 +22,8 @@ import { createLog } from '../../server/lib/log.ts';
 import { listenForRuns } from '../../server/lib/run-listener.ts';
 import { endOf, startProcess } from '../../server/lib/spawn.ts';
 import { SOFTWARE_VERSION } from '../../server/lib/version.ts';
+import { addTestPasskey, signInAs } from './sign-in.ts';
+import { softwarePasskey } from './software-passkey.ts';
 import { createTestDatabase, type TestDatabase } from './postgres.ts';
 
 export interface TestParts {
@@ -178,6 +180,8 @@ export interface TestAppliance extends TestParts {
 }
 
 export const OWNER = { name: 'Ada Lovelace', email: 'ada@example.org', password: 'copper kettle sings 7' };
+/** Under which `inject` reaches it. */
+export const ORIGIN = 'https://localhost:80';
 export const SETTINGS = {
   name: 'Testbed',
   stage: 'production',
@@ -199,10 +203,9 @@ export async function startTestAppliance(): Promise<TestAppliance> {
   const [app, consoleApp] = await Promise.all([buildApp(deps), buildConsoleApp(deps)]);
   await Promise.all([app.ready(), consoleApp.ready()]);
   const signIn = async (email: string, password: string) => {
-    const reply = await caller(app).call('POST', '/session', { email, password });
-    if (reply.status !== 201)
-      throw new Error(`sign-in answered ${reply.status}: ${JSON.stringify(reply.body)}`);
-    return caller(app, cookieOf(reply));
+    const browser = browserOf(app);
+    await signInAs(browser.call, ORIGIN, { email, password });
+    return caller(app, browser.cookie());
   };
   return {
     ...parts,
@@ -213,10 +216,12 @@ export async function startTestAppliance(): Promise<TestAppliance> {
     stranger: caller(app),
     signIn,
     claim: async () => {
-      const reply = await caller(app).call('POST', '/setup/claim', { code: claimCode, owner: OWNER });
+      const browser = browserOf(app);
+      const reply = await browser.call('POST', '/setup/claim', { code: claimCode, owner: OWNER });
       if (reply.status !== 201)
         throw new Error(`claim answered ${reply.status}: ${JSON.stringify(reply.body)}`);
-      return caller(app, cookieOf(reply));
+      await addTestPasskey(browser.call, ORIGIN, softwarePasskey(OWNER.email));
+      return caller(app, browser.cookie());
     },
     withCookie: (cookie) => caller(app, cookie),
     addPerson: async (role) => {
@@ -315,7 +320,23 @@ function caller(app: FastifyInstance, cookie = ''): TestCaller {
   return who;
 }
 
-function cookieOf(reply: TestReply): string {
-  const header = reply.headers['set-cookie'];
-  return String(Array.isArray(header) ? header[0] : header).split(';')[0] ?? '';
+/** Keeps the cookies that it is given, as a browser does. */
+export function browserOf(
+  app: FastifyInstance,
+  cookie = '',
+): Pick<TestCaller, 'call'> & { cookie(): string } {
+  const jar = new Map(cookie === '' ? [] : [[cookie.split('=')[0] ?? '', cookie]]);
+  const cookies = () => [...jar.values()].join('; ');
+  const call: TestCaller['call'] = async (method, path, body, options) => {
+    // eslint-disable-next-line @typescript-eslint/no-explicit-any -- the type is the caller's word
+    const reply = await caller(app, cookies()).call<any>(method, path, body, options);
+    for (const set of [reply.headers['set-cookie'] ?? []].flat()) {
+      const [pair = ''] = String(set).split(';');
+      const [name = '', value] = pair.split('=');
+      if (value === '') jar.delete(name);
+      else jar.set(name, pair);
+    }
+    return reply;
+  };
+  return { call, cookie: cookies };
 }

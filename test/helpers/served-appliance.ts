@@ -15,6 +15,8 @@ import {
   makeRecoveryKit,
   type RecoveryKit,
 } from '../../server/keys/index.ts';
+import { addTestPasskey, originOf, signInAs } from './sign-in.ts';
+import { softwarePasskey } from './software-passkey.ts';
 import { waitFor } from './wait-for.ts';
 
 const root = join(import.meta.dirname, '..', '..');
@@ -97,9 +99,9 @@ export async function serveAppliance(options: ServeOptions = {}): Promise<Served
 }
 
 /** An appliance that somebody else started. */
-export function callerOf(url: string): Pick<ServedAppliance, 'call'> {
+export function callerOf(url: string): Pick<ServedAppliance, 'call' | 'url'> {
   const session: CallerSession = { cookie: '' };
-  return { call: (method, path, body) => callApi(url, session, method, path, body) };
+  return { url, call: (method, path, body) => callApi(url, session, method, path, body) };
 }
 
 /** Runs a command of the command line to its end. */
@@ -145,12 +147,9 @@ function spawnHoldfast(args: string[], options: ServeOptions): ChildProcess {
 
 /** Claims it, names it, and proves a recovery kit. @returns the kit, as its holder keeps it. */
 export async function claimAppliance(
-  appliance: Pick<ServedAppliance, 'call' | 'claimCode'>,
+  appliance: Pick<ServedAppliance, 'call' | 'claimCode' | 'url'>,
 ): Promise<RecoveryKit> {
-  await expectStatus(
-    appliance.call('POST', '/setup/claim', { code: appliance.claimCode, owner: OWNER }),
-    201,
-  );
+  await takeOwnership(appliance);
   const settings = { name: 'Vault', stage: 'development', region: 'eu-north', allowedRegions: ['eu-north'] };
   await expectStatus(appliance.call('PUT', '/settings/appliance', settings), 200);
   const { identity } = await generateAgeIdentity();
@@ -170,6 +169,16 @@ export async function claimAppliance(
   });
 }
 
+/** Claims it for the owner, with a passkey as second factor, and nothing more. */
+export async function takeOwnership(
+  appliance: Pick<ServedAppliance, 'call' | 'claimCode' | 'url'>,
+  owner: { name: string; email: string; password: string } = OWNER,
+): Promise<void> {
+  const claim = { code: appliance.claimCode, owner };
+  await expectStatus(appliance.call('POST', '/setup/claim', claim), 201);
+  await addTestPasskey(appliance.call, originOf(appliance.url), softwarePasskey(owner.email));
+}
+
 interface BegunKit {
   kitId: string;
   repositoryId: string;
@@ -180,9 +189,11 @@ interface BegunKit {
 }
 
 /** Signs the owner in again, on an appliance that was claimed before. */
-export async function signIn(appliance: ServedAppliance): Promise<void> {
-  const { email, password } = OWNER;
-  await expectStatus(appliance.call('POST', '/session', { email, password }), 201);
+export async function signIn(
+  appliance: Pick<ServedAppliance, 'call' | 'url'>,
+  who: { email: string; password: string } = OWNER,
+): Promise<void> {
+  await signInAs(appliance.call, originOf(appliance.url), who);
 }
 
 export async function addDirectoryTarget(
@@ -298,7 +309,9 @@ async function sendOnce<Body>(
         rejectUnauthorized: false,
         agent: false,
         headers: {
-          origin: url,
+          // A passkey belongs to a name: an address of numbers is called by one.
+          host: originOf(url).slice('https://'.length),
+          origin: originOf(url),
           'sec-fetch-site': 'same-origin',
           'x-holdfast': '1',
           ...(session.cookie === '' ? {} : { cookie: session.cookie }),

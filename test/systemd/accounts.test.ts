@@ -22,7 +22,7 @@ import {
 
 describe.skipIf(!machineIsPossible)('the services of a machine image, each under its own account', () => {
   let machine: Machine;
-  let appliance: Pick<ServedAppliance, 'call' | 'claimCode'>;
+  let appliance: Pick<ServedAppliance, 'call' | 'claimCode' | 'url'>;
   let rootFolderId = '';
   const content = Buffer.from('what nobody else may read '.repeat(4000));
 

@@ -21,6 +21,7 @@ import {
   contentOf,
   firstOf,
   isReady,
+  signIn,
   OWNER,
   PASSPHRASE,
   secondsSince,
@@ -98,15 +99,13 @@ async function putData(walk: Walk): Promise<Record<string, unknown>> {
   await waitFor(
     'the set-up by file to be over',
     async () => {
-      const { status } = await caller.call('POST', '/session', {
-        email: OWNER.email,
-        password: OWNER.password,
-      });
-      return status === 201;
+      const { email, password } = OWNER;
+      return (await caller.call('POST', '/session', { email, password })).status === 201;
     },
     BOOT_LIMIT_MS,
     LOOK_EVERY_MS,
   );
+  await signIn(caller);
   const { items } = await expectStatus(
     caller.call<{ items: { rootFolderId: string }[] }>('GET', '/workspaces'),
     200,

@@ -4,6 +4,7 @@ import { request } from 'node:https';
 import { join } from 'node:path';
 import type { RecoveryKit } from '../../server/keys/index.ts';
 import { callerOf, expectStatus } from '../helpers/served-appliance.ts';
+import { originOf, signInAs } from '../helpers/sign-in.ts';
 import { waitFor } from '../helpers/wait-for.ts';
 import { startMachine, type MachineOptions, type VirtualMachine } from './machine.ts';
 import { openNetwork, type MachineNetwork } from './network.ts';
@@ -130,8 +131,7 @@ export async function signInAndFind({
 }
 
 export async function signIn(caller: Caller): Promise<void> {
-  const { email, password } = OWNER;
-  await expectStatus(caller.call('POST', '/session', { email, password }), 201);
+  await signInAs(caller.call, originOf(caller.url), OWNER);
 }
 
 export function contentOf(canary: string): Buffer {

@@ -1,10 +1,11 @@
 /** An act that waits for its time, in a real browser: asked for, shown to everybody, and taken back. */
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { callerOf, expectStatus } from '../helpers/served-appliance.ts';
+import { callerOf, takeOwnership } from '../helpers/served-appliance.ts';
 import { expectAccessible } from './accessible.ts';
 import { keepingSight, openPage, startAppliance, startBrowser, type Appliance } from './browser.ts';
 import { OWNER } from './first-run.ts';
+import { signIn } from './sign-in.ts';
 
 const LIMIT_MS = 120_000;
 const SIGHTS = process.env.HOLDFAST_TEST_SIGHTS;
@@ -15,7 +16,7 @@ beforeAll(async () => {
   [browser, appliance] = await Promise.all([startBrowser(), startAppliance()]);
   const owner = { name: OWNER.name, email: OWNER.email, password: OWNER.password };
   const caller = callerOf(appliance.url);
-  await expectStatus(caller.call('POST', '/setup/claim', { code: appliance.claimCode, owner }), 201);
+  await takeOwnership({ ...caller, claimCode: appliance.claimCode }, owner);
 }, LIMIT_MS);
 afterAll(async () => {
   await browser.close();
@@ -31,9 +32,7 @@ it(
     };
     await keepingSight(page, 'approvals', async () => {
       await page.goto('/approvals');
-      await page.getByLabel('E-mail').fill(OWNER.email);
-      await page.getByLabel('Password').fill(OWNER.password);
-      await page.getByRole('button', { name: 'Sign in' }).click();
+      await signIn(page, OWNER);
       await page.getByText('Nothing waits.').waitFor();
       await expectAccessible(page, 'no approvals');
 

@@ -10,6 +10,7 @@ import { runHoldfast } from '../helpers/served-appliance.ts';
 import { expectAccessible } from './accessible.ts';
 import { keepingSight, openPage, startAppliance, startBrowser, type Appliance } from './browser.ts';
 import { addFirstTarget, claimWithKit, OWNER, proveFirstSnapshot } from './first-run.ts';
+import { signIn } from './sign-in.ts';
 
 const LIMIT_MS = 240_000;
 const LONG_MS = 90_000;
@@ -50,9 +51,7 @@ async function onPage(
   const { context, page, complaints } = await openPage(browser, appliance.url, { width, theme: 'light' });
   await keepingSight(page, `audit-${name}`, async () => {
     await page.goto(path);
-    await page.getByLabel('E-mail').fill(OWNER.email);
-    await page.getByLabel('Password').fill(OWNER.password);
-    await page.getByRole('button', { name: 'Sign in' }).click();
+    await signIn(page, OWNER);
     await page.getByRole('heading', { name: 'Audit' }).waitFor();
     await flow(page);
   });

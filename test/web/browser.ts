@@ -84,7 +84,8 @@ async function serve(dataDir: string, port: number, settings: Record<string, str
       output += data.toString('utf8');
       appendFileSync(join(SIGHTS, 'serve.log'), data);
       // The claim code, or the end of the notice, comes a moment after the address.
-      const url = /Holdfast is ready: (https:\S+)/.exec(output)?.[1];
+      // By its name: passkeys belong to one, never to an address of numbers.
+      const url = /Holdfast is ready: (https:\S+)/.exec(output)?.[1]?.replace('127.0.0.1', 'localhost');
       if (url === undefined || !/Claim code: \S+\n|Certificate, SHA-256: \S+\n/.test(output)) return;
       clearTimeout(timer);
       setTimeout(() => {

@@ -15,6 +15,7 @@ import {
   type View,
 } from './browser.ts';
 import { addFirstTarget, claimWithKit, OWNER, proveFirstSnapshot } from './first-run.ts';
+import { signIn } from './sign-in.ts';
 
 const LIMIT_MS = 240_000;
 const VIEWS: View[] = [
@@ -46,15 +47,8 @@ afterAll(async () => {
 async function signedIn(view: View, path: string): Promise<OpenPage> {
   const opened = await openPage(browser, appliance.url, view);
   await opened.page.goto(path);
-  await signIn(opened.page);
+  await signIn(opened.page, OWNER);
   return opened;
-}
-
-async function signIn(page: Page): Promise<void> {
-  await page.getByLabel('E-mail').fill(OWNER.email);
-  await page.getByLabel('Password').fill(OWNER.password);
-  await page.getByRole('button', { name: 'Sign in' }).click();
-  await page.getByRole('heading', { name: 'Sign in' }).waitFor({ state: 'detached' });
 }
 
 async function settled(page: Page): Promise<void> {
@@ -68,7 +62,7 @@ describe.each(VIEWS)('at $width px, $theme', (view) => {
     await page.goto('/');
     await page.getByRole('heading', { name: 'Sign in' }).waitFor();
     await expectAccessible(page, 'sign-in');
-    await signIn(page);
+    await signIn(page, OWNER);
     const paths = [
       '/',
       '/files',
@@ -86,6 +80,7 @@ describe.each(VIEWS)('at $width px, $theme', (view) => {
       '/settings',
       '/settings/schedules',
       '/settings/appearance',
+      '/security',
       '/no-such-page',
     ];
     for (const path of paths) {
@@ -390,7 +385,7 @@ describe('when things go wrong', () => {
     await page.getByRole('link', { name: 'Audit' }).click();
     await page.getByText('Your session has ended.').waitFor();
     await expectAccessible(page, 'sign-in after the end of a session');
-    await signIn(page);
+    await signIn(page, OWNER);
     await page.getByRole('heading', { level: 1, name: 'Audit' }).waitFor();
     await page.locator('tbody tr').first().waitFor();
     await context.close();
@@ -401,7 +396,7 @@ describe('when things go wrong', () => {
     await page.goto('/');
     await page.getByLabel('E-mail').fill(OWNER.email);
     await page.getByLabel('Password').fill('not the password');
-    await page.getByRole('button', { name: 'Sign in' }).click();
+    await page.getByRole('button', { name: 'Sign in', exact: true }).click();
     const message = await page.getByRole('alert').innerText();
     expect(message).not.toContain(OWNER.email);
     await expectAccessible(page, 'refused sign-in');

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { routes } from '../../web/routes.ts';
 import { callerOf, claimAppliance, OWNER } from '../helpers/served-appliance.ts';
 import { openPage, startAppliance, startBrowser, type Appliance } from './browser.ts';
+import { signIn } from './sign-in.ts';
 
 const LIMIT_MS = 240_000;
 let browser: Browser;
@@ -31,10 +32,7 @@ it('no page breaks the policy, from the claim to the last', { timeout: LIMIT_MS 
   await settled(page);
   await claimAppliance({ ...callerOf(appliance.url), claimCode: appliance.claimCode });
   await page.goto('/');
-  await page.getByLabel('E-mail').fill(OWNER.email);
-  await page.getByLabel('Password').fill(OWNER.password);
-  await page.getByRole('button', { name: 'Sign in' }).click();
-  await page.getByRole('heading', { name: 'Sign in' }).waitFor({ state: 'detached' });
+  await signIn(page, OWNER);
   const seen: string[] = [];
   for (const { pattern } of routes) {
     if (pattern.includes(':')) continue;

@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import type { Page } from 'playwright-core';
 import type { Appliance } from './browser.ts';
+import { addSecondFactor } from './sign-in.ts';
 
 export const OWNER = {
   name: 'Ada Lindqvist',
@@ -51,6 +52,9 @@ export async function claimWithKit(
   await page.getByLabel('Password again').fill(OWNER.password);
   await look(page, 'owner');
   await page.getByRole('button', { name: 'Take ownership' }).click();
+
+  await page.getByRole('heading', { name: 'What else proves that it is you?' }).waitFor();
+  await addSecondFactor(page, OWNER.email, look);
 
   await page.getByRole('heading', { name: 'What is it, and where does it stand?' }).waitFor();
   await page.getByLabel('Name').fill('vault-berlin');

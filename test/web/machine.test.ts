@@ -16,6 +16,7 @@ import { expectAccessible } from './accessible.ts';
 import { keepingSight, openPage, startAppliance, startBrowser, type Appliance } from './browser.ts';
 import { claimWithKit, OWNER } from './first-run.ts';
 import { NEXT_VERSION, startMachine, type HostedMachine } from './machine-host.ts';
+import { signIn } from './sign-in.ts';
 
 const LIMIT_MS = 240_000;
 const PASSPHRASE = 'gravel umbrella cello 41';
@@ -50,9 +51,7 @@ async function at(path: string, flow: (page: Page) => Promise<void>): Promise<vo
     theme: 'light',
   });
   await page.goto(`/appliance${path}`);
-  await page.getByLabel('E-mail').fill(OWNER.email);
-  await page.getByLabel('Password').fill(OWNER.password);
-  await page.keyboard.press('Enter');
+  await signIn(page, OWNER);
   await page.getByRole('navigation', { name: 'Appliance' }).waitFor();
   await keepingSight(page, 'machine', () => flow(page));
   expect(complaints).toEqual([]);

@@ -2,6 +2,7 @@
 import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { expectAccessible } from './accessible.ts';
+import { addSecondFactor } from './sign-in.ts';
 import { keepingSight, openPage, startAppliance, startBrowser, type Appliance } from './browser.ts';
 import { OWNER } from './first-run.ts';
 
@@ -20,6 +21,8 @@ beforeAll(async () => {
     headers: { 'x-holdfast': '1' },
   });
   expect(reply.status()).toBe(201);
+  await owner.page.goto('/people');
+  await addSecondFactor(owner.page, OWNER.email);
 }, LIMIT_MS);
 afterAll(async () => {
   await browser.close();
@@ -68,6 +71,7 @@ it(
       await invited.page.getByLabel('Password', { exact: true }).fill(GRACE.password);
       await invited.page.getByLabel('Password again').fill(GRACE.password);
       await invited.page.getByRole('button', { name: 'Accept and sign in' }).click();
+      await addSecondFactor(invited.page, GRACE.email);
       await invited.page.getByRole('button', { name: `You: ${GRACE.name}` }).waitFor();
 
       await page.goto('/people?search=grace');
@@ -87,7 +91,7 @@ it(
       await page.getByText('Deactivated', { exact: true }).waitFor();
       await invited.page.getByLabel('E-mail').fill(GRACE.email);
       await invited.page.getByLabel('Password').fill(GRACE.password);
-      await invited.page.getByRole('button', { name: 'Sign in' }).click();
+      await invited.page.getByRole('button', { name: 'Sign in', exact: true }).click();
       await invited.page.getByRole('alert').getByText('E-mail or password is wrong').waitFor();
       await invited.context.close();
       await page.getByRole('button', { name: 'Activate again' }).click();

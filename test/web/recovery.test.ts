@@ -22,6 +22,7 @@ import { startBlankMachine, type BlankMachine } from '../appliance/host/blank-ma
 import { OWNER } from '../helpers/appliance.ts';
 import { startStockedAppliance, stock, type StockedAppliance } from '../helpers/stocked-appliance.ts';
 import { expectAccessible } from './accessible.ts';
+import { signIn } from './sign-in.ts';
 import {
   keepingSight,
   openPage,
@@ -170,15 +171,7 @@ async function findItBack(page: Page): Promise<void> {
   await page.getByRole('heading', { name: 'The appliance is back' }).waitFor({ timeout: LONG_MS });
   await expectAccessible(page, 'the appliance is back');
   await page.getByRole('button', { name: 'Sign in' }).click();
-  await page.getByLabel('E-mail').fill(OWNER.email);
-  await page.getByLabel('Password').fill(OWNER.password);
-  const [answer] = await Promise.all([
-    page.waitForResponse(
-      (response) => response.url().endsWith('/session') && response.request().method() === 'POST',
-    ),
-    page.keyboard.press('Enter'),
-  ]);
-  expect(answer.status()).toBe(201);
+  await signIn(page, OWNER);
   await page.getByRole('heading', { level: 1, name: 'Overview' }).waitFor();
   await page.goto('/files');
   for (const name of ['letter.txt', 'second.txt'])

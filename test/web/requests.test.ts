@@ -3,6 +3,7 @@ import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { callerOf, claimAppliance, OWNER } from '../helpers/served-appliance.ts';
 import { expectAccessible } from './accessible.ts';
+import { signIn } from './sign-in.ts';
 import { keepingSight, openPage, startAppliance, startBrowser, type Appliance } from './browser.ts';
 
 const LIMIT_MS = 240_000;
@@ -27,10 +28,9 @@ it.each([375, 1280])(
       await page.goto('/requests');
       await page.getByLabel('E-mail').fill(OWNER.email);
       await page.getByLabel('Password').fill('not the right words');
-      await page.getByRole('button', { name: 'Sign in' }).click();
+      await page.getByRole('button', { name: 'Sign in', exact: true }).click();
       await page.getByRole('alert').getByText('E-mail or password is wrong').waitFor();
-      await page.getByLabel('Password').fill(OWNER.password);
-      await page.getByRole('button', { name: 'Sign in' }).click();
+      await signIn(page, OWNER);
       await page.getByRole('heading', { name: 'Requests' }).waitFor();
       await page.getByText('Kept for 30 days, up to 512 MiB').waitFor();
 

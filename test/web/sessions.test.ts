@@ -3,8 +3,10 @@ import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { dataPaths } from '../../server/lib/data-folder.ts';
 import { ADMIN_ROLE, socketAddress, withClient } from '../../server/lib/postgres/index.ts';
-import { callerOf, expectStatus } from '../helpers/served-appliance.ts';
+import { callerOf, expectStatus, takeOwnership } from '../helpers/served-appliance.ts';
 import { expectAccessible } from './accessible.ts';
+import { originOf, signInAs } from '../helpers/sign-in.ts';
+import { signIn } from './sign-in.ts';
 import { keepingSight, openPage, startAppliance, startBrowser, type Appliance } from './browser.ts';
 import { OWNER } from './first-run.ts';
 
@@ -18,7 +20,7 @@ beforeAll(async () => {
   [browser, appliance] = await Promise.all([startBrowser(), startAppliance()]);
   const owner = { name: OWNER.name, email: OWNER.email, password: OWNER.password };
   const caller = callerOf(appliance.url);
-  await expectStatus(caller.call('POST', '/setup/claim', { code: appliance.claimCode, owner }), 201);
+  await takeOwnership({ ...caller, claimCode: appliance.claimCode }, owner);
   const settings = { name: 'Vault', stage: 'production', region: 'eu-north', allowedRegions: ['eu-north'] };
   await expectStatus(caller.call('PUT', '/settings/appliance', settings), 200);
 }, LIMIT_MS);
@@ -44,9 +46,7 @@ async function onPage(
 }
 
 async function enter(page: Page): Promise<void> {
-  await page.getByLabel('E-mail').fill(OWNER.email);
-  await page.getByLabel('Password').fill(OWNER.password);
-  await page.getByRole('button', { name: 'Sign in' }).click();
+  await signIn(page, OWNER);
   await page.getByRole('button', { name: `You: ${OWNER.name}` }).waitFor();
 }
 
@@ -67,8 +67,7 @@ describe('the page of one’s sessions', () => {
       `at ${width} px shows each with its device, and ends one`,
       async () => {
         const other = callerOf(appliance.url);
-        const { email, password } = OWNER;
-        await expectStatus(other.call('POST', '/session', { email, password }), 201);
+        await signInAs(other.call, originOf(other.url), OWNER);
         await onPage(
           `list-${width}`,
           '/security/sessions',

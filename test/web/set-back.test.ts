@@ -33,10 +33,13 @@ import {
   finishRun,
   OWNER,
   runHoldfast,
+  takeOwnership,
   type ServedAppliance,
 } from '../helpers/served-appliance.ts';
+import { originOf, signInAs } from '../helpers/sign-in.ts';
 import { waitFor } from '../helpers/wait-for.ts';
 import { expectAccessible } from './accessible.ts';
+import { signIn } from './sign-in.ts';
 import {
   keepingSight,
   openPage,
@@ -58,7 +61,7 @@ let top: string;
 let browser: Browser;
 let machine: HostedMachine;
 let appliance: Appliance;
-let api: Pick<ServedAppliance, 'call'>;
+let api: Pick<ServedAppliance, 'call' | 'url'>;
 let kit: RecoveryKit;
 /** Set by a test to hold the recovery at its first step. */
 let held: Promise<void> = Promise.resolve();
@@ -137,7 +140,7 @@ async function untilServing(): Promise<Health> {
 
 /** Owner, name, an owner of the volume, and a proven kit. */
 async function claim(): Promise<RecoveryKit> {
-  await expectStatus(api.call('POST', '/setup/claim', { code: appliance.claimCode, owner: OWNER }), 201);
+  await takeOwnership({ ...api, claimCode: appliance.claimCode }, OWNER);
   const settings = {
     name: NAME,
     stage: 'production',
@@ -167,8 +170,7 @@ async function claim(): Promise<RecoveryKit> {
 }
 
 async function signInApi(): Promise<void> {
-  const { email, password } = OWNER;
-  await expectStatus(api.call('POST', '/session', { email, password }), 201);
+  await signInAs(api.call, originOf(api.url), OWNER);
 }
 
 async function upload(name: string): Promise<void> {
@@ -208,12 +210,6 @@ async function noteUpdate(safetySnapshotId: string): Promise<void> {
   });
 }
 
-async function signIn(page: Page): Promise<void> {
-  await page.getByLabel('E-mail').fill(OWNER.email);
-  await page.getByLabel('Password').fill(OWNER.password);
-  await page.keyboard.press('Enter');
-}
-
 async function at(
   view: View,
   path: string,
@@ -225,7 +221,7 @@ async function at(
   page.on('request', (request) => sent.push(request.postData() ?? ''));
   await keepingSight(page, name, async () => {
     await page.goto(path);
-    await signIn(page);
+    await signIn(page, OWNER);
     await flow(page, sent);
   });
   expect(complaints).toEqual([]);
@@ -344,7 +340,7 @@ describe('on the machine image', () => {
             timeout: LONG_MS,
           });
         await picture(page, 'signed-out-1280');
-        await signIn(page);
+        await signIn(page, OWNER);
         await page.getByRole('heading', { name: 'This appliance was set back' }).waitFor();
         await machine.setBack.idle();
         await page.reload();
@@ -407,7 +403,7 @@ describe('on the machine image', () => {
         await confirm(page);
         await act.click();
         await page.getByText(/^The set-back is undone: .* Sign in as before/).waitFor({ timeout: LONG_MS });
-        await signIn(page);
+        await signIn(page, OWNER);
         await page.getByRole('heading', { level: 1, name: 'Updates' }).waitFor();
         expect((await filesOf(page)).sort()).toEqual(['kept.txt', 'later.txt']);
         await machine.setBack.idle();
@@ -464,7 +460,7 @@ describe('on the machine image', () => {
           .or(page.getByLabel('E-mail'))
           .first()
           .waitFor();
-        if (await page.getByLabel('E-mail').isVisible()) await signIn(page);
+        if (await page.getByLabel('E-mail').isVisible()) await signIn(page, OWNER);
         await page.getByText(/The set-back to the data of .* did not succeed\./).waitFor();
         await expectAccessible(page, 'updates after a failed set-back');
         await picture(page, 'failed-375');

@@ -11,7 +11,7 @@ import type {
   RecoveryKits,
   SetupState,
 } from '../../server/appliance/schema.ts';
-import type { Session, SignInRequest } from '../../server/identity/schema.ts';
+import type { Session } from '../../server/identity/schema.ts';
 import { API, request } from './client.ts';
 
 export type KitRow = RecoveryKit;
@@ -25,8 +25,6 @@ export const claim = (body: ClaimRequest): Promise<Session> =>
   request('/setup/claim', { method: 'POST', body });
 
 export const getSession = (): Promise<Session> => request('/session');
-export const signIn = (body: SignInRequest): Promise<Session> =>
-  request('/session', { method: 'POST', body });
 export const signOut = (): Promise<void> => request('/session', { method: 'DELETE' });
 
 export const getSettings = (signal?: AbortSignal): Promise<ApplianceSettings> =>

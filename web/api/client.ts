@@ -35,6 +35,13 @@ export function whenProofNeeded(ask: () => Promise<boolean>): void {
   proveAgain = ask;
 }
 
+let onRestricted: () => void = () => undefined;
+
+/** Called whenever the server says that a second factor must be added first. */
+export function whenRestricted(listener: () => void): void {
+  onRestricted = listener;
+}
+
 interface RequestOptions {
   method?: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   body?: unknown;
@@ -104,6 +111,7 @@ function readError(status: number, body: string): ApiError {
     const { error } = JSON.parse(body) as {
       error: { code: string; message: string; hint?: string; requestId?: string };
     };
+    if (error.code === 'second_factor_required') onRestricted();
     return new ApiError(status, error.code, error.message, error.hint, error.requestId);
   } catch {
     return new ApiError(

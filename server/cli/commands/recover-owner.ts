@@ -7,7 +7,19 @@ import { askSecret, readSecretFile, readWholeKit } from '../secrets.ts';
 interface Options {
   kit: string;
   passwordFile?: string;
+  removeSecondFactors?: boolean;
 }
+
+interface Recovered {
+  userId: string;
+  secondFactors: 'kept' | 'removed' | 'none';
+}
+
+const FACTORS: Record<Recovered['secondFactors'], string> = {
+  kept: 'The second factor is asked for as before; if it is lost too, run this again with --remove-second-factors.',
+  removed: 'Every second factor was taken away; the next sign-in asks for a new one before anything else.',
+  none: 'There was no second factor; the next sign-in asks for one before anything else.',
+};
 
 export function addRecoverOwner(program: Command): void {
   addCommand<Options>(
@@ -17,7 +29,11 @@ export function addRecoverOwner(program: Command): void {
     (command) =>
       command
         .requiredOption('--kit <file>', 'the recovery kit')
-        .option('--password-file <file>', 'the new password; asked for when absent'),
+        .option('--password-file <file>', 'the new password; asked for when absent')
+        .option(
+          '--remove-second-factors',
+          'also take passkeys, authenticator app and recovery codes away, when these are lost too',
+        ),
     async ({ control, output }, options) => {
       const kit = await readWholeKit(options.kit);
       const password =
@@ -27,11 +43,12 @@ export function addRecoverOwner(program: Command): void {
         .send<{ challenge: string }>('POST', `/recovery-kits/${kit.kitId}/challenge`)
         .catch(explainForeignKit);
       const response = await answerKitChallenge(kit.kitId, kit.ageIdentity, challenge);
-      const body = { kitId: kit.kitId, response, password };
-      const recovered = await client.send<{ userId: string }>('POST', '/console/recover-owner', body);
+      const removeSecondFactors = options.removeSecondFactors === true;
+      const body = { kitId: kit.kitId, response, password, removeSecondFactors };
+      const recovered = await client.send<Recovered>('POST', '/console/recover-owner', body);
       output.result(
         recovered,
-        'The password is set. Every session of the owner has ended; sign in with the new one.',
+        `The password is set. Every session of the owner has ended; sign in with the new one. ${FACTORS[recovered.secondFactors]}`,
       );
     },
   );

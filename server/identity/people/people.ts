@@ -7,6 +7,7 @@ import { recordAudit, type Actor } from '../../audit/index.ts';
 import { writeTransaction, type WriteTransaction } from '../../lib/db.ts';
 import { HoldfastError } from '../../lib/errors.ts';
 import type { FieldContext, FieldSealer, KeyClient } from '../../keys/index.ts';
+import { deletePendingOf } from '../factors/queries.ts';
 import { hashPassword } from '../passwords/password-hash.ts';
 import { checkPassword } from '../passwords/password-policy.ts';
 import {
@@ -128,6 +129,7 @@ export async function setPassword(
   actor: Actor,
 ): Promise<void> {
   await updatePasswordHash(tx, change.userId, change.passwordHash, deps.clock.now());
+  await deletePendingOf(tx, change.userId);
   const endedSessions = await endSessionsOf(tx, deps, change.userId, change.reason);
   await recordAudit(tx, deps.clock, actor, {
     action: 'identity.password.changed',

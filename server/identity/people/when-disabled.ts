@@ -1,4 +1,5 @@
 import type { WriteTransaction } from '../../lib/db.ts';
+import { deletePendingOf } from '../factors/queries.ts';
 import type { SessionDeps } from '../sessions/sessions.ts';
 import { endSessionsOf } from '../sessions/sessions.ts';
 
@@ -13,5 +14,6 @@ export async function endEveryWayIn(
   deps: Pick<SessionDeps, 'clock'>,
   userId: string,
 ): Promise<{ endedSessions: number }> {
+  await deletePendingOf(tx, userId);
   return { endedSessions: await endSessionsOf(tx, deps, userId, 'disabled') };
 }

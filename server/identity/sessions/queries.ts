@@ -10,7 +10,11 @@ export async function insertSession(db: Database, row: Insertable<Sessions>): Pr
   await db.insertInto('sessions').values(row).execute();
 }
 
-export type FoundSessionRow = SessionRow & { role: string; disabled_at: Date | null };
+export type FoundSessionRow = SessionRow & {
+  role: string;
+  disabled_at: Date | null;
+  members_need_second_factor: boolean | null;
+};
 
 /** Of any state; by the unique index on the hash of the token's first half. */
 export async function findSession(db: Database, tokenHash: Buffer): Promise<FoundSessionRow | undefined> {
@@ -18,7 +22,11 @@ export async function findSession(db: Database, tokenHash: Buffer): Promise<Foun
     .selectFrom('sessions')
     .innerJoin('users', 'users.id', 'sessions.user_id')
     .selectAll('sessions')
-    .select(['users.role', 'users.disabled_at'])
+    .select((of) => [
+      'users.role',
+      'users.disabled_at',
+      of.selectFrom('sign_in_settings').select('members_need_second_factor').as('members_need_second_factor'),
+    ])
     .where('sessions.token_hash', '=', tokenHash)
     .executeTakeFirst();
 }

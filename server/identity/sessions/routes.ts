@@ -21,7 +21,7 @@ export const sessionRoutes =
     app.post(
       '/session/proof',
       {
-        config: { access: { right: 'account.own' } },
+        config: { access: { right: 'account.own' }, beforeSecondFactor: true },
         schema: {
           ...{ tags, summary: 'Prove again who you are; dangerous acts ask for it' },
           body: Proof,

@@ -5,6 +5,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 
 export const SESSION_COOKIE = '__Host-holdfast';
+const PENDING_COOKIE = '__Host-holdfast-sign-in';
 const ATTRIBUTES = 'Path=/; Secure; HttpOnly; SameSite=Strict';
 /** Of sessions: 48 bytes in base64url (`session-token.ts`); of what is short-lived: 32. */
 const TOKEN = /^[A-Za-z0-9_-]{43,64}$/;
@@ -23,6 +24,15 @@ export function sessionCookie(token: string): string {
   return `${SESSION_COOKIE}=${token}; ${ATTRIBUTES}`;
 }
 
+/** Binds a sign-in that is not finished to the browser that began it. */
+export function pendingCookie(token: string): string {
+  return `${PENDING_COOKIE}=${token}; ${ATTRIBUTES}`;
+}
+
+export function expiredPendingCookie(): string {
+  return `${PENDING_COOKIE}=; ${ATTRIBUTES}; Max-Age=0`;
+}
+
 /** Tells the browser to drop the cookie. */
 export function expiredSessionCookie(): string {
   return `${SESSION_COOKIE}=; ${ATTRIBUTES}; Max-Age=0`;
@@ -30,9 +40,18 @@ export function expiredSessionCookie(): string {
 
 /** The token in a `Cookie` header, or undefined when there is none or it cannot be one of ours. */
 export function readSessionToken(header: string | undefined): string | undefined {
+  return readToken(header, SESSION_COOKIE);
+}
+
+/** As `readSessionToken`, of a sign-in that is not finished. */
+export function readPendingToken(header: string | undefined): string | undefined {
+  return readToken(header, PENDING_COOKIE);
+}
+
+function readToken(header: string | undefined, name: string): string | undefined {
   for (const part of header?.split(';') ?? []) {
     const at = part.indexOf('=');
-    if (at === -1 || part.slice(0, at).trim() !== SESSION_COOKIE) continue;
+    if (at === -1 || part.slice(0, at).trim() !== name) continue;
     const token = part.slice(at + 1).trim();
     return TOKEN.test(token) ? token : undefined;
   }

@@ -11,6 +11,7 @@ import { writeTransaction, type Database, type WriteTransaction } from '../../li
 import { crashPoint } from '../../lib/crash-point.ts';
 import type { QueueMailDeps } from '../../mail/index.ts';
 import type { Person } from '../access.ts';
+import { isRestricted } from '../factors/methods.ts';
 import type { Role, SignInMethod } from '../schema.ts';
 import { alertOfNewDevice } from './alerts.ts';
 import { differentBrowsers } from './browser.ts';
@@ -167,12 +168,15 @@ export async function findSessionOf(deps: SessionDeps, shown: ShownSession): Pro
   if (shown.active) await touch(deps, row, now);
   const again = judged.secret === 'previous' && judged.again;
   const due = judged.secret === 'present' && judged.due;
+  const role = row.role as Role;
+  const methods = row.methods as SignInMethod[];
   return {
     state: 'live',
     row,
     person: {
-      ...{ userId: row.user_id, role: row.role as Role, sessionId: row.id },
-      ...{ authenticatedAt: row.authenticated_at, methods: row.methods as SignInMethod[] },
+      ...{ userId: row.user_id, role, sessionId: row.id },
+      ...{ authenticatedAt: row.authenticated_at, methods },
+      restricted: isRestricted(role, methods, row.members_need_second_factor === true),
     },
     renewal: again || due ? { token, row, again } : undefined,
     moved: shown.address !== undefined && isIP(shown.address) !== 0 && shown.address !== row.seen_address,

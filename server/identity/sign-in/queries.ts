@@ -8,16 +8,12 @@ export async function lockFailures(
   bucket: string,
   now: Date,
 ): Promise<Selectable<SignInFailures>> {
-  await db
+  // One statement: between two, a success at the same time could take the row away.
+  return db
     .insertInto('sign_in_failures')
     .values({ bucket, failures: 0, first_at: now, last_at: now })
-    .onConflict((conflict) => conflict.column('bucket').doNothing())
-    .execute();
-  return db
-    .selectFrom('sign_in_failures')
-    .selectAll()
-    .where('bucket', '=', bucket)
-    .forUpdate()
+    .onConflict((conflict) => conflict.column('bucket').doUpdateSet({ bucket }))
+    .returningAll()
     .executeTakeFirstOrThrow();
 }
 

@@ -12,8 +12,11 @@ import { listAlerts } from '../sessions/list-sessions.ts';
 import { findSessionById, getLimits } from '../sessions/queries.ts';
 import { findUserByEmailHash, type UserRow } from '../people/queries.ts';
 import { rightsOf } from '../rights.ts';
-import type { Role, Session } from '../schema.ts';
+import { isRestricted } from '../factors/methods.ts';
+import { membersNeedSecondFactor } from '../factors/queries.ts';
+import type { Role, Session, SignInMethod } from '../schema.ts';
 import { openSession, type OpenedSession } from '../sessions/sessions.ts';
+import { beginSecondStep, secondWaysOf, type PendingSignIn } from './pending-sign-in.ts';
 import { clearAttempts, countAttempt, throttleBucket } from './sign-in-throttle.ts';
 
 export interface SignInDeps extends PeopleDeps {
@@ -21,8 +24,12 @@ export interface SignInDeps extends PeopleDeps {
   banners(): Promise<Session['banners']>;
 }
 
+/** Either a session, or a sign-in that waits for its second step. */
+export type SignedIn =
+  { session: OpenedSession; pending?: undefined } | { session?: undefined; pending: PendingSignIn };
+
 /**
- * Opens a session.
+ * Looks at e-mail and password. Opens a session when the person has no second factor; what that session may is the guard's matter.
  *
  * @throws HoldfastError `unauthenticated` for an unknown e-mail, a wrong password and a disabled account alike;
  *   `too_many_requests` after repeated failures from this address.
@@ -31,7 +38,7 @@ export async function signIn(
   deps: SignInDeps,
   request: { email: string; password: string; userAgent: string | undefined },
   actor: Actor,
-): Promise<OpenedSession> {
+): Promise<SignedIn> {
   const emailHash = await emailHashOf(deps, request.email);
   const bucket = throttleBucket('sign-in', emailHash, actor.address);
   await countAttempt(deps, bucket);
@@ -43,13 +50,17 @@ export async function signIn(
       hint: 'Check both. A sole owner who lost the password gets back in at the console: holdfast recover-owner.',
     });
   }
-  const session = await writeTransaction(deps.db, async (tx) => {
+  const ways = await secondWaysOf(deps, user.id);
+  const signedIn = await writeTransaction(deps.db, async (tx): Promise<SignedIn> => {
+    if (ways.length > 0) return { pending: await beginSecondStep(tx, deps, user.id, ways) };
     const proof = { userAgent: request.userAgent, methods: ['password'] as const };
-    return openSession(tx, deps, { id: user.id, role: user.role as Role }, actor, proof);
+    return {
+      session: await openSession(tx, deps, { id: user.id, role: user.role as Role }, actor, proof),
+    };
   });
   await clearAttempts(deps, bucket);
   await clearAttempts(deps, throttleBucket('account', emailHash, undefined));
-  return session;
+  return signedIn;
 }
 
 /** What the browser shows of the session it is in. */
@@ -61,6 +72,7 @@ export async function describeSession(
   const times = await findSessionById(deps.db, person.sessionId);
   if (times === undefined) throw new HoldfastError('unauthenticated', 'Sign in first');
   const pending = await readPending(deps, user);
+  const methods = times.methods as SignInMethod[];
   return {
     user,
     rights: rightsOf(user.role),
@@ -68,6 +80,7 @@ export async function describeSession(
     idleMinutes: (await getLimits(deps.db, user.role)).idle_minutes,
     approvals: pending.decidable,
     banners: [...(await deps.banners()), ...pending.banners, ...(await alertBanner(deps, user.id))],
+    restricted: isRestricted(user.role, methods, await membersNeedSecondFactor(deps.db)),
   };
 }
 

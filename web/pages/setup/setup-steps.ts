@@ -11,6 +11,7 @@ const FIRST_STEPS = [
 
 const NEW_STEPS = [
   { id: 'owner', label: 'Owner' },
+  { id: 'second-factor', label: 'Second factor' },
   { id: 'appliance', label: 'Appliance' },
   { id: 'unlock', label: 'Unlocking' },
   { id: 'kit', label: 'Recovery kit' },
@@ -58,6 +59,8 @@ export function isDone(step: SetupStep, setup: SetupState): boolean {
     case 'purpose':
     case 'owner':
       return setup.claimed;
+    case 'second-factor':
+      return setup.claimed && steps !== undefined;
     case 'unlock':
       return setup.machine?.volumeUnclaimed !== true && setup.claimed;
     case 'appliance':
@@ -98,6 +101,9 @@ export function mayOpen(step: SetupStep, setup: SetupState, typed: Typed): boole
   if (isRecoveryStep(step)) return !setup.claimed && typed.code && at(step) <= at(typed.recovery);
   if (step === 'owner' || step === 'purpose') return !setup.claimed && typed.code;
   if (!setup.claimed) return false;
+  // Where the steps are not told, the second factor is missing, and nothing else opens before it.
+  if (step === 'second-factor') return setup.steps === undefined;
+  if (setup.steps === undefined) return false;
   if (step === 'unlock' && setup.machine === undefined) return false;
   const needs: Partial<Record<SetupStep, SetupStep[]>> = {
     unlock: ['appliance'],
