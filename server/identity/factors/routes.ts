@@ -32,7 +32,9 @@ import {
 const tags = ['identity'];
 const access = { right: 'account.own' } as const;
 const OPEN = { access, beforeSecondFactor: true };
-const CLOSED = { access };
+/** A session that somebody walked away from, or a stolen one, must not add or take away a factor. */
+const ADDING = { ...OPEN, stepUp: true };
+const CHANGING = { access, stepUp: true };
 const ById = Type.Object({ id: Id });
 
 export const factorRoutes =
@@ -50,7 +52,7 @@ export const factorRoutes =
     app.post(
       '/me/authenticator-app',
       {
-        config: OPEN,
+        config: ADDING,
         schema: {
           tags,
           summary: 'A secret for an authenticator app; it counts when a code of it was given',
@@ -78,7 +80,7 @@ export const factorRoutes =
     app.delete(
       '/me/authenticator-app',
       {
-        config: CLOSED,
+        config: CHANGING,
         schema: { tags, summary: 'Stop using the authenticator app', response: { 201: FactorAdded } },
       },
       async (request, reply) => changed(reply, await removeAuthenticatorApp(deps, self(request))),
@@ -87,7 +89,7 @@ export const factorRoutes =
     app.post(
       '/me/passkeys/options',
       {
-        config: OPEN,
+        config: ADDING,
         schema: {
           tags,
           summary: 'What the browser makes a passkey from',
@@ -118,7 +120,7 @@ export const factorRoutes =
     app.patch(
       '/me/passkeys/:id',
       {
-        config: CLOSED,
+        config: { access },
         schema: {
           tags,
           summary: 'Rename a passkey',
@@ -136,7 +138,7 @@ export const factorRoutes =
     app.delete(
       '/me/passkeys/:id',
       {
-        config: CLOSED,
+        config: CHANGING,
         schema: { tags, summary: 'Remove a passkey', params: ById, response: { 201: FactorAdded } },
       },
       async (request, reply) => changed(reply, await removePasskey(deps, self(request), request.params.id)),
@@ -145,7 +147,7 @@ export const factorRoutes =
     app.post(
       '/me/recovery-codes',
       {
-        config: CLOSED,
+        config: CHANGING,
         schema: {
           tags,
           summary: 'Ten new recovery codes; those before work no more',
