@@ -3,7 +3,13 @@
  * `schedules` is the truth about what is due; cron only wakes us to look.
  */
 import cron from 'node-cron';
-import { advanceUpdate, enterHostActs, runUpdateRehearsal, watchMachine } from './appliance/index.ts';
+import {
+  advanceUpdate,
+  enterHostActs,
+  renewCertificate,
+  runUpdateRehearsal,
+  watchMachine,
+} from './appliance/index.ts';
 import { approvalActs } from './approval-acts.ts';
 import { expireDueEntries, verifyWhenDue } from './audit/index.ts';
 import { boundRequestLog } from './identity/index.ts';
@@ -63,6 +69,7 @@ const CHORES: { name: string; cron: string; act: (deps: Deps) => Promise<unknown
   { name: 'tidy mail', cron: '17 * * * *', act: tidyMail },
   { name: 'bound the request log', cron: '25 * * * *', act: boundRequestLog },
   { name: "take over the machine's journal", cron: '* * * * *', act: enterHostActs },
+  { name: 'renew the certificate', cron: '*/10 * * * *', act: renewCertificate },
   { name: 'watch the machine', cron: '* * * * *', act: watchMachine },
   { name: 'advance update', cron: '* * * * *', act: advanceUpdate },
 ];

@@ -5,7 +5,7 @@
 import { chmod, rm } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import { startSequencer } from './audit/index.ts';
-import { isClaimed, currentBanners, prepareAppliance } from './appliance/index.ts';
+import { answerChallenge, isClaimed, currentBanners, prepareAppliance } from './appliance/index.ts';
 import { buildApp, buildConsoleApp } from './app.ts';
 import { createSnapshotBrowser } from './backups/index.ts';
 import { FIRST_LIMITS, openLogFiles } from './identity/index.ts';
@@ -140,13 +140,18 @@ function refuseAddress(error: unknown): never {
   process.exit(1);
 }
 
-/** Plain HTTP that answers nothing but where HTTPS is. */
+/** Plain HTTP that answers where HTTPS is, and an authority that looks whether a name is ours. */
 async function startRedirect(
   redirectPort: number | undefined,
   httpsPort: number,
 ): Promise<Server | undefined> {
   if (redirectPort === undefined) return undefined;
   const server = createServer((request, response) => {
+    const answer = answerChallenge(request.url ?? '');
+    if (answer !== undefined) {
+      response.writeHead(200, { 'content-type': 'application/octet-stream' }).end(answer);
+      return;
+    }
     const host = (request.headers.host ?? 'localhost').replace(/:\d+$/, '');
     const safe = /^[A-Za-z0-9.[\]:-]{1,255}$/.test(host) ? host : 'localhost';
     const suffix = httpsPort === 443 ? '' : `:${httpsPort}`;

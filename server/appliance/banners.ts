@@ -5,6 +5,7 @@ import type { Database } from '../lib/db.ts';
 import { readQuarantine } from '../backups/index.ts';
 import type { Session } from '../identity/index.ts';
 import type { Config } from '../lib/config.ts';
+import { readExpiry } from './certificate/expiry.ts';
 import { connectHost } from './host/client.ts';
 import type { SetBackView } from './host/set-back/schema.ts';
 import type { CurrentUpdate } from './host/updates/schema.ts';
@@ -15,7 +16,7 @@ export interface BannerDeps {
   db: Database;
   clock: Clock;
   keys: Pick<KeyClient, 'status'>;
-  config: Pick<Config, 'hostSocket'>;
+  config: Config;
 }
 
 /** Long enough that everybody who works with the appliance comes by. */
@@ -55,6 +56,8 @@ export async function currentBanners(deps: BannerDeps): Promise<Session['banners
       message: `Nothing is backed up: this appliance waits for its owner, because ${quarantine.reason}`,
     });
   }
+  const expiry = await readExpiry(deps).catch(() => undefined);
+  if (expiry !== undefined) banners.push({ kind: 'certificate', message: `${expiry.message}.` });
   const restart = await plannedRestart(deps);
   if (restart !== undefined) banners.push({ kind: 'update', message: restart });
   const ssh = await openSsh(deps);

@@ -10,6 +10,7 @@ import { readServerFacts } from '../lib/database-facts.ts';
 import type { Database } from '../lib/db.ts';
 import { messageOf } from '../lib/errors.ts';
 import { loadTlsIdentity } from '../lib/tls.ts';
+import { readExpiry } from './certificate/expiry.ts';
 import { getAppliance } from './queries.ts';
 import type { HealthCheck } from './schema.ts';
 
@@ -199,11 +200,10 @@ async function checkCertificate(deps: HealthDeps): Promise<HealthCheck[]> {
   const name = 'certificate';
   const identity = await loadTlsIdentity(deps.config, deps.clock);
   const days = Math.floor((identity.expiresAt.getTime() - deps.clock.now().getTime()) / DAY_MS);
-  if (days < 30) {
-    const hint = identity.selfSigned
-      ? 'Restart Holdfast; it makes a new one.'
-      : 'Renew it, then restart Holdfast.';
-    return [{ name, state: days < 7 ? 'bad' : 'warn', message: `Runs out in ${days} days`, hint }];
+  const expiry = await readExpiry(deps);
+  if (expiry !== undefined) {
+    const { message, hint } = expiry;
+    return [{ name, state: days < 7 ? 'bad' : 'warn', message, hint }];
   }
   const kind = identity.selfSigned ? 'Self-signed' : 'Given';
   return [{ name, state: 'ok', message: `${kind}, good for ${days} days, SHA-256 ${identity.fingerprint}` }];

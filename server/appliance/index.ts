@@ -1,4 +1,6 @@
 export { currentBanners } from './banners.ts';
+export { answerChallenge } from './certificate/acme/challenges.ts';
+export { renewCertificate } from './certificate/routes.ts';
 export { isClaimed } from './claim.ts';
 export { consoleRoutes } from './console-routes.ts';
 export { enterHostActs } from './host-acts.ts';

@@ -17,7 +17,7 @@ import {
 } from './schema.ts';
 import { changeApplianceSettings, readApplianceSettings } from './settings.ts';
 import { certificateRoutes } from './certificate/routes.ts';
-import type { CertificateDeps } from './certificate/certificate.ts';
+import type { AcmeDeps } from './certificate/acme/renewal.ts';
 import { hostNetworkRoutes } from './host-network-routes.ts';
 import { hostSshRoutes } from './host-ssh-routes.ts';
 import { kitRoutes } from './kit-routes.ts';
@@ -39,7 +39,7 @@ export type ApplianceDeps = ClaimDeps &
   UpdateServiceDeps &
   HostMachineDeps &
   SetBackServiceDeps &
-  CertificateDeps &
+  AcmeDeps &
   QuarantineDeps;
 
 const tags = ['appliance'];

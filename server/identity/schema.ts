@@ -61,6 +61,7 @@ export const Session = Type.Object({
         Type.Literal('update'),
         Type.Literal('quarantine'),
         Type.Literal('ssh-open'),
+        Type.Literal('certificate'),
         Type.Literal('session-alert'),
         Type.Literal('approval'),
       ]),

@@ -16,6 +16,8 @@ export interface Config {
   databaseUrl: string | undefined;
   tlsCertificateFile: string | undefined;
   tlsKeyFile: string | undefined;
+  /** Program that shows an authority by DNS that a name is ours; undefined: that way is not open. */
+  acmeDnsHook: string | undefined;
   logLevel: 'debug' | 'info' | 'warn' | 'error';
   /** How people reach the appliance, where it is not simply host and port: allowed `Origin` values. */
   origins: string[];
@@ -43,6 +45,7 @@ const SETTINGS: Record<string, Reader> = {
   HOLDFAST_DATABASE_URL: readDatabaseUrl,
   HOLDFAST_TLS_CERT: readText,
   HOLDFAST_TLS_KEY: readText,
+  HOLDFAST_ACME_DNS_HOOK: readPath,
   HOLDFAST_LOG: readLogLevel,
   HOLDFAST_ORIGINS: readOrigins,
   HOLDFAST_TRUSTED_PROXIES: readNetworks,
@@ -81,6 +84,7 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
     databaseUrl: text('HOLDFAST_DATABASE_URL'),
     tlsCertificateFile: text('HOLDFAST_TLS_CERT'),
     tlsKeyFile: text('HOLDFAST_TLS_KEY'),
+    acmeDnsHook: text('HOLDFAST_ACME_DNS_HOOK'),
     logLevel: (values.get('HOLDFAST_LOG') as Config['logLevel'] | undefined) ?? 'info',
     origins: (values.get('HOLDFAST_ORIGINS') as string[] | undefined) ?? [],
     trustedProxies: (values.get('HOLDFAST_TRUSTED_PROXIES') as string[] | undefined) ?? [],

@@ -25,6 +25,20 @@ export type JsonValue = JsonArray | JsonObject | JsonPrimitive;
 
 export type Timestamp = ColumnType<Date, Date | string, Date | string>;
 
+export interface Acme {
+  authority: string | null;
+  challenge: string;
+  directory_url: string;
+  enabled: boolean;
+  failures: Generated<number>;
+  last_problem: Json | null;
+  last_tried_at: Timestamp | null;
+  names: string[];
+  next_try_at: Timestamp | null;
+  renewed_at: Timestamp | null;
+  singleton: Generated<boolean>;
+}
+
 export interface Appliance {
   allowed_regions: Generated<string[]>;
   claim_code_expires_at: Timestamp | null;
@@ -166,6 +180,12 @@ export interface AuthenticatorApps {
   pending_sealed: Buffer | null;
   secret_sealed: Buffer | null;
   user_id: string;
+}
+
+export interface CertificateNotices {
+  at: Timestamp;
+  days: number;
+  fingerprint: string;
 }
 
 export interface DoomedContents {
@@ -539,6 +559,7 @@ export interface WorkspaceTeams {
 }
 
 export interface DB {
+  acme: Acme;
   appliance: Appliance;
   approval_settings: ApprovalSettings;
   approvals: Approvals;
@@ -554,6 +575,7 @@ export interface DB {
   audit_tree_nodes: AuditTreeNodes;
   audit_verifications: AuditVerifications;
   authenticator_apps: AuthenticatorApps;
+  certificate_notices: CertificateNotices;
   doomed_contents: DoomedContents;
   file_versions: FileVersions;
   invitations: Invitations;

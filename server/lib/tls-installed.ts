@@ -16,6 +16,8 @@ const InstalledPair = Type.Object({
   certificate: Type.String(),
   key: Type.String(),
   installedAt: Type.String(),
+  /** Absent: by hand. */
+  source: Type.Optional(Type.Literal('acme')),
 });
 export type InstalledPair = Static<typeof InstalledPair>;
 

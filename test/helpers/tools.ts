@@ -24,6 +24,8 @@ export const TOOL_PACKAGES = {
     'libjson-c5',
     'libargon2-1',
   ],
+  pebble: ['pebble'],
+  'pebble-challtestsrv': ['pebble'],
   nft: [
     'nftables',
     'libnftables1',

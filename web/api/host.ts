@@ -1,4 +1,5 @@
 /** The machine under the appliance: state, unlock ways, power, network, certificate, updates, hardening, shares. */
+import type { AcmeChange, AcmeState } from '../../server/appliance/certificate/acme/schema.ts';
 import type { CertificateState } from '../../server/appliance/certificate/schema.ts';
 import type { HardeningItem, HardeningReport } from '../../server/appliance/host/hardening/report.ts';
 import type { NetworkSettings } from '../../server/appliance/host/network/settings.ts';
@@ -27,6 +28,7 @@ import { API, request } from './client.ts';
 import { sendBytes } from './send-bytes.ts';
 
 export type {
+  AcmeState,
   BundleUpload,
   CertificateState,
   CheckedBundle,
@@ -92,6 +94,11 @@ export const installCertificate = (certificate: string, key?: string): Promise<C
     method: 'PUT',
     body: key === undefined ? { certificate } : { certificate, key },
   });
+export const getAcme = (signal?: AbortSignal): Promise<AcmeState> => request('/certificate/acme', { signal });
+export const changeAcme = (body: AcmeChange): Promise<AcmeState> =>
+  request('/certificate/acme', { method: 'PUT', body });
+export const orderCertificate = (): Promise<AcmeState> =>
+  request('/certificate/acme/orders', { method: 'POST' });
 export const removeCertificate = (): Promise<CertificateState> =>
   request('/certificate', { method: 'DELETE' });
 export const requestCertificate = (names: readonly string[]): Promise<CertificateState> =>

@@ -21,6 +21,7 @@ import {
   writeInstalledPair,
   writePendingRequest,
 } from '../../lib/tls-installed.ts';
+import { findAcme } from './acme/queries.ts';
 import { checkCertificate, describeKey, isSelfSigned, parseChain, parseKey } from './check.ts';
 import type { CertificateState, InstallCertificateRequest } from './schema.ts';
 
@@ -65,6 +66,7 @@ export async function installCertificate(
   switchTls: TlsSwitch,
 ): Promise<CertificateState> {
   refuseConfigured(deps);
+  await refuseWhileFetched(deps);
   const directory = directoryOf(deps);
   const keyText = given.key ?? (await readPendingRequest(directory))?.key;
   if (keyText === undefined) {
@@ -100,6 +102,7 @@ export async function removeCertificate(
   switchTls: TlsSwitch,
 ): Promise<CertificateState> {
   refuseConfigured(deps);
+  await refuseWhileFetched(deps);
   const directory = directoryOf(deps);
   if ((await readInstalledPair(directory)) === undefined) {
     throw new HoldfastError('wrong_state', 'No certificate is installed: the appliance shows its own');
@@ -132,25 +135,36 @@ export async function requestCertificate(
   return readCertificate(deps);
 }
 
-async function serve(deps: CertificateDeps, switchTls: TlsSwitch): Promise<CertificateState> {
+/** Gives what is installed now to new connections. */
+export async function serve(deps: CertificateDeps, switchTls: TlsSwitch): Promise<CertificateState> {
   const { certificate, key }: TlsIdentity = await loadTlsIdentity(deps.config, deps.clock);
   switchTls?.({ cert: certificate, key, minVersion: 'TLSv1.3' });
   return readCertificate(deps);
 }
 
-function directoryOf(deps: CertificateDeps): string {
+export function directoryOf(deps: Pick<CertificateDeps, 'config'>): string {
   return dataPaths(deps.config.dataDir).tls;
 }
 
 async function sourceOf(deps: CertificateDeps, directory: string): Promise<CertificateState['source']> {
   if (deps.config.tlsCertificateFile !== undefined) return 'configured';
-  return (await readInstalledPair(directory)) === undefined ? 'own' : 'installed';
+  const installed = await readInstalledPair(directory);
+  return installed === undefined ? 'own' : (installed.source ?? 'installed');
 }
 
-function refuseConfigured(deps: CertificateDeps): void {
+/** @throws HoldfastError `wrong_state` where the configuration names the certificate. */
+export function refuseConfigured(deps: CertificateDeps): void {
   if (deps.config.tlsCertificateFile === undefined) return;
   throw new HoldfastError('wrong_state', 'The configuration of this appliance names its certificate', {
     hint: 'Replace the files that HOLDFAST_TLS_CERT and HOLDFAST_TLS_KEY name, or take these settings away.',
+  });
+}
+
+/** A certificate that is fetched by itself is not put in or taken off by hand. */
+async function refuseWhileFetched(deps: CertificateDeps): Promise<void> {
+  if ((await findAcme(deps.db))?.enabled !== true) return;
+  throw new HoldfastError('wrong_state', 'The certificate is fetched by ACME', {
+    hint: 'Turn that off first; the present one stays until then.',
   });
 }
 

@@ -3,8 +3,8 @@ import { Type, type Static } from 'typebox';
 import { Instant } from '../../lib/shapes.ts';
 
 export const CertificateState = Type.Object({
-  /** `own`: made by the appliance itself, which no browser knows. `configured`: by HOLDFAST_TLS_CERT. */
-  source: Type.Union([Type.Literal('own'), Type.Literal('installed'), Type.Literal('configured')]),
+  /** `own`: made by the appliance itself, which no browser knows. `configured`: by HOLDFAST_TLS_CERT. `acme`: fetched by itself. */
+  source: Type.Enum(['own', 'installed', 'configured', 'acme']),
   subject: Type.String(),
   issuer: Type.String(),
   selfSigned: Type.Boolean(),
@@ -40,6 +40,7 @@ export type InstallCertificateRequest = Static<typeof InstallCertificateRequest>
 
 const HOST =
   '(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*';
+export const HOST_PATTERN = HOST.slice('(?=.{1,253}$)'.length);
 const ADDRESS_6 = '[0-9A-Fa-f:]{2,39}';
 
 export const CertificateRequestRequest = Type.Object(

@@ -1,6 +1,7 @@
 /** Every template by its name, which is what the log keeps: a name is never given another meaning. */
 import { approvalEnded } from './approval-ended.ts';
 import { approvalRequested } from './approval-requested.ts';
+import { certificateExpiry } from './certificate-expiry.ts';
 import { invitation } from './invitation.ts';
 import { securityNotice } from './security-notice.ts';
 import type { MailTemplate } from './template.ts';
@@ -9,6 +10,7 @@ import { testMessage } from './test-message.ts';
 export const TEMPLATES = {
   'approval-ended': approvalEnded,
   'approval-requested': approvalRequested,
+  'certificate-expiry': certificateExpiry,
   invitation,
   'security-notice': securityNotice,
   'test-message': testMessage,
