@@ -14,9 +14,11 @@ import { backupRoutes, listAnchorStates } from './backups/index.ts';
 import type { Deps } from './deps.ts';
 import {
   approvalRoutes,
+  apiKeyRoutes,
   identityRoutes,
   requestApproval,
   installAccessGuard,
+  installApiLog,
   installConsoleGuard,
   logRequests,
   openToEveryone,
@@ -48,7 +50,7 @@ import { mailRoutes } from './mail/index.ts';
 import { restoreTestRoutes } from './restore-tests/index.ts';
 import { sendDeps } from './send-deps.ts';
 import { webRoutes } from './web.ts';
-import { workspaceConsoleRoutes, workspaceRoutes } from './workspaces/index.ts';
+import { listWorkspaces, workspaceConsoleRoutes, workspaceRoutes } from './workspaces/index.ts';
 
 interface AppOptions {
   /** Certificate and key in PEM for HTTPS; absent on the console socket and in tests. */
@@ -80,7 +82,10 @@ export async function buildApp(deps: Deps, options: AppOptions = {}): Promise<Fa
     await rates.address(request, reply);
   });
   installAccessGuard(app, deps);
-  app.addHook('onRequest', (request, reply) => rates.caller(request, reply, request.signedIn?.userId));
+  app.addHook('onRequest', (request, reply) =>
+    rates.caller(request, reply, request.usedKey?.id ?? request.signedIn?.userId),
+  );
+  installApiLog(app, deps);
   await registerReference(app);
   installHealth(app, deps);
   await app.register(apiRoutes(deps), { prefix: '/api/v1' });
@@ -132,6 +137,9 @@ function apiRoutes(deps: Deps): FastifyPluginAsync {
     await scope.register(identityRoutes(deps));
     await scope.register(approvalRoutes({ ...deps, acts: approvalActs(deps) }));
     await scope.register(requestLogRoutes(deps));
+    await scope.register(
+      apiKeyRoutes({ ...deps, workspacesOf: (userId) => listWorkspaces(deps, { userId }) }),
+    );
     await scope.register(workspaceRoutes(deps));
     await scope.register(backupRoutes(deps));
     await scope.register(restoreTestRoutes(deps));

@@ -26,7 +26,7 @@ import {
 } from './backups/index.ts';
 import { tidyMail } from './mail/index.ts';
 import type { Deps } from './deps.ts';
-import { cleanSessions, settleApprovals } from './identity/index.ts';
+import { cleanSessions, pruneApiLog, settleApprovals, tellOfEndingKeys } from './identity/index.ts';
 import { HoldfastError } from './lib/errors.ts';
 import type { RunKind } from './lib/run-schema.ts';
 import type { RunContext, RunOutcome } from './lib/runs.ts';
@@ -66,6 +66,8 @@ const CHORES: { name: string; cron: string; act: (deps: Deps) => Promise<unknown
     act: (deps) => settleApprovals({ ...deps, acts: approvalActs(deps) }),
   },
   { name: 'clean sessions', cron: '20 * * * *', act: cleanSessions },
+  { name: 'prune the API log', cron: '27 * * * *', act: pruneApiLog },
+  { name: 'tell of ending API keys', cron: '10 8 * * *', act: tellOfEndingKeys },
   { name: 'tidy mail', cron: '17 * * * *', act: tidyMail },
   { name: 'bound the request log', cron: '25 * * * *', act: boundRequestLog },
   { name: "take over the machine's journal", cron: '* * * * *', act: enterHostActs },

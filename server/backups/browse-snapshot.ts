@@ -50,7 +50,7 @@ export async function browseSnapshot(
   });
   const folder = found.ancestors.at(-1);
   if (folder?.id !== folderId) throw noSuchFolder();
-  await requireRole(deps.db, folder.workspaceId, { userId: asking.person.userId }, 'viewer');
+  await requireRole(deps.db, folder.workspaceId, asking.person, 'viewer');
   const keyId = await nameKeyId(deps, folder.workspaceId);
   const [names, ancestorNames] = await Promise.all([
     openNodeNames(deps, keyId, found.nodes.map(sealedName)),
@@ -133,11 +133,11 @@ export async function requestFileRestore(
   });
   const node = found.nodes.find((one) => one.id === restore.nodeId);
   if (node === undefined) throw noSuchFolder();
-  await requireRole(deps.db, node.workspaceId, { userId: asking.person.userId }, 'viewer');
+  await requireRole(deps.db, node.workspaceId, asking.person, 'viewer');
   if (node.kind !== 'file') {
     throw new HoldfastError('invalid_input', 'This is a folder; files are restored one by one');
   }
-  await requireRole(deps.db, node.workspaceId, { userId: asking.person.userId }, 'editor');
+  await requireRole(deps.db, node.workspaceId, asking.person, 'editor');
   const runId = await writeTransaction(deps.db, async (tx) => {
     const id = await enqueueRun(tx, deps.clock, {
       kind: 'restore-file',

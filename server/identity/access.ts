@@ -6,8 +6,9 @@ import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify';
 import { clientAddress } from '../lib/door/client-address.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import type { Actor } from '../audit/index.ts';
+import { findKeyPerson, keyHas, readBearer, type UsedKey } from './api-keys/find-key.ts';
 import { refuseForgedRequest } from './request-forgery.ts';
-import { RIGHTS, hasRight, type Access } from './rights.ts';
+import { RIGHTS, hasRight, type Access, type Right } from './rights.ts';
 import type { Role, SignInMethod } from './schema.ts';
 import { readSessionToken, sessionCookie } from './sessions/session-cookie.ts';
 import {
@@ -31,6 +32,10 @@ export interface Person {
   methods: readonly SignInMethod[];
   /** A second factor is missing that they must have: nothing but adding one is open to them. */
   restricted: boolean;
+  /** The key by which a program acts for this person; there is no session then, and `sessionId` is ''. */
+  apiKey?: UsedKey;
+  /** Content of no other workspace is there for whoever asks. */
+  onlyWorkspaceId?: string;
 }
 
 export interface RouteAccess {
@@ -62,6 +67,8 @@ declare module 'fastify' {
     actor: Actor;
     /** Absent unless the guard let a signed-in person through. */
     signedIn: Person | undefined;
+    /** The API key that the request came with, also when it was then refused. */
+    usedKey: UsedKey | undefined;
     /** Another token that the reply carries. */
     sessionRenewal: Renewal | undefined;
   }
@@ -80,14 +87,20 @@ export function installAccessGuard(app: FastifyInstance, deps: GuardDeps): void 
   app.addHook('onRequest', async (request) => {
     request.actor = { kind: 'user', address: clientAddress(request), requestId: request.id };
     if (request.is404) return;
-    refuseForgedRequest(request, deps.origins);
+    const bearer = readBearer(request.headers.authorization);
     const { access } = request.routeOptions.config;
+    // A browser never sends a key by itself, so a request with one cannot be forged; it counts only where somebody is asked for.
+    if (bearer === undefined || typeof access !== 'object') refuseForgedRequest(request, deps.origins);
     if (access === 'public') return;
     if (access === 'setup') {
       if (await deps.isClaimed()) throw alreadyClaimed();
       return;
     }
     if (access === undefined || access === 'console') throw noSuchAddress();
+    if (bearer !== undefined) {
+      await admitKey(deps, request, bearer, access.right);
+      return;
+    }
     const person = await requirePerson(deps, request);
     if (person.restricted && request.routeOptions.config.beforeSecondFactor !== true)
       throw secondFactorRequired();
@@ -97,6 +110,30 @@ export function installAccessGuard(app: FastifyInstance, deps: GuardDeps): void 
     if (request.routeOptions.config.stepUp === true) await requireFreshProof(deps, person);
   });
   renewTokens(app, deps);
+}
+
+/** Lets a program in by its key: to what both the key and its person may do, and never to what asks for a proof by a person. */
+async function admitKey(
+  deps: GuardDeps,
+  request: FastifyRequest,
+  bearer: string,
+  right: Right,
+): Promise<void> {
+  if (readSessionToken(request.headers.cookie) !== undefined) {
+    throw new HoldfastError(
+      'invalid_input',
+      'A request comes with a session or with an API key, not with both',
+    );
+  }
+  const { key, person } = await findKeyPerson(deps, bearer, clientAddress(request));
+  request.usedKey = key;
+  request.actor = { ...request.actor, id: person.userId, label: `API key ${key.prefix}` };
+  if (!keyHas(key, right) || !hasRight(person.role, right) || request.routeOptions.config.stepUp === true) {
+    throw new HoldfastError('forbidden', `This API key does not have the right ${right}`, {
+      hint: `It has: ${key.rights.filter((one) => hasRight(person.role, one)).join(', ')}.`,
+    });
+  }
+  request.signedIn = person;
 }
 
 /**
@@ -189,6 +226,7 @@ export function openToEveryone(scope: FastifyInstance): void {
 
 function prepareRequests(app: FastifyInstance): void {
   app.decorateRequest('signedIn', undefined);
+  app.decorateRequest('usedKey', undefined);
   app.decorateRequest('sessionRenewal', undefined);
   // The guard's own hook, the first of all, sets it on every request.
   app.decorateRequest('actor', null as unknown as Actor);

@@ -1,3 +1,6 @@
+export { apiKeyRoutes } from './api-keys/routes.ts';
+export { revokeKeysOf, tellOfEndingKeys, type ApiKeyDeps } from './api-keys/api-keys.ts';
+export { installApiLog, pruneApiLog } from './api-keys/api-log.ts';
 export {
   findPerson,
   installAccessGuard,

@@ -31,6 +31,14 @@ export const RIGHTS = {
     apiKeys: false,
     console: false,
   },
+  'api-keys.own': {
+    title: 'Own API keys',
+    description:
+      'Make, rotate and revoke keys by which programs act for oneself, and see what they asked for.',
+    roles: EVERYBODY,
+    apiKeys: false,
+    console: false,
+  },
   'files.read': {
     title: 'Read files',
     description: 'List and download in the workspaces one is a member of.',
@@ -142,6 +150,13 @@ export const RIGHTS = {
     roles: OWNERS,
     apiKeys: false,
     console: true,
+  },
+  'api-keys.manage': {
+    title: 'Manage API keys',
+    description: 'See and revoke the API keys of everybody.',
+    roles: ADMINISTRATORS,
+    apiKeys: false,
+    console: false,
   },
   'mail.read': {
     title: 'Read the log of mail',

@@ -39,6 +39,56 @@ export interface Acme {
   singleton: Generated<boolean>;
 }
 
+export interface ApiKeys {
+  created_at: Timestamp;
+  expires_at: Timestamp;
+  id: string;
+  last_used_address: string | null;
+  last_used_at: Timestamp | null;
+  name: string;
+  networks: Generated<string[]>;
+  prefix: string;
+  previous_secret_hash: Buffer | null;
+  previous_until: Timestamp | null;
+  revoked_at: Timestamp | null;
+  revoked_because: string | null;
+  rights: string[];
+  rotated_at: Timestamp | null;
+  secret_hash: Buffer;
+  told_at: Timestamp | null;
+  user_id: string;
+  workspace_id: string | null;
+}
+
+export interface ApiLog {
+  address: string;
+  at: Timestamp;
+  bytes: Int8;
+  key_id: string;
+  method: string;
+  ms: number;
+  number: Generated<Int8>;
+  object_id: string | null;
+  route: string;
+  scope: string;
+  status: number;
+  user_id: string;
+}
+
+export interface ApiLogDrops {
+  count: Int8;
+  day: Timestamp;
+  scope: string;
+}
+
+export interface ApiLogSettings {
+  changed_at: Timestamp;
+  days: number;
+  enabled: boolean;
+  reason: string | null;
+  scope: string;
+}
+
 export interface Appliance {
   allowed_regions: Generated<string[]>;
   claim_code_expires_at: Timestamp | null;
@@ -560,6 +610,10 @@ export interface WorkspaceTeams {
 
 export interface DB {
   acme: Acme;
+  api_keys: ApiKeys;
+  api_log: ApiLog;
+  api_log_drops: ApiLogDrops;
+  api_log_settings: ApiLogSettings;
   appliance: Appliance;
   approval_settings: ApprovalSettings;
   approvals: Approvals;

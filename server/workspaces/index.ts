@@ -12,7 +12,7 @@ export { nameKeyId, nodeNameContext, openNodeNames } from './names.ts';
 export { openStoredFile, readVerified } from './open-file.ts';
 export { listLiveVersions } from './queries.ts';
 export { workspaceRoutes } from './routes.ts';
-export { insertWorkspace, prepareWorkspace } from './service.ts';
+export { insertWorkspace, listWorkspaces, prepareWorkspace } from './service.ts';
 export { prepareWorkspaces } from './start.ts';
 export { syncTree } from './sync-file-system.ts';
 export type { SkippedItem, TransferProgress, TransferReport } from './transfer-report.ts';

@@ -9,7 +9,13 @@ import { findNode, type NodeRow } from './queries.ts';
 import type { WorkspaceRole } from './schema.ts';
 
 /** Who acts on a workspace. The console and Holdfast itself may act on all of them; every such act is audited. */
-export type Visitor = { userId: string } | 'appliance';
+export type Visitor =
+  | {
+      userId: string;
+      /** With an API key of one workspace: the others are not there. */
+      onlyWorkspaceId?: string;
+    }
+  | 'appliance';
 
 const RANK: Record<WorkspaceRole, number> = { viewer: 0, editor: 1, manager: 2 };
 
@@ -58,6 +64,7 @@ export async function requireRole(
   needed: WorkspaceRole,
 ): Promise<void> {
   if (visitor === 'appliance') return;
+  if (visitor.onlyWorkspaceId !== undefined && visitor.onlyWorkspaceId !== workspaceId) throw noSuchNode();
   const role = await findEffectiveRole(db, workspaceId, visitor.userId);
   if (role === undefined) throw noSuchNode();
   if (RANK[role] < RANK[needed]) {

@@ -208,7 +208,7 @@ export async function removeMember(
 export async function listWorkspacesOfPerson(deps: MembershipDeps, userId: string): Promise<Workspace[]> {
   if (!(await namePeople(deps, [userId])).has(userId))
     throw new HoldfastError('not_found', 'There is no such person');
-  return listWorkspaces(deps, userId);
+  return listWorkspaces(deps, { userId });
 }
 
 /** Workspaces in which a team has a role. */

@@ -60,7 +60,7 @@ export function workspaceRoutes(deps: WorkspaceDeps & MembershipDeps): FastifyPl
           response: { 200: Type.Object({ items: Type.Array(Workspace) }) },
         },
       },
-      async (request) => ({ items: await listWorkspaces(deps, request.person.userId) }),
+      async (request) => ({ items: await listWorkspaces(deps, request.person) }),
     );
     app.get(
       '/folders/:id',

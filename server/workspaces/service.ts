@@ -107,9 +107,12 @@ export async function insertWorkspace(
 /** The workspaces of a person, the oldest first, each with the highest role that they hold in it. */
 export async function listWorkspaces(
   deps: Pick<WorkspaceDeps, 'db' | 'keys' | 'sealer'>,
-  userId: string,
+  visitor: Exclude<Visitor, 'appliance'>,
 ): Promise<Workspace[]> {
-  const grants = Map.groupBy(await listGrantedWorkspaces(deps.db, userId), (row) => row.id);
+  const { userId, onlyWorkspaceId: only } = visitor;
+  const all = await listGrantedWorkspaces(deps.db, userId);
+  const seen = only === undefined ? all : all.filter((row) => row.id === only);
+  const grants = Map.groupBy(seen, (row) => row.id);
   return Promise.all(
     [...grants].map(async ([id, rows]) => ({
       id,

@@ -287,7 +287,7 @@ function caller(app: FastifyInstance, cookie = ''): TestCaller {
   const send = async (method: string, path: string, body: unknown, options: InjectOptions) => {
     const response = await app.inject({
       method: method as 'GET',
-      url: path.startsWith('/health/') || path.startsWith('/api') ? path : `/api/v1${path}`,
+      url: path.startsWith('/health/') || path.startsWith('/api/') ? path : `/api/v1${path}`,
       ...(body === undefined ? {} : { payload: body as object }),
       ...options,
       headers: {

@@ -303,7 +303,7 @@ async function sendOnce<Body>(
   if (Buffer.isBuffer(payload)) headers['content-length'] = payload.length;
   return new Promise((resolve, reject) => {
     const sent = request(
-      `${url}${path.startsWith('/health') || path.startsWith('/api') ? '' : '/api/v1'}${path}`,
+      `${url}${path.startsWith('/health') || path.startsWith('/api/') ? '' : '/api/v1'}${path}`,
       {
         method,
         rejectUnauthorized: false,

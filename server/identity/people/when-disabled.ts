@@ -1,4 +1,5 @@
 import type { WriteTransaction } from '../../lib/db.ts';
+import { revokeKeysOf } from '../api-keys/api-keys.ts';
 import { deletePendingOf } from '../factors/queries.ts';
 import type { SessionDeps } from '../sessions/sessions.ts';
 import { endSessionsOf } from '../sessions/sessions.ts';
@@ -13,7 +14,10 @@ export async function endEveryWayIn(
   tx: WriteTransaction,
   deps: Pick<SessionDeps, 'clock'>,
   userId: string,
-): Promise<{ endedSessions: number }> {
+): Promise<{ endedSessions: number; revokedKeys: number }> {
   await deletePendingOf(tx, userId);
-  return { endedSessions: await endSessionsOf(tx, deps, userId, 'disabled') };
+  return {
+    endedSessions: await endSessionsOf(tx, deps, userId, 'disabled'),
+    revokedKeys: await revokeKeysOf(tx, deps, userId, 'disabled'),
+  };
 }

@@ -12,6 +12,7 @@ import { crashPoint } from '../../lib/crash-point.ts';
 import type { QueueMailDeps } from '../../mail/index.ts';
 import type { Person } from '../access.ts';
 import { isRestricted } from '../factors/methods.ts';
+import { isKeyStillGood } from '../api-keys/find-key.ts';
 import type { Role, SignInMethod } from '../schema.ts';
 import { alertOfNewDevice } from './alerts.ts';
 import { differentBrowsers } from './browser.ts';
@@ -221,6 +222,7 @@ export async function renewAfterProof(
 
 /** Whether somebody who was let through may go on reading: for streams, which outlive the request. */
 export async function isStillSignedIn(deps: SessionDeps, person: Person): Promise<boolean> {
+  if (person.apiKey !== undefined) return isKeyStillGood(deps, person.apiKey, person.role);
   return (await findLiveRole(deps.db, person.sessionId, deps.clock.now())) === person.role;
 }
 

@@ -3,6 +3,7 @@ import { approvalEnded } from './approval-ended.ts';
 import { approvalRequested } from './approval-requested.ts';
 import { certificateExpiry } from './certificate-expiry.ts';
 import { invitation } from './invitation.ts';
+import { apiKeyEnding } from './api-key-ending.ts';
 import { securityNotice } from './security-notice.ts';
 import type { MailTemplate } from './template.ts';
 import { testMessage } from './test-message.ts';
@@ -11,6 +12,7 @@ export const TEMPLATES = {
   'approval-ended': approvalEnded,
   'approval-requested': approvalRequested,
   'certificate-expiry': certificateExpiry,
+  'api-key-ending': apiKeyEnding,
   invitation,
   'security-notice': securityNotice,
   'test-message': testMessage,
