@@ -3,6 +3,7 @@ import ArrowLeftRight from '@lucide/svelte/icons/arrow-left-right';
 import Camera from '@lucide/svelte/icons/camera';
 import Folder from '@lucide/svelte/icons/folder';
 import HardDrive from '@lucide/svelte/icons/hard-drive';
+import KeySquare from '@lucide/svelte/icons/key-square';
 import KeyRound from '@lucide/svelte/icons/key-round';
 import LayoutDashboard from '@lucide/svelte/icons/layout-dashboard';
 import ScrollText from '@lucide/svelte/icons/scroll-text';
@@ -44,6 +45,7 @@ export const areas: readonly { group: string; areas: readonly Area[] }[] = [
       { label: 'People', href: paths.people(), icon: Users, right: 'people.read' },
       { label: 'Keys', href: paths.keys(), icon: KeyRound, right: 'settings.read' },
       { label: 'Approvals', href: paths.approvals(), icon: Stamp, right: 'approvals.read' },
+      { label: 'API keys', href: paths.apiKeys(), icon: KeySquare, right: 'api-keys.own' },
       { label: 'Audit', href: paths.audit(), icon: ScrollText, right: 'audit.read' },
       { label: 'Requests', href: paths.requests(), icon: ArrowLeftRight, right: 'audit.read' },
     ],
