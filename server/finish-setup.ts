@@ -5,6 +5,7 @@
 import {
   eraseSetupFile,
   hostPlaces,
+  noteCloudDisc,
   openJournal,
   readRecoveryStatus,
   recordSetupDone,
@@ -23,6 +24,7 @@ if ((await readRecoveryStatus(places)).act === 'recovery') {
     { action: 'host.setup.finished', objectType: 'setup' },
   );
   await recordSetupDone({ places, clock: systemClock });
+  await noteCloudDisc(places);
 }
 await eraseSetupFile(places);
 log.info('The work by file is over; the file is erased');

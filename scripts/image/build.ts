@@ -57,7 +57,8 @@ Debian's and npm's package servers.
   --install-needs             install missing Debian packages first
 `;
 
-const KERNEL_ARGUMENTS = 'ro systemd.gpt_auto=0 console=tty0 console=ttyS0,115200 panic=10';
+const KERNEL_ARGUMENTS =
+  'ro systemd.gpt_auto=0 transparent_hugepage=madvise console=tty0 console=ttyS0,115200 panic=10';
 
 const DEBUG_ARGUMENTS = ' systemd.journald.forward_to_console=1 systemd.debug_shell=ttyS1';
 

@@ -13,6 +13,8 @@ export interface HostPlaces {
   /** What cloud-init leaves: `/run/cloud-init` and `/var/lib/cloud/instance`, both in memory on the image. */
   cloudRun: string;
   cloudInstance: string;
+  /** Of systemd-networkd; in memory on the image, and made anew at every start. */
+  networkFiles: string;
 }
 
 /** The places of the machine image; below `root` in a test. */
@@ -24,6 +26,7 @@ export function hostPlaces(root = '/'): HostPlaces {
     imageFile: join(root, 'etc', 'holdfast', 'image.json'),
     cloudRun: join(root, 'run', 'cloud-init'),
     cloudInstance: join(root, 'var', 'lib', 'cloud', 'instance'),
+    networkFiles: join(root, 'etc', 'systemd', 'network'),
   };
 }
 

@@ -1,4 +1,5 @@
 /** The front door for the programs that run as root: they must not load the server with it. */
+export { noteCloudDisc } from './cloud-disc.ts';
 export { connectHost, requireHost } from './client.ts';
 export { checkHardening, type HardeningReport } from './hardening/report.ts';
 export { readStateFile } from './state-file.ts';

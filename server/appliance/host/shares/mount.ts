@@ -31,7 +31,9 @@ export const systemdMounts: MountTool = {
     const unit = unitName(request.point);
     await makePrivateDirectory(UNIT_FOLDER, 0o755);
     await writeFileDurably(join(UNIT_FOLDER, unit), mountUnit(request), { mode: 0o644 });
-    await systemctl(['daemon-reload']);
+    // A reload stops systemd for seconds on a slow machine: only where it knows an older text of this unit.
+    const { stdout } = await systemctl(['show', '--property=NeedDaemonReload', '--value', unit]);
+    if (stdout.trim() !== 'no') await systemctl(['daemon-reload']);
     const started = await systemctl(['start', unit]);
     if (started.exitCode === 0) return;
     const said = await runProcess('journalctl', ['-u', unit, '-n', '5', '-o', 'cat', '--no-pager'], {
