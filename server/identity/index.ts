@@ -1,5 +1,5 @@
 export { apiKeyRoutes } from './api-keys/routes.ts';
-export { revokeKeysOf, tellOfEndingKeys, type ApiKeyDeps } from './api-keys/api-keys.ts';
+export { tellOfEndingKeys } from './api-keys/api-keys.ts';
 export { installApiLog, pruneApiLog } from './api-keys/api-log.ts';
 export {
   findPerson,

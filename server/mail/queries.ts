@@ -38,10 +38,6 @@ export async function insertMessage(db: Database, row: Insertable<MailMessages>)
   await db.insertInto('mail_messages').values(row).execute();
 }
 
-export async function findMessage(db: Database, id: string): Promise<MessageRow | undefined> {
-  return db.selectFrom('mail_messages').selectAll().where('id', '=', id).executeTakeFirst();
-}
-
 export async function lockMessage(db: Database, id: string): Promise<MessageRow | undefined> {
   return db.selectFrom('mail_messages').selectAll().where('id', '=', id).forUpdate().executeTakeFirst();
 }

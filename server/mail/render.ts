@@ -21,7 +21,6 @@ main{max-width:560px;margin:0 auto;padding:24px;border:1px solid #d8dfdd;border-
 p{margin:0 0 16px}
 a.button{display:inline-block;padding:8px 16px;border-radius:6px;background:#0b6b5d;color:#ffffff;text-decoration:none}
 a.address{color:#0b6b5d;overflow-wrap:anywhere}
-code{font:20px ui-monospace,monospace;letter-spacing:2px}
 th{padding:2px 16px 2px 0;color:#53615e;font-weight:400;text-align:left;vertical-align:top}
 td{padding:2px 0;overflow-wrap:anywhere}
 table{margin:0 0 16px;border-collapse:collapse}
@@ -64,8 +63,6 @@ function toText(block: Block): string {
       return block.words;
     case 'link':
       return `${block.label}:\n${checkLink(block.url)}`;
-    case 'code':
-      return `    ${block.value}`;
     case 'facts':
       return block.facts.map(([name, value]) => `${name}: ${oneLine(value)}`).join('\n');
   }
@@ -79,8 +76,6 @@ function toHtml(block: Block): string {
       const url = escapeHtml(checkLink(block.url));
       return `<p><a class="button" href="${url}">${escapeHtml(block.label)}</a></p><p><a class="address" href="${url}">${url}</a></p>`;
     }
-    case 'code':
-      return `<p><code>${escapeHtml(block.value)}</code></p>`;
     case 'facts': {
       const rows = block.facts.map(
         ([name, value]) =>

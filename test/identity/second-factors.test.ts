@@ -132,14 +132,15 @@ describe('a session without the second factor that its person must have', () => 
   });
 
   test('of a member is whole, until the setting asks members for a factor too', async () => {
-    await appliance.claim();
+    const owner = await appliance.claim();
     const member = await appliance.addPerson('member');
     expect((await member.call('GET', '/workspaces')).status).toBe(200);
 
-    await appliance.deps.db
-      .updateTable('sign_in_settings')
-      .set({ members_need_second_factor: true })
-      .execute();
+    const settings = await expectStatus(owner.call<object>('GET', '/settings/sessions'), 200);
+    expect(settings).toMatchObject({ membersNeedSecondFactor: false });
+    const change = { ...settings, membersNeedSecondFactor: true };
+    expect((await member.call('PUT', '/settings/sessions', change)).status).toBe(403);
+    await expectStatus(owner.call('PUT', '/settings/sessions', change), 200);
 
     expect((await member.call('GET', '/workspaces')).body).toMatchObject({
       error: { code: 'second_factor_required' },

@@ -4,7 +4,6 @@ import type {
   ApiKeys,
   ApiLogEntry,
   ApiLogPage,
-  ApiLogQuery,
   ApiLogSettings,
   MadeApiKey,
   NewApiKey,
@@ -35,4 +34,3 @@ export const getLogSettings = (scope: string, signal?: AbortSignal): Promise<Api
   request(`/api-log/settings/${scope}`, { signal });
 export const putLogSettings = (scope: string, change: ApiLogSettings): Promise<ApiLogSettings> =>
   request(`/api-log/settings/${scope}`, { method: 'PUT', body: change });
-export type { ApiLogQuery };

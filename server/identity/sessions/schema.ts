@@ -64,6 +64,8 @@ export const SessionSettings = Type.Object(
     proofMinutes: Type.Integer({ minimum: 1, maximum: 60 }),
     /** Whether a likely sign of theft ends sessions too, not only tells. */
     likelyTheftEnds: Type.Boolean(),
+    /** Whether members and auditors need a second factor too, as administrators always do. */
+    membersNeedSecondFactor: Type.Boolean(),
   },
   strict,
 );

@@ -1,7 +1,8 @@
-/** How long sessions last, per role, and what is done about signs of theft: the owner's to set, within bounds. */
+/** How long sessions last, per role, who needs a second factor, and what is done about signs of theft: the owner's to set, within bounds. */
 import { recordAudit, type Actor } from '../../audit/index.ts';
 import { writeTransaction, type Database } from '../../lib/db.ts';
 import { HoldfastError } from '../../lib/errors.ts';
+import { membersNeedSecondFactor, setMembersNeedSecondFactor } from '../factors/queries.ts';
 import type { Role } from '../schema.ts';
 import {
   getSessionSettings,
@@ -26,11 +27,13 @@ export async function readSessionSettings(db: Database): Promise<SessionSettings
     limits,
     proofMinutes: settings.proof_minutes,
     likelyTheftEnds: settings.likely_theft_ends,
+    membersNeedSecondFactor: await membersNeedSecondFactor(db),
   };
 }
 
 /**
- * Shorter limits hold for open sessions at once; longer ones from the next sign-in on.
+ * Shorter limits hold for open sessions at once; longer ones from the next sign-in on. A second factor that members need from now on
+ * restricts their open sessions to adding one with the next request.
  *
  * @throws HoldfastError `invalid_input` when not every role is named once.
  */
@@ -51,6 +54,7 @@ export async function changeSessionSettings(
       proof_minutes: change.proofMinutes,
       likely_theft_ends: change.likelyTheftEnds,
     });
+    await setMembersNeedSecondFactor(tx, change.membersNeedSecondFactor);
     const after = await readSessionSettings(tx);
     await recordAudit(tx, deps.clock, actor, {
       action: 'identity.session-settings.changed',

@@ -9,7 +9,6 @@ export type Block =
   /** A link that asks to be followed; https only. In the text its address stands on a line of its own. */
   | { kind: 'link'; label: string; url: string }
   /** Something to type elsewhere. */
-  | { kind: 'code'; value: string }
   | { kind: 'facts'; facts: readonly (readonly [name: string, value: string])[] };
 
 export interface ComposedMail {
@@ -32,5 +31,4 @@ export interface MailTemplate<Data> {
 
 export const paragraph = (words: string): Block => ({ kind: 'paragraph', words });
 export const link = (label: string, url: string): Block => ({ kind: 'link', label, url });
-export const code = (value: string): Block => ({ kind: 'code', value });
 export const facts = (...list: (readonly [string, string])[]): Block => ({ kind: 'facts', facts: list });
