@@ -6,7 +6,7 @@ import helmet from '@fastify/helmet';
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
-import fastify, { type FastifyInstance, type FastifyPluginAsync } from 'fastify';
+import fastify, { LogController, type FastifyInstance, type FastifyPluginAsync } from 'fastify';
 import { approvalActs } from './approval-acts.ts';
 import { auditRoutes, SHORTER_RETENTION } from './audit/index.ts';
 import { applianceRoutes, consoleRoutes, watchInsistence } from './appliance/index.ts';
@@ -150,6 +150,8 @@ function apiRoutes(deps: Deps): FastifyPluginAsync {
 function createServer(deps: Deps, { tls, eagerSchemas = false }: AppOptions): FastifyInstance {
   const options = {
     loggerInstance: deps.log,
+    // Requests have a log of their own, without names and searches; this one would write whole addresses into the journal.
+    logController: new LogController({ disableRequestLogging: true }),
     genReqId: newRequestId,
     bodyLimit: JSON_BODY_LIMIT_BYTES,
     requestTimeout: 0,

@@ -20,6 +20,7 @@ import { keepReserve } from './lib/data-disk.ts';
 import { dataPaths, holdPreparedFolder } from './lib/data-folder.ts';
 import { appAddress } from './lib/database-setup.ts';
 import { openDatabase } from './lib/db.ts';
+import { CONNECTION_LIMITS, guardConnections, makeProxyTest } from './lib/door/index.ts';
 import { createLog } from './lib/log.ts';
 import { connectServiceManager } from './lib/service-notify.ts';
 import { giveMemoryBackSoon } from './lib/process-memory.ts';
@@ -146,7 +147,13 @@ async function startRedirect(
   httpsPort: number,
 ): Promise<Server | undefined> {
   if (redirectPort === undefined) return undefined;
-  const server = createServer((request, response) => {
+  const options = {
+    headersTimeout: 10_000,
+    requestTimeout: 10_000,
+    keepAliveTimeout: 1_000,
+    maxHeaderSize: 16_384,
+  };
+  const server = createServer(options, (request, response) => {
     const answer = answerChallenge(request.url ?? '');
     if (answer !== undefined) {
       response.writeHead(200, { 'content-type': 'application/octet-stream' }).end(answer);
@@ -157,6 +164,9 @@ async function startRedirect(
     const suffix = httpsPort === 443 ? '' : `:${httpsPort}`;
     response.writeHead(308, { location: `https://${safe}${suffix}${request.url ?? '/'}` }).end();
   });
+  // What is held open here must not take the places of those who come by HTTPS.
+  const limits = { ...CONNECTION_LIMITS, total: 256, perAddress: 32 };
+  guardConnections(server, { ...deps, isProxy: makeProxyTest(config.trustedProxies) }, limits);
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(redirectPort, config.host, resolve);

@@ -55,6 +55,7 @@ const CASES: Record<string, 'public' | 'setup' | Right> = {
   'POST /api/v1/session': 'public',
   'DELETE /api/v1/session': 'account.own',
   'POST /api/v1/session/proof': 'account.own',
+  'POST /api/v1/session/proof/passkey-options': 'account.own',
   'POST /api/v1/session/passkey': 'public',
   'POST /api/v1/session/passkey-options': 'public',
   'POST /api/v1/session/second-factor': 'public',

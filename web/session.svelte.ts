@@ -115,10 +115,10 @@ export const session = {
   expectEnd(end: ExpectedEnd | undefined): void {
     expected = end;
   },
-  /** Reads the banners and the steps of the first run again, after an act that may change them. */
-  async refresh(): Promise<void> {
+  /** Reads the banners and the steps of the first run again, after an act that may change them. @param active Somebody is there. */
+  async refresh({ active = false } = {}): Promise<void> {
     try {
-      [current, setup] = await Promise.all([getSession(), getSetup()]);
+      [current, setup] = await Promise.all([getSession(active), getSetup()]);
     } catch (error) {
       const known = asApiError(error);
       if (known.status === 401) signedOut(reasonOf(known, ENDED));
@@ -150,8 +150,11 @@ export const session = {
   async signOut(reason = 'You have signed out.'): Promise<void> {
     try {
       await signOut();
-    } catch {
-      // Gone already, or out of reach: this browser forgets it either way, and the server lets it expire.
+    } catch (error) {
+      // Gone already is signed out too. What did not arrive is not: the cookie is still here.
+      if (asApiError(error).status !== 401)
+        reason =
+          'The appliance did not answer: this browser may still be signed in. Load the page again, and sign out once more.';
     }
     signedOut(reason);
   },

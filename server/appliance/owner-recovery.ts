@@ -8,6 +8,7 @@ import {
   hasSecondFactor,
   listOwners,
   removeAllFactors,
+  revokeKeysOf,
   setPassword,
   type PeopleDeps,
 } from '../identity/index.ts';
@@ -58,6 +59,8 @@ export async function recoverOwner(
   const secondFactors = await writeTransaction(deps.db, async (tx) => {
     const appliance = await lockAppliance(tx);
     await setPassword(tx, deps, { userId, passwordHash, reason: 'recovered' }, actor);
+    // Whoever had the account may have made keys to stay.
+    const revokedKeys = await revokeKeysOf(tx, deps, userId, 'recovered');
     const factors =
       recovery.removeSecondFactors === true
         ? await removeAllFactors(tx, deps, userId, actor)
@@ -69,7 +72,7 @@ export async function recoverOwner(
       action: 'appliance.owner.recovered',
       objectType: 'user',
       objectId: userId,
-      detail: { kitId: recovery.kitId, applianceId: appliance.id, secondFactors: factors },
+      detail: { kitId: recovery.kitId, applianceId: appliance.id, secondFactors: factors, revokedKeys },
     });
     return factors;
   });

@@ -42,7 +42,7 @@ export async function browseSnapshot(
   query: BrowseQuery,
 ): Promise<SnapshotFolder> {
   const { target } = await findReadable(deps, snapshotId, 'browse');
-  const folderId = query.folderId ?? (await firstRootFolder(deps, asking.person.userId));
+  const folderId = query.folderId ?? (await firstRootFolder(deps, asking.person));
   const found = await deps.snapshotBrowser.list({
     targetPath: targetConfigOf(target).path,
     snapshotId,
@@ -68,8 +68,10 @@ function sealedName(line: FolderLine): { id: string; workspace_id: string; name_
   return { id: line.id, workspace_id: line.workspaceId, name_sealed: Buffer.from(line.nameSealed, 'base64') };
 }
 
-async function firstRootFolder(deps: BrowseDeps, userId: string): Promise<string> {
-  const [row] = await listGrantedWorkspaces(deps.db, userId);
+async function firstRootFolder(deps: BrowseDeps, person: Asking['person']): Promise<string> {
+  const granted = await listGrantedWorkspaces(deps.db, person.userId);
+  const only = person.onlyWorkspaceId;
+  const row = granted.find(({ id }) => only === undefined || id === only);
   if (row === undefined) throw noSuchFolder();
   return row.root_folder_id;
 }

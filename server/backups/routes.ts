@@ -1,6 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
-import type { Person } from '../identity/index.ts';
+import { requireFreshProof, type Person } from '../identity/index.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import { Run } from '../lib/run-schema.ts';
 import { Id } from '../lib/shapes.ts';
@@ -42,9 +42,15 @@ const TargetParams = Type.Object({ id: Id });
 const SnapshotParams = Type.Object({ id: Type.String({ pattern: '^[0-9a-f]{64}$' }) });
 
 /** The console and owners may say that a repository is theirs to go on with; others may not. */
-function requireOwnersConsent(consent: SnapshotConsent, person: Person | undefined): void {
+async function requireOwnersConsent(
+  deps: BackupDeps,
+  consent: SnapshotConsent,
+  person: Person | undefined,
+): Promise<void> {
   if (consent.acceptWarnings !== true && consent.takeOver !== true) return;
-  if (person === undefined || person.role === 'owner') return;
+  if (person === undefined) return;
+  // Never by a key: a program that is asked every night would consent every night.
+  if (person.role === 'owner' && person.apiKey === undefined) return requireFreshProof(deps, person);
   throw new HoldfastError(
     'forbidden',
     'Only an owner may go on with a repository that is not as it should be',
@@ -165,7 +171,7 @@ function snapshotRoutes(deps: BackupDeps): FastifyPluginAsyncTypebox {
         },
       },
       async ({ actor, query, signedIn }, reply) => {
-        requireOwnersConsent(query, signedIn);
+        await requireOwnersConsent(deps, query, signedIn);
         return reply.status(202).send(await requestSnapshot(deps, actor, query));
       },
     );

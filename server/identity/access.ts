@@ -12,6 +12,7 @@ import { RIGHTS, hasRight, type Access, type Right } from './rights.ts';
 import type { Role, SignInMethod } from './schema.ts';
 import { readSessionToken, sessionCookie } from './sessions/session-cookie.ts';
 import {
+  isStillSignedIn,
   findSessionOf,
   renewSession,
   type FoundSession,
@@ -109,6 +110,7 @@ export function installAccessGuard(app: FastifyInstance, deps: GuardDeps): void 
     request.actor = { ...request.actor, id: person.userId, sessionId: person.sessionId };
     if (request.routeOptions.config.stepUp === true) await requireFreshProof(deps, person);
   });
+  lookAgain(app, deps);
   renewTokens(app, deps);
 }
 
@@ -164,8 +166,9 @@ export async function findPerson(deps: SessionDeps, request: FastifyRequest): Pr
 async function lookUp(deps: SessionDeps, request: FastifyRequest): Promise<FoundSession> {
   const token = readSessionToken(request.headers.cookie);
   if (token === undefined) return { state: 'none' };
-  const background =
-    request.routeOptions.config.background === true || request.headers['x-holdfast-background'] === '1';
+  const byItself =
+    request.routeOptions.config.background === true && request.headers['x-holdfast-active'] !== '1';
+  const background = byItself || request.headers['x-holdfast-background'] === '1';
   const { 'user-agent': userAgent } = request.headers;
   return findSessionOf(deps, { token, userAgent, address: clientAddress(request), active: !background });
 }
@@ -183,6 +186,24 @@ async function requirePerson(deps: TheftDeps, request: FastifyRequest): Promise<
     throw sessionEnded('likely-theft');
   request.sessionRenewal = found.renewal;
   return found.person;
+}
+
+/** A body that took longer to come than this: who sent its beginning may have lost the right meanwhile. */
+const SLOW_BODY_MS = 1_000;
+
+/** Somebody who holds an act back half sent must not finish it after their session was ended. */
+function lookAgain(app: FastifyInstance, deps: GuardDeps): void {
+  const letThrough = new WeakMap<FastifyRequest, number>();
+  app.addHook('preParsing', async (request) => {
+    letThrough.set(request, performance.now());
+  });
+  app.addHook('preHandler', async (request) => {
+    const { signedIn: person } = request;
+    const since = letThrough.get(request);
+    if (person === undefined || since === undefined || performance.now() - since < SLOW_BODY_MS) return;
+    if (!(await isStillSignedIn(deps, person))) throw notSignedIn();
+    if (request.routeOptions.config.stepUp === true) await requireFreshProof(deps, person);
+  });
 }
 
 /** A browser opens six connections at most: with so many in use, requests may wait in it that carry the token of before. */

@@ -1,5 +1,5 @@
 export { apiKeyRoutes } from './api-keys/routes.ts';
-export { tellOfEndingKeys } from './api-keys/api-keys.ts';
+export { revokeKeysOf, tellOfEndingKeys } from './api-keys/api-keys.ts';
 export { installApiLog, pruneApiLog } from './api-keys/api-log.ts';
 export {
   findPerson,
@@ -37,6 +37,7 @@ export { requestApproval } from './approvals/request-approval.ts';
 export { approvalRoutes } from './approvals/routes.ts';
 export type { ApprovalSettings } from './approvals/schema.ts';
 export { cleanSessions } from './sessions/list-sessions.ts';
+export { requireFreshProof } from './sign-in/fresh-proof.ts';
 export { sessionCookie } from './sessions/session-cookie.ts';
 export { isStillSignedIn, openSession, type OpenedSession } from './sessions/sessions.ts';
 export { describeSession, signIn, type SignInDeps } from './sign-in/sign-in.ts';

@@ -22,13 +22,6 @@ export const SignInMethod = Type.Union([
 ]);
 export type SignInMethod = Static<typeof SignInMethod>;
 
-/** How a signed-in person proves again who they are. */
-export const Proof = Type.Object({
-  kind: Type.Literal('password'),
-  password: Type.String({ minLength: 1, maxLength: 256 }),
-});
-export type Proof = Static<typeof Proof>;
-
 export const PersonName = Type.String({ minLength: 1, maxLength: 200 });
 export const Email = Type.String({ minLength: 3, maxLength: 254, pattern: '^[^\\s@]+@[^\\s@]+$' });
 /** 8 to 128 bytes are checked exactly by the service; ASVS 5.0 6.2. */

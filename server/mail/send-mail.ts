@@ -199,15 +199,22 @@ export async function openPart(
   return opened.toString('utf8');
 }
 
+async function sealAnswer(deps: SendDeps, id: string, words: string): Promise<Buffer | undefined> {
+  const { id: keyId } = await deps.keys.applianceKey();
+  const context = mailField('mail-answer', id);
+  const [answer] = await deps.sealer.seal([
+    { keyId, purpose: 'secrets', context, value: words.slice(0, 1000) },
+  ]);
+  return answer;
+}
+
 async function recordEnd(deps: SendDeps, message: MessageRow, handover: Handover): Promise<void> {
   const now = deps.clock.now();
   const words = handover.taken
     ? handover.answer
     : [handover.problem.message, handover.problem.answer].filter((part) => part !== '').join(': ');
-  const { id: keyId } = await deps.keys.applianceKey();
-  const [answer] = await deps.sealer.seal([
-    { keyId, purpose: 'secrets', context: mailField('mail-answer', message.id), value: words.slice(0, 1000) },
-  ]);
+  // That it was taken must be written down also while the keyring is away, or it goes out again.
+  const answer = await sealAnswer(deps, message.id, words).catch(() => undefined);
   await writeTransaction(deps.db, async (tx) => {
     const ours = await recordAttempt(tx, message, {
       ...endOf(message, handover, now),

@@ -61,6 +61,8 @@ export async function up(db: Kysely<never>): Promise<void> {
       expires_at timestamptz not null
     )`.execute(db);
   await sql`create index pending_sign_ins_expiry on pending_sign_ins (expires_at)`.execute(db);
+  await sql`create index pending_sign_ins_user on pending_sign_ins (user_id)`.execute(db);
+  await sql`create index sign_in_failures_last on sign_in_failures (last_at)`.execute(db);
   await sql`
     create table sign_in_settings (
       singleton boolean primary key default true check (singleton),

@@ -47,6 +47,7 @@ export async function up(db: Kysely<never>): Promise<void> {
       address text not null
     )`.execute(db);
   await sql`create index api_log_scope on api_log (scope, number desc)`.execute(db);
+  await sql`create index api_log_person on api_log (scope, user_id, number desc)`.execute(db);
   await sql`create index api_log_key on api_log (key_id, number desc)`.execute(db);
   await sql`create index api_log_at on api_log (at)`.execute(db);
   await sql`

@@ -26,6 +26,10 @@ export async function listRolesIn(db: Database, workspaceId: string, userId: str
     .selectFrom(grantsOf(db, userId).as('grants'))
     .select('role')
     .where('workspace_id', '=', workspaceId)
+    // An upload that began before the account was shut ends here.
+    .where(({ exists, selectFrom }) =>
+      exists(selectFrom('users').select('id').where('id', '=', userId).where('disabled_at', 'is', null)),
+    )
     .execute();
   return rows.map((row) => row.role);
 }

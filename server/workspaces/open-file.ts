@@ -96,6 +96,8 @@ function segmentOffsets(footer: FileFooter): number[] {
   return offsets;
 }
 
+const WRITE_BYTES = 65_536;
+
 async function* readRange(layout: Layout, range: ByteRange): AsyncGenerator<Buffer> {
   const { segmentBytes, sizeBytes } = layout.footer;
   const end = Math.min(range.end, sizeBytes);
@@ -110,7 +112,9 @@ async function* readRange(layout: Layout, range: ByteRange): AsyncGenerator<Buff
       // Awaited by the next turn; if the reader stops before, its failure concerns nobody.
       ahead?.catch(() => undefined);
       const base = number * segmentBytes;
-      yield segment.subarray(Math.max(range.start - base, 0), Math.min(end - base, segment.length));
+      const wanted = segment.subarray(Math.max(range.start - base, 0), Math.min(end - base, segment.length));
+      // A write counts as taken when all of it was: small ones show that a slow reader still reads.
+      for (let at = 0; at < wanted.length; at += WRITE_BYTES) yield wanted.subarray(at, at + WRITE_BYTES);
     }
   } finally {
     await ahead?.catch(() => undefined);

@@ -22,7 +22,7 @@ import { createLog } from '../../server/lib/log.ts';
 import { listenForRuns } from '../../server/lib/run-listener.ts';
 import { endOf, startProcess } from '../../server/lib/spawn.ts';
 import { SOFTWARE_VERSION } from '../../server/lib/version.ts';
-import { addTestPasskey, signInAs } from './sign-in.ts';
+import { addTestPasskey, proveAgain, signInAs } from './sign-in.ts';
 import { softwarePasskey } from './software-passkey.ts';
 import { createTestDatabase, type TestDatabase } from './postgres.ts';
 
@@ -309,7 +309,7 @@ function caller(app: FastifyInstance, cookie = ''): TestCaller {
     call: async <T>(method: string, path: string, body?: unknown, options: InjectOptions = {}) => {
       let response = await send(method, path, body, options);
       if (who.proves && response.body.includes('"step_up_required"')) {
-        await send('POST', '/session/proof', { kind: 'password', password: OWNER.password }, {});
+        await proveAgain((...asked) => who.call(...asked), ORIGIN, OWNER.password);
         response = await send(method, path, body, options);
       }
       const json = response.headers['content-type']?.includes('application/json') === true;

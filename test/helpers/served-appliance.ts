@@ -15,7 +15,7 @@ import {
   makeRecoveryKit,
   type RecoveryKit,
 } from '../../server/keys/index.ts';
-import { addTestPasskey, originOf, signInAs } from './sign-in.ts';
+import { addTestPasskey, originOf, proveAgain, signInAs, type Call } from './sign-in.ts';
 import { softwarePasskey } from './software-passkey.ts';
 import { waitFor } from './wait-for.ts';
 
@@ -284,7 +284,8 @@ async function callApi<Body>(
   const reply = await sendOnce<Body>(url, session, method, path, body);
   const { error } = (reply.body ?? {}) as { error?: { code: string } };
   if (error?.code !== 'step_up_required') return reply;
-  await sendOnce(url, session, 'POST', '/session/proof', { kind: 'password', password: session.password });
+  const ask: Call = (asked, where, content) => sendOnce<unknown>(url, session, asked, where, content);
+  await proveAgain(ask, originOf(url), session.password);
   return sendOnce(url, session, method, path, body);
 }
 

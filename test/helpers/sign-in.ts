@@ -55,6 +55,20 @@ async function passSecondStep(call: Call, origin: string, passkey: SoftwarePassk
   expectReply(await call('POST', '/session/second-factor', proof), 201, 'the second step');
 }
 
+/** Proves again who is signed in, by the passkey that comes from the e-mail address, or by the password where there is no passkey. */
+export async function proveAgain(call: Call, origin: string, password: string): Promise<void> {
+  const { user } = expectReply(await call('GET', '/session'), 200, 'the session') as {
+    user: { email: string };
+  };
+  const asked = await call('POST', '/session/proof/passkey-options');
+  const { options } = asked.body as { options?: unknown };
+  const proof =
+    asked.status === 200
+      ? { kind: 'passkey', response: assertWith(softwarePasskey(user.email), options, origin) }
+      : { kind: 'password', password };
+  expectReply(await call('POST', '/session/proof', proof), 204, 'the proof');
+}
+
 function expectReply(reply: Reply, status: number, what: string): unknown {
   if (reply.status !== status)
     throw new Error(`${what} answered ${reply.status}: ${JSON.stringify(reply.body)}`);

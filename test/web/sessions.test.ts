@@ -94,7 +94,7 @@ describe('the page of one’s sessions', () => {
 
 describe('a dangerous act', () => {
   it(
-    'asks for the password again when the last proof is old, and goes on by itself',
+    'asks for the second factor again when the last proof is old, and goes on by itself',
     async () => {
       await onPage('proof', '/settings/sessions', async (page) => {
         await page.getByLabel('A proof counts for, in minutes').fill('12');
@@ -107,10 +107,12 @@ describe('a dangerous act', () => {
         await expectAccessible(page, 'proof');
         await look(page, 'proof-1280');
 
-        await dialog.getByLabel('Your password').fill('not this one');
+        await dialog.getByRole('button', { name: 'Use a recovery code' }).click();
+        await expectAccessible(page, 'proof by a code');
+        await dialog.getByLabel('Recovery code').fill('not this one');
         await dialog.getByRole('button', { name: 'Confirm' }).click();
         await dialog.getByText('That is not right').waitFor();
-        await dialog.getByLabel('Your password').fill(OWNER.password);
+        await dialog.getByRole('button', { name: 'Use a passkey' }).click();
         await dialog.getByRole('button', { name: 'Confirm' }).click();
 
         await page.getByText('Saved. Shorter limits hold').waitFor();

@@ -24,7 +24,7 @@ export const checkClaimCode = (code: string): Promise<void> =>
 export const claim = (body: ClaimRequest): Promise<Session> =>
   request('/setup/claim', { method: 'POST', body });
 
-export const getSession = (): Promise<Session> => request('/session');
+export const getSession = (active = false): Promise<Session> => request('/session', { active });
 export const signOut = (): Promise<void> => request('/session', { method: 'DELETE' });
 
 export const getSettings = (signal?: AbortSignal): Promise<ApplianceSettings> =>

@@ -47,6 +47,8 @@ interface RequestOptions {
   body?: unknown;
   query?: Record<string, string | number | undefined>;
   signal?: AbortSignal | undefined;
+  /** Somebody is there: it counts as use of the session where the address itself does not. */
+  active?: boolean;
 }
 
 /** @throws ApiError; an AbortError when `signal` says so. */
@@ -77,6 +79,7 @@ async function send(path: string, options: RequestOptions): Promise<string> {
         accept: 'application/json',
         ...(method === 'GET' ? {} : CHANGE_HEADERS),
         ...(hasBody ? { 'content-type': 'application/json' } : {}),
+        ...(options.active === true ? { 'x-holdfast-active': '1' } : {}),
       },
       ...(hasBody ? { body: JSON.stringify(options.body) } : {}),
       ...(options.signal ? { signal: options.signal } : {}),

@@ -1,11 +1,8 @@
 /** Sessions, their limits, and proving again who one is. */
-import type { Proof } from '../../server/identity/schema.ts';
 import type { SessionItem, SessionList, SessionSettings } from '../../server/identity/sessions/schema.ts';
 import { request } from './client.ts';
 
 export type { SessionItem, SessionList, SessionSettings };
-
-export const proveAgain = (body: Proof): Promise<void> => request('/session/proof', { method: 'POST', body });
 
 /** @param personId somebody else's, for owners. */
 export const listSessions = (personId?: string, signal?: AbortSignal): Promise<SessionList> =>

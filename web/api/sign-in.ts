@@ -1,6 +1,7 @@
 /** The steps of a sign-in, and how a person signs in. Passkeys are made and asked by the browser, through @simplewebauthn/browser. */
 import type {
   FactorAdded,
+  FactorKind,
   NewAuthenticatorApp,
   SecondStep,
   SignInWays,
@@ -32,16 +33,47 @@ export async function signInWithPasskey(): Promise<Session> {
   return request('/session/passkey', { method: 'POST', body: { response } });
 }
 
-async function askPasskey(step: 'first' | 'second'): Promise<unknown> {
-  const { options } = await request<{ options: Options<Library['startAuthentication']> }>(
-    '/session/passkey-options',
-    {
-      method: 'POST',
-      body: { step },
-    },
-  );
+const askPasskey = (step: 'first' | 'second'): Promise<unknown> =>
+  answerWithPasskey('/session/passkey-options', { step });
+
+async function answerWithPasskey(path: string, body?: object): Promise<unknown> {
+  const { options } = await request<{ options: Options<Library['startAuthentication']> }>(path, {
+    method: 'POST',
+    body,
+  });
   const { startAuthentication } = await import('@simplewebauthn/browser');
   return startAuthentication({ optionsJSON: options }).catch(explain);
+}
+
+export type ProofWay = 'password' | FactorKind;
+
+export const FACTOR_TITLES: Record<FactorKind, string> = {
+  passkey: 'Use a passkey',
+  totp: 'Use the authenticator app',
+  'recovery-code': 'Use a recovery code',
+};
+
+/** How this person proves again who they are, at this address; the strongest first. */
+export async function proofWays(): Promise<ProofWay[]> {
+  const { passkeys, authenticatorApp, recoveryCodes } = await getWays();
+  if (passkeys.length === 0 && authenticatorApp === null) return ['password'];
+  const here = passkeys.some((one) => one.relyingParty === location.hostname);
+  return [
+    ...(here && whyNoPasskeys() === undefined ? (['passkey'] as const) : []),
+    ...(authenticatorApp === null ? [] : (['totp'] as const)),
+    ...(recoveryCodes.left > 0 ? (['recovery-code'] as const) : []),
+  ];
+}
+
+/** @param secret password or code; nothing for a passkey, which the browser asks. */
+export async function proveAgain(way: ProofWay, secret: string): Promise<void> {
+  const proof =
+    way === 'password'
+      ? { kind: way, password: secret }
+      : way === 'passkey'
+        ? { kind: way, response: await answerWithPasskey('/session/proof/passkey-options') }
+        : { kind: way, code: secret };
+  await request('/session/proof', { method: 'POST', body: proof });
 }
 
 export const getWays = (signal?: AbortSignal): Promise<SignInWays> => request('/me/sign-in', { signal });

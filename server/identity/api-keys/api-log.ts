@@ -118,12 +118,13 @@ async function write(
 /**
  * Newest first. Whoever manages keys or the workspace sees all of a scope, others what their own keys did.
  *
- * @throws HoldfastError `invalid_input` for a cursor that no page gave out.
+ * @throws HoldfastError `invalid_input` for a cursor that no page gave out, `not_found` for a scope of others.
  */
 export async function listApiLog(deps: ApiKeyDeps, person: Person, query: ApiLogQuery): Promise<ApiLogPage> {
   const { scope, key, route, method, failed, limit = 50, cursor } = query;
   if (cursor !== undefined && !/^\d{1,18}$/.test(cursor))
     throw new HoldfastError('invalid_input', 'This is no cursor of a page');
+  await requireScope(deps, person, scope);
   const all = await mayManage(deps, person, scope);
   const rows = await listLogRows(deps.db, {
     ...{ scope, route, method, failed, before: cursor, limit: limit + 1 },
@@ -139,8 +140,13 @@ export async function listApiLog(deps: ApiKeyDeps, person: Person, query: ApiLog
   };
 }
 
-/** What holds for a scope; the usual where nobody set it. */
-export async function readApiLogSettings(deps: ApiKeyDeps, scope: string): Promise<ApiLogSettings> {
+/** What holds for a scope; the usual where nobody set it. @throws HoldfastError `not_found` for a scope of others. */
+export async function readApiLogSettings(
+  deps: ApiKeyDeps,
+  person: Person,
+  scope: string,
+): Promise<ApiLogSettings> {
+  await requireScope(deps, person, scope);
   const row = await findLogSettings(deps.db, scope);
   return {
     enabled: row?.enabled ?? true,
@@ -183,12 +189,20 @@ export async function changeApiLogSettings(
       },
     });
   });
-  return readApiLogSettings(deps, scope);
+  return readApiLogSettings(deps, person, scope);
 }
 
 /** Takes away what is older than each scope's setting. */
 export async function pruneApiLog(deps: Pick<LogDeps, 'db' | 'clock'>): Promise<void> {
   await writeTransaction(deps.db, (tx) => deleteOldLogRows(tx, deps.clock.now(), DEFAULT_LOG_DAYS));
+}
+
+/** @throws HoldfastError `not_found` for a workspace that the person does not belong to, and for operations they may not see. */
+async function requireScope(deps: ApiKeyDeps, person: Person, scope: string): Promise<void> {
+  if (scope === 'appliance' && hasRight(person.role, 'operations.read')) return;
+  const workspaces = await deps.workspacesOf(person.userId);
+  if (!workspaces.some(({ id }) => id === scope))
+    throw new HoldfastError('not_found', 'There is no such workspace');
 }
 
 async function mayManage(deps: ApiKeyDeps, person: Person, scope: string): Promise<boolean> {

@@ -4,11 +4,12 @@
  */
 import { HoldfastError } from '../../lib/errors.ts';
 import type { Person } from '../access.ts';
+import { needsSecondFactor } from '../factors/methods.ts';
 import { facts, type Right } from '../rights.ts';
 import type { Role } from '../schema.ts';
 import type { SessionDeps } from '../sessions/sessions.ts';
 import { isAllowedFrom } from './networks.ts';
-import { findKeyByPrefix, type KeyRow } from './queries.ts';
+import { findKeyByPrefix, type FoundKeyRow, type KeyRow } from './queries.ts';
 import { decodeToken, isSecret } from './token.ts';
 
 /** What is known of the key that a request came with. */
@@ -53,8 +54,8 @@ export async function findKeyPerson(
   };
   const person = {
     ...{ userId: row.user_id, role: row.role as Role, sessionId: '', methods: [], apiKey: key },
-    // Whoever lacks a second factor cannot make a key.
-    restricted: false,
+    // As a session without the factor: whoever must have one may have got that duty after the key was made.
+    restricted: lacksFactor(row),
     // Never: whatever asks for a fresh proof is closed to keys.
     authenticatedAt: new Date(0),
     // A key of operations opens no workspace at all.
@@ -75,8 +76,14 @@ export async function isKeyStillGood(deps: SessionDeps, key: UsedKey, role: Role
     row?.revoked_at === null &&
     row.disabled_at === null &&
     row.expires_at > deps.clock.now() &&
-    row.role === role
+    row.role === role &&
+    !lacksFactor(row)
   );
+}
+
+function lacksFactor(row: FoundKeyRow): boolean {
+  const needed = needsSecondFactor(row.role as Role, row.members_need_second_factor === true);
+  return needed && row.has_second_factor !== true;
 }
 
 function matches(secret: string, row: KeyRow, now: Date): boolean {

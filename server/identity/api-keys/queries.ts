@@ -5,16 +5,36 @@ import type { ApiKeys, ApiLog, ApiLogSettings } from '../../lib/tables.ts';
 export type KeyRow = Selectable<ApiKeys>;
 export type LogRow = Selectable<ApiLog>;
 
+export type FoundKeyRow = KeyRow & {
+  role: string;
+  disabled_at: Date | null;
+  members_need_second_factor: boolean | null;
+  has_second_factor: unknown;
+};
+
 /** With what decides about the person it acts for. By the unique index on the prefix. */
-export async function findKeyByPrefix(
-  db: Database,
-  prefix: string,
-): Promise<(KeyRow & { role: string; disabled_at: Date | null }) | undefined> {
+export async function findKeyByPrefix(db: Database, prefix: string): Promise<FoundKeyRow | undefined> {
   return db
     .selectFrom('api_keys')
     .innerJoin('users', 'users.id', 'api_keys.user_id')
     .selectAll('api_keys')
-    .select(['users.role', 'users.disabled_at'])
+    .select((of) => [
+      'users.role',
+      'users.disabled_at',
+      of.selectFrom('sign_in_settings').select('members_need_second_factor').as('members_need_second_factor'),
+      of
+        .or([
+          of.exists(of.selectFrom('passkeys').select('id').whereRef('passkeys.user_id', '=', 'users.id')),
+          of.exists(
+            of
+              .selectFrom('authenticator_apps')
+              .select('user_id')
+              .whereRef('authenticator_apps.user_id', '=', 'users.id')
+              .where('confirmed_at', 'is not', null),
+          ),
+        ])
+        .as('has_second_factor'),
+    ])
     .where('prefix', '=', prefix)
     .executeTakeFirst();
 }
@@ -38,9 +58,16 @@ export async function listKeyRows(db: Database, userId: string | undefined): Pro
   return query.execute();
 }
 
+/** Of somebody who is not let in any more: as many as there can be. */
 export async function countLiveKeys(db: Database, userId: string, now: Date): Promise<number> {
   // One maker at a time, so that the limit holds also for two at once.
-  await db.selectFrom('users').select('id').where('id', '=', userId).forUpdate().execute();
+  const user = await db
+    .selectFrom('users')
+    .select('disabled_at')
+    .where('id', '=', userId)
+    .forUpdate()
+    .executeTakeFirst();
+  if (user?.disabled_at !== null) return Number.POSITIVE_INFINITY;
   const { count } = await db
     .selectFrom('api_keys')
     .select(({ fn }) => fn.countAll<string>().as('count'))

@@ -97,7 +97,7 @@ export const apiKeyRoutes =
           response: { 200: ApiLogSettings },
         },
       },
-      (request) => readApiLogSettings(deps, request.params.scope),
+      (request) => readApiLogSettings(deps, request.person, request.params.scope),
     );
     app.put(
       '/api-log/settings/:scope',

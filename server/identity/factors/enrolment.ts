@@ -14,7 +14,7 @@ import { openPersonBytes, sealPersonBytes } from '../people/person-fields.ts';
 import { queueMail } from '../../mail/index.ts';
 import { findUser } from '../people/queries.ts';
 import { describeBrowser } from '../sessions/browser.ts';
-import { endSessionsOf, openSession, type OpenedSession } from '../sessions/sessions.ts';
+import { endSessionsOf, isStillSignedIn, openSession, type OpenedSession } from '../sessions/sessions.ts';
 import type { SignInMethod } from '../schema.ts';
 import { isStrong, needsSecondFactor } from './methods.ts';
 import {
@@ -43,6 +43,7 @@ import {
   updatePasskeyName,
   type FactorCount,
 } from './queries.ts';
+import { clearAttempts, countAttempt, throttleBucket } from '../sign-in/sign-in-throttle.ts';
 import { writeRecoveryCodes } from './recovery-codes.ts';
 import type { RelyingParty } from './relying-party.ts';
 import type { NewAuthenticatorApp, PasskeyAttestation, SignInWays } from './schema.ts';
@@ -123,12 +124,15 @@ export async function confirmAuthenticatorApp(
     throw new HoldfastError('wrong_state', 'No authenticator app waits to be confirmed', {
       hint: 'Begin again.',
     });
+  const bucket = throttleBucket('confirm-app', Buffer.from(userId), undefined);
+  await countAttempt(deps, bucket);
   const secret = await openPersonBytes(deps, userId, { field: APP_FIELD, objectId: userId, sealed });
   const step = matchTotp(secret, code, now, 0);
   if (step === undefined)
     throw new HoldfastError('invalid_input', 'The code is not right', {
       hint: 'Take the one that the app shows now. If none works, look whether the clock of the phone is right.',
     });
+  await clearAttempts(deps, bucket);
   return changeFactors(deps, self, 'totp', async (tx) => {
     const present = await findAuthenticatorApp(tx, userId);
     if (present?.pending_sealed?.equals(sealed) !== true)
@@ -266,6 +270,9 @@ async function changeFactors(
   const { person, actor } = self;
   return writeTransaction(deps.db, async (tx) => {
     await lockUser(tx, person.userId);
+    // Their sessions may have been ended while this was on its way; it would open a new one.
+    if (!(await isStillSignedIn(deps, person, tx)))
+      throw new HoldfastError('unauthenticated', 'Sign in first');
     const before = await countFactors(tx, person.userId);
     refuseWeakSession(person, before);
     const entry = await act(tx);
@@ -278,6 +285,8 @@ async function changeFactors(
     const session = await openSession(tx, deps, { id: person.userId, role: person.role }, actor, {
       userAgent: self.userAgent,
       methods,
+      // What was proven is the new factor, by whoever holds it; dangerous acts go on asking from when they did.
+      authenticatedAt: person.authenticatedAt,
     });
     await noticeChange(tx, deps, self, entry.action);
     crashPoint('identity.factor.changed');

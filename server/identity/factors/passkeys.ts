@@ -114,6 +114,20 @@ export function newPasskeyId(): string {
   return randomUUID();
 }
 
+/**
+ * What a passkey of this person is asked at this address.
+ *
+ * @throws HoldfastError `wrong_state` when none of theirs works here.
+ */
+export async function askOwnPasskey(deps: Pick<PeopleDeps, 'db'>, userId: string, party: RelyingParty) {
+  const rows = (await listPasskeyRows(deps.db, userId)).filter((row) => row.relying_party === party.id);
+  if (rows.length === 0 && party.impossible === undefined)
+    throw new HoldfastError('wrong_state', 'None of your passkeys was made for this address', {
+      hint: 'Open the appliance by the name that you used then, or take another way.',
+    });
+  return passkeyRequestOptions(party, rows, 'preferred');
+}
+
 /** For `navigator.credentials.get`. @param rows those that may answer; none: any that the browser finds. */
 export async function passkeyRequestOptions(
   party: RelyingParty,

@@ -3,6 +3,8 @@
  * for a password hash below 112). Each works once; making new ones ends the old.
  */
 import { createHash, randomBytes } from 'node:crypto';
+import { recordAudit, type Actor } from '../../audit/index.ts';
+import type { Clock } from '../../lib/clock.ts';
 import type { WriteTransaction } from '../../lib/db.ts';
 import { replaceRecoveryCodes } from './queries.ts';
 
@@ -34,4 +36,19 @@ export async function writeRecoveryCodes(tx: WriteTransaction, userId: string, a
   const codes = Array.from({ length: COUNT }, newRecoveryCode);
   await replaceRecoveryCodes(tx, userId, codes.map(recoveryCodeHash), at);
   return codes;
+}
+
+/** That one of the codes is spent. */
+export async function recordRecoveryCodeUse(
+  tx: WriteTransaction,
+  clock: Clock,
+  userId: string,
+  actor: Actor,
+): Promise<void> {
+  await recordAudit(
+    tx,
+    clock,
+    { ...actor, id: userId },
+    { action: 'identity.recovery-code.used', objectType: 'user', objectId: userId },
+  );
 }

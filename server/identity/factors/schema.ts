@@ -45,6 +45,16 @@ export const FactorProof = Type.Union([
 ]);
 export type FactorProof = Static<typeof FactorProof>;
 
+/** How a signed-in person proves again who they are: by a second factor, where there is one. */
+export const Proof = Type.Union([
+  Type.Object({
+    kind: Type.Literal('password'),
+    password: Type.String({ minLength: 1, maxLength: 256 }),
+  }),
+  ...FactorProof.anyOf,
+]);
+export type Proof = Static<typeof Proof>;
+
 export const FactorKind = Type.Union([
   Type.Literal('totp'),
   Type.Literal('passkey'),

@@ -40,6 +40,17 @@ export async function findInvitationByToken(
   return db.selectFrom('invitations').selectAll().where('token_hash', '=', tokenHash).executeTakeFirst();
 }
 
+/** Withdraws those that this person sent and nobody has accepted. @returns how many. */
+export async function withdrawInvitationsOf(db: Database, userId: string, at: Date): Promise<number> {
+  const result = await db
+    .updateTable('invitations')
+    .set({ ended_at: at, outcome: 'withdrawn' })
+    .where('invited_by', '=', userId)
+    .where('outcome', 'is', null)
+    .executeTakeFirst();
+  return Number(result.numUpdatedRows);
+}
+
 export async function updateInvitation(
   db: Database,
   id: string,

@@ -3,6 +3,7 @@
  * takes memory and a core: a crowd of sign-ins waits instead of stopping everything else.
  */
 import { argon2, randomBytes, timingSafeEqual, type Argon2Parameters } from 'node:crypto';
+import { networkOf } from '../../lib/door/client-address.ts';
 import { HoldfastError } from '../../lib/errors.ts';
 
 /** OWASP's least is 19 MiB and 2 passes; this is above it and takes about a tenth of a second. */
@@ -11,6 +12,8 @@ const SALT_BYTES = 16;
 const TAG_BYTES = 32;
 const AT_A_TIME = 2;
 const WAITING_LIMIT = 100;
+/** Of those that wait, from one network: a crowd from one place leaves room for everybody else. */
+const WAITING_FROM_ONE = 10;
 
 /** Bounds on a stored string, so that a changed row cannot ask for gigabytes. */
 const LIMITS = { memoryKib: 1_048_576, passes: 16, lanes: 8 };
@@ -18,7 +21,7 @@ const ENCODED =
   /^\$argon2id\$v=19\$m=(\d{1,7}),t=(\d{1,2}),p=(\d{1,2})\$([A-Za-z0-9+/]{11,86})\$([A-Za-z0-9+/]{22,86})$/;
 
 let running = 0;
-const waiting: (() => void)[] = [];
+const waiting: { network: string; resume: () => void }[] = [];
 
 /**
  * @returns `$argon2id$v=19$m=…,t=…,p=…$salt$tag`, salt and tag in base64 without padding.
@@ -34,15 +37,20 @@ export async function hashPassword(password: string): Promise<string> {
  * Compares in constant time. An unreadable or absent stored hash costs as much as a wrong password and gives false, so
  * that the time does not tell whether an account exists.
  *
- * @throws HoldfastError `too_many_requests` when a hundred others wait already.
+ * @param address of whoever asks.
+ * @throws HoldfastError `too_many_requests` when a hundred others wait already, or ten from the same network.
  */
-export async function verifyPassword(password: string, encoded: string | null | undefined): Promise<boolean> {
+export async function verifyPassword(
+  password: string,
+  encoded: string | null | undefined,
+  address?: string,
+): Promise<boolean> {
   const stored = parse(encoded ?? '');
   if (stored === undefined) {
-    await derive(password, randomBytes(SALT_BYTES), COST, TAG_BYTES);
+    await derive(password, randomBytes(SALT_BYTES), COST, TAG_BYTES, address);
     return false;
   }
-  const tag = await derive(password, stored.salt, stored.cost, stored.tag.length);
+  const tag = await derive(password, stored.salt, stored.cost, stored.tag.length, address);
   return timingSafeEqual(tag, stored.tag);
 }
 
@@ -61,7 +69,13 @@ function parse(encoded: string): { cost: typeof COST; salt: Buffer; tag: Buffer 
   return sane ? { cost, salt: Buffer.from(salt, 'base64'), tag: Buffer.from(tag, 'base64') } : undefined;
 }
 
-async function derive(password: string, salt: Buffer, cost: typeof COST, tagLength: number): Promise<Buffer> {
+async function derive(
+  password: string,
+  salt: Buffer,
+  cost: typeof COST,
+  tagLength: number,
+  address?: string,
+): Promise<Buffer> {
   const parameters: Argon2Parameters = {
     message: password,
     nonce: salt,
@@ -70,29 +84,31 @@ async function derive(password: string, salt: Buffer, cost: typeof COST, tagLeng
     passes: cost.passes,
     tagLength,
   };
-  await takeTurn();
+  await takeTurn(address === undefined ? '' : networkOf(address));
   try {
     return await new Promise((resolve, reject) => {
       argon2('argon2id', parameters, (error, tag) => (error ? reject(error) : resolve(tag)));
     });
   } finally {
     const next = waiting.shift();
-    if (next) next();
+    if (next) next.resume();
     else running -= 1;
   }
 }
 
-async function takeTurn(): Promise<void> {
+/** @param network whoever asks; empty: ourselves. */
+async function takeTurn(network: string): Promise<void> {
   if (running < AT_A_TIME) {
     running += 1;
     return;
   }
-  if (waiting.length >= WAITING_LIMIT) {
+  const fromThere = waiting.filter((one) => one.network === network).length;
+  if (waiting.length >= WAITING_LIMIT || (network !== '' && fromThere >= WAITING_FROM_ONE)) {
     throw new HoldfastError('too_many_requests', 'Too many sign-ins at once', {
       hint: 'Try again in a minute.',
     });
   }
-  await new Promise<void>((resolve) => waiting.push(resolve));
+  await new Promise<void>((resume) => waiting.push({ network, resume }));
 }
 
 function base64(bytes: Buffer): string {

@@ -11,6 +11,7 @@ import type { Role } from '../schema.ts';
 import { endSessionsOf } from '../sessions/sessions.ts';
 import { checkName, emailHashOf, getPerson, normaliseEmail, personField, type PeopleDeps } from './people.ts';
 import {
+  findUser,
   deleteEmailHashOf,
   getPeopleSettings,
   insertEmailHash,
@@ -21,6 +22,7 @@ import {
   type UserRow,
 } from './queries.ts';
 import type { PeopleSettings, PersonChange } from './schema.ts';
+import { withdrawInvitationsOf } from '../invitations/queries.ts';
 import { endEveryWayIn } from './when-disabled.ts';
 
 export type PersonLifeDeps = PeopleDeps & QueueMailDeps;
@@ -41,11 +43,13 @@ export async function changeRole(
     if (user.role === role) return;
     await updateUser(tx, userId, { role });
     const endedSessions = await endSessionsOf(tx, deps, userId, 'role-changed');
+    const withdrawnInvitations =
+      user.role === 'owner' ? await withdrawInvitationsOf(tx, userId, deps.clock.now()) : 0;
     await recordAudit(tx, deps.clock, actor, {
       action: 'identity.user.role-changed',
       objectType: 'user',
       objectId: userId,
-      detail: { from: user.role, to: role, endedSessions },
+      detail: { from: user.role, to: role, endedSessions, withdrawnInvitations },
     });
     const words = `It was ${ROLE_WORDS[user.role as Role].title} and is now ${ROLE_WORDS[role].title}.`;
     await tell(tx, deps, { userId }, 'Your role was changed', actor, words);
@@ -78,6 +82,8 @@ export async function reactivatePerson(deps: PersonLifeDeps, userId: string, act
   await writeTransaction(deps.db, async (tx) => {
     const user = await holdPerson(tx, userId, { leavesOwners: false });
     if (user.disabled_at === null) return;
+    // What was written while the account was being shut must not come alive now.
+    await endEveryWayIn(tx, deps, userId);
     await updateUser(tx, userId, { disabled_at: null });
     await recordAudit(tx, deps.clock, actor, {
       action: 'identity.user.reactivated',
@@ -99,12 +105,19 @@ export async function changePerson(
   change: PersonChange,
   actor: Actor,
 ): Promise<void> {
+  const read = await findUser(deps.db, userId);
   const before = await getPerson(deps, userId);
   const name = checkName(change.name ?? before.name);
   const email = (change.email ?? before.email).trim();
   const hash = await emailHashOf(deps, email);
   await writeTransaction(deps.db, async (tx) => {
     const user = await holdPerson(tx, userId, { leavesOwners: false });
+    const same =
+      read?.name_sealed.equals(user.name_sealed) === true && read.email_sealed.equals(user.email_sealed);
+    if (!same)
+      throw new HoldfastError('conflict', 'This person was changed meanwhile', {
+        hint: 'Load the page again.',
+      });
     const [nameSealed, emailSealed] = await sealPerson(deps, user, { name, email });
     await updateUser(tx, userId, { name_sealed: nameSealed, email_sealed: emailSealed });
     if (change.name !== undefined) {

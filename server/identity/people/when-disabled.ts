@@ -1,6 +1,7 @@
 import type { WriteTransaction } from '../../lib/db.ts';
 import { revokeKeysOf } from '../api-keys/api-keys.ts';
 import { deletePendingOf } from '../factors/queries.ts';
+import { withdrawInvitationsOf } from '../invitations/queries.ts';
 import type { SessionDeps } from '../sessions/sessions.ts';
 import { endSessionsOf } from '../sessions/sessions.ts';
 
@@ -14,10 +15,12 @@ export async function endEveryWayIn(
   tx: WriteTransaction,
   deps: Pick<SessionDeps, 'clock'>,
   userId: string,
-): Promise<{ endedSessions: number; revokedKeys: number }> {
+): Promise<{ endedSessions: number; revokedKeys: number; withdrawnInvitations: number }> {
   await deletePendingOf(tx, userId);
   return {
     endedSessions: await endSessionsOf(tx, deps, userId, 'disabled'),
     revokedKeys: await revokeKeysOf(tx, deps, userId, 'disabled'),
+    // Else somebody who leaves could let themself in again under another address.
+    withdrawnInvitations: await withdrawInvitationsOf(tx, userId, deps.clock.now()),
   };
 }

@@ -87,14 +87,19 @@ export async function openLogFiles(
     current = undefined;
     await done?.handle.close();
   };
+  let bounded = false;
   const settle = async () => {
+    // Before packing, which needs room. At the opening nobody has said yet how much is kept.
+    if (bounded) await removeSpent(folder, await segments(), current?.name, limits, clock);
     const names = await readdir(folder);
     for (const name of names) {
       const spent = name.endsWith('.tmp') || names.includes(`${name}.zst`);
       if (spent) await rm(join(folder, name), { force: true });
-      else if (name.endsWith('.jsonl') && name !== current?.name) await pack(folder, name);
+      else if (name.endsWith('.jsonl') && name !== current?.name)
+        await pack(folder, name).catch((error: unknown) => {
+          log.warn({ err: error, name }, 'A file of the request log could not be packed');
+        });
     }
-    await removeSpent(folder, await segments(), current?.name, limits, clock);
   };
   const flush = async () => {
     timer = undefined;
@@ -124,8 +129,10 @@ export async function openLogFiles(
     work = work.then(act, act);
     return work;
   };
-  // What a kill left open.
-  await settle();
+  // What a kill left open. The server starts without it as well.
+  await settle().catch((error: unknown) => {
+    log.warn({ err: error }, 'The request log could not be put in order');
+  });
   return {
     add: (line) => {
       if (waiting.length >= MOST_WAITING) {
@@ -143,6 +150,7 @@ export async function openLogFiles(
     usedBytes: async () => sum((await sizesOf(folder, await segments())).map(({ bytes }) => bytes)),
     bound: async (next) => {
       limits = next;
+      bounded = true;
       await queue(settle);
     },
     lost: () => lost,

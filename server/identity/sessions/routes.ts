@@ -2,8 +2,9 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
 import { Id, NoContent } from '../../lib/shapes.ts';
 import type { PeopleDeps } from '../people/people.ts';
-import { Proof } from '../schema.ts';
-import { renewProof } from '../sign-in/proof.ts';
+import { relyingPartyOf } from '../factors/relying-party.ts';
+import { PasskeyOptions, Proof } from '../factors/schema.ts';
+import { askPasskeyProof, renewProof } from '../sign-in/proof.ts';
 import { dismissOwnAlerts, listSessions, revokeAllOf, revokeOthers, revokeSession } from './list-sessions.ts';
 import { EndedSessions, SessionList, SessionSettings } from './schema.ts';
 import { changeSessionSettings, readSessionSettings } from './session-settings.ts';
@@ -29,9 +30,27 @@ export const sessionRoutes =
         },
       },
       async (request, reply) => {
-        await renewProof(deps, request.person, request.body, request.actor);
+        await renewProof(deps, request.person, request.body, {
+          actor: request.actor,
+          party: relyingPartyOf(request),
+        });
         request.sessionRenewal ??= await renewAfterProof(deps, readSessionToken(request.headers.cookie));
         return reply.status(204).send(null);
+      },
+    );
+
+    app.post(
+      '/session/proof/passkey-options',
+      {
+        config: { access: { right: 'account.own' } },
+        schema: {
+          ...{ tags, summary: 'What the browser asks a passkey, to prove again who you are' },
+          response: { 200: PasskeyOptions },
+        },
+      },
+      async (request, reply) => {
+        reply.header('cache-control', 'no-store');
+        return { options: await askPasskeyProof(deps, request.person, relyingPartyOf(request)) };
       },
     );
 
@@ -75,7 +94,7 @@ export const sessionRoutes =
     app.post(
       '/sessions/dismiss-alerts',
       {
-        config: { access: { right: 'account.own' } },
+        config: { access: { right: 'account.own' }, stepUp: true },
         schema: {
           ...{ tags, summary: 'The signs of misuse of your account were you yourself' },
           response: { 204: NoContent },

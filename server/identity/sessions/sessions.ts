@@ -73,6 +73,8 @@ export interface SessionProof {
   userAgent: string | undefined;
   /** By what the person has just proven who they are, in the order in which it was asked. */
   methods: readonly SignInMethod[];
+  /** When they last proved it, where the session takes the place of another; otherwise now. */
+  authenticatedAt?: Date;
 }
 
 /** Opens a session for a person who has just proven who they are, writes the audit entry, and tells them of a new device. */
@@ -81,7 +83,7 @@ export async function openSession(
   deps: Pick<SessionDeps, 'clock'> & QueueMailDeps,
   user: { id: string; role: Role },
   actor: Actor,
-  { userAgent, methods }: SessionProof,
+  { userAgent, methods, authenticatedAt }: SessionProof,
 ): Promise<OpenedSession> {
   const now = deps.clock.now();
   const token = makeSessionToken();
@@ -92,7 +94,8 @@ export async function openSession(
   const row = {
     ...{ id: sessionId, user_id: user.id, address, seen_address: address },
     ...{ token_hash: hashHalf(token.selector), secret_hash: hashHalf(token.secret) },
-    ...{ created_at: now, last_seen_at: now, renewed_at: now, authenticated_at: now },
+    ...{ created_at: now, last_seen_at: now, renewed_at: now },
+    authenticated_at: authenticatedAt ?? now,
     idle_expires_at: new Date(Math.min(now.getTime() + limits.idle_minutes * MINUTE_MS, absoluteMs)),
     absolute_expires_at: new Date(absoluteMs),
     user_agent: userAgent?.slice(0, 256) ?? null,
@@ -176,7 +179,9 @@ export async function findSessionOf(deps: SessionDeps, shown: ShownSession): Pro
     row,
     person: {
       ...{ userId: row.user_id, role, sessionId: row.id },
-      ...{ authenticatedAt: row.authenticated_at, methods },
+      // Somebody who has a copy of the secret of before must not share the proof that renewed it.
+      authenticatedAt: judged.secret === 'present' ? row.authenticated_at : new Date(0),
+      methods,
       restricted: isRestricted(role, methods, row.members_need_second_factor === true),
     },
     renewal: again || due ? { token, row, again } : undefined,
@@ -221,9 +226,13 @@ export async function renewAfterProof(
 }
 
 /** Whether somebody who was let through may go on reading: for streams, which outlive the request. */
-export async function isStillSignedIn(deps: SessionDeps, person: Person): Promise<boolean> {
+export async function isStillSignedIn(
+  deps: SessionDeps,
+  person: Person,
+  db: Database = deps.db,
+): Promise<boolean> {
   if (person.apiKey !== undefined) return isKeyStillGood(deps, person.apiKey, person.role);
-  return (await findLiveRole(deps.db, person.sessionId, deps.clock.now())) === person.role;
+  return (await findLiveRole(db, person.sessionId, deps.clock.now())) === person.role;
 }
 
 /** Signs a person out of the session they use. Idempotent. */

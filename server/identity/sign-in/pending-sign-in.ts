@@ -7,7 +7,7 @@ import type { Actor } from '../../audit/index.ts';
 import { recordAudit } from '../../audit/index.ts';
 import { writeTransaction, type WriteTransaction } from '../../lib/db.ts';
 import { HoldfastError } from '../../lib/errors.ts';
-import { checkPasskey, passkeyRequestOptions } from '../factors/passkeys.ts';
+import { askOwnPasskey, checkPasskey, passkeyRequestOptions } from '../factors/passkeys.ts';
 import { checkFactor, type TakeProof } from '../factors/proof.ts';
 import {
   countFactors,
@@ -18,17 +18,18 @@ import {
   findPending,
   insertPending,
   isKnownAddress,
-  listPasskeyRows,
   setPendingChallenge,
   type FactorCount,
   type PasskeyRow,
   type PendingRow,
 } from '../factors/queries.ts';
+import { recordRecoveryCodeUse } from '../factors/recovery-codes.ts';
 import type { RelyingParty } from '../factors/relying-party.ts';
 import type { FactorKind, FactorProof, PasskeyAssertion, SecondStep } from '../factors/schema.ts';
 import type { PeopleDeps } from '../people/people.ts';
-import { findUser } from '../people/queries.ts';
+import { lockUser } from '../people/queries.ts';
 import type { Role, SignInMethod } from '../schema.ts';
+import { countAccountFailure } from '../sessions/alerts.ts';
 import { newSessionToken, sessionTokenHash } from '../sessions/session-cookie.ts';
 import { openSession, type OpenedSession } from '../sessions/sessions.ts';
 import { clearAttempts, countAttempt, throttleBucket } from './sign-in-throttle.ts';
@@ -76,14 +77,7 @@ export async function beginSecondStep(
 export async function askSecondPasskey(deps: PeopleDeps, from: From): Promise<unknown> {
   const pending = await findPendingOf(deps, from.token);
   if (pending?.user_id == null) throw signInOver();
-  const rows = (await listPasskeyRows(deps.db, pending.user_id)).filter(
-    (row) => row.relying_party === from.party.id,
-  );
-  if (rows.length === 0 && from.party.impossible === undefined)
-    throw new HoldfastError('wrong_state', 'None of your passkeys was made for this address', {
-      hint: 'Open the appliance by the name that you used then, or sign in another way.',
-    });
-  const options = await passkeyRequestOptions(from.party, rows, 'preferred');
+  const options = await askOwnPasskey(deps, pending.user_id, from.party);
   await writeTransaction(deps.db, (tx) => setPendingChallenge(tx, pending.id, options.challenge));
   return options;
 }
@@ -171,20 +165,10 @@ async function finish(
 ): Promise<OpenedSession | undefined> {
   if (take === undefined) return undefined;
   return writeTransaction(deps.db, async (tx) => {
-    const user = await findUser(tx, userId);
+    const user = await lockUser(tx, userId);
     if (user?.disabled_at !== null || !(await take(tx))) return undefined;
     if (!(await deletePending(tx, pending.id))) throw signInOver();
-    if (methods.includes('recovery-code'))
-      await recordAudit(
-        tx,
-        deps.clock,
-        { ...from.actor, id: userId },
-        {
-          action: 'identity.recovery-code.used',
-          objectType: 'user',
-          objectId: userId,
-        },
-      );
+    if (methods.includes('recovery-code')) await recordRecoveryCodeUse(tx, deps.clock, userId, from.actor);
     const { userAgent, actor } = from;
     return openSession(tx, deps, { id: user.id, role: user.role as Role }, actor, { userAgent, methods });
   });
@@ -246,15 +230,19 @@ async function recordFactorRefusal(
   kind: FactorKind,
   actor: Actor,
 ): Promise<void> {
-  await writeTransaction(deps.db, (tx) =>
-    recordAudit(tx, deps.clock, actor, {
+  await writeTransaction(deps.db, async (tx) => {
+    await recordAudit(tx, deps.clock, actor, {
       action: 'identity.second-factor.refused',
       objectType: 'user',
       objectId: userId ?? null,
       detail: { kind },
       result: 'refused',
-    }),
-  );
+    });
+    if (userId === undefined) return;
+    // Somebody has the password already: many of these are worth telling.
+    const account = throttleBucket('account', Buffer.from(userId), undefined);
+    await countAccountFailure(tx, deps, account, userId, actor);
+  });
 }
 
 /** What a person may do as a second step now. */

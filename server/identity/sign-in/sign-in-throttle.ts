@@ -46,6 +46,14 @@ export async function countAttempt(deps: SessionDeps, bucket: string): Promise<v
   }
 }
 
+/** For an attempt of which nobody looked at the password: the queue was full, or something else was away. */
+export async function takeAttemptBack(deps: SessionDeps, bucket: string): Promise<void> {
+  await writeTransaction(deps.db, async (tx) => {
+    const row = await lockFailures(tx, bucket, deps.clock.now());
+    await updateFailures(tx, { ...row, failures: Math.max(0, row.failures - 1) });
+  });
+}
+
 /** Forgets the failures of a pair after a success. */
 export async function clearAttempts(deps: SessionDeps, bucket: string): Promise<void> {
   await writeTransaction(deps.db, (tx) => deleteFailures(tx, bucket));

@@ -10,14 +10,14 @@ import { readPending } from '../approvals/list-approvals.ts';
 import { countAccountFailure } from '../sessions/alerts.ts';
 import { listAlerts } from '../sessions/list-sessions.ts';
 import { findSessionById, getLimits } from '../sessions/queries.ts';
-import { findUserByEmailHash, type UserRow } from '../people/queries.ts';
+import { findUserByEmailHash, lockUser, type UserRow } from '../people/queries.ts';
 import { rightsOf } from '../rights.ts';
 import { isRestricted } from '../factors/methods.ts';
-import { membersNeedSecondFactor } from '../factors/queries.ts';
+import { countFactors, membersNeedSecondFactor } from '../factors/queries.ts';
 import type { Role, Session, SignInMethod } from '../schema.ts';
 import { openSession, type OpenedSession } from '../sessions/sessions.ts';
-import { beginSecondStep, secondWaysOf, type PendingSignIn } from './pending-sign-in.ts';
-import { clearAttempts, countAttempt, throttleBucket } from './sign-in-throttle.ts';
+import { beginSecondStep, secondWays, type PendingSignIn } from './pending-sign-in.ts';
+import { clearAttempts, countAttempt, takeAttemptBack, throttleBucket } from './sign-in-throttle.ts';
 
 export interface SignInDeps extends PeopleDeps {
   /** What every signed-in person should see at the top; the appliance knows. */
@@ -43,24 +43,45 @@ export async function signIn(
   const bucket = throttleBucket('sign-in', emailHash, actor.address);
   await countAttempt(deps, bucket);
   const user = await findUserByEmailHash(deps.db, emailHash);
-  const right = await checkCredentials(user, request.password);
-  if (user === undefined || !right) {
+  const right = await checkCredentials(user, request.password, actor.address).catch(
+    async (error: unknown) => {
+      await takeAttemptBack(deps, bucket);
+      throw error;
+    },
+  );
+  const signedIn =
+    user === undefined || !right ? undefined : await enter(deps, user, request.userAgent, actor);
+  if (signedIn === undefined) {
     await recordRefusal(deps, user, emailHash, actor);
     throw new HoldfastError('unauthenticated', 'E-mail or password is wrong', {
       hint: 'Check both. A sole owner who lost the password gets back in at the console: holdfast recover-owner.',
     });
   }
-  const ways = await secondWaysOf(deps, user.id);
-  const signedIn = await writeTransaction(deps.db, async (tx): Promise<SignedIn> => {
-    if (ways.length > 0) return { pending: await beginSecondStep(tx, deps, user.id, ways) };
-    const proof = { userAgent: request.userAgent, methods: ['password'] as const };
-    return {
-      session: await openSession(tx, deps, { id: user.id, role: user.role as Role }, actor, proof),
-    };
-  });
   await clearAttempts(deps, bucket);
   await clearAttempts(deps, throttleBucket('account', emailHash, undefined));
   return signedIn;
+}
+
+/**
+ * The password was right for this row. @returns undefined when it, or the person, changed while it was looked at: whoever knows only the
+ * old one must not come in after the change.
+ */
+async function enter(
+  deps: SignInDeps,
+  user: UserRow,
+  userAgent: string | undefined,
+  actor: Actor,
+): Promise<SignedIn | undefined> {
+  return writeTransaction(deps.db, async (tx): Promise<SignedIn | undefined> => {
+    const held = await lockUser(tx, user.id);
+    if (held?.disabled_at !== null || held.password_hash !== user.password_hash) return undefined;
+    const ways = secondWays(await countFactors(tx, user.id));
+    if (ways.length > 0) return { pending: await beginSecondStep(tx, deps, user.id, ways) };
+    const proof = { userAgent, methods: ['password'] as const };
+    return {
+      session: await openSession(tx, deps, { id: user.id, role: held.role as Role }, actor, proof),
+    };
+  });
 }
 
 /** What the browser shows of the session it is in. */
@@ -92,9 +113,13 @@ async function alertBanner(deps: SignInDeps, userId: string): Promise<Session['b
   return [{ kind: 'session-alert', message: `${newest.message}${from && `: ${from}`}${others}.` }];
 }
 
-async function checkCredentials(user: UserRow | undefined, password: string): Promise<boolean> {
+async function checkCredentials(
+  user: UserRow | undefined,
+  password: string,
+  address: string | undefined,
+): Promise<boolean> {
   const usable = user?.disabled_at === null && Buffer.byteLength(password) <= PASSWORD_MAX_BYTES;
-  return verifyPassword(password, usable ? user.password_hash : null);
+  return verifyPassword(password, usable ? user.password_hash : null, address);
 }
 
 async function recordRefusal(

@@ -15,6 +15,8 @@ import type { AcmeSettings } from './schema.ts';
 /** For one answer of the authority. */
 const ANSWER_LIMIT_MS = 30_000;
 /** For all of an order; the authority looks at each name from several places. */
+/** Far more than an authority has to say. */
+const MOST_ANSWER_BYTES = 1024 * 1024;
 const ORDER_LIMIT_MS = 10 * 60_000;
 
 const Account = Type.Object({ directoryUrl: Type.String(), key: Type.String(), url: Type.String() });
@@ -39,7 +41,14 @@ export async function orderCertificate(
   // An order that cannot go on is tried again in an hour, not for minutes.
   Object.assign(axios.defaults, { acmeSettings: { retryMaxAttempts: 2, retryDefaultDelay: 1 } });
   const limit = AbortSignal.timeout(ORDER_LIMIT_MS);
-  try {
+  const tooLong = new Promise<never>((_, reject) => {
+    limit.addEventListener('abort', () => {
+      reject(new HoldfastError('unavailable', 'The authority gave no certificate within ten minutes'));
+    });
+  });
+  axios.defaults.signal = limit;
+  axios.defaults.maxContentLength = MOST_ANSWER_BYTES;
+  const work = async () => {
     // Its own requests lose the reason when nobody answers, so it is found out before.
     await axios.create().get(settings.directoryUrl);
     const account = await openAccount(config, settings.directoryUrl, acme);
@@ -57,26 +66,38 @@ export async function orderCertificate(
       await acme.crypto.createPrivateEcdsaKey('P-256'),
     );
     const name = (identifier: { value: string }) => identifier.value;
-    const order = client.auto({
+    const certificate = await client.auto({
       csr,
       termsOfServiceAgreed: true,
       challengePriority: [settings.challenge],
       // The authority looks itself, and we cannot see our names from outside.
       skipChallengeVerification: true,
-      challengeCreateFn: ({ identifier }, { type, token }, keyAuthorization) =>
-        showChallenge(config, { type, token, name: name(identifier), keyAuthorization }),
+      challengeCreateFn: ({ identifier }, { type, token }, keyAuthorization) => {
+        refuseForeign(settings, identifier.value, type);
+        return showChallenge(config, { type, token, name: name(identifier), keyAuthorization });
+      },
       challengeRemoveFn: ({ identifier }, { type, token }, keyAuthorization) =>
         hideChallenge(config, { type, token, name: name(identifier), keyAuthorization }),
     });
-    const tooLong = new Promise<never>((_, reject) => {
-      limit.addEventListener('abort', () => {
-        reject(new HoldfastError('unavailable', 'The authority gave no certificate within ten minutes'));
-      });
-    });
-    return { certificate: await Promise.race([order, tooLong]), key: key.toString() };
+    return { certificate, key: key.toString() };
+  };
+  try {
+    const ordered = work();
+    ordered.catch(() => undefined);
+    return await Promise.race([ordered, tooLong]);
   } catch (error) {
     throw explain(error, settings);
   }
+}
+
+/** What the authority asks to be shown is ours, in the way that was chosen: its words go to a program of the operator. */
+function refuseForeign(
+  { names, challenge }: Omit<AcmeSettings, 'enabled'>,
+  asked: string,
+  type: string,
+): void {
+  if (type === challenge && names.some((name) => name.replace(/^\*\./, '') === asked)) return;
+  throw new HoldfastError('unavailable', 'The authority asked for something that was not ordered');
 }
 
 /**

@@ -5,7 +5,7 @@
 import { createHash, type X509Certificate } from 'node:crypto';
 import { recordAudit, systemActor, type Actor } from '../../../audit/index.ts';
 import { crashPoint } from '../../../lib/crash-point.ts';
-import { writeTransaction } from '../../../lib/db.ts';
+import { writeTransaction, type WriteTransaction } from '../../../lib/db.ts';
 import { HoldfastError } from '../../../lib/errors.ts';
 import type { Logger } from '../../../lib/log.ts';
 import type { Problem } from '../../../lib/shapes.ts';
@@ -152,7 +152,8 @@ async function renew(deps: AcmeDeps, row: AcmeRow, switchTls: TlsSwitch): Promis
     );
   }
   const now = deps.clock.now();
-  await writeTransaction(deps.db, async (tx) => {
+  const taken = await writeTransaction(deps.db, async (tx) => {
+    if (!(await isStillWanted(tx, row))) return false;
     await recordRenewal(tx, now, renewalTime(own));
     await recordAudit(tx, deps.clock, systemActor('acme'), {
       action: 'appliance.certificate.renewed',
@@ -167,7 +168,12 @@ async function renew(deps: AcmeDeps, row: AcmeRow, switchTls: TlsSwitch): Promis
       source: 'acme',
     });
     crashPoint('appliance.certificate.renewed');
+    return true;
   });
+  if (!taken) {
+    deps.log.info({}, 'A certificate came for settings that were changed meanwhile; it is not used');
+    return;
+  }
   await serve(deps, switchTls);
   deps.log.info({ validTo: own.validTo }, 'The certificate was renewed');
 }
@@ -183,6 +189,7 @@ async function noteFailure(deps: AcmeDeps, row: AcmeRow, error: unknown): Promis
   const now = deps.clock.now();
   const waitHours = WAITS_HOURS[Math.min(row.failures, WAITS_HOURS.length - 1)] ?? 1;
   await writeTransaction(deps.db, async (tx) => {
+    if (!(await isStillWanted(tx, row))) return;
     await recordFailure(tx, now, new Date(now.getTime() + waitHours * HOUR_MS), problem);
     await recordAudit(tx, deps.clock, systemActor('acme'), {
       action: 'appliance.certificate.renewed',
@@ -191,6 +198,18 @@ async function noteFailure(deps: AcmeDeps, row: AcmeRow, error: unknown): Promis
       detail: { code: problem.code, message: problem.message },
     });
   });
+}
+
+/** An order takes minutes: meanwhile somebody may have turned it off, or asked for something else. */
+async function isStillWanted(tx: WriteTransaction, ordered: AcmeRow): Promise<boolean> {
+  const present = await findAcme(tx);
+  return (
+    present?.enabled === true &&
+    present.directory_url === ordered.directory_url &&
+    present.challenge === ordered.challenge &&
+    present.authority === ordered.authority &&
+    present.names.join(' ') === ordered.names.join(' ')
+  );
 }
 
 /** When two thirds of its life are over, a little before by chance, so that not all ask at once. Pure. */
