@@ -130,6 +130,7 @@ async function admitKey(
   const { key, person } = await findKeyPerson(deps, bearer, clientAddress(request));
   request.usedKey = key;
   request.actor = { ...request.actor, id: person.userId, label: `API key ${key.prefix}` };
+  if (person.restricted) throw secondFactorRequired();
   if (!keyHas(key, right) || !hasRight(person.role, right) || request.routeOptions.config.stepUp === true) {
     throw new HoldfastError('forbidden', `This API key does not have the right ${right}`, {
       hint: `It has: ${key.rights.filter((one) => hasRight(person.role, one)).join(', ')}.`,
