@@ -84,7 +84,7 @@ describe('a person', () => {
     await expect(appliance.signIn(email, OWNER.password)).rejects.toThrow('401');
     expect(await newestAct(person.userId)).toEqual({
       action: 'identity.user.deactivated',
-      detail: { endedSessions: 1, revokedKeys: 0 },
+      detail: { endedSessions: 1, revokedKeys: 0, withdrawnInvitations: 0 },
     });
   });
 
@@ -103,7 +103,7 @@ describe('a person', () => {
     expect((await admin.call('GET', '/overview')).status).toBe(401);
     expect(await newestAct(admin.userId)).toEqual({
       action: 'identity.user.role-changed',
-      detail: { from: 'admin', to: 'member', endedSessions: 1 },
+      detail: { from: 'admin', to: 'member', endedSessions: 1, withdrawnInvitations: 0 },
     });
   });
 
