@@ -5,12 +5,11 @@
  * initrd (`packer/root/etc/initramfs-tools/scripts/init-bottom/holdfast-overlay`). A cloud's metadata may change: never left out.
  */
 import { readdir, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { Type } from 'typebox';
 import { Value } from 'typebox/value';
 import { isSystemError } from '../../lib/errors.ts';
 import { makePrivateDirectory, readFileIfPresent, syncDirectory, writeFileDurably } from '../../lib/files.ts';
-import { runProcess } from '../../lib/spawn.ts';
 import type { HostPlaces } from './host-places.ts';
 
 /** What is compared when there is no disc. */
@@ -25,7 +24,6 @@ const READ_ONLY_TYPE = 'iso9660';
 const IDENTITY = /^[0-9-]{10,32}$/;
 /** How cloud-init's renderer for systemd-networkd names its files. */
 const RENDERED = /^10-cloud-init-[A-Za-z0-9_.-]{1,64}\.network$/;
-const BLKID_TIMEOUT_MS = 60_000;
 
 type DiscPlaces = Pick<HostPlaces, 'state' | 'cloudRun' | 'networkFiles'>;
 
@@ -38,7 +36,7 @@ type DiscPlaces = Pick<HostPlaces, 'state' | 'cloudRun' | 'networkFiles'>;
  */
 export async function noteCloudDisc(
   places: DiscPlaces,
-  identify: (device: string) => Promise<string | undefined> = discIdentity,
+  identify: (device: string) => Promise<string | undefined> = (device) => discIdentity(device),
 ): Promise<string | undefined> {
   const folder = join(places.state, 'cloud');
   const disc = await currentDisc(places, identify);
@@ -81,14 +79,19 @@ async function currentDisc(
   return device === undefined ? undefined : identify(device);
 }
 
-/** Of a file system that nobody can change in place; undefined for any other. */
-export async function discIdentity(device: string): Promise<string | undefined> {
-  const { stdout } = await runProcess('blkid', ['--probe', '--output', 'export', device], {
-    timeoutMs: BLKID_TIMEOUT_MS,
-  });
-  const facts = new Map(stdout.split('\n').map((line) => line.split('=', 2) as [string, string]));
-  const uuid = facts.get('UUID') ?? '';
-  return facts.get('TYPE') === READ_ONLY_TYPE && IDENTITY.test(uuid) ? uuid : undefined;
+/**
+ * Of a file system that nobody can change in place; undefined for any other. From what udev found: the services that ask have no devices.
+ *
+ * @see udev(7), the database below `/run/udev/data`
+ */
+export async function discIdentity(device: string, root = '/'): Promise<string | undefined> {
+  const number = await readFileIfPresent(join(root, 'sys/class/block', basename(device), 'dev'));
+  if (number === undefined) return undefined;
+  const known = await readFileIfPresent(join(root, 'run/udev/data', `b${number.toString('utf8').trim()}`));
+  const lines = known?.toString('utf8').split('\n') ?? [];
+  const uuid =
+    /^E:ID_FS_UUID=(.*)$/.exec(lines.find((line) => line.startsWith('E:ID_FS_UUID=')) ?? '')?.[1] ?? '';
+  return lines.includes(`E:ID_FS_TYPE=${READ_ONLY_TYPE}`) && IDENTITY.test(uuid) ? uuid : undefined;
 }
 
 async function renderedFiles(folder: string): Promise<string[]> {

@@ -1,4 +1,3 @@
-import { randomFillSync } from 'node:crypto';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -22,7 +21,18 @@ afterEach(() => rm(root, { recursive: true, force: true }));
 async function cloudSays(v1: object): Promise<void> {
   await writeFile(join(places.cloudRun, 'instance-data.json'), JSON.stringify({ v1 }));
 }
+/** What udev leaves of `/dev/vdd`. */
+async function udevFound(type: string, uuid: string): Promise<void> {
+  const [device, data] = [join(root, 'sys/class/block/vdd'), join(root, 'run/udev/data')];
+  for (const path of [device, data]) await mkdir(path, { recursive: true });
+  await writeFile(join(device, 'dev'), '254:48\n');
+  await writeFile(
+    join(data, 'b254:48'),
+    `S:disk/by-label/cidata\nE:ID_FS_UUID=${uuid}\nE:ID_FS_TYPE=${type}\n`,
+  );
+}
 const onDisc = { cloud_id: 'nocloud', subplatform: 'config-disk (/dev/vdd)' };
+const fromUdev = (device: string) => discIdentity(device, root);
 const noted = () => readFile(join(places.state, 'cloud', 'disc'), 'utf8').catch(() => undefined);
 
 describe('the next start asks cloud-init again', () => {
@@ -52,16 +62,9 @@ describe('the next start asks cloud-init again', () => {
     await cloudSays(onDisc);
     await noteCloudDisc(places, async () => MADE_AT);
     expect(await noted()).toBe(`${MADE_AT}\n`);
-    const image = join(root, 'seed.img');
-    // The header of a swap area: a content with an identity, and not a disc.
-    const writable = Buffer.alloc(1024 * 1024);
-    writable.writeUInt32LE(1, 1024);
-    writable.writeUInt32LE(255, 1028);
-    randomFillSync(writable, 1036, 16);
-    writable.write('SWAPSPACE2', 4096 - 10, 'latin1');
-    await writeFile(image, writable);
+    await udevFound('vfat', 'A1B2-C3D4');
     await cloudSays(onDisc);
-    expect(await noteCloudDisc(places, () => discIdentity(image))).toBeUndefined();
+    expect(await noteCloudDisc(places, fromUdev)).toBeUndefined();
     expect(await noted()).toBeUndefined();
   });
 });
@@ -71,7 +74,8 @@ describe('the next start leaves cloud-init out', () => {
     await cloudSays(onDisc);
     await writeFile(join(places.networkFiles, '10-cloud-init-ens3.network'), NETWORK);
     await writeFile(join(places.networkFiles, '05-holdfast.network'), 'of the owner');
-    expect(await noteCloudDisc(places, async () => MADE_AT)).toBe(MADE_AT);
+    await udevFound('iso9660', MADE_AT);
+    expect(await noteCloudDisc(places, fromUdev)).toBe(MADE_AT);
     const folder = join(places.state, 'cloud');
     expect((await readdir(folder)).sort()).toEqual(['10-cloud-init-ens3.network', 'disc']);
     expect(await readFile(join(folder, '10-cloud-init-ens3.network'), 'utf8')).toBe(NETWORK);
