@@ -293,7 +293,9 @@ describe('certificate', () => {
           ...['-copy_extensions', 'copy', '-out', 'one.crt'],
         );
 
-        await page.getByLabel('File with: Certificate', { exact: true }).setInputFiles(join(folder, 'one.crt'));
+        await page
+          .getByLabel('File with: Certificate', { exact: true })
+          .setInputFiles(join(folder, 'one.crt'));
         await page.getByRole('button', { name: 'Install', exact: true }).click();
         await page.getByText('The new certificate is used').waitFor();
         await page.getByText(/^[45] days left$/).waitFor();
