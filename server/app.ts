@@ -8,20 +8,24 @@ import swaggerUi from '@fastify/swagger-ui';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import fastify, { LogController, type FastifyInstance, type FastifyPluginAsync } from 'fastify';
 import { approvalActs } from './approval-acts.ts';
-import { auditRoutes, SHORTER_RETENTION } from './audit/index.ts';
+import { auditRoutes, lookAtRetention, SHORTER_RETENTION } from './audit/index.ts';
 import { applianceRoutes, consoleRoutes, watchInsistence } from './appliance/index.ts';
 import { backupRoutes, listAnchorStates } from './backups/index.ts';
 import type { Deps } from './deps.ts';
 import {
+  accessReviewRoutes,
   approvalRoutes,
   apiKeyRoutes,
   identityRoutes,
   requestApproval,
+  reviewBanner,
   installAccessGuard,
+  leakedPasswordRoutes,
   installApiLog,
   installConsoleGuard,
   logRequests,
   openToEveryone,
+  registerRoutes,
   requestLogRoutes,
 } from './identity/index.ts';
 import { accountName } from './lib/config.ts';
@@ -50,7 +54,14 @@ import { mailRoutes } from './mail/index.ts';
 import { restoreTestRoutes } from './restore-tests/index.ts';
 import { sendDeps } from './send-deps.ts';
 import { webRoutes } from './web.ts';
-import { listWorkspaces, workspaceConsoleRoutes, workspaceRoutes } from './workspaces/index.ts';
+import {
+  listWorkspaces,
+  reviewWorkspaces,
+  magicLinkRule,
+  tellManagers,
+  workspaceConsoleRoutes,
+  workspaceRoutes,
+} from './workspaces/index.ts';
 
 interface AppOptions {
   /** Certificate and key in PEM for HTTPS; absent on the console socket and in tests. */
@@ -108,6 +119,7 @@ export async function buildConsoleApp(deps: Deps): Promise<FastifyInstance> {
     async (scope) => {
       await scope.register(consoleRoutes(deps));
       await scope.register(workspaceConsoleRoutes(deps));
+      await scope.register(leakedPasswordRoutes(deps));
     },
     { prefix: '/api/v1' },
   );
@@ -121,12 +133,13 @@ function apiRoutes(deps: Deps): FastifyPluginAsync {
       auditRoutes({
         ...deps,
         listAnchors: () => listAnchorStates(deps),
-        askForRetention: (tx, { change, consequence, actor }) =>
+        askForRetention: async (tx, { change, consequence, actor }) =>
           requestApproval(
             tx,
             deps,
             {
               ...{ act: 'audit.retention.lower', title: SHORTER_RETENTION, payload: { ...change } },
+              seen: await lookAtRetention(tx),
               ...{ object: { type: 'log', id: null }, reason: change.reason, consequence },
             },
             actor,
@@ -134,7 +147,17 @@ function apiRoutes(deps: Deps): FastifyPluginAsync {
       }),
     );
     await scope.register(mailRoutes(sendDeps(deps)));
-    await scope.register(identityRoutes(deps));
+    const reviews = { ...deps, workspaces: reviewWorkspaces(deps) };
+    await scope.register(
+      identityRoutes({
+        ...deps,
+        bannersFor: (person) => reviewBanner(reviews, person),
+        ...magicLinkRule(deps),
+        whenSelfAdded: (tx, userId, teamId) => tellManagers(tx, deps, userId, { teamId }),
+      }),
+    );
+    await scope.register(accessReviewRoutes(reviews));
+    await scope.register(registerRoutes(deps));
     await scope.register(approvalRoutes({ ...deps, acts: approvalActs(deps) }));
     await scope.register(requestLogRoutes(deps));
     await scope.register(
@@ -165,7 +188,15 @@ function createServer(deps: Deps, { tls, eagerSchemas = false }: AppOptions): Fa
     trustProxy: deps.config.trustedProxies.length === 0 ? false : makeProxyTest(deps.config.trustedProxies),
     forceCloseConnections: 'idle' as const,
     schemaController: { compilersFactory: schemaCompilers({ eager: eagerSchemas }) },
-    ajv: { customOptions: { removeAdditional: false, coerceTypes: 'array' as const, allErrors: false } },
+    // strictNumbers skips the limits of what is not finite, such as '1e400' in an address; each number that is taken has limits.
+    ajv: {
+      customOptions: {
+        removeAdditional: false,
+        coerceTypes: 'array' as const,
+        allErrors: false,
+        strictNumbers: false,
+      },
+    },
   };
   const app =
     tls === undefined
@@ -200,7 +231,12 @@ async function registerReference(app: FastifyInstance): Promise<void> {
   });
   await app.register(async (scope) => {
     openToEveryone(scope);
-    scope.get('/api/openapi.json', { schema: { hide: true } }, () => app.swagger());
+    // Made once: it is large, and everybody may ask for it.
+    let description: string | undefined;
+    scope.get('/api/openapi.json', { schema: { hide: true } }, (_request, reply) => {
+      description ??= JSON.stringify(app.swagger());
+      return reply.type('application/json; charset=utf-8').send(description);
+    });
     await scope.register(swaggerUi, {
       routePrefix: '/api/docs',
       staticCSP: REFERENCE_POLICY,

@@ -1,25 +1,37 @@
 /** The one list of acts that need a second person or a waiting period: what each does when it is approved. */
-import { applyRetention, SHORTER_RETENTION, type RetentionChange } from './audit/index.ts';
-import type { Deps } from './deps.ts';
+import { applyRetention, lookAtRetention, SHORTER_RETENTION, type RetentionChange } from './audit/index.ts';
 import {
+  DEACTIVATE_SEVERAL,
+  deactivateAll,
+  lookAtApprovalSettings,
+  lookAtPeople,
   LOWER_WAITING,
   setApprovalSettings,
   type ApprovalActs,
   type ApprovalSettings,
+  type PersonLifeDeps,
 } from './identity/index.ts';
 
-export function approvalActs(deps: Pick<Deps, 'clock'>): ApprovalActs {
+export function approvalActs(deps: PersonLifeDeps): ApprovalActs {
   return {
     'audit.retention.lower': {
       title: SHORTER_RETENTION,
       right: 'settings.change',
+      look: lookAtRetention,
       perform: (tx, payload, actor) => applyRetention(tx, deps, actor, payload as unknown as RetentionChange),
     },
     'identity.approval-settings.lower': {
       title: LOWER_WAITING,
       right: 'settings.change',
+      look: async (tx) => ({ ...(await lookAtApprovalSettings(tx)) }),
       perform: (tx, payload, actor) =>
         setApprovalSettings(tx, deps, payload as unknown as ApprovalSettings, actor),
+    },
+    'identity.people.deactivate': {
+      title: DEACTIVATE_SEVERAL,
+      right: 'people.manage',
+      look: (tx, payload) => lookAtPeople(tx, payload.userIds as string[]),
+      perform: (tx, payload, actor) => deactivateAll(tx, deps, payload.userIds as string[], actor),
     },
   };
 }

@@ -13,7 +13,7 @@ import {
 import { approvalActs } from './approval-acts.ts';
 import { expireDueEntries, verifyWhenDue } from './audit/index.ts';
 import { boundRequestLog } from './identity/index.ts';
-import { collectDoomedContents } from './workspaces/index.ts';
+import { collectDoomedContents, magicLinkRule, reviewWorkspaces } from './workspaces/index.ts';
 import {
   anchorWhenDue,
   runAuditAnchor,
@@ -26,7 +26,16 @@ import {
 } from './backups/index.ts';
 import { tidyMail } from './mail/index.ts';
 import type { Deps } from './deps.ts';
-import { cleanSessions, pruneApiLog, settleApprovals, tellOfEndingKeys } from './identity/index.ts';
+import {
+  answerAsks,
+  cleanSessions,
+  keepAccessReviews,
+  pruneApiLog,
+  remindOfRegisters,
+  settleApprovals,
+  sumUpRefusals,
+  tellOfEndingKeys,
+} from './identity/index.ts';
 import { HoldfastError } from './lib/errors.ts';
 import type { RunKind } from './lib/run-schema.ts';
 import type { RunContext, RunOutcome } from './lib/runs.ts';
@@ -65,7 +74,19 @@ const CHORES: { name: string; cron: string; act: (deps: Deps) => Promise<unknown
     cron: '* * * * *',
     act: (deps) => settleApprovals({ ...deps, acts: approvalActs(deps) }),
   },
+  {
+    name: 'keep access reviews',
+    cron: '40 7 * * *',
+    act: (deps) => keepAccessReviews({ ...deps, workspaces: reviewWorkspaces(deps) }),
+  },
+  {
+    name: 'send links that were asked for',
+    cron: '* * * * *',
+    act: (deps) => answerAsks({ ...deps, ...magicLinkRule(deps) }),
+  },
+  { name: 'remind of registers', cron: '50 7 * * *', act: remindOfRegisters },
   { name: 'clean sessions', cron: '20 * * * *', act: cleanSessions },
+  { name: 'sum up refused sign-ins', cron: '*/10 * * * *', act: sumUpRefusals },
   { name: 'prune the API log', cron: '27 * * * *', act: pruneApiLog },
   { name: 'tell of ending API keys', cron: '10 8 * * *', act: tellOfEndingKeys },
   { name: 'tidy mail', cron: '17 * * * *', act: tidyMail },

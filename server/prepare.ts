@@ -73,6 +73,7 @@ async function giveFolders(dataDir: string, groupId: number): Promise<void> {
   await settleOwner(paths.tls, { ...server, ...own });
   await settleOwner(paths.kits, { ...server, ...own });
   await settleOwner(paths.requestLog, { ...server, ...own });
+  await settleOwner(paths.passwords, { ...server, ...own });
   await settleOwner(paths.scratch, { ...worker, ...own });
   // The socket in it takes the folder's group, so that server and runs may reach it.
   await settleOwner(dirname(paths.keydSocket), {

@@ -28,7 +28,7 @@ import { messageOf } from './lib/errors.ts';
 import { makePrivateDirectory } from './lib/files.ts';
 import { createLog } from './lib/log.ts';
 import { runProcess } from './lib/spawn.ts';
-import { loadOwnTlsIdentity } from './lib/tls.ts';
+import { isOwnTlsDue, loadOwnTlsIdentity, makeOwnTlsIdentity } from './lib/tls.ts';
 
 /** Room for the database, its reserve and the first files. */
 const MINIMUM_BYTES = 2 * 1024 ** 3;
@@ -70,7 +70,9 @@ process.exit(0);
 
 /** Serves page and console until the volume is open. Without a network the console is enough. */
 async function waitForKey(): Promise<void> {
-  const tls = await loadOwnTlsIdentity(join(places.state, 'unlock', 'tls'), systemClock);
+  const own = join(places.state, 'unlock', 'tls');
+  const due = await isOwnTlsDue(own, systemClock);
+  const tls = await (due ? makeOwnTlsIdentity(own, systemClock) : loadOwnTlsIdentity(own, systemClock));
   note.fingerprint = tls.fingerprint;
   const page = await buildUnlockPage({
     desk,

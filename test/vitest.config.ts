@@ -1,7 +1,11 @@
 import { join } from 'node:path';
 import { defineConfig } from 'vitest/config';
+import { COMPILE_CACHE_DIR } from '../server/lib/compile-cache.ts';
 
 const root = join(import.meta.dirname, '..');
+
+// Stripped and compiled sources, shared by all test files and by the programs that they start.
+process.env.NODE_COMPILE_CACHE ??= COMPILE_CACHE_DIR;
 
 /** One PostgreSQL server for the whole run; test files side by side, each with a database of its own. */
 export default defineConfig({
@@ -12,6 +16,9 @@ export default defineConfig({
       join(import.meta.dirname, 'helpers/postgres.ts'),
       join(import.meta.dirname, 'helpers/unpack-browser.ts'),
     ],
+    setupFiles: [join(import.meta.dirname, 'helpers/keep-compiled.ts')],
+    // The sources run as they do in the product: Node itself strips the types.
+    experimental: { viteModuleRunner: false },
     testTimeout: 30_000,
     hookTimeout: 60_000,
     teardownTimeout: 30_000,

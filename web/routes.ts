@@ -29,6 +29,9 @@ export const paths = {
   workspaces: () => '/people/workspaces',
   workspace: (id: string) => `/workspaces/${id}`,
   roles: () => '/people/roles',
+  registers: () => '/people/registers',
+  accessReviews: () => '/people/reviews',
+  accessReview: (id: string) => `/people/reviews/${id}`,
   invitation: () => '/invitation',
   settings: () => '/settings',
   schedules: () => '/settings/schedules',
@@ -40,6 +43,11 @@ export const paths = {
   approvals: () => '/approvals',
   sessions: () => '/security/sessions',
   sessionSettings: () => '/settings/sessions',
+  singleSignOn: () => '/settings/single-sign-on',
+  /** Where the provider sends the browser back to. */
+  providerReturn: () => '/sign-in/return',
+  /** A window of its own, to prove at the provider who one is. */
+  providerProof: () => '/sign-in/again',
   machine: () => '/appliance',
   unlockWays: () => '/appliance/unlock-ways',
   network: () => '/appliance/network',
@@ -50,6 +58,10 @@ export const paths = {
   hardening: () => '/appliance/hardening',
   shares: () => '/appliance/shares',
   security: () => '/security',
+  profile: () => '/profile',
+  resetPassword: () => '/reset-password',
+  signInLink: () => '/sign-in-link',
+  confirmAddress: () => '/confirm-address',
   setup: (step = '') => `/setup${step === '' ? '' : `/${step}`}`,
   run: (id: string) => `/runs/${id}`,
 };
@@ -101,6 +113,21 @@ export const routes: readonly Route[] = [
     () => import('./pages/identity/people/WorkspacesPage.svelte'),
   ),
   route('/people/roles', 'account.own', () => import('./pages/identity/people/RolesPage.svelte')),
+  route(
+    '/people/reviews',
+    'access-reviews.take-part',
+    () => import('./pages/identity/access-reviews/AccessReviewsPage.svelte'),
+  ),
+  route(
+    '/people/reviews/:id',
+    'access-reviews.take-part',
+    () => import('./pages/identity/access-reviews/AccessReviewPage.svelte'),
+  ),
+  route(
+    '/people/registers',
+    'registers.read',
+    () => import('./pages/identity/registers/RegistersPage.svelte'),
+  ),
   route('/people/:id', 'people.read', () => import('./pages/identity/people/PersonPage.svelte')),
   route(
     '/workspaces/:id',
@@ -120,7 +147,13 @@ export const routes: readonly Route[] = [
     'settings.read',
     () => import('./pages/identity/security/SessionSettingsPage.svelte'),
   ),
+  route(
+    '/settings/single-sign-on',
+    'settings.read',
+    () => import('./pages/identity/single-sign-on/SingleSignOnPage.svelte'),
+  ),
   route('/settings/appearance', 'account.own', () => import('./pages/appliance/AppearancePage.svelte')),
+  route('/profile', 'account.own', () => import('./pages/identity/profile/ProfilePage.svelte')),
   route('/security', 'account.own', () => import('./pages/identity/security/SecurityPage.svelte')),
   route('/appliance', 'operations.read', () => import('./pages/appliance/machine/SystemPage.svelte')),
   route(

@@ -11,6 +11,7 @@ import {
   preparePerson,
   throttleBucket,
   type OpenedSession,
+  type PasswordDeps,
   type PeopleDeps,
 } from '../identity/index.ts';
 import type { KeyClient } from '../keys/index.ts';
@@ -32,7 +33,7 @@ import {
 } from './queries.ts';
 import type { ClaimRequest } from './schema.ts';
 
-export interface ClaimDeps extends PeopleDeps, WorkspaceDeps {
+export interface ClaimDeps extends PasswordDeps, WorkspaceDeps {
   config: Pick<Config, 'claimCodeFile'>;
   keys: WorkspaceDeps['keys'] & PeopleDeps['keys'] & Pick<KeyClient, 'prepareRepository'>;
   sealer: WorkspaceDeps['sealer'] & PeopleDeps['sealer'];

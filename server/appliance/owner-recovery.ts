@@ -10,6 +10,7 @@ import {
   removeAllFactors,
   revokeKeysOf,
   setPassword,
+  type PasswordDeps,
   type PeopleDeps,
 } from '../identity/index.ts';
 import { writeTransaction } from '../lib/db.ts';
@@ -17,7 +18,7 @@ import { HoldfastError } from '../lib/errors.ts';
 import { lockAppliance, updateAppliance } from './queries.ts';
 import { proveRecoveryKit, type KitDeps } from './recovery-kits.ts';
 
-export type OwnerRecoveryDeps = Omit<PeopleDeps, 'keys'> &
+export type OwnerRecoveryDeps = Omit<PasswordDeps, 'keys'> &
   KitDeps & { keys: PeopleDeps['keys'] & KitDeps['keys'] };
 
 export interface OwnerRecovery {

@@ -9,7 +9,7 @@ export { isEntryProof, MOST_PROOF_BYTES, verifyEntryProof } from './entry-proof.
 export { exportLog } from './export-log.ts';
 export { verifyWhenDue } from './log-state.ts';
 export { recordAudit, type AuditRecord } from './record-audit.ts';
-export { applyRetention, expireDueEntries, SHORTER_RETENTION } from './retention.ts';
+export { applyRetention, expireDueEntries, lookAtRetention, SHORTER_RETENTION } from './retention.ts';
 export type { RetentionChange } from './schema.ts';
 export { auditRoutes } from './routes.ts';
 export { sequenceEntries, startSequencer } from './sequencer.ts';

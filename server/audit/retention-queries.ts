@@ -17,9 +17,14 @@ export async function getRetention(db: Database): Promise<RetentionRow> {
     .executeTakeFirstOrThrow();
 }
 
-/** @returns what was set before; waits for whoever changes it at the moment. */
+/** Held until the transaction ends; waits for whoever changes it at the moment. */
+export async function lockRetention(db: Database): Promise<RetentionRow> {
+  return db.selectFrom('audit_retention').selectAll().forUpdate().executeTakeFirstOrThrow();
+}
+
+/** @returns what was set before. */
 export async function updateRetention(db: Database, row: RetentionRow): Promise<RetentionRow> {
-  const before = await db.selectFrom('audit_retention').selectAll().forUpdate().executeTakeFirstOrThrow();
+  const before = await lockRetention(db);
   await db.updateTable('audit_retention').set(row).execute();
   return before;
 }

@@ -15,6 +15,7 @@ import {
   expireEntries,
   getRetention,
   listDueEntries,
+  lockRetention,
   updateRetention,
   type RetentionRow,
 } from './retention-queries.ts';
@@ -30,6 +31,14 @@ const DAY_MS = 86_400_000;
 
 export async function readRetention({ db }: Pick<RetentionDeps, 'db'>): Promise<Retention> {
   return toRetention(await getRetention(db));
+}
+
+/** As it is, held until the transaction ends. */
+export async function lookAtRetention(
+  tx: WriteTransaction,
+): Promise<Pick<Retention, 'actsDays' | 'readsDays'>> {
+  const { acts_days: actsDays, reads_days: readsDays } = await lockRetention(tx);
+  return { actsDays, readsDays };
 }
 
 /** For people. */
@@ -59,7 +68,7 @@ export async function changeRetention(
     });
   }
   return writeTransaction(db, async (tx) => {
-    const before = await getRetention(tx);
+    const before = await lockRetention(tx);
     const lower = change.actsDays < before.acts_days || change.readsDays < before.reads_days;
     const { id } = actor;
     if (!lower || id === undefined) return applyRetention(tx, { clock }, actor, change);

@@ -1,6 +1,7 @@
 /** Speaks HTTP with the running appliance over its control socket, which only its own account and root may open. */
 import type { IncomingMessage } from 'node:http';
 import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
 import { accountName } from '../lib/config.ts';
 import { dataPaths } from '../lib/data-folder.ts';
 import { ERROR_STATUS, HoldfastError, isSystemError, type ErrorCode } from '../lib/errors.ts';
@@ -13,6 +14,8 @@ export interface ControlClient {
   /** The reply as it comes, of any length. @throws while it is read, when the appliance stops in the middle of it. */
   getStream(path: string): Promise<AsyncIterable<Buffer>>;
   send<T>(method: 'POST' | 'PUT' | 'DELETE', path: string, body?: unknown): Promise<T>;
+  /** Sends bytes as they come. Who does not take all of them answers why. */
+  sendContent<T>(path: string, content: Readable, sizeBytes: number): Promise<T>;
   /** Reads a reply of JSON lines as they come. @throws the error of a line `{ "error": … }`. */
   sendStreaming(path: string, body: unknown, onLine: (line: Record<string, unknown>) => void): Promise<void>;
 }
@@ -44,6 +47,13 @@ export function openControl(dataDir: string): ControlClient {
       return readWhole(response, dataDir);
     },
     send: read,
+    sendContent: async <T>(path: string, content: Readable, sizeBytes: number) => {
+      const response = await startContent(socket, dataDir, path, { content, sizeBytes });
+      const text = await readText(response);
+      content.destroy();
+      if ((response.statusCode ?? 500) >= 400) throw errorFromReply(response.statusCode ?? 500, text);
+      return JSON.parse(text) as T;
+    },
     sendStreaming: async (path, body, onLine) => {
       const response = await call('POST', path, body);
       if ((response.statusCode ?? 500) >= 400)
@@ -104,6 +114,33 @@ async function startCall(
     );
     request.on('error', (error) => reject(explainSocketError(error, dataDir)));
     request.end(payload);
+  });
+}
+
+async function startContent(
+  socket: string,
+  dataDir: string,
+  path: string,
+  { content, sizeBytes }: { content: Readable; sizeBytes: number },
+): Promise<IncomingMessage> {
+  const { request: httpRequest } = await import('node:http');
+  const headers = {
+    ...{ host: 'console', 'x-holdfast': '1', 'x-holdfast-account': accountName() },
+    ...{ 'content-type': 'application/octet-stream', 'content-length': sizeBytes },
+  };
+  return new Promise((resolve, reject) => {
+    const options = { socketPath: shortPath(socket), method: 'PUT', path: `/api/v1${path}`, headers };
+    let answered = false;
+    const request = httpRequest(options, (response) => {
+      answered = true;
+      resolve(response);
+    });
+    // After an answer the rest is not taken any more.
+    request.on('error', (error) => {
+      if (!answered) reject(explainSocketError(error, dataDir));
+    });
+    content.on('error', (error) => request.destroy(error));
+    content.pipe(request);
   });
 }
 

@@ -33,6 +33,7 @@ const COMMANDS: Record<string, () => Promise<Add>> = {
   update: async () => (await import('./commands/update.ts')).addUpdate,
   unlock: async () => (await import('./commands/unlock.ts')).addUnlock,
   mail: async () => (await import('./commands/mail.ts')).addMail,
+  passwords: async () => (await import('./commands/passwords.ts')).addPasswords,
   users: async () => (await import('./commands/users.ts')).addUsers,
 };
 

@@ -56,6 +56,8 @@ declare module 'fastify' {
     beforeSecondFactor?: boolean;
     /** Asks for a proof of the last minutes: somebody may have walked away from an open session. */
     stepUp?: boolean;
+    /** Called by a machine outside, and looks at nothing but what is signed in its body: no browser's request is worth more here. */
+    ownProof?: boolean;
   }
   interface FastifyInstance {
     /** Every route and who may call it; complete when the server is ready. */
@@ -91,7 +93,9 @@ export function installAccessGuard(app: FastifyInstance, deps: GuardDeps): void 
     const bearer = readBearer(request.headers.authorization);
     const { access } = request.routeOptions.config;
     // A browser never sends a key by itself, so a request with one cannot be forged; it counts only where somebody is asked for.
-    if (bearer === undefined || typeof access !== 'object') refuseForgedRequest(request, deps.origins);
+    const ownProof = access === 'public' && request.routeOptions.config.ownProof === true;
+    if (!ownProof && (bearer === undefined || typeof access !== 'object'))
+      refuseForgedRequest(request, deps.origins);
     if (access === 'public') return;
     if (access === 'setup') {
       if (await deps.isClaimed()) throw alreadyClaimed();
@@ -127,9 +131,11 @@ async function admitKey(
       'A request comes with a session or with an API key, not with both',
     );
   }
-  const { key, person } = await findKeyPerson(deps, bearer, clientAddress(request));
+  const { key, person, refusal } = await findKeyPerson(deps, bearer, clientAddress(request));
+  // Before it may be refused: both logs name a key that somebody still uses after its end, or from elsewhere.
   request.usedKey = key;
   request.actor = { ...request.actor, id: person.userId, label: `API key ${key.prefix}` };
+  if (refusal !== undefined) throw refusal;
   if (person.restricted) throw secondFactorRequired();
   if (!keyHas(key, right) || !hasRight(person.role, right) || request.routeOptions.config.stepUp === true) {
     throw new HoldfastError('forbidden', `This API key does not have the right ${right}`, {
@@ -210,12 +216,15 @@ function lookAgain(app: FastifyInstance, deps: GuardDeps): void {
 /** A browser opens six connections at most: with so many in use, requests may wait in it that carry the token of before. */
 const BUSY_REQUESTS = 4;
 
-/** Gives the reply the next token, just before it leaves: a reply that takes long must not bring an old one. */
+/**
+ * Gives the reply the next token, just before it leaves: a reply that takes long must not bring an old one. A stream of events is not
+ * counted as open: it stays for hours, and would hold the renewal back as long.
+ */
 function renewTokens(app: FastifyInstance, deps: GuardDeps): void {
   const open = new Map<string, number>();
   app.addHook('preHandler', async (request, reply) => {
     const id = request.signedIn?.sessionId;
-    if (id === undefined) return;
+    if (id === undefined || request.routeOptions.config.background === true) return;
     open.set(id, (open.get(id) ?? 0) + 1);
     reply.raw.once('close', () => {
       const left = (open.get(id) ?? 1) - 1;

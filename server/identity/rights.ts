@@ -20,6 +20,7 @@ const EVERYBODY: readonly Role[] = ['owner', 'admin', 'auditor', 'member'];
 const ALL_BUT_AUDITORS: readonly Role[] = ['owner', 'admin', 'member'];
 const OBSERVERS: readonly Role[] = ['owner', 'admin', 'auditor'];
 const ADMINISTRATORS: readonly Role[] = ['owner', 'admin'];
+const OWNERS_AND_AUDITORS: readonly Role[] = ['owner', 'auditor'];
 const OWNERS: readonly Role[] = ['owner'];
 
 /** In the order of the page that shows them. */
@@ -113,6 +114,43 @@ export const RIGHTS = {
     title: 'Manage members of workspaces',
     description: 'Managers in their own workspaces, administrators in all: who belongs to it and as what.',
     roles: ALL_BUT_AUDITORS,
+    apiKeys: false,
+    console: false,
+  },
+  'access-reviews.take-part': {
+    title: 'Take part in access reviews',
+    description:
+      'Managers see and decide about the members of their workspaces; owners, administrators and auditors see all of a review.',
+    roles: EVERYBODY,
+    apiKeys: false,
+    console: false,
+  },
+  'access-reviews.read': {
+    title: 'Export access reviews',
+    description: 'The whole of a review with its decisions and audit entries.',
+    roles: OBSERVERS,
+    apiKeys: false,
+    console: false,
+  },
+  'access-reviews.manage': {
+    title: 'Begin and sign access reviews',
+    description: 'Begin a review, decide about roles, accounts, teams and keys, and sign it.',
+    roles: OWNERS,
+    apiKeys: false,
+    console: false,
+  },
+  'registers.read': {
+    title: 'Read the registers',
+    description: 'Confidentiality undertakings, background checks and training of everybody.',
+    roles: OWNERS_AND_AUDITORS,
+    apiKeys: false,
+    console: false,
+  },
+  'registers.manage': {
+    title: 'Keep the registers',
+    description:
+      'Enter, change and import undertakings, checks and training, and say what is due for newcomers.',
+    roles: OWNERS,
     apiKeys: false,
     console: false,
   },

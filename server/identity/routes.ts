@@ -2,7 +2,11 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
 import { invitationRoutes } from './invitations/routes.ts';
 import type { PersonLifeDeps } from './people/person-life.ts';
+import { mailLinkRoutes } from './mail-links/routes.ts';
+import type { LinkDeps } from './mail-links/mail-links.ts';
+import { passwordRoutes } from './passwords/routes.ts';
 import { peopleRoutes } from './people/routes.ts';
+import type { TeamDeps } from './teams/teams.ts';
 import { teamRoutes } from './teams/routes.ts';
 import { factorRoutes } from './factors/routes.ts';
 import { SecondStep } from './factors/schema.ts';
@@ -13,16 +17,26 @@ import { sessionRoutes } from './sessions/routes.ts';
 import { signOut } from './sessions/sessions.ts';
 import { enterSession, secondStepRoutes } from './sign-in/second-step-routes.ts';
 import { describeSession, signIn, type SignInDeps } from './sign-in/sign-in.ts';
+import { waysRoutes } from './sign-in/ways.ts';
+import { singleSignOnRoutes } from './single-sign-on/routes.ts';
+import { singleSignOnSettingsRoutes } from './single-sign-on/settings-routes.ts';
 
 export const identityRoutes =
-  (deps: SignInDeps & PersonLifeDeps): FastifyPluginAsyncTypebox =>
+  (
+    deps: SignInDeps & PersonLifeDeps & LinkDeps & TeamDeps & { origins: readonly string[] },
+  ): FastifyPluginAsyncTypebox =>
   async (app) => {
     await app.register(sessionRoutes(deps));
     await app.register(peopleRoutes(deps));
     await app.register(invitationRoutes(deps));
     await app.register(teamRoutes(deps));
+    await app.register(waysRoutes(deps));
+    await app.register(singleSignOnRoutes(deps));
+    await app.register(singleSignOnSettingsRoutes(deps));
     await app.register(secondStepRoutes(deps));
     await app.register(factorRoutes(deps));
+    await app.register(passwordRoutes(deps));
+    await app.register(mailLinkRoutes(deps));
 
     app.get(
       '/session',

@@ -10,13 +10,17 @@ export const Role = Type.Union([
 ]);
 export type Role = Static<typeof Role>;
 
-/** By what a person proves who they are. `console`: whoever may use the control socket vouched for them. */
+/**
+ * By what a person proves who they are. `sso-second-factor`: the provider vouches for one of its own, by a value that the settings name.
+ * `console`: whoever may use the control socket vouched for them.
+ */
 export const SignInMethod = Type.Union([
   Type.Literal('password'),
   Type.Literal('totp'),
   Type.Literal('passkey'),
   Type.Literal('recovery-code'),
   Type.Literal('sso'),
+  Type.Literal('sso-second-factor'),
   Type.Literal('magic-link'),
   Type.Literal('console'),
 ]);
@@ -57,6 +61,8 @@ export const Session = Type.Object({
         Type.Literal('certificate'),
         Type.Literal('session-alert'),
         Type.Literal('approval'),
+        Type.Literal('password-leaked'),
+        Type.Literal('access-review'),
       ]),
       message: Type.String(),
     }),

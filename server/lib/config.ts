@@ -146,6 +146,13 @@ export function childEnvironment(extra: Record<string, string> = {}): Record<str
   return { MALLOC_ARENA_MAX: '2', ...kept, ...extra };
 }
 
+/** The proxy by which requests go out, as Node takes it; undefined where there is none. */
+export function outgoingProxy(): Record<string, string> | undefined {
+  const { NODE_USE_ENV_PROXY: use, HTTPS_PROXY: proxy, NO_PROXY: except } = process.env;
+  if (use !== '1' || proxy === undefined || proxy === '') return undefined;
+  return { HTTPS_PROXY: proxy, ...(except === undefined ? {} : { NO_PROXY: except }) };
+}
+
 /** Name of the operating-system account this process runs under; its number where it has no name. */
 export function accountName(): string {
   try {

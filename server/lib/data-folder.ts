@@ -41,6 +41,8 @@ export function dataPaths(dataDir: string) {
     controlSocket: join(dataDir, 'run', 'server', 'control.sock'),
     /** Who asked what of the server; in no snapshot. */
     requestLog: join(dataDir, 'requests'),
+    /** Lists of leaked passwords; in no snapshot. */
+    passwords: join(dataDir, 'passwords'),
     catalogue: join(dataDir, 'catalogue'),
     scratch: join(dataDir, 'scratch'),
     reserve: join(dataDir, 'reserve'),
@@ -90,7 +92,7 @@ export async function openDataFolder(dataDir: string, softwareVersion: string): 
     await chmod(paths.run, 0o711);
     const sockets = [dirname(paths.keydSocket), dirname(paths.controlSocket)];
     for (const path of [
-      ...[paths.files, paths.keyring, paths.tls, paths.kits, paths.requestLog],
+      ...[paths.files, paths.keyring, paths.tls, paths.kits, paths.requestLog, paths.passwords],
       ...[paths.catalogue, paths.scratch],
       ...sockets,
     ]) {

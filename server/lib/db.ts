@@ -5,6 +5,7 @@
 import { Kysely, PostgresDialect, sql, type Transaction } from 'kysely';
 import pg from 'pg';
 import { HoldfastError, isSystemError } from './errors.ts';
+import { preparingPool } from './prepared-query.ts';
 import type { DB } from './tables.ts';
 
 export type Database = Kysely<DB>;
@@ -47,11 +48,12 @@ export function openDatabase(address: DatabaseAddress, options: OpenOptions): Da
   pool.on('error', () => undefined);
   // As would one that is lent out and dies between two queries; the next query says so.
   pool.on('connect', (client) => client.on('error', () => undefined));
-  return new Kysely<DB>({ dialect: new PostgresDialect({ pool }) });
+  return new Kysely<DB>({ dialect: new PostgresDialect({ pool: preparingPool(pool) }) });
 }
 
 /**
- * Runs `act` in a transaction that holds the write gate open.
+ * Runs `act` in a transaction that holds the write gate open. Given such a transaction it runs within that one, so that an act which
+ * is made of others is done whole or not at all.
  *
  * @throws what `act` throws, after rolling back; HoldfastError `unavailable` when PostgreSQL cannot be reached.
  */
@@ -59,6 +61,7 @@ export async function writeTransaction<T>(
   db: Database,
   act: (tx: WriteTransaction) => Promise<T>,
 ): Promise<T> {
+  if (isWriting(db)) return act(db);
   try {
     return await db.transaction().execute(async (tx) => {
       await sql`select pg_advisory_xact_lock_shared(${WRITE_GATE})`.execute(tx);
@@ -67,6 +70,10 @@ export async function writeTransaction<T>(
   } catch (error) {
     throw explainDatabaseError(error);
   }
+}
+
+function isWriting(db: Database): db is WriteTransaction {
+  return db.isTransaction;
 }
 
 /** Turns a lost connection into `unavailable` and a full disk into `no_space`; leaves everything else as it is. */

@@ -25,6 +25,52 @@ export type JsonValue = JsonArray | JsonObject | JsonPrimitive;
 
 export type Timestamp = ColumnType<Date, Date | string, Date | string>;
 
+export interface AccessReviewItems {
+  audit_ids: Generated<string[]>;
+  decided_at: Timestamp | null;
+  decided_by: string | null;
+  decision: string | null;
+  email_sealed: Buffer | null;
+  facts: Json;
+  fingerprint: string;
+  id: string;
+  in_bulk: Generated<boolean>;
+  kept_before: boolean;
+  key_id: string | null;
+  kind: string;
+  name_sealed: Buffer | null;
+  note_sealed: Buffer | null;
+  outcome: string | null;
+  review_id: string;
+  subject_key_id: string | null;
+  team_id: string | null;
+  thing: string;
+  user_id: string | null;
+  workspace_id: string | null;
+}
+
+export interface AccessReviews {
+  cause: string;
+  due_at: Timestamp;
+  id: string;
+  number: Generated<number>;
+  reminded_at: Timestamp | null;
+  sha256: string | null;
+  signed_at: Timestamp | null;
+  signed_by: string | null;
+  started_at: Timestamp;
+  started_by: string | null;
+  state: string;
+  statement_sealed: Buffer | null;
+}
+
+export interface AccessReviewSettings {
+  announced_for: Timestamp | null;
+  days_to_decide: Generated<number>;
+  every_months: Generated<number>;
+  singleton: Generated<boolean>;
+}
+
 export interface Acme {
   authority: string | null;
   challenge: string;
@@ -127,7 +173,10 @@ export interface Approvals {
   requested_at: Timestamp;
   requested_by: string;
   runs_at: Timestamp | null;
+  seen: Json | null;
   state: string;
+  wait_ms: Int8 | null;
+  waited_ms: Int8 | null;
 }
 
 export interface ApprovalSettings {
@@ -272,6 +321,48 @@ export interface Invitations {
   token_hash: Buffer;
 }
 
+export interface LeakedPasswordList {
+  at_least: number;
+  file_name: string;
+  imported_at: Timestamp;
+  passwords: Int8;
+  singleton: Generated<boolean>;
+  size_bytes: Int8;
+}
+
+export interface LinkedIdentities {
+  issuer: string;
+  label_sealed: Buffer;
+  last_used_at: Timestamp | null;
+  linked_at: Timestamp;
+  subject_hash: Buffer;
+  subject_sealed: Buffer;
+  user_id: string;
+}
+
+export interface MailLinkAsks {
+  address: string | null;
+  asked_at: Timestamp;
+  browser_hash: Buffer | null;
+  email_hash: Buffer;
+  id: string;
+  kind: string;
+  origin: string;
+  request_id: string | null;
+  user_agent: string | null;
+}
+
+export interface MailLinks {
+  browser_hash: Buffer | null;
+  created_at: Timestamp;
+  email_sealed: Buffer | null;
+  expires_at: Timestamp;
+  id: string;
+  kind: string;
+  token_hash: Buffer;
+  user_id: string;
+}
+
 export interface MailMessages {
   address_sealed: Buffer | null;
   answer_sealed: Buffer | null;
@@ -365,6 +456,8 @@ export interface PendingSignIns {
   challenge: string | null;
   expires_at: Timestamp;
   id: string;
+  methods: Generated<string[]>;
+  provider_session_hash: Buffer | null;
   token_hash: Buffer;
   user_id: string | null;
 }
@@ -379,6 +472,34 @@ export interface RecoveryCodes {
   created_at: Timestamp;
   used_at: Timestamp | null;
   user_id: string;
+}
+
+export interface RefusedSignIns {
+  address: string | null;
+  entries: Generated<number>;
+  folded: Generated<number>;
+  last_at: Timestamp;
+  network: string;
+  since: Timestamp;
+}
+
+export interface RegisterEntries {
+  changed_at: Timestamp;
+  created_at: Timestamp;
+  done_on: Timestamp | null;
+  due_on: Timestamp | null;
+  id: string;
+  kind: string;
+  reminded_at: Timestamp | null;
+  user_id: string;
+  version: Generated<number>;
+  words_sealed: Buffer;
+}
+
+export interface RegisterSettings {
+  newcomers: Generated<Json>;
+  remind_days: Generated<number>;
+  singleton: Generated<boolean>;
 }
 
 export interface RequestLogSettings {
@@ -475,6 +596,7 @@ export interface Sessions {
   last_seen_at: Timestamp;
   methods: Generated<string[]>;
   previous_secret_hash: Buffer | null;
+  provider_session_hash: Buffer | null;
   renewal_nonce: Buffer | null;
   renewal_used_at: Timestamp | null;
   renewed_at: Generated<Timestamp>;
@@ -501,6 +623,45 @@ export interface SignInFailures {
 export interface SignInSettings {
   members_need_second_factor: Generated<boolean>;
   singleton: Generated<boolean>;
+}
+
+export interface SingleSignOn {
+  ca_certificates: string | null;
+  changed_at: Timestamp;
+  client_id: string;
+  client_secret_sealed: Buffer;
+  enabled: boolean;
+  groups_claim: string | null;
+  issuer: string;
+  logout_ends_keys: boolean;
+  makes_accounts: boolean;
+  name: string;
+  only_since: Timestamp | null;
+  other_role: string | null;
+  role_groups: Json;
+  scopes: string[];
+  singleton: Generated<boolean>;
+  strong_acr: string[];
+  strong_amr: string[];
+  team_groups: Json;
+  version: Generated<Int8>;
+}
+
+export interface SingleSignOnAttempts {
+  created_at: Timestamp;
+  expires_at: Timestamp;
+  invitation_hash: Buffer | null;
+  origin: string;
+  purpose: string;
+  session_id: string | null;
+  settings_version: Int8;
+  token_hash: Buffer;
+  user_id: string | null;
+}
+
+export interface SingleSignOnLogouts {
+  expires_at: Timestamp;
+  token_id_hash: Buffer;
 }
 
 export interface Snapshots {
@@ -583,6 +744,7 @@ export interface Users {
   name_sealed: Buffer;
   password_changed_at: Timestamp | null;
   password_hash: string | null;
+  password_leaked_at: Timestamp | null;
   role: string;
   subject_key_id: string;
   version: Generated<Int8>;
@@ -598,6 +760,7 @@ export interface Workspaces {
   created_at: Timestamp;
   id: string;
   kind: Generated<string>;
+  magic_links: Generated<boolean>;
   name_sealed: Buffer;
   root_folder_id: string;
 }
@@ -609,6 +772,9 @@ export interface WorkspaceTeams {
 }
 
 export interface DB {
+  access_review_items: AccessReviewItems;
+  access_review_settings: AccessReviewSettings;
+  access_reviews: AccessReviews;
   acme: Acme;
   api_keys: ApiKeys;
   api_log: ApiLog;
@@ -633,6 +799,10 @@ export interface DB {
   doomed_contents: DoomedContents;
   file_versions: FileVersions;
   invitations: Invitations;
+  leaked_password_list: LeakedPasswordList;
+  linked_identities: LinkedIdentities;
+  mail_link_asks: MailLinkAsks;
+  mail_links: MailLinks;
   mail_messages: MailMessages;
   mail_settings: MailSettings;
   migrations: Migrations;
@@ -643,6 +813,9 @@ export interface DB {
   pending_sign_ins: PendingSignIns;
   people_settings: PeopleSettings;
   recovery_codes: RecoveryCodes;
+  refused_sign_ins: RefusedSignIns;
+  register_entries: RegisterEntries;
+  register_settings: RegisterSettings;
   request_log_settings: RequestLogSettings;
   restore_tests: RestoreTests;
   run_log: RunLog;
@@ -654,6 +827,9 @@ export interface DB {
   sessions: Sessions;
   sign_in_failures: SignInFailures;
   sign_in_settings: SignInSettings;
+  single_sign_on: SingleSignOn;
+  single_sign_on_attempts: SingleSignOnAttempts;
+  single_sign_on_logouts: SingleSignOnLogouts;
   snapshot_targets: SnapshotTargets;
   snapshots: Snapshots;
   target_anchors: TargetAnchors;

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import type { JsonGeneralName } from '@peculiar/x509';
 import type { Clock } from './clock.ts';
 import type { Config } from './config.ts';
+import { crashPoint } from './crash-point.ts';
 import { dataPaths } from './data-folder.ts';
 import { HoldfastError } from './errors.ts';
 import { makePrivateDirectory, readFileIfPresent, writeFileDurably } from './files.ts';
@@ -27,6 +28,8 @@ const DAY_MS = 86_400_000;
 /** What browsers accept at most for one certificate. */
 const LIFETIME_DAYS = 397;
 const RENEW_BEFORE_DAYS = 30;
+const CERTIFICATE_FILE = 'certificate.pem';
+const KEY_FILE = 'key.pem';
 
 /** @throws HoldfastError `invalid_input` when given files are missing, do not belong together, are weak or out of date. */
 export async function loadTlsIdentity(config: Config, clock: Clock): Promise<TlsIdentity> {
@@ -44,23 +47,37 @@ export async function loadTlsIdentity(config: Config, clock: Clock): Promise<Tls
   return loadOwnTlsIdentity(directory, clock);
 }
 
-/** The self-signed identity in a directory, made anew when it is missing or about to run out. */
+/** The self-signed identity in a directory, made when there is none. One that is about to run out stays: @see isOwnTlsDue */
 export async function loadOwnTlsIdentity(directory: string, clock: Clock): Promise<TlsIdentity> {
+  return (await readOwn(directory)) ?? makeOwnTlsIdentity(directory, clock);
+}
+
+/** Whether the self-signed identity in a directory runs out within a month. False where there is none. */
+export async function isOwnTlsDue(directory: string, clock: Clock): Promise<boolean> {
+  const present = await readOwn(directory);
+  if (present === undefined) return false;
+  return present.expiresAt.getTime() - clock.now().getTime() <= RENEW_BEFORE_DAYS * DAY_MS;
+}
+
+/** Makes the self-signed identity of a directory anew. */
+export async function makeOwnTlsIdentity(directory: string, clock: Clock): Promise<TlsIdentity> {
   await makePrivateDirectory(directory);
-  const certificateFile = join(directory, 'certificate.pem');
-  const keyFile = join(directory, 'key.pem');
-  const [certificate, key] = await Promise.all([
-    readFileIfPresent(certificateFile),
-    readFileIfPresent(keyFile),
-  ]);
-  if (certificate !== undefined && key !== undefined) {
-    const present = identityOf(certificate.toString(), key.toString(), true);
-    if (present.expiresAt.getTime() - clock.now().getTime() > RENEW_BEFORE_DAYS * DAY_MS) return present;
-  }
   const made = await makeSelfSigned(clock);
-  await writeFileDurably(keyFile, made.key);
-  await writeFileDurably(certificateFile, made.certificate);
+  await writeFileDurably(join(directory, KEY_FILE), made.key);
+  crashPoint('lib.tls.key-written');
+  await writeFileDurably(join(directory, CERTIFICATE_FILE), made.certificate);
   return made;
+}
+
+/** @returns undefined without one, and for a key and certificate of two: the making of another was cut off between them. */
+async function readOwn(directory: string): Promise<TlsIdentity | undefined> {
+  const [certificate, key] = await Promise.all([
+    readFileIfPresent(join(directory, CERTIFICATE_FILE)),
+    readFileIfPresent(join(directory, KEY_FILE)),
+  ]);
+  if (certificate === undefined || key === undefined) return undefined;
+  if (!new X509Certificate(certificate).checkPrivateKey(createPrivateKey(key))) return undefined;
+  return identityOf(certificate.toString(), key.toString(), true);
 }
 
 async function readGiven(path: string, setting: string): Promise<string> {

@@ -49,6 +49,8 @@ const MINUTE_MS = 60_000;
 const LEASE_MS = HANDOVER_LIMIT_MS + MINUTE_MS;
 /** After a failure that is the server's, nothing else is tried for this long. */
 const SERVER_PAUSE_MS = 30_000;
+/** After wrong credentials: a service locks an account that is tried with them again and again. New settings are tried at once. */
+const SIGN_IN_PAUSE_MS = 15 * MINUTE_MS;
 const LONGEST_WAIT_MS = 4 * 60 * MINUTE_MS;
 
 /** Looks every two seconds, in this process; `stop` waits for a message under way. */
@@ -119,8 +121,7 @@ async function leaseMessage(deps: SendDeps): Promise<Leased | undefined> {
     const settings = await lockSettings(tx);
     if (settings === undefined || settings.paused) return undefined;
     await expireMessages(tx, now);
-    const { problem_at: problemAt } = settings;
-    if (problemAt !== null && now.getTime() - problemAt.getTime() < SERVER_PAUSE_MS) return undefined;
+    if (isPausedByServer(settings, now)) return undefined;
     const recent = await countAttemptsSince(tx, new Date(now.getTime() - MINUTE_MS));
     if (recent >= settings.messages_a_minute) return undefined;
     const due = await lockDueMessage(tx, now);
@@ -134,6 +135,12 @@ async function leaseMessage(deps: SendDeps): Promise<Leased | undefined> {
     await updateMessage(tx, due.id, change);
     return { settings, message: { ...due, ...change } };
   });
+}
+
+function isPausedByServer({ problem, problem_at: at }: SettingsRow, now: Date): boolean {
+  if (at === null) return false;
+  const { code } = (problem ?? {}) as { code?: string };
+  return now.getTime() - at.getTime() < (code === 'sign-in' ? SIGN_IN_PAUSE_MS : SERVER_PAUSE_MS);
 }
 
 async function tryMessage(deps: SendDeps, settings: SettingsRow, message: MessageRow): Promise<Handover> {

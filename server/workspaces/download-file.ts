@@ -1,10 +1,11 @@
 /**
  * Hands files out. Guarantees: every reading is in the audit log before its first byte leaves; no byte leaves that was not
- * authenticated; a deleted file, or one whose key was disabled, stops within a second.
+ * authenticated; a deleted file, one whose key was disabled, and one that its reader may no longer see stop within a second.
  */
 import { addAbortSignal, Readable } from 'node:stream';
 import { recordAudit, type Actor } from '../audit/index.ts';
 import { writeTransaction } from '../lib/db.ts';
+import type { Person } from '../identity/index.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import type { WorkspaceDeps } from './deps.ts';
 import { watchDownload } from './download-watch.ts';
@@ -27,6 +28,13 @@ export interface Download {
   content: ContentRow;
 }
 
+/** Who reads, and how it goes into the audit log. */
+export interface Reading {
+  person: Person;
+  actor: Actor;
+  act: 'downloaded' | 'previewed';
+}
+
 let running = 0;
 
 /** @throws not_found, forbidden, invalid_input for a folder */
@@ -45,15 +53,14 @@ export async function findDownload(deps: WorkspaceDeps, id: string, visitor: Vis
 /**
  * Records the reading and opens the content.
  *
- * @returns the bytes; the stream breaks with not_found when the file is deleted meanwhile.
+ * @returns the bytes; the stream breaks with not_found when the file is deleted meanwhile, or closed to the reader.
  * @throws integrity_failure, key_disabled, too_many_requests
  */
 export async function openDownload(
   deps: WorkspaceDeps,
   download: Download,
   range: ByteRange,
-  actor: Actor,
-  act: 'downloaded' | 'previewed' = 'downloaded',
+  reading: Reading,
 ): Promise<Readable> {
   if (running >= MAX_DOWNLOADS) {
     throw new HoldfastError('too_many_requests', `At most ${MAX_DOWNLOADS} files are read at once`, {
@@ -61,13 +68,13 @@ export async function openDownload(
     });
   }
   running += 1;
-  const watch = watchDownload(deps, download.node.id);
+  const watch = watchDownload(deps, download.node, reading.person);
   let close = async () => {
     running -= 1;
     watch.end();
   };
   try {
-    await recordReading(deps, download, range, actor, act);
+    await recordReading(deps, download, range, reading);
     const opened = await openStored(deps, download.content);
     const release = close;
     close = async () => {
@@ -119,8 +126,7 @@ async function recordReading(
   deps: WorkspaceDeps,
   download: Download,
   range: ByteRange,
-  actor: Actor,
-  act: 'downloaded' | 'previewed',
+  { actor, act }: Reading,
 ): Promise<void> {
   await writeTransaction(deps.db, (tx) =>
     recordAudit(tx, deps.clock, actor, {

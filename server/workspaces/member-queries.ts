@@ -45,6 +45,30 @@ export async function listGrantedWorkspaces(db: Database, userId: string) {
     .execute();
 }
 
+/** For each workspace of a person whether it allows links to sign in; once for each role. */
+export async function listMagicLinksOf(db: Database, userId: string): Promise<boolean[]> {
+  const rows = await db
+    .selectFrom('workspaces')
+    .innerJoin(grantsOf(db, userId).as('grants'), 'grants.workspace_id', 'workspaces.id')
+    .select('magic_links')
+    .execute();
+  return rows.map((row) => row.magic_links);
+}
+
+export async function anyAllowsMagicLinks(db: Database): Promise<boolean> {
+  const row = await db
+    .selectFrom('workspaces')
+    .select('id')
+    .where('magic_links', '=', true)
+    .limit(1)
+    .executeTakeFirst();
+  return row !== undefined;
+}
+
+export async function updateMagicLinks(db: Database, id: string, allowed: boolean): Promise<void> {
+  await db.updateTable('workspaces').set({ magic_links: allowed }).where('id', '=', id).execute();
+}
+
 export async function listWorkspaceRows(db: Database) {
   return db
     .selectFrom('workspaces')
@@ -105,6 +129,19 @@ export async function listTeamsIn(db: Database, workspaceId: string) {
     .select(sql<string>`count(team_members.user_id)`.as('people'))
     .where('workspace_id', '=', workspaceId)
     .groupBy(['workspace_teams.team_id', 'workspace_teams.role'])
+    .execute();
+}
+
+/** Who is in a team that has a role in the workspace. */
+export async function listTeamPeopleIn(
+  db: Database,
+  workspaceId: string,
+): Promise<{ team_id: string; user_id: string }[]> {
+  return db
+    .selectFrom('workspace_teams')
+    .innerJoin('team_members', 'team_members.team_id', 'workspace_teams.team_id')
+    .select(['team_members.team_id', 'team_members.user_id'])
+    .where('workspace_id', '=', workspaceId)
     .execute();
 }
 
@@ -180,33 +217,67 @@ export async function deleteHolder(db: Database, workspaceId: string, holder: Ho
 }
 
 /** People who can sign in and are managers of a workspace, by themselves or by a team. Auditors are none: they see no content. */
-export async function countManagers(db: Database, workspaceId: string): Promise<number> {
-  const { count } = await db
-    .selectFrom('users')
-    .select(sql<string>`count(*)`.as('count'))
-    .where('disabled_at', 'is', null)
-    .where('users.role', '<>', 'auditor')
-    .where((eb) =>
-      eb.or([
-        eb.exists(
-          eb
-            .selectFrom('workspace_members')
-            .select('user_id')
-            .whereRef('workspace_members.user_id', '=', 'users.id')
-            .where('workspace_members.role', '=', 'manager')
-            .where('workspace_id', '=', workspaceId),
-        ),
-        eb.exists(
-          eb
+function managersOf(db: Database) {
+  return db
+    .selectFrom(
+      db
+        .selectFrom('workspace_members')
+        .select(['workspace_id', 'user_id'])
+        .where('role', '=', 'manager')
+        .union(
+          db
             .selectFrom('workspace_teams')
             .innerJoin('team_members', 'team_members.team_id', 'workspace_teams.team_id')
-            .select('team_members.user_id')
-            .whereRef('team_members.user_id', '=', 'users.id')
-            .where('workspace_teams.role', '=', 'manager')
-            .where('workspace_id', '=', workspaceId),
-        ),
-      ]),
+            .select(['workspace_teams.workspace_id', 'team_members.user_id'])
+            .where('workspace_teams.role', '=', 'manager'),
+        )
+        .as('managers'),
     )
+    .innerJoin('users', 'users.id', 'managers.user_id')
+    .where('users.disabled_at', 'is', null)
+    .where('users.role', '<>', 'auditor');
+}
+
+export async function countManagers(db: Database, workspaceId: string): Promise<number> {
+  const { count } = await managersOf(db)
+    .select(sql<string>`count(*)`.as('count'))
+    .where('workspace_id', '=', workspaceId)
     .executeTakeFirstOrThrow();
   return Number(count);
+}
+
+/** Of all workspaces; of one person when one is given. */
+export async function listManagers(
+  db: Database,
+  userId?: string,
+): Promise<{ workspace_id: string; user_id: string }[]> {
+  const query = managersOf(db).select(['managers.workspace_id', 'managers.user_id']);
+  return (userId === undefined ? query : query.where('managers.user_id', '=', userId)).execute();
+}
+
+/** Everybody and every team that holds a role in a workspace; of one workspace when one is given. */
+export async function listHolders(
+  db: Database,
+  workspaceId?: string,
+): Promise<{ workspace_id: string; role: string; user_id: string | null; team_id: string | null }[]> {
+  let people = db
+    .selectFrom('workspace_members')
+    .select(['workspace_id', 'role', 'user_id', sql<string | null>`null::uuid`.as('team_id')]);
+  let teams = db
+    .selectFrom('workspace_teams')
+    .select(['workspace_id', 'role', sql<string | null>`null::uuid`.as('user_id'), 'team_id']);
+  if (workspaceId !== undefined) {
+    people = people.where('workspace_id', '=', workspaceId);
+    teams = teams.where('workspace_id', '=', workspaceId);
+  }
+  return [...(await people.execute()), ...(await teams.execute())];
+}
+
+export async function listWorkspacesByIds(db: Database, ids: readonly string[]) {
+  if (ids.length === 0) return [];
+  return db
+    .selectFrom('workspaces')
+    .select(['id', 'name_sealed'])
+    .where('id', 'in', [...ids])
+    .execute();
 }

@@ -2,6 +2,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
 import { Email } from '../identity/index.ts';
 import { Id } from '../lib/shapes.ts';
+import { setMagicLinks } from './magic-links.ts';
 import {
   addByEmail,
   createWorkspace,
@@ -64,6 +65,20 @@ export function memberRoutes(deps: MembershipDeps): FastifyPluginAsyncTypebox {
         schema: { tags, summary: 'Rename a workspace', params, body: RenameWorkspaceRequest, response },
       },
       ({ params: { id }, body, signedIn, actor }) => renameWorkspace(deps, id, body.name, signedIn, actor),
+    );
+    app.put(
+      '/workspaces/:id/magic-links',
+      {
+        config: { access: { right: 'workspaces.manage' }, stepUp: true },
+        schema: {
+          ...{ tags, summary: 'Let members sign in by a link sent by mail, or not', params, response },
+          body: Type.Object({ allowed: Type.Boolean() }, { additionalProperties: false }),
+        },
+      },
+      async ({ params: { id }, body, signedIn, actor }) => {
+        await setMagicLinks(deps, id, body.allowed, actor);
+        return showMembers(deps, id, signedIn);
+      },
     );
     app.get(
       '/workspaces/:id/members',

@@ -1,6 +1,7 @@
 /**
  * Workspaces and who belongs to them. Guarantees: a workspace keeps somebody who manages it; who may change the members is asked again
- * inside the transaction; an administrator who adds themself is named as such in the audit log, and everybody in the workspace sees it.
+ * inside the transaction; an administrator who adds themself is named as such in the audit log, everybody in the workspace sees it, and its
+ * managers are told by mail.
  */
 import { recordAudit, type Actor } from '../audit/index.ts';
 import {
@@ -19,7 +20,9 @@ import {
   deleteHolder,
   findHolderRole,
   findWorkspace,
+  listManagers,
   listPeopleIn,
+  listTeamPeopleIn,
   listTeamsIn,
   listWorkspaceRows,
   listWorkspacesOfTeam,
@@ -29,8 +32,15 @@ import {
   type Holder,
 } from './member-queries.ts';
 import { findEffectiveRole } from './members.ts';
-import { nameKeyId, nodeNameContext, requireName, workspaceNameContext } from './names.ts';
+import {
+  nameKeyId,
+  nodeNameContext,
+  openWorkspaceNames,
+  requireName,
+  workspaceNameContext,
+} from './names.ts';
 import type { ManagedWorkspace, Workspace, WorkspaceMembers, WorkspaceRole } from './schema.ts';
+import { tellManagers } from './tell-managers.ts';
 import { insertWorkspace, listWorkspaces, prepareWorkspace } from './service.ts';
 
 export type MembershipDeps = Pick<WorkspaceDeps, 'db' | 'clock'> & {
@@ -44,14 +54,14 @@ type Acting = Pick<Person, 'userId' | 'role'> | undefined;
 /** All workspaces, for administrators: their names, and how many belong to them. */
 export async function listAllWorkspaces(deps: MembershipDeps): Promise<ManagedWorkspace[]> {
   const rows = await listWorkspaceRows(deps.db);
-  return Promise.all(
-    rows.map(async (row) => ({
-      ...{ id: row.id, name: await openName(deps, row), kind: row.kind },
-      ...{ people: Number(row.people), teams: Number(row.teams) },
-      managers: await countManagers(deps.db, row.id),
-      createdAt: row.created_at.toISOString(),
-    })),
-  );
+  const names = await openWorkspaceNames(deps, rows);
+  const managers = Map.groupBy(await listManagers(deps.db), (one) => one.workspace_id);
+  return rows.map((row) => ({
+    ...{ id: row.id, name: names.get(row.id) ?? '', kind: row.kind },
+    ...{ people: Number(row.people), teams: Number(row.teams) },
+    managers: managers.get(row.id)?.length ?? 0,
+    createdAt: row.created_at.toISOString(),
+  }));
 }
 
 /** @throws HoldfastError `not_found` for the manager; `invalid_input` for the name, and when the manager is an auditor. */
@@ -102,18 +112,26 @@ export async function showMembers(
   const row = await findWorkspace(deps.db, id);
   const role = acting === undefined ? undefined : await findEffectiveRole(deps.db, id, acting.userId);
   if (row === undefined || (role === undefined && !administers(acting))) throw noSuchWorkspace();
+  const byName = (a: { name: string }, b: { name: string }) => a.name.localeCompare(b.name, 'en');
   const [people, teams] = [await listPeopleIn(deps.db, id), await listTeamsIn(deps.db, id)];
-  const persons = await namePeople(
-    deps,
-    people.map((member) => member.user_id),
-  );
+  const byTeam = await listTeamPeopleIn(deps.db, id);
+  const persons = await namePeople(deps, [
+    ...new Set([...people, ...byTeam].map((member) => member.user_id)),
+  ]);
+  const membersOf = (teamId: string) =>
+    byTeam
+      .flatMap(({ team_id: team, user_id: userId }) => {
+        const person = team === teamId ? persons.get(userId) : undefined;
+        return person === undefined || person.disabled ? [] : [{ id: userId, name: person.name }];
+      })
+      .sort(byName);
   const teamNames = await nameTeams(
     deps,
     teams.map((team) => team.team_id),
   );
-  const byName = (a: { name: string }, b: { name: string }) => a.name.localeCompare(b.name, 'en');
   return {
     ...{ id, name: await openName(deps, row), createdAt: row.created_at.toISOString() },
+    magicLinks: row.magic_links,
     mayManage: role === 'manager' || administers(acting),
     people: people
       .flatMap((member) => {
@@ -128,6 +146,7 @@ export async function showMembers(
       .map((team) => ({
         ...{ id: team.team_id, name: teamNames.get(team.team_id) ?? '', people: Number(team.people) },
         role: team.role as WorkspaceRole,
+        members: membersOf(team.team_id),
       }))
       .sort(byName),
   };
@@ -156,6 +175,8 @@ export async function setRole(
     if (before === role) return;
     await putHolder(tx, id, holder, role);
     await requireSomeManager(tx, id, before);
+    const self = acting !== undefined && 'userId' in holder && holder.userId === acting.userId;
+    if (self && before === undefined) await tellManagers(tx, deps, holder.userId, { workspaceId: id });
     await recordMember(tx, deps, actor, {
       id,
       holder,
@@ -216,12 +237,11 @@ export async function listTeamWorkspaces(deps: MembershipDeps, teamId: string): 
   if (!(await nameTeams(deps, [teamId])).has(teamId))
     throw new HoldfastError('not_found', 'There is no such team');
   const rows = await listWorkspacesOfTeam(deps.db, teamId);
-  return Promise.all(
-    rows.map(async (row) => ({
-      ...{ id: row.id, name: await openName(deps, row), kind: row.kind },
-      ...{ rootFolderId: row.root_folder_id, role: row.role as WorkspaceRole },
-    })),
-  );
+  const names = await openWorkspaceNames(deps, rows);
+  return rows.map((row) => ({
+    ...{ id: row.id, name: names.get(row.id) ?? '', kind: row.kind },
+    ...{ rootFolderId: row.root_folder_id, role: row.role as WorkspaceRole },
+  }));
 }
 
 /** Who took themself out sees it no more: they get the last that they could. */
@@ -236,7 +256,16 @@ async function showMembersOrLeft(
   const row = await findWorkspace(deps.db, id);
   if (row === undefined) throw noSuchWorkspace();
   const createdAt = row.created_at.toISOString();
-  return { id, name: await openName(deps, row), createdAt, mayManage: false, people: [], teams: [] };
+  const { magic_links: magicLinks } = row;
+  return {
+    id,
+    name: await openName(deps, row),
+    createdAt,
+    magicLinks,
+    mayManage: false,
+    people: [],
+    teams: [],
+  };
 }
 
 async function requireManager(db: Database, id: string, acting: Acting) {

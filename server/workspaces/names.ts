@@ -76,6 +76,26 @@ export async function openNodeNames(
   });
 }
 
+/** Names of workspaces by their ids, opened together. */
+export async function openWorkspaceNames(
+  deps: Pick<WorkspaceDeps, 'keys'> & { sealer: Pick<WorkspaceDeps['sealer'], 'tryOpen'> },
+  rows: readonly { id: string; name_sealed: Buffer }[],
+): Promise<Map<string, string>> {
+  const keyIdOf = await Promise.all(rows.map((row) => nameKeyId(deps, row.id)));
+  const opened = await deps.sealer.tryOpen(
+    rows.map((row, index) => ({
+      ...{ keyId: keyIdOf[index] ?? '', purpose: 'names' as const, sealed: row.name_sealed },
+      context: workspaceNameContext(row.id),
+    })),
+  );
+  return new Map(
+    rows.map((row, index) => {
+      const name = opened[index];
+      return [row.id, Buffer.isBuffer(name) ? name.toString('utf8') : '(unreadable)'];
+    }),
+  );
+}
+
 const keyIds = new Map<string, string>();
 const MAX_CACHED_KEY_IDS = 10_000;
 

@@ -4,10 +4,9 @@
  */
 import type { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
-import type { Actor } from '../audit/index.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import type { WorkspaceDeps } from './deps.ts';
-import { openDownload, type Download } from './download-file.ts';
+import { openDownload, type Download, type Reading } from './download-file.ts';
 import { previewOf } from './node-shape.ts';
 import { decodeText } from './sniff.ts';
 
@@ -33,12 +32,16 @@ export interface Preview {
 }
 
 /** @throws invalid_input when there is nothing that can be shown */
-export async function openPreview(deps: WorkspaceDeps, download: Download, actor: Actor): Promise<Preview> {
+export async function openPreview(
+  deps: WorkspaceDeps,
+  download: Download,
+  reading: Reading,
+): Promise<Preview> {
   const kind = previewOf(download.content.media_type);
   if (kind === null) throw noPreview('Only images and plain text are shown.');
   if (kind === 'text') {
     const range = { start: 0, end: Math.min(download.sizeBytes, PREVIEW_TEXT_BYTES) };
-    const start = await buffer(await openDownload(deps, download, range, actor, 'previewed'));
+    const start = await buffer(await openDownload(deps, download, range, reading));
     const text = decodeText(start, range.end === download.sizeBytes);
     if (text === undefined) throw noPreview('It is not UTF-8 text throughout.');
     const body = Buffer.from(text, 'utf8');
@@ -46,7 +49,7 @@ export async function openPreview(deps: WorkspaceDeps, download: Download, actor
   }
   if (download.sizeBytes > PREVIEW_IMAGE_BYTES) throw noPreview('Images above 64 MiB are not shown.');
   const range = { start: 0, end: download.sizeBytes };
-  const body = await openDownload(deps, download, range, actor, 'previewed');
+  const body = await openDownload(deps, download, range, reading);
   return { contentType: download.content.media_type, body, sizeBytes: download.sizeBytes };
 }
 

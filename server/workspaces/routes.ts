@@ -6,7 +6,7 @@ import { HoldfastError } from '../lib/errors.ts';
 import { Bytes, ErrorReply, Id, NoContent } from '../lib/shapes.ts';
 import { createFolders } from './create-folders.ts';
 import type { WorkspaceDeps } from './deps.ts';
-import { findDownload, openDownload } from './download-file.ts';
+import { findDownload, openDownload, type Reading } from './download-file.ts';
 import { memberRoutes } from './member-routes.ts';
 import type { MembershipDeps } from './membership.ts';
 import { listFolder } from './list-folder.ts';
@@ -242,7 +242,7 @@ async function sendContent(
   reply.headers({
     etag: download.etag,
     'accept-ranges': 'bytes',
-    'cache-control': 'private, no-cache',
+    'cache-control': 'private, no-store',
     'content-disposition': contentDisposition('attachment', download.node.name),
     'content-security-policy': "sandbox; default-src 'none'",
     'x-content-type-options': 'nosniff',
@@ -260,7 +260,7 @@ async function sendContent(
   if (answer.status === 206) reply.header('content-range', answer.contentRange);
   if (request.method === 'HEAD') return void reply.send();
   cutWhenStalled(request);
-  reply.send(await openDownload(deps, download, answer.range, request.actor));
+  reply.send(await openDownload(deps, download, answer.range, readingOf(request, 'downloaded')));
 }
 
 async function sendPreview(
@@ -270,7 +270,7 @@ async function sendPreview(
   reply: FastifyReply,
 ): Promise<void> {
   const download = await findDownload(deps, id, request.person);
-  const preview = await openPreview(deps, download, request.actor);
+  const preview = await openPreview(deps, download, readingOf(request, 'previewed'));
   reply.headers({
     ...PREVIEW_HEADERS,
     'content-disposition': contentDisposition('inline', download.node.name),
@@ -278,6 +278,10 @@ async function sendPreview(
   });
   cutWhenStalled(request);
   reply.type(preview.contentType).send(preview.body);
+}
+
+function readingOf({ person, actor }: FastifyRequest, act: Reading['act']): Reading {
+  return { person, actor, act };
 }
 
 /** The bytes of a request. A sender that goes away is an error, also when it announced no length. */

@@ -45,6 +45,8 @@ export const WorkspaceMembers = Type.Object({
   id: Id,
   name: Type.String(),
   createdAt: Instant,
+  /** Whether members may sign in by a link sent by mail, as far as this workspace goes. */
+  magicLinks: Type.Boolean(),
   /** Whether the caller may change the members. */
   mayManage: Type.Boolean(),
   people: Type.Array(
@@ -57,7 +59,14 @@ export const WorkspaceMembers = Type.Object({
     }),
   ),
   teams: Type.Array(
-    Type.Object({ id: Id, name: Type.String(), people: Type.Integer(), role: WorkspaceRole }),
+    Type.Object({
+      id: Id,
+      name: Type.String(),
+      people: Type.Integer(),
+      role: WorkspaceRole,
+      /** Who has that role by it; only those who can sign in. */
+      members: Type.Array(Type.Object({ id: Id, name: Type.String() })),
+    }),
   ),
 });
 export type WorkspaceMembers = Static<typeof WorkspaceMembers>;

@@ -1,6 +1,6 @@
 /** The HTTPS certificate: what is refused and why, a request whose certificate comes back from an authority, and that it counts at once. */
 import { execFile } from 'node:child_process';
-import { X509Certificate } from 'node:crypto';
+import { createPrivateKey, generateKeyPairSync, X509Certificate } from 'node:crypto';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -11,6 +11,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { tool } from '../helpers/tools.ts';
 import { startTestAppliance, type TestAppliance, type TestCaller } from '../helpers/appliance.ts';
 import { buildApp } from '../../server/app.ts';
+import { renewCertificate } from '../../server/appliance/index.ts';
+import { dataPaths } from '../../server/lib/data-folder.ts';
 import { loadTlsIdentity } from '../../server/lib/tls.ts';
 
 const run = promisify(execFile);
@@ -151,6 +153,46 @@ test('one that an authority made from a request counts for the next connection, 
   expect((await seen(port)).subject).toBe('CN=Holdfast');
   expect((await call('DELETE', '/certificate')).statusCode).toBe(409);
   await app.close();
+});
+
+test('the appliance’s own is made anew a month before it runs out, and shown to the next connection', async () => {
+  const tls = await loadTlsIdentity(appliance.deps.config, appliance.deps.clock);
+  const app = await buildApp(appliance.deps, { tls });
+  await app.listen({ host: '127.0.0.1', port: 0 });
+  const { port } = app.server.address() as AddressInfo;
+  await renewCertificate(appliance.deps);
+  expect((await seen(port)).fingerprint256).toBe(tls.fingerprint);
+
+  appliance.clock.offsetMs += 370 * 86_400_000;
+  // Whoever only looks changes nothing.
+  expect((await loadTlsIdentity(appliance.deps.config, appliance.deps.clock)).fingerprint).toBe(
+    tls.fingerprint,
+  );
+  await renewCertificate(appliance.deps);
+
+  const shown = await seen(port);
+  expect(shown.fingerprint256).not.toBe(tls.fingerprint);
+  const entries = await appliance.deps.db
+    .selectFrom('audit_entries')
+    .select('object_id')
+    .where('action', '=', 'appliance.certificate.renewed')
+    .execute();
+  expect(entries).toEqual([{ object_id: shown.fingerprint256 }]);
+  appliance.clock.offsetMs -= 370 * 86_400_000;
+  await app.close();
+});
+
+test('a key and a certificate of two are replaced: the making of another was cut off between them', async () => {
+  const { config, clock } = appliance.deps;
+  const directory = dataPaths(config.dataDir).tls;
+  const before = await loadTlsIdentity(config, clock);
+  const other = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
+  await writeFile(join(directory, 'key.pem'), other.export({ format: 'pem', type: 'pkcs8' }));
+
+  const after = await loadTlsIdentity(config, clock);
+
+  expect(after.fingerprint).not.toBe(before.fingerprint);
+  expect(new X509Certificate(after.certificate).checkPrivateKey(createPrivateKey(after.key))).toBe(true);
 });
 
 function seen(port: number): Promise<X509Certificate> {

@@ -145,6 +145,31 @@ test('every answer says what a browser may do with it, and one of the API is kep
   }
 });
 
+test('every answer names its type, and text its characters', async () => {
+  const script =
+    /src="(\/assets\/[^"]+\.js)"/.exec(await askRaw(port, ['GET / HTTP/1.1', 'Host: a']))?.[1] ?? '';
+  for (const path of [
+    '/',
+    script,
+    '/favicon.svg',
+    '/api/v1/session',
+    '/api/v1/setup',
+    '/api/openapi.json',
+    '/%zz',
+  ]) {
+    const answer = await askRaw(port, [`GET ${path} HTTP/1.1`, 'Host: a']);
+    expect([path, /^content-type: ([^\r]+)/im.exec(answer)?.[1]]).toEqual([
+      path,
+      path === '/favicon.svg'
+        ? 'image/svg+xml'
+        : expect.stringMatching(/^(text\/html|application\/(javascript|json)); charset=utf-8$/i),
+    ]);
+  }
+  expect(await askRaw(port, ['GRAB / HTTP/1.1', 'Host: a'])).toMatch(
+    /content-type: application\/json; charset=utf-8/i,
+  );
+});
+
 describe('whoever asks too often', () => {
   const few = { address: 20, person: 5, unknown: 3 };
   test('is told to wait: changes of strangers, one person, one address; others are answered', async () => {
@@ -156,16 +181,55 @@ describe('whoever asks too often', () => {
     for (let index = 0; index < 6; index += 1)
       person.push(await askRaw(narrow, [...GET, `Cookie: ${owner.cookie}`]));
     const address: number[] = [];
-    for (let index = 0; index < 11; index += 1) address.push(statusOf(await askRaw(narrow, GET)));
+    // Of the person's only the first counted for the address: nobody knew yet whose it was.
+    for (let index = 0; index < 16; index += 1) address.push(statusOf(await askRaw(narrow, GET)));
 
     expect(changes).toEqual([400, 400, 400, 429]);
     expect(person.map(statusOf)).toEqual([200, 200, 200, 200, 200, 429]);
     expect(person.at(-1)).toMatch(/retry-after: \d+\r[\s\S]*Too many requests from you/);
-    expect(address).toEqual([...Array.from({ length: 10 }, () => 401), 429]);
+    expect(address).toEqual([...Array.from({ length: 15 }, () => 401), 429]);
     const other = await openRaw(narrow, '127.0.0.9');
     other.send(`${GET.join('\r\n')}\r\n\r\n`);
     expect(statusOf(await other.until(/\r\n\r\n/))).toBe(401);
     other.close();
+  });
+
+  test('leaves to the others behind the same gateway what is theirs, signed in or not', async () => {
+    const member = await appliance.addPerson('member');
+    const narrow = await listen({ rates: { address: 8, person: 5, unknown: 50 } });
+    const ask = async (cookie?: string, path = '/api/v1/session') => {
+      const lines = [
+        `GET ${path} HTTP/1.1`,
+        'Host: a',
+        ...(cookie === undefined ? [] : [`Cookie: ${cookie}`]),
+      ];
+      return statusOf(await askRaw(narrow, lines));
+    };
+    expect([await ask(owner.cookie), await ask(member.cookie)]).toEqual([200, 200]);
+
+    const noisy: number[] = [];
+    for (let index = 0; index < 20; index += 1) noisy.push(await ask(owner.cookie));
+    const strangers: number[] = [];
+    for (let index = 0; index < 20; index += 1) strangers.push(await ask());
+
+    expect(noisy.filter((status) => status === 200)).toHaveLength(4);
+    expect(strangers.at(-1)).toBe(429);
+    expect(await ask(member.cookie)).toBe(200);
+    expect(await ask(member.cookie, '/favicon.svg')).not.toBe(429);
+  });
+
+  test('with a session that has ended is counted as a stranger again', async () => {
+    const member = await appliance.addPerson('member');
+    const narrow = await listen({ rates: { address: 6, person: 50, unknown: 50 } });
+    const ask = async () => statusOf(await askRaw(narrow, [...GET, `Cookie: ${member.cookie}`]));
+    expect(await ask()).toBe(200);
+    await owner.call('DELETE', `/people/${member.userId}/sessions`);
+
+    const statuses: number[] = [];
+    for (let index = 0; index < 9; index += 1) statuses.push(await ask());
+
+    expect(statuses.slice(0, 3)).toEqual([401, 401, 401]);
+    expect(statuses.at(-1)).toBe(429);
   });
 
   test('from one address by many connections gets no more of them; another address does', async () => {

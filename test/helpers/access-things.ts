@@ -37,6 +37,7 @@ const PARTS: Record<string, (ids: Things) => { body?: unknown; query?: string; o
   }),
   'PUT /api/v1/people/:id/role': () => ({ body: { role: 'member' } }),
   'PATCH /api/v1/teams/:id': () => ({ body: { name: 'renamed' } }),
+  'PUT /api/v1/workspaces/:id/magic-links': () => ({ body: { allowed: true } }),
   'PATCH /api/v1/workspaces/:id': () => ({ body: { name: 'renamed' } }),
   'POST /api/v1/workspaces/:id/people': () => ({ body: { email: 'ada@example.org', role: 'viewer' } }),
   'PUT /api/v1/workspaces/:id/people/:holderId': () => ({ body: { role: 'viewer' } }),
@@ -44,6 +45,17 @@ const PARTS: Record<string, (ids: Things) => { body?: unknown; query?: string; o
   'PATCH /api/v1/nodes/:id': () => ({ body: { name: 'renamed' } }),
   'PATCH /api/v1/me/passkeys/:id': () => ({ body: { name: 'renamed' } }),
   'POST /api/v1/snapshots/:id/restores': ({ folder, file }) => ({ body: { folderId: folder, nodeId: file } }),
+  'POST /api/v1/access-reviews/:id/items/:itemId/decision': () => ({
+    body: { decision: 'keep', version: 'any' },
+  }),
+  'POST /api/v1/access-reviews/:id/keep-unchanged': () => ({ body: { count: 1 } }),
+  'POST /api/v1/access-reviews/:id/sign-off': () => ({ body: { statement: 'All is well' } }),
+  'PATCH /api/v1/registers/:id': () => ({
+    body: {
+      ...{ version: 1, kind: 'training', what: 'Fire safety', doneOn: '2026-01-10', dueOn: null },
+      ...{ reference: '', note: '' },
+    },
+  }),
   'POST /api/v1/approvals/:id/refuse': () => ({ body: { reason: 'Not now' } }),
   'POST /api/v1/recovery-kits/:id/proof': () => ({ body: { response: 'A'.repeat(43) } }),
 };

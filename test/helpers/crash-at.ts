@@ -3,6 +3,10 @@
  * point named in HOLDFAST_TEST_CRASH_AT as `name:n`. With `HOLDFAST_TEST_CRASH_LOG` every point reached is written there.
  */
 import { appendFileSync } from 'node:fs';
+import { useCompileCache } from '../../server/lib/compile-cache.ts';
+
+// Hundreds of these are started; the one that runs to its end leaves what it compiled.
+useCompileCache();
 
 const [name, count] = (process.env.HOLDFAST_TEST_CRASH_AT ?? '').split(':');
 const log = process.env.HOLDFAST_TEST_CRASH_LOG;

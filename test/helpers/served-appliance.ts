@@ -99,9 +99,13 @@ export async function serveAppliance(options: ServeOptions = {}): Promise<Served
 }
 
 /** An appliance that somebody else started. */
-export function callerOf(url: string): Pick<ServedAppliance, 'call' | 'url'> {
+export function callerOf(url: string): Pick<ServedAppliance, 'call' | 'cookie' | 'url'> {
   const session: CallerSession = { cookie: '' };
-  return { url, call: (method, path, body) => callApi(url, session, method, path, body) };
+  return {
+    url,
+    cookie: () => session.cookie,
+    call: (method, path, body) => callApi(url, session, method, path, body),
+  };
 }
 
 /** Runs a command of the command line to its end. */

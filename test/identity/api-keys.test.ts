@@ -296,6 +296,36 @@ describe('the log of what keys asked for', () => {
     });
   });
 
+  test('names a key that was refused, because it ended or came from elsewhere, and so does the log of requests', async () => {
+    const away = await make(member, { networks: ['192.0.2.0/24'] });
+    const ended = await make(member);
+    await member.call('DELETE', `/api-keys/${ended.key.id}`);
+    expect((await ask(away.token, 'GET', '/workspaces')).status).toBe(403);
+    expect((await ask(ended.token, 'GET', '/workspaces')).status).toBe(401);
+    expect((await ask(`${ended.token.slice(0, 14)}${'0'.repeat(49)}`, 'GET', '/workspaces')).status).toBe(
+      401,
+    );
+
+    for (const [{ key }, status] of [[away, 403] as const, [ended, 401] as const]) {
+      const entries = await waitFor('the entry', async () => {
+        const { body } = await logOf(member, `scope=${mine.id}&key=${key.id}`);
+        return body.items.length > 0 ? body.items : undefined;
+      });
+      expect(entries).toMatchObject([{ status, method: 'GET', route: '/api/v1/workspaces' }]);
+      const { body } = await member.call<{ items: Made['key'][] }>('GET', '/api-keys');
+      expect(body.items.find(({ id }) => id === key.id)?.lastUsedAt).toBeNull();
+      const requests = await owner.call<{ items: object[] }>(
+        'GET',
+        `/requests?who=${member.userId}&status=${status}`,
+      );
+      expect(requests.body.items[0]).toMatchObject({
+        status,
+        route: '/api/v1/workspaces',
+        who: member.userId,
+      });
+    }
+  });
+
   test('is not shown to others', async () => {
     const stranger = await appliance.addPerson('member');
 
@@ -325,7 +355,8 @@ describe('the log of what keys asked for', () => {
     await member.call('PUT', path, { enabled: true, days: 14, reason: null });
     const later = {
       ...appliance.deps.clock,
-      now: () => new Date(appliance.clock.now().getTime() + 15 * 86_400_000),
+      // Keys were refused here at times far ahead of now.
+      now: () => new Date(appliance.clock.now().getTime() + 400 * 86_400_000),
     };
     await pruneApiLog({ ...appliance.deps, clock: later });
     expect((await logOf(member, `scope=${mine.id}`)).body.items).toEqual([]);

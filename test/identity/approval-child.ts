@@ -17,6 +17,7 @@ const keys = await connectKeyd({
   role: 'server',
   clock: systemClock,
 });
-const deps = { db: openDatabase(address, { name: 'child', max: 2 }), clock: systemClock, keys };
-await settleApprovals({ ...deps, sealer: openSealer(keys), acts: approvalActs(deps) });
+const db = openDatabase(address, { name: 'child', max: 2 });
+const deps = { db, clock: systemClock, keys, sealer: openSealer(keys) };
+await settleApprovals({ ...deps, acts: approvalActs(deps) });
 process.exit(0);

@@ -2,7 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { approvalActs } from '../../server/approval-acts.ts';
-import { settleApprovals } from '../../server/identity/index.ts';
+import { settleApprovals, type ApprovalActs } from '../../server/identity/index.ts';
+import { systemClock, type Clock } from '../../server/lib/clock.ts';
 import { childEnvironment } from '../../server/lib/config.ts';
 import { endOf, startProcess } from '../../server/lib/spawn.ts';
 import {
@@ -137,6 +138,24 @@ describe('an act that needs a second person', () => {
     expect((await entries('identity.approval.refused')) - before).toBe(1);
   });
 
+  test('is not done when what it is about has changed since, and ends', async () => {
+    const id = await ask();
+    const longer = { actsDays: 3000, readsDays: 180, reason: 'A new law' };
+    await expectStatus(owner.call('PUT', '/audit/retention', longer), 200);
+
+    const reply = await admin.call<{ error: { message: string } }>('POST', `/approvals/${id}/approve`);
+
+    expect([reply.status, reply.body.error.message]).toEqual([
+      409,
+      expect.stringContaining('has changed since it was asked for'),
+    ]);
+    expect(await actsDays()).toBe(3000);
+    expect(await list(owner, 'past')).toMatchObject([{ id, state: 'failed' }]);
+    // Also when it is as before again.
+    await appliance.deps.db.updateTable('audit_retention').set({ acts_days: 2557 }).execute();
+    expect((await admin.call('POST', `/approvals/${id}/approve`)).status).toBe(409);
+  });
+
   test('is not done when whoever asked has lost the right to it', async () => {
     const other = await appliance.addPerson('owner');
     const asked = await expectStatus(
@@ -179,6 +198,7 @@ describe('with a sole administrator', () => {
 
   test('an act waits in sight of everybody, and runs by itself when its time has come', async () => {
     await ask();
+    await settle();
     const { banners } = await expectStatus(
       owner.call<{ banners: { kind: string }[] }>('GET', '/session'),
       200,
@@ -197,6 +217,49 @@ describe('with a sole administrator', () => {
     expect(await list(owner, 'past')).toMatchObject([{ state: 'executed' }]);
   });
 
+  test('a clock that is put forward, and time in which the server was off, make the waiting period no shorter', async () => {
+    const id = await ask();
+    const { deps } = appliance;
+    const settleBy = (clock: Clock) => settleApprovals({ ...deps, clock, acts: approvalActs(deps) });
+    const monotonicMs = () => systemClock.monotonicMs();
+    const forward: Clock = { now: () => new Date(Date.now() + 72 * HOUR_MS), monotonicMs };
+    await settle();
+
+    await settleBy(forward);
+    await settleBy(forward);
+    // Another process: it has its own start, and does not know how long there was none.
+    await settleBy({ ...forward, monotonicMs: () => monotonicMs() + 500 * HOUR_MS });
+
+    expect((await list(owner))[0]).toMatchObject({ id, state: 'waiting' });
+    expect(await actsDays()).toBe(2557);
+  });
+
+  test('an act that fails ends as failed, and holds up no other', async () => {
+    const first = await ask();
+    const shorter = { expiryHours: 72, waitingHours: 1 };
+    expect((await owner.call('PUT', '/settings/approvals', shorter)).status).toBe(202);
+    await appliance.deps.db
+      .updateTable('approvals')
+      .set({ waited_ms: 24 * HOUR_MS })
+      .execute();
+    const acts = approvalActs(appliance.deps);
+    const broken = {
+      ...acts,
+      'audit.retention.lower': {
+        ...acts['audit.retention.lower'],
+        perform: () => Promise.reject(new TypeError('a fault of ours')),
+      },
+    } as ApprovalActs;
+
+    await expect(settleApprovals({ ...appliance.deps, acts: broken })).rejects.toThrow('a fault of ours');
+
+    const past = new Map((await list(owner, 'past')).map((one) => [one.act, one]));
+    expect(past.get('audit.retention.lower')).toMatchObject({ id: first, state: 'failed' });
+    expect(past.get('identity.approval-settings.lower')).toMatchObject({ state: 'executed' });
+    expect(await actsDays()).toBe(2557);
+    await appliance.deps.db.updateTable('approval_settings').set({ waiting_hours: 24 }).execute();
+  });
+
   test('the waiting period cannot be made short without waiting', async () => {
     const shorter = { expiryHours: 72, waitingHours: 1 };
 
@@ -213,7 +276,7 @@ describe('with a sole administrator', () => {
     const id = await ask();
     await appliance.deps.db
       .updateTable('approvals')
-      .set({ runs_at: new Date(Date.parse('2020-01-01')) })
+      .set({ waited_ms: 24 * HOUR_MS })
       .where('id', '=', id)
       .execute();
     const before = await entries('audit.retention.changed');

@@ -316,6 +316,18 @@ describe('likely signs of theft', () => {
     expect((await list(person)).alerts.map((alert) => alert.kind)).toEqual(['many-failures']);
   });
 
+  test('slips of the person themself, each followed by a right proof, are no sign', async () => {
+    const person = await appliance.addPerson('member');
+    for (let index = 0; index < 11; index += 1) {
+      const slip = { kind: 'password', password: 'a slip of the hand' };
+      expect((await person.call('POST', '/session/proof', slip)).status).toBe(403);
+      const right = { kind: 'password', password: OWNER.password };
+      expect((await person.call('POST', '/session/proof', right)).status).toBe(204);
+    }
+
+    expect((await list(person)).alerts).toEqual([]);
+  });
+
   test('where the owner has said so, they end the sessions', async () => {
     const person = await appliance.addPerson('member');
     const before = await expectStatus(owner.call('GET', '/settings/sessions'), 200);
@@ -341,6 +353,7 @@ describe('a dangerous act', () => {
       'DELETE /host/unknown-keyslots',
       'DELETE /host/ways/:id',
       'DELETE /recovery-kits/:id/sealed',
+      'DELETE /sessions/:id',
       'DELETE /snapshots/:id',
       'POST /host/set-back',
       'POST /host/set-back/discard',
@@ -351,6 +364,7 @@ describe('a dangerous act', () => {
       'POST /host/ways',
       'POST /quarantine/release',
       'POST /recovery-kits',
+      'POST /sessions/end-others',
       'POST /targets/:id/retire',
       'PUT /audit/retention',
       'PUT /settings/appliance',
@@ -374,6 +388,7 @@ describe('a dangerous act', () => {
     expect(wrong.status).toBe(403);
     expect((await change(other)).status).toBe(403);
     const before = other.cookie;
+    const proven = (await auditOf('identity.session.proven')).length;
     // The grace of the renewal just now runs out first.
     appliance.clock.offsetMs = 14 * MINUTE_MS;
     const password = { kind: 'password', password: OWNER.password };
@@ -382,6 +397,6 @@ describe('a dangerous act', () => {
 
     expect((await change(other)).status).toBe(200);
     expect(other.cookie).not.toBe(before);
-    expect(await auditOf('identity.session.proven')).toHaveLength(1);
+    expect(await auditOf('identity.session.proven')).toHaveLength(proven + 1);
   });
 });

@@ -1,4 +1,5 @@
 /** Sending, before a real mail server with a certificate authority of its own. */
+import { once } from 'node:events';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -129,12 +130,19 @@ describe('nothing is sent', () => {
     await queue();
     await sendNext(deps);
     expect(await stateOfMail()).toMatchObject({ problem: { code: 'sign-in' } });
+    appliance.clock.offsetMs += 10 * 60_000;
+    expect(await sendNext(deps)).toBe(false);
+    expect(server.users).toHaveLength(1);
 
     await setUp(1);
     await sendNext(deps);
     expect(await stateOfMail()).toMatchObject({ problem: { code: 'unreachable' } });
 
-    const silent = createServer();
+    const ended: Promise<unknown>[] = [];
+    const silent = createServer((socket) => {
+      socket.resume();
+      ended.push(once(socket, 'close'));
+    });
     await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
     const handover = await handOver(
       {
@@ -147,6 +155,9 @@ describe('nothing is sent', () => {
       },
       300,
     );
+    // A try that goes on behind the verdict might still be taken.
+    expect(ended).toHaveLength(1);
+    await Promise.all(ended);
     silent.close();
     expect(handover).toMatchObject({ taken: false, problem: { kind: 'timeout', passing: true } });
     expect(server.taken).toEqual([]);
@@ -249,6 +260,16 @@ describe('a message', () => {
     expect((await owner.call('POST', `/mail/${id}/retry`, {})).status).toBe(204);
     await sendAll();
     expect(server.taken).toHaveLength(1);
+  });
+
+  test('from a server that may not be sent through waits: that is not the fault of whoever it is for', async () => {
+    const refuse = () => ({ code: 554, message: '5.7.1 Relay access denied' });
+    await setUp((await serve({ refuse })).port);
+    const id = await queue();
+
+    await sendAll();
+
+    expect(await messageOf(id)).toMatchObject({ state: 'queued', problem: 'sender', reply_code: 554 });
   });
 
   test('whose connection is cut in the middle is sent again with the same Message-ID', async () => {

@@ -120,6 +120,8 @@ export async function addFirstTarget(page: Page, appliance: Appliance, look: Loo
   await page.getByLabel('How often').first().waitFor();
   await look(page, 'schedule');
   await page.getByRole('button', { name: 'Continue' }).click();
+  // Whoever leaves before has not kept it.
+  await page.getByRole('heading', { name: 'The first snapshot' }).waitFor();
 }
 
 /** First snapshot and first restore test, opened with the kit in this browser. */

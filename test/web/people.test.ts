@@ -95,6 +95,8 @@ it(
       await invited.page.getByRole('alert').getByText('E-mail or password is wrong').waitFor();
       await invited.context.close();
       await page.getByRole('button', { name: 'Activate again' }).click();
+      await page.getByText('They get back what they had').waitFor();
+      await page.getByRole('dialog').getByRole('button', { name: 'Activate' }).click();
       await page.getByText('Active', { exact: true }).waitFor();
     });
     expect(owner.complaints).toEqual([]);

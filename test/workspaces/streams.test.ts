@@ -3,6 +3,7 @@ import { request as httpRequest, type ClientRequest, type IncomingMessage } from
 import type { AddressInfo } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { expectStatus } from '../helpers/appliance.ts';
 import { noise, startTestWorkspace, uploadPath, type TestWorkspace } from './workspace.ts';
 
 const MIB = 1024 * 1024;
@@ -50,6 +51,18 @@ async function until(what: string, holds: () => Promise<boolean> | boolean): Pro
   throw new Error(`not within ten seconds: ${what}`);
 }
 
+async function leave(userId: string): Promise<void> {
+  await expectStatus(space.owner.call('DELETE', `/workspaces/${space.id}/people/${userId}`, {}), 200);
+}
+
+async function endSessions(userId: string): Promise<void> {
+  await expectStatus(space.owner.call('DELETE', `/people/${userId}/sessions`, {}), 200);
+}
+
+async function deactivate(userId: string): Promise<void> {
+  await expectStatus(space.owner.call('POST', `/people/${userId}/deactivate`, {}), 200);
+}
+
 function closed(reader: IncomingMessage): Promise<void> {
   return new Promise((resolve) => reader.once('close', resolve));
 }
@@ -61,8 +74,8 @@ function connections(): Promise<number> {
 }
 
 /** Starts a download and reads its first bytes; more only as fast as the caller takes them. */
-async function startReading(id: string): Promise<IncomingMessage> {
-  const request = send('GET', `/files/${id}/content`);
+async function startReading(id: string, cookie = space.owner.cookie): Promise<IncomingMessage> {
+  const request = send('GET', `/files/${id}/content`, { cookie });
   request.end();
   const response = await answer(request);
   response.on('error', () => undefined);
@@ -145,6 +158,46 @@ describe('downloads under way', () => {
     reader.resume();
     await end;
     expect(reader.complete).toBe(false);
+  });
+
+  test.each([
+    ['lost the workspace', (userId: string) => leave(userId)],
+    ['was signed out', (userId: string) => endSessions(userId)],
+    ['was deactivated', (userId: string) => deactivate(userId)],
+  ])('whoever %s reads on no longer than a second', async (_how, take) => {
+    const node = await space.upload(`taken away ${Math.random()}`, noise(60 * MIB));
+    const member = await space.appliance.addPerson('member');
+    await space.admit(member.userId, 'viewer');
+    const before = await connections();
+    const reader = await startReading(node.id, member.cookie);
+    const owners = await startReading(node.id);
+
+    const start = performance.now();
+    await take(member.userId);
+    await until('the connection is closed', async () => (await connections()) === before + 1);
+    expect(performance.now() - start).toBeLessThan(1_500);
+
+    const end = closed(reader);
+    reader.resume();
+    await end;
+    expect(reader.complete).toBe(false);
+    expect((await readBody(owners)).length).toBe(60 * MIB - 1);
+  });
+
+  test('a session that idles out while a file is sent does not cut it off', async () => {
+    const node = await space.upload('longer than anybody clicks', noise(20 * MIB));
+    const member = await space.appliance.addPerson('member');
+    await space.admit(member.userId, 'viewer');
+    const reader = await startReading(node.id, member.cookie);
+
+    await space.appliance.deps.db
+      .updateTable('sessions')
+      .set({ idle_expires_at: new Date(1_000) })
+      .where('user_id', '=', member.userId)
+      .execute();
+    await delay(1_200);
+
+    expect((await readBody(reader)).length).toBe(20 * MIB - 1);
   });
 
   test('a download whose key is disabled stops, and a new one is refused', async () => {

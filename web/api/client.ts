@@ -42,6 +42,9 @@ export function whenRestricted(listener: () => void): void {
   onRestricted = listener;
 }
 
+/** A no to somebody who comes in is no end of a session. */
+const SIGNS_IN = new Set(['/session', '/session/single-sign-on/return']);
+
 interface RequestOptions {
   method?: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   body?: unknown;
@@ -88,7 +91,7 @@ async function send(path: string, options: RequestOptions): Promise<string> {
     if (isAbort(cause)) throw cause;
     throw offlineError();
   }
-  if (!response.ok) throw errorOf(response.status, await response.text(), path !== '/session');
+  if (!response.ok) throw errorOf(response.status, await response.text(), !SIGNS_IN.has(path));
   return response.text();
 }
 

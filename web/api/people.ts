@@ -9,6 +9,7 @@ import type {
 import type {
   PeoplePage,
   PeopleQuery,
+  PeopleSettings,
   PersonChange,
   PersonEntry,
 } from '../../server/identity/people/schema.ts';
@@ -20,6 +21,7 @@ import type {
   WorkspaceMembers,
   WorkspaceRole,
 } from '../../server/workspaces/schema.ts';
+import type { AskedApproval } from '../../server/lib/shapes.ts';
 import { request } from './client.ts';
 import type { Role, Session } from './shapes.ts';
 
@@ -32,6 +34,11 @@ const patch = <T>(path: string, body: object): Promise<T> => request<T>(path, { 
 const remove = <T>(path: string): Promise<T> => request<T>(path, { method: 'DELETE', body: {} });
 const items = async <T>(path: string, signal?: AbortSignal): Promise<T[]> =>
   (await request<{ items: T[] }>(path, { signal })).items;
+
+export const getPeopleSettings = (signal?: AbortSignal): Promise<PeopleSettings> =>
+  request('/settings/people', { signal });
+export const putPeopleSettings = (body: PeopleSettings): Promise<PeopleSettings> =>
+  put('/settings/people', body);
 
 export const getRights = (signal?: AbortSignal): Promise<RightsTable> => request('/rights', { signal });
 
@@ -50,6 +57,10 @@ export const changeRole = (id: string, role: Role): Promise<PersonEntry> =>
   put(`/people/${id}/role`, { role });
 export const deactivatePerson = (id: string): Promise<PersonEntry> => post(`/people/${id}/deactivate`);
 export const reactivatePerson = (id: string): Promise<PersonEntry> => post(`/people/${id}/reactivate`);
+
+/** Asked for, not done. */
+export const deactivateSeveral = (userIds: readonly string[], reason: string): Promise<AskedApproval> =>
+  post('/people/deactivate-several', { userIds, reason });
 
 export const listInvitations = (signal?: AbortSignal): Promise<Invitation[]> => items('/invitations', signal);
 export const invite = (body: InviteRequest): Promise<SentInvitation> => post('/invitations', body);

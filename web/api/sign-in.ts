@@ -6,8 +6,10 @@ import type {
   SecondStep,
   SignInWays,
 } from '../../server/identity/factors/schema.ts';
+import type { PasswordChange } from '../../server/identity/passwords/schema.ts';
 import type { Session, SignInRequest } from '../../server/identity/schema.ts';
 import { ApiError, request } from './client.ts';
+import { getOwnLink } from './single-sign-on.ts';
 
 export type { FactorKind, Passkey, SecondStep, SignInWays } from '../../server/identity/factors/schema.ts';
 
@@ -45,9 +47,11 @@ async function answerWithPasskey(path: string, body?: object): Promise<unknown> 
   return startAuthentication({ optionsJSON: options }).catch(explain);
 }
 
-export type ProofWay = 'password' | FactorKind;
+/** `provider`: a sign-in at the provider of single sign-on, in a window of its own. */
+export type ProofWay = 'password' | 'provider' | FactorKind;
 
-export const FACTOR_TITLES: Record<FactorKind, string> = {
+export const FACTOR_TITLES: Record<FactorKind | 'provider', string> = {
+  provider: 'Use single sign-on',
   passkey: 'Use a passkey',
   totp: 'Use the authenticator app',
   'recovery-code': 'Use a recovery code',
@@ -55,8 +59,14 @@ export const FACTOR_TITLES: Record<FactorKind, string> = {
 
 /** How this person proves again who they are, at this address; the strongest first. */
 export async function proofWays(): Promise<ProofWay[]> {
-  const { passkeys, authenticatorApp, recoveryCodes } = await getWays();
-  if (passkeys.length === 0 && authenticatorApp === null) return ['password'];
+  const [ways, own] = await Promise.all([getWays(), getOwnLink()]);
+  const { passkeys, authenticatorApp, recoveryCodes, passwordChangedAt } = ways;
+  if (passkeys.length === 0 && authenticatorApp === null) {
+    return [
+      ...(passwordChangedAt === null && own.proves ? [] : (['password'] as const)),
+      ...(own.proves ? (['provider'] as const) : []),
+    ];
+  }
   const here = passkeys.some((one) => one.relyingParty === location.hostname);
   return [
     ...(here && whyNoPasskeys() === undefined ? (['passkey'] as const) : []),
@@ -66,7 +76,7 @@ export async function proofWays(): Promise<ProofWay[]> {
 }
 
 /** @param secret password or code; nothing for a passkey, which the browser asks. */
-export async function proveAgain(way: ProofWay, secret: string): Promise<void> {
+export async function proveAgain(way: Exclude<ProofWay, 'provider'>, secret: string): Promise<void> {
   const proof =
     way === 'password'
       ? { kind: way, password: secret }
@@ -75,6 +85,9 @@ export async function proveAgain(way: ProofWay, secret: string): Promise<void> {
         : { kind: way, code: secret };
   await request('/session/proof', { method: 'POST', body: proof });
 }
+
+export const changePassword = (body: PasswordChange): Promise<void> =>
+  request('/me/password', { method: 'POST', body });
 
 export const getWays = (signal?: AbortSignal): Promise<SignInWays> => request('/me/sign-in', { signal });
 

@@ -5,13 +5,13 @@
 import type { X509Certificate } from 'node:crypto';
 import { isIPv6 } from 'node:net';
 import type { SecureContextOptions } from 'node:tls';
-import { recordAudit, type Actor } from '../../audit/index.ts';
+import { recordAudit, systemActor, type Actor } from '../../audit/index.ts';
 import type { Clock } from '../../lib/clock.ts';
 import type { Config } from '../../lib/config.ts';
 import { dataPaths } from '../../lib/data-folder.ts';
 import { writeTransaction, type Database } from '../../lib/db.ts';
 import { HoldfastError } from '../../lib/errors.ts';
-import { loadTlsIdentity, type TlsIdentity } from '../../lib/tls.ts';
+import { isOwnTlsDue, loadTlsIdentity, makeOwnTlsIdentity, type TlsIdentity } from '../../lib/tls.ts';
 import {
   exportPem,
   readInstalledPair,
@@ -133,6 +133,26 @@ export async function requestCertificate(
     await writePendingRequest(directoryOf(deps), names, deps.clock);
   });
   return readCertificate(deps);
+}
+
+/** Makes the appliance's own certificate anew a month before it runs out, where that is the one that is shown. */
+export async function renewOwnWhenDue(deps: CertificateDeps, switchTls: TlsSwitch): Promise<void> {
+  const directory = directoryOf(deps);
+  if ((await sourceOf(deps, directory)) !== 'own' || !(await isOwnTlsDue(directory, deps.clock))) return;
+  try {
+    await writeTransaction(deps.db, async (tx) => {
+      const { fingerprint, expiresAt } = await makeOwnTlsIdentity(directory, deps.clock);
+      await recordAudit(tx, deps.clock, systemActor('certificate'), {
+        action: 'appliance.certificate.renewed',
+        objectType: 'certificate',
+        objectId: fingerprint,
+        detail: { validTo: expiresAt.toISOString() },
+      });
+    });
+  } finally {
+    // Also when the entry could not be written: what is served is what is kept.
+    await serve(deps, switchTls);
+  }
 }
 
 /** Gives what is installed now to new connections. */

@@ -5,6 +5,7 @@ import {
   installCertificate,
   readCertificate,
   removeCertificate,
+  renewOwnWhenDue,
   requestCertificate,
   type CertificateDeps,
   type TlsSwitch,
@@ -25,9 +26,10 @@ function switchOf(deps: Pick<CertificateDeps, 'db'>): TlsSwitch {
   return (context) => SERVED.get(deps.db)?.setSecureContext(context);
 }
 
-/** Every few minutes: fetches the certificate when that is due, and tells whoever should know that it runs out. */
+/** Every few minutes: fetches the certificate, or makes our own anew, when that is due, and tells whoever should know that it runs out. */
 export async function renewCertificate(deps: AcmeDeps & Parameters<typeof tellOfExpiry>[0]): Promise<void> {
   await renewWhenDue(deps, switchOf(deps));
+  await renewOwnWhenDue(deps, switchOf(deps));
   await tellOfExpiry(deps);
 }
 

@@ -58,7 +58,8 @@ export function installApiLog(app: FastifyInstance, deps: LogDeps): void {
     const key = request.usedKey;
     if (key === undefined) return;
     const [at, address] = [deps.clock.now(), clientAddress(request)];
-    uses.set(key.id, { id: key.id, at, address });
+    // A key that was refused was not used; the log has it all the same.
+    if (request.signedIn !== undefined) uses.set(key.id, { id: key.id, at, address });
     const scope = key.workspaceId ?? 'appliance';
     if (waiting.length >= MOST_WAITING) {
       drops.set(scope, (drops.get(scope) ?? 0) + 1);
@@ -77,7 +78,7 @@ export function installApiLog(app: FastifyInstance, deps: LogDeps): void {
   });
 
   const flush = () => {
-    if (uses.size === 0 && drops.size === 0) return;
+    if (waiting.length === 0 && uses.size === 0 && drops.size === 0) return;
     const [rows, used, dropped] = [waiting.splice(0), [...uses.values()], [...drops]];
     uses.clear();
     drops.clear();

@@ -28,26 +28,20 @@ export function readBearer(authorization: string | undefined): string | undefine
 }
 
 /**
- * @throws HoldfastError `unauthenticated` for a key that is none, ran out or was revoked; `forbidden` from a network that it is not for.
+ * @returns the key and its person, also where `refusal` says why it does not count: `unauthenticated` for one that ran out or was revoked,
+ *   `forbidden` from a network that it is not for. Whoever asks had its secret, so the logs may name it.
+ * @throws HoldfastError `unauthenticated` for a key that is none.
  */
 export async function findKeyPerson(
   deps: SessionDeps,
   bearer: string,
   address: string,
-): Promise<{ key: UsedKey; person: Person }> {
+): Promise<{ key: UsedKey; person: Person; refusal: HoldfastError | undefined }> {
   const token = decodeToken(bearer);
   const row = token && (await findKeyByPrefix(deps.db, token.prefix));
   const now = deps.clock.now();
   if (token === undefined || row === undefined || !matches(token.secret, row, now))
     throw refused('This API key is not valid');
-  if (row.revoked_at !== null || row.disabled_at !== null) throw refused('This API key was revoked');
-  if (row.expires_at <= now) throw refused(`This API key ran out on ${row.expires_at.toISOString()}`);
-  if (!isAllowedFrom(row.networks, address)) {
-    throw new HoldfastError('forbidden', 'This API key may not be used from this address', {
-      hint: 'Make one for this network, or one without networks.',
-      detail: `key ${row.prefix}, address ${address}`,
-    });
-  }
   const key = {
     ...{ id: row.id, prefix: row.prefix, userId: row.user_id, workspaceId: row.workspace_id },
     rights: row.rights as Right[],
@@ -61,7 +55,17 @@ export async function findKeyPerson(
     // A key of operations opens no workspace at all.
     onlyWorkspaceId: row.workspace_id ?? 'none',
   };
-  return { key, person };
+  return { key, person, refusal: whyRefused(row, now, address) };
+}
+
+function whyRefused(row: FoundKeyRow, now: Date, address: string): HoldfastError | undefined {
+  if (row.revoked_at !== null || row.disabled_at !== null) return refused('This API key was revoked');
+  if (row.expires_at <= now) return refused(`This API key ran out on ${row.expires_at.toISOString()}`);
+  if (isAllowedFrom(row.networks, address)) return undefined;
+  return new HoldfastError('forbidden', 'This API key may not be used from this address', {
+    hint: 'Make one for this network, or one without networks.',
+    detail: `key ${row.prefix}, address ${address}`,
+  });
 }
 
 /** Whether the key was given a right that keys may have. Its person must have it as well. */

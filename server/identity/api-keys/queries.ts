@@ -1,5 +1,6 @@
 import { sql, type Insertable, type Selectable, type Updateable } from 'kysely';
 import type { Database } from '../../lib/db.ts';
+import { prepareQuery } from '../../lib/prepared-query.ts';
 import type { ApiKeys, ApiLog, ApiLogSettings } from '../../lib/tables.ts';
 
 export type KeyRow = Selectable<ApiKeys>;
@@ -13,8 +14,8 @@ export type FoundKeyRow = KeyRow & {
 };
 
 /** With what decides about the person it acts for. By the unique index on the prefix. */
-export async function findKeyByPrefix(db: Database, prefix: string): Promise<FoundKeyRow | undefined> {
-  return db
+export const findKeyByPrefix = prepareQuery<FoundKeyRow, [prefix: string]>('find-key', (db) =>
+  db
     .selectFrom('api_keys')
     .innerJoin('users', 'users.id', 'api_keys.user_id')
     .selectAll('api_keys')
@@ -35,9 +36,8 @@ export async function findKeyByPrefix(db: Database, prefix: string): Promise<Fou
         ])
         .as('has_second_factor'),
     ])
-    .where('prefix', '=', prefix)
-    .executeTakeFirst();
-}
+    .where('prefix', '=', ''),
+);
 
 export async function insertKey(db: Database, row: Insertable<ApiKeys>): Promise<KeyRow> {
   return db.insertInto('api_keys').values(row).returningAll().executeTakeFirstOrThrow();

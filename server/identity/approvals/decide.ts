@@ -3,6 +3,8 @@
  * no act is done twice. An act that takes long queues a run in that transaction.
  */
 import { recordAudit, systemActor, type Actor } from '../../audit/index.ts';
+import { canonicalJson } from '../../lib/canonical-json.ts';
+import type { Clock } from '../../lib/clock.ts';
 import { crashPoint } from '../../lib/crash-point.ts';
 import { writeTransaction, type WriteTransaction } from '../../lib/db.ts';
 import { HoldfastError } from '../../lib/errors.ts';
@@ -13,7 +15,14 @@ import type { PeopleDeps } from '../people/people.ts';
 import { findUser } from '../people/queries.ts';
 import { hasRight, type Right } from '../rights.ts';
 import type { Role } from '../schema.ts';
-import { findApproval, listDueApprovals, lockApproval, updateApproval, type ApprovalRow } from './queries.ts';
+import {
+  addWaited,
+  findApproval,
+  listDueApprovals,
+  lockApproval,
+  updateApproval,
+  type ApprovalRow,
+} from './queries.ts';
 import { isPending, type ApprovalState } from './schema.ts';
 
 export interface ApprovalAct {
@@ -21,6 +30,11 @@ export interface ApprovalAct {
   title: string;
   /** Whoever asked must still have it when it runs. */
   right: Right;
+  /**
+   * What it is about as it is now, held until the transaction ends. It is done only while this is as it was when it was asked for: what
+   * was decided since must not be undone by an older request.
+   */
+  look(tx: WriteTransaction, payload: JsonObject): Promise<JsonObject>;
   /**
    * Does it, or queues the run that does.
    *
@@ -39,17 +53,21 @@ export interface ApprovalDeps extends PeopleDeps {
 /**
  * Approves and does it.
  *
- * @throws HoldfastError `forbidden` for one's own request, `wrong_state` when it is not pending any more, or as the act says.
+ * @throws HoldfastError `forbidden` for one's own request; `wrong_state` when it is not pending any more, and when what it is about has
+ *   changed since, which ends it; or as the act says.
  */
 export async function approve(deps: ApprovalDeps, person: Person, id: string, actor: Actor): Promise<void> {
-  await writeTransaction(deps.db, async (tx) => {
+  const changed = await writeTransaction(deps.db, async (tx) => {
     const row = await lockPending(tx, deps, id);
     refuseOwn(row, person);
     await recordDecision(tx, deps, row, actor, 'approved');
-    await perform(tx, deps, row, { decided_by: person.userId });
+    const why = await perform(tx, deps, row, { decided_by: person.userId });
     crashPoint('identity.approval.executed');
+    return why;
   });
   crashPoint('identity.approval.committed');
+  if (changed !== undefined)
+    throw new HoldfastError('wrong_state', changed, { hint: 'Whoever still wants it asks again.' });
 }
 
 /** @throws HoldfastError as `approve`. */
@@ -78,39 +96,75 @@ export async function withdraw(deps: ApprovalDeps, person: Person, id: string, a
   });
 }
 
-/** Once a minute: what has waited runs, what nobody decided expires. */
+/**
+ * Once a minute: what has waited runs, what nobody decided expires. One that cannot be done ends as failed and holds up no other; one
+ * for which something is away at the moment is tried again.
+ *
+ * @throws the first failure that nobody foresaw, when all are through.
+ */
 export async function settleApprovals(deps: ApprovalDeps): Promise<void> {
+  const failures: unknown[] = [];
+  const sinceLastMs = sinceLastLook(deps.clock);
+  await writeTransaction(deps.db, (tx) => addWaited(tx, deps.clock.now(), sinceLastMs));
   for (const id of await listDueApprovals(deps.db, deps.clock.now())) {
     try {
-      await writeTransaction(deps.db, (tx) => settle(tx, deps, id));
+      await settleOne(deps, id);
     } catch (error) {
-      if (!(error instanceof HoldfastError) || error.code === 'unavailable') throw error;
-      await writeTransaction(deps.db, (tx) => fail(tx, deps, id, error.message));
+      failures.push(error);
     }
     crashPoint('identity.approval.settled');
   }
+  if (failures.length > 0) throw failures[0];
+}
+
+async function settleOne(deps: ApprovalDeps, id: string): Promise<void> {
+  try {
+    await writeTransaction(deps.db, (tx) => settle(tx, deps, id));
+  } catch (error) {
+    const known = error instanceof HoldfastError;
+    if (known && (error.code === 'unavailable' || error.code === 'no_space')) throw error;
+    const why = known ? error.message : 'Something unforeseen went wrong; the log of the appliance says what';
+    await writeTransaction(deps.db, (tx) => fail(tx, deps, id, why));
+    if (!known) throw error;
+  }
+}
+
+const lastLooks = new WeakMap<Clock, number>();
+
+/**
+ * How long this process has run since it looked last, in ms; 0 at first. By the clock that nobody sets: a wall clock put forward makes
+ * no waiting period shorter, and time in which the server was off, when nobody could object, does not count.
+ */
+function sinceLastLook(clock: Clock): number {
+  const now = clock.monotonicMs();
+  const before = lastLooks.get(clock) ?? now;
+  lastLooks.set(clock, now);
+  return Math.max(0, Math.floor(now - before));
 }
 
 async function settle(tx: WriteTransaction, deps: ApprovalDeps, id: string): Promise<void> {
   const row = await lockApproval(tx, id);
-  const now = deps.clock.now();
   if (row === undefined || !isPending(row.state as ApprovalState)) return;
-  if (row.runs_at !== null && row.runs_at <= now) {
+  if (row.wait_ms !== null && Number(row.waited_ms) >= Number(row.wait_ms)) {
     await perform(tx, deps, row, {});
     crashPoint('identity.approval.executed');
-  } else if (row.expires_at <= now) {
+  } else if (row.expires_at <= deps.clock.now()) {
     await end(tx, deps, row, 'expired', {});
     await recordDecision(tx, deps, row, systemActor('identity'), 'expired');
   }
 }
 
-/** In the same transaction as the decision: the act, its state, and the entry that says so. */
+/**
+ * In the same transaction as the decision: the act, its state, and the entry that says so.
+ *
+ * @returns why it ended without being done; undefined when it was done.
+ */
 async function perform(
   tx: WriteTransaction,
   deps: ApprovalDeps,
   row: ApprovalRow,
   decision: { decided_by?: string },
-): Promise<void> {
+): Promise<string | undefined> {
   const act = deps.acts[row.act];
   const asker = await findUser(tx, row.requested_by);
   if (act === undefined) throw new HoldfastError('wrong_state', 'This version does not know that act');
@@ -119,10 +173,19 @@ async function perform(
       hint: 'Refuse it.',
     });
   }
+  const payload = row.payload as JsonObject;
+  if (canonicalJson(row.seen) !== canonicalJson(await act.look(tx, payload))) {
+    await end(tx, deps, row, 'failed', { ...decision, failure: CHANGED });
+    await recordDecision(tx, deps, row, systemActor('identity'), 'failed', { why: CHANGED });
+    return CHANGED;
+  }
   await end(tx, deps, row, 'executed', decision);
-  await act.perform(tx, row.payload as JsonObject, { kind: 'user', id: row.requested_by });
+  await act.perform(tx, payload, { kind: 'user', id: row.requested_by });
   await recordDecision(tx, deps, row, systemActor('identity'), 'executed');
+  return undefined;
 }
+
+const CHANGED = 'What it is about has changed since it was asked for, so nothing was done';
 
 async function fail(tx: WriteTransaction, deps: ApprovalDeps, id: string, why: string): Promise<void> {
   const row = await lockApproval(tx, id);

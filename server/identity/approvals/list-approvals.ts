@@ -3,10 +3,16 @@ import { recordAudit, type Actor } from '../../audit/index.ts';
 import { writeTransaction, type Database, type WriteTransaction } from '../../lib/db.ts';
 import type { AskedApproval } from '../../lib/shapes.ts';
 import type { Person } from '../access.ts';
-import { getPerson, type PeopleDeps } from '../people/people.ts';
+import { namePeople, type PeopleDeps } from '../people/people.ts';
 import type { Session } from '../schema.ts';
 import type { ApprovalDeps } from './decide.ts';
-import { getApprovalSettings, listApprovals, updateApprovalSettings, type ApprovalRow } from './queries.ts';
+import {
+  getApprovalSettings,
+  listApprovals,
+  lockApprovalSettings,
+  updateApprovalSettings,
+  type ApprovalRow,
+} from './queries.ts';
 import { requestApproval } from './request-approval.ts';
 import { isPending, type Approval, type ApprovalSettings, type ApprovalState } from './schema.ts';
 
@@ -19,10 +25,11 @@ export async function readApprovals(
   which: 'pending' | 'past',
 ): Promise<Approval[]> {
   const rows = await listApprovals(deps.db, which, MOST_SHOWN);
-  const ids = new Set(rows.flatMap((row) => [row.requested_by, row.decided_by ?? []].flat()));
-  const names = new Map<string, string>();
-  for (const id of ids) names.set(id, (await getPerson(deps, id)).name);
-  return rows.map((row) => toApproval(deps, row, person, names));
+  const ids = new Set(
+    rows.flatMap((row) => [row.requested_by, row.decided_by ?? [], concernedBy(row)].flat()),
+  );
+  const people = await namePeople(deps, [...ids]);
+  return rows.map((row) => toApproval(deps, row, person, people));
 }
 
 /** How many requests this person may decide, and what everybody who works with the appliance should see. */
@@ -48,6 +55,12 @@ export async function readApprovalSettings(db: Database): Promise<ApprovalSettin
   return { expiryHours: row.expiry_hours, waitingHours: row.waiting_hours };
 }
 
+/** As they are, held until the transaction ends. */
+export async function lookAtApprovalSettings(tx: WriteTransaction): Promise<ApprovalSettings> {
+  await lockApprovalSettings(tx);
+  return readApprovalSettings(tx);
+}
+
 /** A shorter waiting period is itself such an act: otherwise it would be made short first. */
 export async function changeApprovalSettings(
   deps: PeopleDeps,
@@ -55,7 +68,7 @@ export async function changeApprovalSettings(
   actor: Actor,
 ): Promise<ApprovalSettings | AskedApproval> {
   return writeTransaction(deps.db, async (tx) => {
-    const before = await readApprovalSettings(tx);
+    const before = await lookAtApprovalSettings(tx);
     const { id } = actor;
     if (change.waitingHours >= before.waitingHours || id === undefined) {
       return setApprovalSettings(tx, deps, change, actor);
@@ -65,7 +78,7 @@ export async function changeApprovalSettings(
       deps,
       {
         ...{ act: 'identity.approval-settings.lower', title: LOWER_WAITING, payload: { ...change } },
-        object: { type: 'settings', id: null },
+        ...{ object: { type: 'settings', id: null }, seen: { ...before } },
         reason: 'Change of the settings of approvals',
         consequence: `Where there is one administrator, dangerous acts run after ${change.waitingHours} h instead of ${before.waitingHours} h.`,
       },
@@ -95,20 +108,26 @@ export async function setApprovalSettings(
   return change;
 }
 
+/** Ids of the people whom a request is about. */
+function concernedBy({ payload }: ApprovalRow): string[] {
+  const { userIds } = payload as { userIds?: string[] };
+  return userIds ?? [];
+}
+
 function toApproval(
   deps: ApprovalDeps,
   row: ApprovalRow,
   person: Pick<Person, 'userId' | 'role'>,
-  names: ReadonlyMap<string, string>,
+  people: ReadonlyMap<string, { name: string }>,
 ): Approval {
-  const who = (id: string) => ({ id, name: names.get(id) ?? '' });
+  const who = (id: string) => ({ id, name: people.get(id)?.name ?? '' });
   const state = row.state as ApprovalState;
   const own = row.requested_by === person.userId;
   const administrator = person.role === 'owner' || person.role === 'admin';
   return {
     ...{ id: row.id, act: row.act, title: deps.acts[row.act]?.title ?? row.act, state },
     ...{ objectType: row.object_type, objectId: row.object_id },
-    ...{ reason: row.reason, consequence: row.consequence },
+    ...{ reason: row.reason, consequence: row.consequence, concerns: concernedBy(row).map(who) },
     ...{ requestedBy: who(row.requested_by), requestedAt: row.requested_at.toISOString() },
     expiresAt: row.expires_at.toISOString(),
     runsAt: row.runs_at?.toISOString() ?? null,

@@ -1,4 +1,4 @@
-import type { Insertable, Selectable, Updateable } from 'kysely';
+import { sql, type Insertable, type Selectable, type Updateable } from 'kysely';
 import type { Database } from '../../lib/db.ts';
 import type { Approvals, ApprovalSettings } from '../../lib/tables.ts';
 
@@ -39,6 +39,18 @@ export async function listApprovals(
     .execute();
 }
 
+/** Counts time that what waits has waited, and says anew when it will run. What is new since the last look begins at nothing. */
+export async function addWaited(db: Database, now: Date, ms: number): Promise<void> {
+  await sql`
+    update approvals set waited_ms = w.ms,
+      runs_at = least(${now}::timestamptz + (wait_ms - w.ms) * interval '1 millisecond', expires_at - interval '1 second')
+    from (
+      select id, case when waited_ms is null then 0 else least(waited_ms + ${ms}::bigint, wait_ms) end as ms
+      from approvals where state = 'waiting' for update
+    ) w
+    where w.id = approvals.id`.execute(db);
+}
+
 /** Whose time has come: to run, or to expire. */
 export async function listDueApprovals(db: Database, now: Date): Promise<string[]> {
   const rows = await db
@@ -46,7 +58,7 @@ export async function listDueApprovals(db: Database, now: Date): Promise<string[
     .select('id')
     .where((eb) =>
       eb.or([
-        eb.and([eb('state', '=', 'waiting'), eb('runs_at', '<=', now)]),
+        eb.and([eb('state', '=', 'waiting'), eb('waited_ms', '>=', eb.ref('wait_ms'))]),
         eb.and([eb('state', 'in', PENDING), eb('expires_at', '<=', now)]),
       ]),
     )
@@ -79,4 +91,8 @@ export async function updateApprovalSettings(
   change: { expiry_hours: number; waiting_hours: number },
 ): Promise<void> {
   await db.updateTable('approval_settings').set(change).execute();
+}
+
+export async function lockApprovalSettings(db: Database): Promise<void> {
+  await db.selectFrom('approval_settings').select('singleton').forUpdate().execute();
 }

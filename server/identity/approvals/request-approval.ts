@@ -23,6 +23,8 @@ export interface ApprovalRequest {
   consequence: string;
   /** What the act needs; no secrets, it lies in the table as it is. */
   payload: JsonObject;
+  /** What the act's `look` says now, in this transaction. */
+  seen: JsonObject;
 }
 
 const HOUR_MS = 3_600_000;
@@ -41,7 +43,8 @@ export async function requestApproval(
   const settings = await getApprovalSettings(tx);
   const others = (await listAdministratorIds(tx)).filter((id) => id !== actor.id);
   const waits = others.length === 0;
-  const runsAt = waits ? new Date(now.getTime() + settings.waiting_hours * HOUR_MS) : null;
+  const waitMs = settings.waiting_hours * HOUR_MS;
+  const runsAt = waits ? new Date(now.getTime() + waitMs) : null;
   // What waits runs when its time has come, however long the appliance was off; it does not expire on the way.
   const expiryMs = waits ? 100 * 365 * 24 * HOUR_MS : settings.expiry_hours * HOUR_MS;
   const expiresAt = new Date(now.getTime() + expiryMs);
@@ -51,6 +54,7 @@ export async function requestApproval(
     ...{ id, act: request.act, object_type: request.object.type, object_id: request.object.id, state },
     ...{ reason: request.reason, consequence: request.consequence, payload: JSON.stringify(request.payload) },
     ...{ requested_by: actor.id, requested_at: now, expires_at: expiresAt, runs_at: runsAt },
+    ...{ seen: JSON.stringify(request.seen), wait_ms: waits ? waitMs : null },
   });
   if (!inserted) {
     throw new HoldfastError('conflict', 'The same is asked for already', {

@@ -27,6 +27,8 @@ export const Approval = Type.Object({
   reason: Type.String(),
   consequence: Type.String(),
   state: ApprovalState,
+  /** People whom it is about. */
+  concerns: Type.Array(Who),
   requestedBy: Who,
   requestedAt: Instant,
   expiresAt: Instant,

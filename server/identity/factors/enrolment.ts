@@ -43,6 +43,7 @@ import {
   updatePasskeyName,
   type FactorCount,
 } from './queries.ts';
+import { requireFactorsHere } from '../single-sign-on/local-credentials.ts';
 import { clearAttempts, countAttempt, throttleBucket } from '../sign-in/sign-in-throttle.ts';
 import { writeRecoveryCodes } from './recovery-codes.ts';
 import type { RelyingParty } from './relying-party.ts';
@@ -275,6 +276,7 @@ async function changeFactors(
       throw new HoldfastError('unauthenticated', 'Sign in first');
     const before = await countFactors(tx, person.userId);
     refuseWeakSession(person, before);
+    if (added !== undefined) await requireFactorsHere(tx, person.role);
     const entry = await act(tx);
     await recordAudit(tx, deps.clock, actor, { objectType: 'user', objectId: person.userId, ...entry });
     const after = await countFactors(tx, person.userId);

@@ -1,8 +1,11 @@
 /** What the ways by which a session was opened are worth. */
 import type { Role, SignInMethod } from '../schema.ts';
 
-/** A passkey as the only step is two factors: what holds it, and what opens that. A sign-in service answers for its own. */
-const STRONG: ReadonlySet<SignInMethod> = new Set(['totp', 'passkey', 'recovery-code', 'sso']);
+/**
+ * A passkey as the only step is two factors: what holds it, and what opens that. Single sign-on alone is none: nobody knows what the
+ * provider asked for, unless it says so in a way that the settings name.
+ */
+const STRONG: ReadonlySet<SignInMethod> = new Set(['totp', 'passkey', 'recovery-code', 'sso-second-factor']);
 
 /** Whether a second factor was among them. */
 export function isStrong(methods: readonly SignInMethod[]): boolean {

@@ -4,10 +4,11 @@ import { writeTransaction } from '../../lib/db.ts';
 import { HoldfastError } from '../../lib/errors.ts';
 import { hashPassword } from '../passwords/password-hash.ts';
 import { checkPassword } from '../passwords/password-policy.ts';
-import { checkName, emailHashOf, insertPerson, personField } from '../people/people.ts';
+import { checkName, emailHashOf, insertPerson, personField, type PasswordDeps } from '../people/people.ts';
 import type { PersonLifeDeps } from '../people/person-life.ts';
 import type { Role } from '../schema.ts';
 import { openSession, type OpenedSession } from '../sessions/sessions.ts';
+import { requireLocalCredentials } from '../single-sign-on/local-credentials.ts';
 import { joinTeams } from '../teams/teams.ts';
 import { findUsable, openEmails, recordInvitation, unusable } from './invitations.ts';
 import { lockInvitation, updateInvitation } from './queries.ts';
@@ -16,18 +17,19 @@ import type { AcceptRequest } from './schema.ts';
 /**
  * Makes the person, puts them into their teams and signs them in, all in one transaction.
  *
- * @throws HoldfastError `not_found` for a token that cannot be used; `invalid_input` for the name or the password; `conflict` when
+ * @throws HoldfastError `not_found` for a token that cannot be used; `wrong_state` where there are no passwords; `invalid_input` for the name or the password; `conflict` when
  *   somebody got that address meanwhile.
  */
 export async function acceptInvitation(
-  deps: PersonLifeDeps,
+  deps: PersonLifeDeps & PasswordDeps,
   request: AcceptRequest & { userAgent: string | undefined },
   actor: Actor,
 ): Promise<OpenedSession> {
   const row = await findUsable(deps, request.token);
+  await requireLocalCredentials(deps.db, row.role as Role);
   const [email = ''] = await openEmails(deps, [row]);
   const name = checkName(request.name);
-  checkPassword(request.password, [name, email]);
+  await checkPassword(deps, request.password, [name, email]);
   const passwordHash = await hashPassword(request.password);
   const emailHash = await emailHashOf(deps, email);
   const keyId = row.subject_key_id;

@@ -8,7 +8,11 @@ import { writeTransaction, type WriteTransaction } from '../../lib/db.ts';
 import { HoldfastError } from '../../lib/errors.ts';
 import type { FieldContext, FieldSealer, KeyClient } from '../../keys/index.ts';
 import { deletePendingOf } from '../factors/queries.ts';
+import { deleteLinksOf } from '../mail-links/queries.ts';
+import { enterWhatIsDue } from '../registers/newcomers.ts';
 import { hashPassword } from '../passwords/password-hash.ts';
+import { queueMail, type QueueMailDeps } from '../../mail/index.ts';
+import type { LeakDeps } from '../passwords/leaked-passwords.ts';
 import { checkPassword } from '../passwords/password-policy.ts';
 import {
   deleteEmailHashes,
@@ -23,17 +27,21 @@ import {
 } from './queries.ts';
 import type { Role, User } from '../schema.ts';
 import { endSessionsOf, type EndReason, type SessionDeps } from '../sessions/sessions.ts';
+import { requireLocalCredentials } from '../single-sign-on/local-credentials.ts';
 
 export interface PeopleDeps extends SessionDeps {
   keys: Pick<KeyClient, 'applianceKey' | 'createSubjectKey'>;
   sealer: Pick<FieldSealer, 'seal' | 'open' | 'tryOpen' | 'blindIndex' | 'blindIndexes'>;
 }
 
+/** Whoever sets a password: it is looked up in lists that lie in the data folder. */
+export type PasswordDeps = PeopleDeps & LeakDeps;
+
 export interface NewPerson {
   name: string;
   email: string;
-  /** Secret. */
-  password: string;
+  /** Secret; null for somebody who comes in by single sign-on. */
+  password: string | null;
   role: Role;
 }
 
@@ -45,7 +53,7 @@ export interface PreparedPerson {
   nameSealed: Buffer;
   emailSealed: Buffer;
   emailHash: Buffer;
-  passwordHash: string;
+  passwordHash: string | null;
 }
 
 const EMAIL_CONTEXT = 'user-email';
@@ -55,13 +63,13 @@ const BATCH = 500;
  * Checks a new person, makes their subject key and seals what is theirs. Nothing is written to the database; a subject key
  * that is then never used does no harm.
  *
- * @throws HoldfastError `invalid_input` for a password that is too short, too long or easy to guess.
+ * @throws HoldfastError `invalid_input` for a password that is too short, too long, easy to guess or leaked.
  */
-export async function preparePerson(deps: PeopleDeps, person: NewPerson): Promise<PreparedPerson> {
+export async function preparePerson(deps: PasswordDeps, person: NewPerson): Promise<PreparedPerson> {
   const name = checkName(person.name);
   const email = person.email.trim();
-  checkPassword(person.password, [name, email]);
-  const passwordHash = await hashPassword(person.password);
+  if (person.password !== null) await checkPassword(deps, person.password, [name, email]);
+  const passwordHash = person.password === null ? null : await hashPassword(person.password);
   const userId = randomUUID();
   const { id: subjectKeyId } = await deps.keys.createSubjectKey(null);
   const [nameSealed, emailSealed] = await deps.sealer.seal([
@@ -91,7 +99,7 @@ export async function preparePerson(deps: PeopleDeps, person: NewPerson): Promis
  */
 export async function insertPerson(
   tx: WriteTransaction,
-  deps: Pick<PeopleDeps, 'clock'>,
+  deps: Pick<PeopleDeps, 'clock' | 'sealer'>,
   person: PreparedPerson,
   actor: Actor,
 ): Promise<void> {
@@ -104,7 +112,7 @@ export async function insertPerson(
     email_sealed: person.emailSealed,
     password_hash: person.passwordHash,
     created_at: now,
-    password_changed_at: now,
+    password_changed_at: person.passwordHash === null ? null : now,
   });
   if (!(await insertEmailHash(tx, person.emailHash, person.userId))) {
     throw new HoldfastError('conflict', 'Somebody with this e-mail address exists already');
@@ -113,29 +121,39 @@ export async function insertPerson(
     action: 'identity.user.created',
     objectType: 'user',
     objectId: person.userId,
-    detail: { role: person.role },
+    detail: { role: person.role, due: await enterWhatIsDue(tx, deps, person) },
   });
 }
 
 /**
- * Sets a person's password and ends their sessions.
+ * Sets a person's password, ends their sessions and every sign-in that has begun, and tells them.
  *
+ * @throws HoldfastError `wrong_state` for somebody who comes in by single sign-on only.
  * @param passwordHash from `hashNewPassword`, made before the transaction because it is slow.
  */
 export async function setPassword(
   tx: WriteTransaction,
-  deps: Pick<PeopleDeps, 'clock'>,
+  deps: QueueMailDeps,
   change: { userId: string; passwordHash: string; reason: EndReason },
   actor: Actor,
 ): Promise<void> {
+  const user = await findUser(tx, change.userId);
+  if (user !== undefined) await requireLocalCredentials(tx, user.role as Role);
   await updatePasswordHash(tx, change.userId, change.passwordHash, deps.clock.now());
   await deletePendingOf(tx, change.userId);
+  await deleteLinksOf(tx, change.userId);
   const endedSessions = await endSessionsOf(tx, deps, change.userId, change.reason);
   await recordAudit(tx, deps.clock, actor, {
     action: 'identity.password.changed',
     objectType: 'user',
     objectId: change.userId,
     detail: { reason: change.reason, endedSessions },
+  });
+  const address = actor.address === undefined ? {} : { address: actor.address };
+  await queueMail(tx, deps, {
+    to: { userId: change.userId },
+    template: 'security-notice',
+    data: { what: 'Your password was changed', at: deps.clock.now().toISOString(), ...address },
   });
 }
 
@@ -144,9 +162,9 @@ export async function setPassword(
  *
  * @throws HoldfastError `invalid_input` as `preparePerson`; `not_found`.
  */
-export async function hashNewPassword(deps: PeopleDeps, userId: string, password: string): Promise<string> {
+export async function hashNewPassword(deps: PasswordDeps, userId: string, password: string): Promise<string> {
   const user = await getPerson(deps, userId);
-  checkPassword(password, [user.name, user.email]);
+  await checkPassword(deps, password, [user.name, user.email]);
   return hashPassword(password);
 }
 
@@ -233,9 +251,15 @@ export async function emailHashOf(deps: PeopleDeps, email: string): Promise<Buff
   return deps.sealer.blindIndex(id, EMAIL_CONTEXT, normaliseEmail(email));
 }
 
+/** What of a person's row is needed to say who they are. */
+export type SealedPerson = Pick<
+  UserRow,
+  'id' | 'role' | 'subject_key_id' | 'name_sealed' | 'email_sealed' | 'created_at' | 'disabled_at'
+>;
+
 export async function openPeople(
   deps: Pick<PeopleDeps, 'sealer'>,
-  rows: readonly UserRow[],
+  rows: readonly SealedPerson[],
 ): Promise<ListedPerson[]> {
   const opened = await deps.sealer.tryOpen(rows.flatMap((row) => [nameRequest(row), emailRequest(row)]));
   return rows.map((row, index) => ({
@@ -263,12 +287,12 @@ export async function* allUserRows(deps: Pick<PeopleDeps, 'db'>): AsyncGenerator
   }
 }
 
-function nameRequest(row: UserRow) {
+function nameRequest(row: SealedPerson) {
   const context = personField('user-name', row.subject_key_id, row.id);
   return { keyId: row.subject_key_id, purpose: 'person' as const, context, sealed: row.name_sealed };
 }
 
-function emailRequest(row: UserRow) {
+function emailRequest(row: SealedPerson) {
   const context = personField('user-email', row.subject_key_id, row.id);
   return { keyId: row.subject_key_id, purpose: 'person' as const, context, sealed: row.email_sealed };
 }

@@ -9,6 +9,7 @@ import { queueMail, type QueueMailDeps } from '../../mail/index.ts';
 import { ROLE_WORDS } from '../rights.ts';
 import type { Role } from '../schema.ts';
 import { endSessionsOf } from '../sessions/sessions.ts';
+import { leaveOwnership } from '../single-sign-on/leave-ownership.ts';
 import { checkName, emailHashOf, getPerson, normaliseEmail, personField, type PeopleDeps } from './people.ts';
 import {
   findUser,
@@ -22,6 +23,7 @@ import {
   type UserRow,
 } from './queries.ts';
 import type { PeopleSettings, PersonChange } from './schema.ts';
+import { deleteLinksOf } from '../mail-links/queries.ts';
 import { withdrawInvitationsOf } from '../invitations/queries.ts';
 import { endEveryWayIn } from './when-disabled.ts';
 
@@ -40,20 +42,35 @@ export async function changeRole(
 ): Promise<void> {
   await writeTransaction(deps.db, async (tx) => {
     const user = await holdPerson(tx, userId, { leavesOwners: role !== 'owner' });
-    if (user.role === role) return;
-    await updateUser(tx, userId, { role });
-    const endedSessions = await endSessionsOf(tx, deps, userId, 'role-changed');
-    const withdrawnInvitations =
-      user.role === 'owner' ? await withdrawInvitationsOf(tx, userId, deps.clock.now()) : 0;
-    await recordAudit(tx, deps.clock, actor, {
-      action: 'identity.user.role-changed',
-      objectType: 'user',
-      objectId: userId,
-      detail: { from: user.role, to: role, endedSessions, withdrawnInvitations },
-    });
-    const words = `It was ${ROLE_WORDS[user.role as Role].title} and is now ${ROLE_WORDS[role].title}.`;
-    await tell(tx, deps, { userId }, 'Your role was changed', actor, words);
+    if (user.role === 'owner' && role !== 'owner') await leaveOwnership(tx, deps, userId, actor);
+    await giveRole(tx, deps, user, role, actor);
   });
+}
+
+/**
+ * The part of it in a transaction that holds the person, and all owners where one stops being one. Idempotent.
+ */
+export async function giveRole(
+  tx: WriteTransaction,
+  deps: PersonLifeDeps,
+  user: UserRow,
+  role: Role,
+  actor: Actor,
+): Promise<void> {
+  if (user.role === role) return;
+  const userId = user.id;
+  await updateUser(tx, userId, { role });
+  const endedSessions = await endSessionsOf(tx, deps, userId, 'role-changed');
+  const withdrawnInvitations =
+    user.role === 'owner' ? await withdrawInvitationsOf(tx, userId, deps.clock.now()) : 0;
+  await recordAudit(tx, deps.clock, actor, {
+    action: 'identity.user.role-changed',
+    objectType: 'user',
+    objectId: userId,
+    detail: { from: user.role, to: role, endedSessions, withdrawnInvitations },
+  });
+  const words = `It was ${ROLE_WORDS[user.role as Role].title} and is now ${ROLE_WORDS[role].title}.`;
+  await tell(tx, deps, { userId }, 'Your role was changed', actor, words);
 }
 
 /**
@@ -95,7 +112,9 @@ export async function reactivatePerson(deps: PersonLifeDeps, userId: string, act
 }
 
 /**
- * Changes name or e-mail address. A change of address is told to the old one and to the new one.
+ * Changes name or e-mail address. A change of address is told to the old one and to the new one, and ends what was sent to the old one.
+ *
+ * @param first what else must hold in the transaction.
  *
  * @throws HoldfastError `not_found`; `conflict` when somebody has that address; `invalid_input`.
  */
@@ -104,6 +123,7 @@ export async function changePerson(
   userId: string,
   change: PersonChange,
   actor: Actor,
+  first: (tx: WriteTransaction) => Promise<void> = () => Promise.resolve(),
 ): Promise<void> {
   const read = await findUser(deps.db, userId);
   const before = await getPerson(deps, userId);
@@ -112,6 +132,7 @@ export async function changePerson(
   const hash = await emailHashOf(deps, email);
   await writeTransaction(deps.db, async (tx) => {
     const user = await holdPerson(tx, userId, { leavesOwners: false });
+    await first(tx);
     const same =
       read?.name_sealed.equals(user.name_sealed) === true && read.email_sealed.equals(user.email_sealed);
     if (!same)
@@ -129,6 +150,7 @@ export async function changePerson(
     }
     if (normaliseEmail(email) === normaliseEmail(before.email)) return;
     await deleteEmailHashOf(tx, userId);
+    await deleteLinksOf(tx, userId);
     if (!(await insertEmailHash(tx, hash, userId)))
       throw new HoldfastError('conflict', 'Somebody with this e-mail address exists already');
     await recordAudit(tx, deps.clock, actor, {

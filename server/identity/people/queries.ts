@@ -59,7 +59,10 @@ export async function updatePasswordHash(
 ): Promise<void> {
   await db
     .updateTable('users')
-    .set((eb) => ({ password_hash: passwordHash, password_changed_at: at, version: eb('version', '+', '1') }))
+    .set((eb) => ({
+      ...{ password_hash: passwordHash, password_changed_at: at, password_leaked_at: null },
+      version: eb('version', '+', '1'),
+    }))
     .where('id', '=', id)
     .execute();
 }
@@ -93,6 +96,17 @@ export async function lockOwnerIds(db: Database): Promise<string[]> {
 
 export async function lockUser(db: Database, id: string): Promise<UserRow | undefined> {
   return db.selectFrom('users').selectAll().where('id', '=', id).forUpdate().executeTakeFirst();
+}
+
+/** By id, so that two acts at once wait for each other and not for ever. */
+export async function lockUsers(db: Database, ids: readonly string[]): Promise<UserRow[]> {
+  return db
+    .selectFrom('users')
+    .selectAll()
+    .where('id', 'in', [...ids])
+    .orderBy('id')
+    .forUpdate()
+    .execute();
 }
 
 export async function updateUser(db: Database, id: string, change: Updateable<Users>): Promise<void> {

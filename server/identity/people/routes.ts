@@ -1,6 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
-import { Id, NoContent } from '../../lib/shapes.ts';
+import { AskedApproval, Id, NoContent } from '../../lib/shapes.ts';
+import { deactivateSeveral } from './deactivate-several.ts';
 import { listDirectory, showPerson } from './directory.ts';
 import {
   changePeopleSettings,
@@ -12,6 +13,7 @@ import {
   type PersonLifeDeps,
 } from './person-life.ts';
 import {
+  DeactivateSeveral,
   PeoplePage,
   PeopleQuery,
   PeopleSettings,
@@ -83,6 +85,20 @@ export const peopleRoutes =
         },
       );
     }
+    app.post(
+      '/people/deactivate-several',
+      {
+        config: acts,
+        schema: {
+          ...{ tags, summary: 'Ask for several people to be shut out; a second person approves it' },
+          ...{ body: DeactivateSeveral, response: { 202: AskedApproval, 204: NoContent } },
+        },
+      },
+      async ({ body, actor }, reply) => {
+        const asked = await deactivateSeveral(deps, body, actor);
+        return asked === undefined ? reply.status(204).send(null) : reply.status(202).send(asked);
+      },
+    );
     app.patch(
       '/profile',
       {

@@ -56,6 +56,17 @@ export type PeoplePage = Static<typeof PeoplePage>;
 export const PersonChange = Type.Object({ name: Type.Optional(PersonName), email: Type.Optional(Email) });
 export type PersonChange = Static<typeof PersonChange>;
 export const RoleChange = Type.Object({ role: Role });
+export const DeactivateSeveral = Type.Object(
+  {
+    userIds: Type.Array(Id, { minItems: 2, maxItems: 100, uniqueItems: true }),
+    reason: Type.String({
+      minLength: 1,
+      maxLength: 500,
+      pattern: '^[^\\u0000-\\u001f\\u007f]*\\S[^\\u0000-\\u001f\\u007f]*$',
+    }),
+  },
+  { additionalProperties: false },
+);
 export const ProfileChange = Type.Object({ name: PersonName });
 export const PeopleSettings = Type.Object({
   /** A warning above this many administrators. */

@@ -80,7 +80,7 @@ export function writeLine(entry: LoggedRequest): string {
 }
 
 /** Undefined for a line that a kill tore. */
-function parseLine(line: string): LoggedRequest | undefined {
+export function parseLine(line: string): LoggedRequest | undefined {
   if (!line.startsWith('[') || !line.endsWith(']')) return undefined;
   try {
     const parts = JSON.parse(line) as [string, number, string, string | null, number, ...unknown[]];

@@ -19,7 +19,8 @@ import {
   type SessionRow,
 } from './queries.ts';
 
-export type AlertKind = 'new-device' | 'new-network' | 'many-failures' | 'token-replayed' | 'two-browsers';
+export type AlertKind =
+  'new-device' | 'new-network' | 'many-failures' | 'token-replayed' | 'two-browsers' | 'past-single-sign-on';
 
 const ALERT_WORDS: Record<AlertKind, string> = {
   'new-device': 'Somebody signed in from a device that was not seen before',
@@ -27,6 +28,7 @@ const ALERT_WORDS: Record<AlertKind, string> = {
   'many-failures': 'Many attempts to sign in to your account have failed',
   'token-replayed': 'A session was ended because its token was used twice: somebody has a copy of it',
   'two-browsers': 'A session was ended because it was used from two different browsers',
+  'past-single-sign-on': 'Another owner signed in with a password, past single sign-on',
 };
 
 /** Of any kind, also one that a later version wrote. */

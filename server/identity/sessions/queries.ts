@@ -1,5 +1,6 @@
 import { sql, type Insertable, type Selectable } from 'kysely';
 import type { Database } from '../../lib/db.ts';
+import { prepareQuery } from '../../lib/prepared-query.ts';
 import type { SessionAlerts, SessionLimits, Sessions, SessionSettings } from '../../lib/tables.ts';
 import type { Role } from '../schema.ts';
 
@@ -17,8 +18,8 @@ export type FoundSessionRow = SessionRow & {
 };
 
 /** Of any state; by the unique index on the hash of the token's first half. */
-export async function findSession(db: Database, tokenHash: Buffer): Promise<FoundSessionRow | undefined> {
-  return db
+export const findSession = prepareQuery<FoundSessionRow, [tokenHash: Buffer]>('find-session', (db) =>
+  db
     .selectFrom('sessions')
     .innerJoin('users', 'users.id', 'sessions.user_id')
     .selectAll('sessions')
@@ -27,19 +28,22 @@ export async function findSession(db: Database, tokenHash: Buffer): Promise<Foun
       'users.disabled_at',
       of.selectFrom('sign_in_settings').select('members_need_second_factor').as('members_need_second_factor'),
     ])
-    .where('sessions.token_hash', '=', tokenHash)
-    .executeTakeFirst();
-}
+    .where('sessions.token_hash', '=', Buffer.alloc(0)),
+);
 
-/** The role under which a session may be used at the moment; undefined when it may not. */
-export async function findLiveRole(db: Database, id: string, now: Date): Promise<string | undefined> {
+/** The role under which a session may be used at the moment; undefined when it may not. `idleFrom`: when it must not have idled out. */
+export async function findLiveRole(
+  db: Database,
+  id: string,
+  { now, idleFrom = now }: { now: Date; idleFrom?: Date },
+): Promise<string | undefined> {
   const row = await db
     .selectFrom('sessions')
     .innerJoin('users', 'users.id', 'sessions.user_id')
     .select('users.role')
     .where('sessions.id', '=', id)
     .where('ended_at', 'is', null)
-    .where('idle_expires_at', '>', now)
+    .where('idle_expires_at', '>', idleFrom)
     .where('absolute_expires_at', '>', now)
     .where('users.disabled_at', 'is', null)
     .executeTakeFirst();

@@ -69,7 +69,7 @@ export const sessionRoutes =
     app.delete(
       '/sessions/:id',
       {
-        config: { access: { right: 'account.own' } },
+        config: { access: { right: 'account.own' }, stepUp: true },
         schema: {
           ...{ tags, summary: 'End a session: one of your own, or as an owner anybody’s' },
           params: ById,
@@ -85,7 +85,7 @@ export const sessionRoutes =
     app.post(
       '/sessions/end-others',
       {
-        config: { access: { right: 'account.own' } },
+        config: { access: { right: 'account.own' }, stepUp: true },
         schema: { tags, summary: 'End all your sessions but this one', response: { 200: EndedSessions } },
       },
       async (request) => ({ ended: await revokeOthers(deps, request.person, request.actor) }),

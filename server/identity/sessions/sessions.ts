@@ -11,9 +11,11 @@ import { writeTransaction, type Database, type WriteTransaction } from '../../li
 import { crashPoint } from '../../lib/crash-point.ts';
 import type { QueueMailDeps } from '../../mail/index.ts';
 import type { Person } from '../access.ts';
+import { deleteLinksOf } from '../mail-links/queries.ts';
 import { isRestricted } from '../factors/methods.ts';
 import { isKeyStillGood } from '../api-keys/find-key.ts';
 import type { Role, SignInMethod } from '../schema.ts';
+import { passLocalSignIn } from '../single-sign-on/break-glass.ts';
 import { alertOfNewDevice } from './alerts.ts';
 import { differentBrowsers } from './browser.ts';
 import {
@@ -48,10 +50,13 @@ export type EndReason =
   | 'revoked'
   | 'revoked-by-owner'
   | 'password-changed'
+  | 'password-reset'
   | 'factor-changed'
   | 'role-changed'
   | 'recovered'
   | 'disabled'
+  | 'provider-logout'
+  | 'single-sign-on-only'
   | TheftSign
   | 'likely-theft';
 
@@ -75,15 +80,21 @@ export interface SessionProof {
   methods: readonly SignInMethod[];
   /** When they last proved it, where the session takes the place of another; otherwise now. */
   authenticatedAt?: Date;
+  /** Of the session at the provider that it belongs to. */
+  providerSession?: Buffer | undefined;
 }
 
-/** Opens a session for a person who has just proven who they are, writes the audit entry, and tells them of a new device. */
+/**
+ * Opens a session for a person who has just proven who they are, writes the audit entry, and tells them of a new device.
+ *
+ * @throws HoldfastError `unauthenticated` for a way that is closed, because single sign-on is the only one.
+ */
 export async function openSession(
   tx: WriteTransaction,
   deps: Pick<SessionDeps, 'clock'> & QueueMailDeps,
   user: { id: string; role: Role },
   actor: Actor,
-  { userAgent, methods, authenticatedAt }: SessionProof,
+  { userAgent, methods, authenticatedAt, providerSession }: SessionProof,
 ): Promise<OpenedSession> {
   const now = deps.clock.now();
   const token = makeSessionToken();
@@ -100,9 +111,15 @@ export async function openSession(
     absolute_expires_at: new Date(absoluteMs),
     user_agent: userAgent?.slice(0, 256) ?? null,
     methods: [...methods],
+    provider_session_hash: providerSession ?? null,
   };
+  const continues = authenticatedAt !== undefined;
+  const opening = { user, methods, sessionId, userAgent: row.user_agent, continues };
+  await passLocalSignIn(tx, deps, opening, actor);
   await alertOfNewDevice(tx, deps, row, { ...actor, id: user.id, sessionId });
   await insertSession(tx, row);
+  // Who is in has no need of it any more.
+  await deleteLinksOf(tx, user.id, ['password-reset']);
   await recordAudit(
     tx,
     deps.clock,
@@ -232,7 +249,17 @@ export async function isStillSignedIn(
   db: Database = deps.db,
 ): Promise<boolean> {
   if (person.apiKey !== undefined) return isKeyStillGood(deps, person.apiKey, person.role);
-  return (await findLiveRole(db, person.sessionId, deps.clock.now())) === person.role;
+  return (await findLiveRole(db, person.sessionId, { now: deps.clock.now() })) === person.role;
+}
+
+/**
+ * Whether what somebody was let through for may run to its end: as `isStillSignedIn`, but a session that idled out meanwhile is no
+ * reason against it. A large file takes longer to send than anybody touches the page.
+ */
+export async function mayRunOn(deps: SessionDeps, person: Person): Promise<boolean> {
+  if (person.apiKey !== undefined) return isKeyStillGood(deps, person.apiKey, person.role);
+  const times = { now: deps.clock.now(), idleFrom: new Date(0) };
+  return (await findLiveRole(deps.db, person.sessionId, times)) === person.role;
 }
 
 /** Signs a person out of the session they use. Idempotent. */

@@ -55,8 +55,17 @@ const ENDED: Record<string, readonly [message: string, hint: string]> = {
   revoked: ['This session was ended from another one of yours', SIGN_IN_AGAIN],
   'revoked-by-owner': ['An owner of this appliance has ended this session', SIGN_IN_AGAIN],
   'password-changed': ['Your password was changed, which ends every session', 'Sign in with the new one.'],
+  'password-reset': [
+    'Your password was reset by a link sent by mail, which ends every session',
+    'Sign in with the new one.',
+  ],
   'factor-changed': ['Your second factor was changed, which ends every session', SIGN_IN_AGAIN],
   'role-changed': ['Your role was changed, which ends every session', SIGN_IN_AGAIN],
+  'provider-logout': ['You were signed out by the provider of single sign-on', SIGN_IN_AGAIN],
+  'single-sign-on-only': [
+    'Single sign-on is now the only way in',
+    'Sign in by the provider of your organisation.',
+  ],
   'token-replayed': [
     'You were signed out: the token of this session was used twice, so somebody may have a copy of it',
     LOOK_AT_SESSIONS,

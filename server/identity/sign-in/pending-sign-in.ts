@@ -4,7 +4,6 @@
  */
 import { randomUUID } from 'node:crypto';
 import type { Actor } from '../../audit/index.ts';
-import { recordAudit } from '../../audit/index.ts';
 import { writeTransaction, type WriteTransaction } from '../../lib/db.ts';
 import { HoldfastError } from '../../lib/errors.ts';
 import { askOwnPasskey, checkPasskey, passkeyRequestOptions } from '../factors/passkeys.ts';
@@ -32,7 +31,9 @@ import type { Role, SignInMethod } from '../schema.ts';
 import { countAccountFailure } from '../sessions/alerts.ts';
 import { newSessionToken, sessionTokenHash } from '../sessions/session-cookie.ts';
 import { openSession, type OpenedSession } from '../sessions/sessions.ts';
-import { clearAttempts, countAttempt, throttleBucket } from './sign-in-throttle.ts';
+import { mayKeepCredentials } from '../single-sign-on/local-credentials.ts';
+import { recordRefusal } from './refusals.ts';
+import { accountBucket, clearAttempts, countAttempt, throttleBucket } from './sign-in-throttle.ts';
 
 const LIFETIME_MS = 5 * 60_000;
 const ATTEMPTS = 5;
@@ -62,14 +63,22 @@ export function secondWays(count: FactorCount): FactorKind[] {
   ];
 }
 
-/** Remembers that the password was right. */
+/** By what a sign-in began. */
+export interface FirstStep {
+  methods: readonly SignInMethod[];
+  /** Of the session at the provider of single sign-on. */
+  providerSession?: Buffer | undefined;
+}
+
+/** Remembers that the first step held: the password, unless it is said otherwise. */
 export async function beginSecondStep(
   tx: WriteTransaction,
   deps: Pick<PeopleDeps, 'clock'>,
   userId: string,
   ways: FactorKind[],
+  began: FirstStep = { methods: ['password'] },
 ): Promise<PendingSignIn> {
-  const { token, expiresAt } = await writePending(tx, deps, { userId });
+  const { token, expiresAt } = await writePending(tx, deps, { userId, began });
   return { token, step: { ways, expiresAt: expiresAt.toISOString() } };
 }
 
@@ -111,12 +120,17 @@ export async function finishWithFactor(
   const buckets = await countFactorAttempt(deps, userId, proof.kind, from.actor);
   const asked = { challenge: pending.challenge ?? undefined, party: from.party };
   const take = await checkFactor(deps, userId, proof, asked);
-  const session = await finish(deps, { pending, userId, take }, ['password', proof.kind], from);
+  const session = await finish(
+    deps,
+    { pending, userId, take },
+    [...(pending.methods as SignInMethod[]), proof.kind],
+    from,
+  );
   if (session === undefined) {
     await recordFactorRefusal(deps, userId, proof.kind, from.actor);
     throw wrongFactor(proof.kind);
   }
-  for (const bucket of buckets) await clearAttempts(deps, bucket);
+  for (const bucket of [...buckets, accountBucket(userId)]) await clearAttempts(deps, bucket);
   return session;
 }
 
@@ -138,6 +152,7 @@ export async function finishWithPasskey(
     await recordFactorRefusal(deps, row?.user_id, 'passkey', from.actor);
     throw wrongFactor('passkey');
   }
+  if (row !== undefined) await clearAttempts(deps, accountBucket(row.user_id));
   return session;
 }
 
@@ -166,18 +181,22 @@ async function finish(
   if (take === undefined) return undefined;
   return writeTransaction(deps.db, async (tx) => {
     const user = await lockUser(tx, userId);
-    if (user?.disabled_at !== null || !(await take(tx))) return undefined;
+    if (user?.disabled_at !== null) return undefined;
+    if (!methods.includes('sso') && !(await mayKeepCredentials(tx, user.role as Role))) return undefined;
+    if (!(await take(tx))) return undefined;
     if (!(await deletePending(tx, pending.id))) throw signInOver();
     if (methods.includes('recovery-code')) await recordRecoveryCodeUse(tx, deps.clock, userId, from.actor);
     const { userAgent, actor } = from;
-    return openSession(tx, deps, { id: user.id, role: user.role as Role }, actor, { userAgent, methods });
+    const providerSession = pending.provider_session_hash ?? undefined;
+    const opening = { userAgent, methods, providerSession };
+    return openSession(tx, deps, { id: user.id, role: user.role as Role }, actor, opening);
   });
 }
 
 async function writePending(
   tx: WriteTransaction,
   deps: Pick<PeopleDeps, 'clock'>,
-  what: { userId?: string; challenge?: string },
+  what: { userId?: string; challenge?: string; began?: FirstStep },
 ): Promise<{ token: string; expiresAt: Date }> {
   const now = deps.clock.now();
   const token = newSessionToken();
@@ -188,6 +207,8 @@ async function writePending(
     token_hash: sessionTokenHash(token),
     user_id: what.userId ?? null,
     challenge: what.challenge ?? null,
+    methods: [...(what.began?.methods ?? [])],
+    provider_session_hash: what.began?.providerSession ?? null,
     expires_at: expiresAt,
   });
   return { token, expiresAt };
@@ -231,17 +252,15 @@ async function recordFactorRefusal(
   actor: Actor,
 ): Promise<void> {
   await writeTransaction(deps.db, async (tx) => {
-    await recordAudit(tx, deps.clock, actor, {
-      action: 'identity.second-factor.refused',
-      objectType: 'user',
-      objectId: userId ?? null,
-      detail: { kind },
-      result: 'refused',
-    });
+    await recordRefusal(
+      tx,
+      deps,
+      { action: 'identity.second-factor.refused', userId, detail: { kind } },
+      actor,
+    );
     if (userId === undefined) return;
     // Somebody has the password already: many of these are worth telling.
-    const account = throttleBucket('account', Buffer.from(userId), undefined);
-    await countAccountFailure(tx, deps, account, userId, actor);
+    await countAccountFailure(tx, deps, accountBucket(userId), userId, actor);
   });
 }
 

@@ -10,13 +10,19 @@ import { recordRecoveryCodeUse } from '../factors/recovery-codes.ts';
 import type { RelyingParty } from '../factors/relying-party.ts';
 import type { Proof } from '../factors/schema.ts';
 import { verifyPassword } from '../passwords/password-hash.ts';
-import { PASSWORD_MAX_BYTES } from '../passwords/password-policy.ts';
+import { PASSWORD_MAX_BYTES } from '../passwords/password-rule.ts';
 import { findUser } from '../people/queries.ts';
 import type { PeopleDeps } from '../people/people.ts';
 import { countAccountFailure } from '../sessions/alerts.ts';
 import { updateProof } from '../sessions/queries.ts';
 import { secondWaysOf } from './pending-sign-in.ts';
-import { clearAttempts, countAttempt, takeAttemptBack, throttleBucket } from './sign-in-throttle.ts';
+import {
+  accountBucket,
+  clearAttempts,
+  countAttempt,
+  takeAttemptBack,
+  throttleBucket,
+} from './sign-in-throttle.ts';
 
 const CHALLENGE_MS = 5 * 60_000;
 
@@ -57,12 +63,12 @@ export async function renewProof(
   });
   const taken = take !== undefined && (await takeProof(deps, person, proof.kind, { take, actor }));
   if (!taken) {
-    await recordRefusal(deps, person, actor);
+    await recordProofRefusal(deps, person, actor);
     throw new HoldfastError('forbidden', 'That is not right', {
       hint: 'Nothing was done. Try again, or cancel.',
     });
   }
-  await clearAttempts(deps, bucket);
+  for (const done of [bucket, accountBucket(person.userId)]) await clearAttempts(deps, done);
 }
 
 /** @returns what uses it up; undefined when it is wrong. */
@@ -121,7 +127,8 @@ function factorAsked(): HoldfastError {
   });
 }
 
-async function recordRefusal(deps: PeopleDeps, person: Person, actor: Actor): Promise<void> {
+/** Many of these are told to the person. */
+export async function recordProofRefusal(deps: PeopleDeps, person: Person, actor: Actor): Promise<void> {
   await writeTransaction(deps.db, async (tx) => {
     await recordAudit(tx, deps.clock, actor, {
       action: 'identity.session.proof-refused',
@@ -129,7 +136,6 @@ async function recordRefusal(deps: PeopleDeps, person: Person, actor: Actor): Pr
       objectId: person.sessionId,
       result: 'refused',
     });
-    const account = throttleBucket('account', Buffer.from(person.userId), undefined);
-    await countAccountFailure(tx, deps, account, person.userId, actor);
+    await countAccountFailure(tx, deps, accountBucket(person.userId), person.userId, actor);
   });
 }

@@ -82,9 +82,9 @@ export const secondStepRoutes =
   };
 
 /** A session begins: its cookie takes the place of the one that led here. */
-export function enterSession(reply: FastifyReply, token: string): void {
+export function enterSession(reply: FastifyReply, token: string, more: string[] = []): void {
   reply
-    .header('set-cookie', [sessionCookie(token), expiredPendingCookie()])
+    .header('set-cookie', [sessionCookie(token), expiredPendingCookie(), ...more])
     .header('cache-control', 'no-store');
 }
 

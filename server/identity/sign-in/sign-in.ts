@@ -1,27 +1,32 @@
 /** Signing in with e-mail and password. The same answer, after the same work, whether the account exists or not. */
-import { recordAudit, type Actor } from '../../audit/index.ts';
+import type { Actor } from '../../audit/index.ts';
 import { writeTransaction } from '../../lib/db.ts';
 import { HoldfastError } from '../../lib/errors.ts';
 import type { Person } from '../access.ts';
 import { verifyPassword } from '../passwords/password-hash.ts';
-import { PASSWORD_MAX_BYTES } from '../passwords/password-policy.ts';
-import { emailHashOf, getPerson, type PeopleDeps } from '../people/people.ts';
+import { LEAKED_BANNER, noteLeakedPassword } from '../passwords/leak-notice.ts';
+import { PASSWORD_MAX_BYTES } from '../passwords/password-rule.ts';
+import { emailHashOf, getPerson, type PasswordDeps } from '../people/people.ts';
 import { readPending } from '../approvals/list-approvals.ts';
 import { countAccountFailure } from '../sessions/alerts.ts';
 import { listAlerts } from '../sessions/list-sessions.ts';
 import { findSessionById, getLimits } from '../sessions/queries.ts';
-import { findUserByEmailHash, lockUser, type UserRow } from '../people/queries.ts';
+import { findUser, findUserByEmailHash, lockUser, type UserRow } from '../people/queries.ts';
 import { rightsOf } from '../rights.ts';
 import { isRestricted } from '../factors/methods.ts';
 import { countFactors, membersNeedSecondFactor } from '../factors/queries.ts';
 import type { Role, Session, SignInMethod } from '../schema.ts';
 import { openSession, type OpenedSession } from '../sessions/sessions.ts';
+import { mayKeepCredentials } from '../single-sign-on/local-credentials.ts';
 import { beginSecondStep, secondWays, type PendingSignIn } from './pending-sign-in.ts';
+import { recordRefusal } from './refusals.ts';
 import { clearAttempts, countAttempt, takeAttemptBack, throttleBucket } from './sign-in-throttle.ts';
 
-export interface SignInDeps extends PeopleDeps {
+export interface SignInDeps extends PasswordDeps {
   /** What every signed-in person should see at the top; the appliance knows. */
   banners(): Promise<Session['banners']>;
+  /** What this person should see there; what stands to the right of this module knows. */
+  bannersFor?(person: { userId: string; role: Role }): Promise<Session['banners']>;
 }
 
 /** Either a session, or a sign-in that waits for its second step. */
@@ -49,10 +54,11 @@ export async function signIn(
       throw error;
     },
   );
+  if (user !== undefined && right) await noteLeakedPassword(deps, user, request.password, actor);
   const signedIn =
     user === undefined || !right ? undefined : await enter(deps, user, request.userAgent, actor);
   if (signedIn === undefined) {
-    await recordRefusal(deps, user, emailHash, actor);
+    await countRefusal(deps, user, emailHash, actor);
     throw new HoldfastError('unauthenticated', 'E-mail or password is wrong', {
       hint: 'Check both. A sole owner who lost the password gets back in at the console: holdfast recover-owner.',
     });
@@ -75,6 +81,7 @@ async function enter(
   return writeTransaction(deps.db, async (tx): Promise<SignedIn | undefined> => {
     const held = await lockUser(tx, user.id);
     if (held?.disabled_at !== null || held.password_hash !== user.password_hash) return undefined;
+    if (!(await mayKeepCredentials(tx, held.role as Role))) return undefined;
     const ways = secondWays(await countFactors(tx, user.id));
     if (ways.length > 0) return { pending: await beginSecondStep(tx, deps, user.id, ways) };
     const proof = { userAgent, methods: ['password'] as const };
@@ -100,7 +107,13 @@ export async function describeSession(
     expiresAt: times.absolute_expires_at.toISOString(),
     idleMinutes: (await getLimits(deps.db, user.role)).idle_minutes,
     approvals: pending.decidable,
-    banners: [...(await deps.banners()), ...pending.banners, ...(await alertBanner(deps, user.id))],
+    banners: [
+      ...(await deps.banners()),
+      ...pending.banners,
+      ...((await deps.bannersFor?.({ userId: user.id, role: user.role })) ?? []),
+      ...(await alertBanner(deps, user.id)),
+      ...(await leakBanner(deps, user.id)),
+    ],
     restricted: isRestricted(user.role, methods, await membersNeedSecondFactor(deps.db)),
   };
 }
@@ -113,6 +126,11 @@ async function alertBanner(deps: SignInDeps, userId: string): Promise<Session['b
   return [{ kind: 'session-alert', message: `${newest.message}${from && `: ${from}`}${others}.` }];
 }
 
+async function leakBanner(deps: SignInDeps, userId: string): Promise<Session['banners']> {
+  const leaked = (await findUser(deps.db, userId))?.password_leaked_at ?? null;
+  return leaked === null ? [] : [{ kind: 'password-leaked', message: LEAKED_BANNER }];
+}
+
 async function checkCredentials(
   user: UserRow | undefined,
   password: string,
@@ -122,19 +140,14 @@ async function checkCredentials(
   return verifyPassword(password, usable ? user.password_hash : null, address);
 }
 
-async function recordRefusal(
+async function countRefusal(
   deps: SignInDeps,
   user: UserRow | undefined,
   emailHash: Buffer,
   actor: Actor,
 ): Promise<void> {
   await writeTransaction(deps.db, async (tx) => {
-    await recordAudit(tx, deps.clock, actor, {
-      action: 'identity.sign-in.refused',
-      objectType: 'user',
-      objectId: user?.id ?? null,
-      result: 'refused',
-    });
+    await recordRefusal(tx, deps, { action: 'identity.sign-in.refused', userId: user?.id }, actor);
     const account = throttleBucket('account', emailHash, undefined);
     await countAccountFailure(tx, deps, account, user?.id, actor);
   });

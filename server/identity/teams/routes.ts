@@ -1,9 +1,16 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
 import { Id } from '../../lib/shapes.ts';
-import type { PeopleDeps } from '../people/people.ts';
 import { Team, TeamDetail, TeamRequest } from './schema.ts';
-import { addTeamMember, createTeam, listTeams, removeTeamMember, renameTeam, showTeam } from './teams.ts';
+import {
+  addTeamMember,
+  createTeam,
+  listTeams,
+  removeTeamMember,
+  renameTeam,
+  showTeam,
+  type TeamDeps,
+} from './teams.ts';
 
 const tags = ['teams'];
 const params = Type.Object({ id: Id });
@@ -13,7 +20,7 @@ const acts = { access: { right: 'teams.manage' }, stepUp: true } as const;
 const response = { 200: TeamDetail };
 
 export const teamRoutes =
-  (deps: PeopleDeps): FastifyPluginAsyncTypebox =>
+  (deps: TeamDeps): FastifyPluginAsyncTypebox =>
   async (app) => {
     app.get(
       '/teams',

@@ -19,7 +19,10 @@ import {
 } from './queries.ts';
 import type { Team, TeamDetail } from './schema.ts';
 
-type TeamDeps = PeopleDeps;
+export interface TeamDeps extends PeopleDeps {
+  /** Somebody has put themself into a team: what that opens to them is known to the right of this module. */
+  whenSelfAdded?(tx: WriteTransaction, userId: string, teamId: string): Promise<void>;
+}
 
 export async function listTeams(deps: TeamDeps): Promise<Team[]> {
   const rows = await listTeamRows(deps.db);
@@ -83,7 +86,7 @@ export async function renameTeam(
   return showTeam(deps, id);
 }
 
-/** Idempotent. That administrators add themselves is allowed, and written into the entry. @throws HoldfastError `not_found` */
+/** Idempotent. That administrators add themselves is allowed, written into the entry, and told to whom it concerns. @throws HoldfastError `not_found` */
 export async function addTeamMember(
   deps: TeamDeps,
   { teamId, userId }: { teamId: string; userId: string },
@@ -97,8 +100,10 @@ export async function addTeamMember(
       ...{ team_id: teamId, user_id: userId },
       added_at: deps.clock.now(),
     });
-    if (added)
-      await recordTeam(tx, deps, actor, 'member-added', teamId, { userId, self: actor.id === userId });
+    if (!added) return;
+    const self = actor.id === userId;
+    await recordTeam(tx, deps, actor, 'member-added', teamId, { userId, self });
+    if (self) await deps.whenSelfAdded?.(tx, userId, teamId);
   });
   return showTeam(deps, teamId);
 }
@@ -129,6 +134,25 @@ export async function joinTeams(
   for (const teamId of await holdTeams(tx, teamIds)) {
     await insertTeamMember(tx, { team_id: teamId, user_id: userId, added_at: deps.clock.now() });
     await recordTeam(tx, deps, actor, 'member-added', teamId, { userId, byInvitation: true });
+  }
+}
+
+/** Some teams follow the groups of a provider: of these a person is in those that are said, and in no other. */
+export async function followTeams(
+  tx: WriteTransaction,
+  deps: Pick<TeamDeps, 'clock'>,
+  userId: string,
+  { followed, member }: { followed: readonly string[]; member: readonly string[] },
+  actor: Actor,
+): Promise<void> {
+  const detail = { userId, bySingleSignOn: true };
+  for (const teamId of await holdTeams(tx, followed)) {
+    if (!member.includes(teamId)) {
+      if (await deleteTeamMember(tx, teamId, userId))
+        await recordTeam(tx, deps, actor, 'member-removed', teamId, detail);
+    } else if (await insertTeamMember(tx, { team_id: teamId, user_id: userId, added_at: deps.clock.now() })) {
+      await recordTeam(tx, deps, actor, 'member-added', teamId, detail);
+    }
   }
 }
 

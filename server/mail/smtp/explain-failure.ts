@@ -80,6 +80,14 @@ function explainReply(failure: LibraryError, { host }: Pick<SmtpServer, 'host'>)
       hint: 'Many servers do so with a sender they do not know yet. It is tried again by itself.',
     };
   }
+  // RFC 3463, 3.8: not allowed, which is seldom about whoever it is for.
+  if (command === 'RCPT TO' && /^\d{3}[ -]5\.7\./.test(failure.response ?? '')) {
+    return {
+      ...{ kind: 'sender', concerns: 'message', passing: true },
+      message: `${host} does not let this appliance send to this address`,
+      hint: 'It may want a user and a password, or pass mail on to its own addresses only. It is tried again by itself.',
+    };
+  }
   if (command === 'RCPT TO') {
     return {
       ...{ kind: 'recipient', concerns: 'message', passing: false },

@@ -54,28 +54,25 @@ export async function handOver(
   // Loaded when the first message is sent: a start does not need it.
   const { createTransport } = await import('nodemailer');
   const transport = createTransport(transportOptions(server));
-  const late = Promise.withResolvers<never>();
-  const timer = setTimeout(() => {
-    late.reject(Object.assign(new Error('The whole took too long'), { code: 'ETIMEDOUT', command: 'CONN' }));
-  }, limitMs);
+  // Cuts the connection too: what goes on behind our back might still arrive, after it was put down as not sent.
+  const late = AbortSignal.timeout(limitMs);
   try {
     const { from, to, subject, text, html, messageId, date } = message;
-    const sent = transport.sendMail({
+    const { response } = await transport.sendMail({
       ...{ from, to, subject, text, html, messageId, date },
       envelope: { from: from.address, to: [to] },
       // RFC 3834: nobody's out-of-office answers it.
       headers: { 'Auto-Submitted': 'auto-generated', 'X-Auto-Response-Suppress': 'All' },
       disableFileAccess: true,
       disableUrlAccess: true,
+      signal: late,
     });
-    sent.catch(() => undefined);
-    const { response } = await Promise.race([sent, late.promise]);
     return { taken: true, replyCode: Number(/^\d{3}/.exec(response)?.[0] ?? 250), answer: response };
   } catch (error) {
     if (error instanceof HoldfastError) throw error;
-    return { taken: false, problem: explainFailure(error, server) };
+    const cause = late.aborted ? Object.assign(new Error(), { code: 'ETIMEDOUT' }) : error;
+    return { taken: false, problem: explainFailure(cause, server) };
   } finally {
-    clearTimeout(timer);
     transport.close();
   }
 }

@@ -7,6 +7,7 @@ export const METHOD_WORDS: Record<SessionItem['methods'][number], string> = {
   passkey: 'passkey',
   'recovery-code': 'recovery code',
   sso: 'single sign-on',
+  'sso-second-factor': 'second factor of single sign-on',
   'magic-link': 'link by mail',
   console: 'console',
 };

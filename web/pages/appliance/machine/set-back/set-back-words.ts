@@ -12,7 +12,7 @@ export function linesOf(written: WrittenSince): string[] {
     deletions > 0
       ? `${plural(deletions, 'deletion')}: what was deleted is there again, as far as it was there then`
       : '',
-    people > 0 ? `${plural(people, 'account')} of people` : '',
+    people > 0 ? plural(people, 'account') : '',
     acts > 0 ? `${formatCount(acts)} ${acts === 1 ? 'entry' : 'entries'} of the audit log` : '',
   ].filter((line) => line !== '');
 }

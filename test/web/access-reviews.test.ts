@@ -1,0 +1,158 @@
+/** A review of access in a real browser: begun, decided by an owner and a manager, signed, exported. */
+import { readFile } from 'node:fs/promises';
+import type { Browser, BrowserContext, Page } from 'playwright-core';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { expectAccessible } from './accessible.ts';
+import { keepingSight, openPage, startAppliance, startBrowser, type Appliance } from './browser.ts';
+import { OWNER } from './first-run.ts';
+import { addSecondFactor } from './sign-in.ts';
+
+const LIMIT_MS = 300_000;
+const GRACE = { name: 'Grace Hopper', email: 'grace@example.org', password: 'amber lantern walks 9' };
+const ALAN = { name: 'Alan Turing', email: 'alan@example.org', password: 'violet orchard hums 4' };
+
+interface Somebody {
+  context: BrowserContext;
+  page: Page;
+  complaints: string[];
+}
+
+let browser: Browser;
+let appliance: Appliance;
+let owner: Somebody;
+let manager: Somebody;
+
+beforeAll(async () => {
+  [browser, appliance] = await Promise.all([startBrowser(), startAppliance()]);
+  owner = await openPage(browser, appliance.url, { width: 1280, theme: 'light' });
+  await post(owner, '/setup/claim', { code: appliance.claimCode, owner: OWNER });
+  await owner.page.goto('/people');
+  await addSecondFactor(owner.page, OWNER.email);
+  manager = await join(GRACE);
+  const alan = await join(ALAN);
+  await alan.context.close();
+  const { items } = await get<{ items: { id: string; name: string }[] }>(owner, '/people');
+  const idOf = (name: string) => items.find((person) => person.name === name)?.id ?? '';
+  const workspace = await post<{ id: string }>(owner, '/workspaces', {
+    ...{ name: 'Surgery', managerId: idOf(GRACE.name) },
+  });
+  await put(owner, `/workspaces/${workspace.id}/people/${idOf(ALAN.name)}`, { role: 'editor' });
+}, LIMIT_MS);
+afterAll(async () => {
+  await browser.close();
+  await appliance.stop();
+}, LIMIT_MS);
+
+async function get<T>(who: Somebody, path: string): Promise<T> {
+  const reply = await who.context.request.get(`${appliance.url}/api/v1${path}`);
+  expect(reply.status(), path).toBe(200);
+  return (await reply.json()) as T;
+}
+async function post<T>(who: Somebody, path: string, data: object): Promise<T> {
+  const reply = await who.context.request.post(`${appliance.url}/api/v1${path}`, {
+    data,
+    headers: { 'x-holdfast': '1' },
+  });
+  expect(reply.status(), path).toBe(201);
+  return (await reply.json()) as T;
+}
+async function put(who: Somebody, path: string, data: object): Promise<void> {
+  const headers = { 'x-holdfast': '1' };
+  const reply = await who.context.request.put(`${appliance.url}/api/v1${path}`, { data, headers });
+  expect(reply.status(), path).toBe(200);
+}
+
+/** Invited as a member, and in. */
+async function join(who: { name: string; email: string; password: string }): Promise<Somebody> {
+  const { link } = await post<{ link: string }>(owner, '/invitations', {
+    ...{ email: who.email, role: 'member', teamIds: [] },
+  });
+  const one = await openPage(browser, appliance.url, { width: 1280, theme: 'light' });
+  const token = link.split('#')[1] ?? '';
+  await post(one, '/invitations/accept', { token, name: who.name, password: who.password });
+  return one;
+}
+
+/** Wide and narrow: nothing sticks out, and axe finds nothing. */
+async function look(page: Page, where: string): Promise<void> {
+  for (const width of [375, 1280]) {
+    await page.setViewportSize({ width, height: 900 });
+    await expectAccessible(page, `${where} at ${width}`);
+  }
+}
+
+it(
+  'a review is begun, decided by an owner and a manager, signed, and exported',
+  { timeout: LIMIT_MS },
+  async () => {
+    const { page } = owner;
+    await keepingSight(page, 'access-review', async () => {
+      await page.goto('/people/reviews');
+      await page.getByText('No review yet').waitFor();
+      await look(page, 'no review yet');
+      await page.getByRole('button', { name: 'Begin a review' }).click();
+      await page.getByLabel('Days to decide').last().waitFor();
+      await look(page, 'beginning a review');
+      await page.getByRole('dialog').getByRole('button', { name: 'Begin', exact: true }).click();
+      await page.getByRole('heading', { name: 'Access review 1' }).waitFor();
+      await page.getByRole('link', { name: ALAN.name }).first().waitFor();
+      await look(page, 'review');
+    });
+
+    await keepingSight(manager.page, 'access-review-manager', async () => {
+      const theirs = manager.page;
+      await theirs.goto('/files');
+      await theirs.getByRole('link', { name: 'Open access reviews' }).click();
+      await theirs.getByRole('link', { name: 'Review 1' }).click();
+      await theirs.getByText('Editor of Surgery').waitFor();
+      expect(await theirs.getByText('Main').count()).toBe(0);
+      await look(theirs, 'review of a manager');
+      await theirs.getByRole('button', { name: `More about ${ALAN.name}, Editor of Surgery` }).click();
+      await theirs.getByRole('radio', { name: /^Change/ }).check();
+      await theirs.getByLabel('Change to').selectOption('Viewer');
+      await theirs.getByLabel('Note').fill('Reads only, since March');
+      await look(theirs, 'deciding');
+      await theirs.getByRole('button', { name: 'Change it now' }).click();
+      await theirs.getByText('Changed, Grace Hopper').waitFor();
+    });
+
+    await keepingSight(page, 'access-review-end', async () => {
+      await page.goto('/people/reviews/');
+      await page.getByRole('link', { name: 'Review 1' }).click();
+      await page
+        .getByText('Viewer')
+        .first()
+        .waitFor({ state: 'detached' })
+        .catch(() => undefined);
+      await page.getByRole('button', { name: `More about ${ALAN.name}, Member` }).click();
+      await page.getByRole('radio', { name: /^Take away/ }).check();
+      await page.getByRole('dialog').getByRole('button', { name: 'Take it away now' }).click();
+      await page.getByText(`Removed, ${OWNER.name}`).waitFor();
+      const keep = page.getByRole('button', { name: /^Keep: / });
+      for (let left = await keep.count(); left > 0; left -= 1) {
+        await keep.first().click();
+        await expect.poll(() => keep.count(), { timeout: 20_000 }).toBe(left - 1);
+      }
+      await page.getByRole('button', { name: 'Sign', exact: true }).click();
+      await page.getByLabel('What you confirm').waitFor();
+      await look(page, 'signing');
+      await page.getByRole('dialog').getByRole('button', { name: 'Sign', exact: true }).click();
+      await page.getByText('Signed', { exact: true }).first().waitFor();
+      await page.getByText('SHA-256 of the record').waitFor();
+      await look(page, 'signed');
+
+      const [download] = await Promise.all([
+        page.waitForEvent('download'),
+        page.getByRole('link', { name: 'CSV' }).click(),
+      ]);
+      expect(download.suggestedFilename()).toBe('access-review-1.csv');
+      const csv = await readFile(await download.path(), 'utf8');
+      expect(csv).toContain('Reads only, since March');
+      expect(csv).toContain('Deactivated');
+      await page.goto('/people/reviews');
+      await page.getByText('Signed', { exact: true }).first().waitFor();
+      await look(page, 'history of reviews');
+    });
+    expect([...owner.complaints, ...manager.complaints]).toEqual([]);
+  },
+);
