@@ -284,10 +284,13 @@ function readingOf({ person, actor }: FastifyRequest, act: Reading['act']): Read
   return { person, actor, act };
 }
 
-/** The bytes of a request. A sender that goes away is an error, also when it announced no length. */
+/**
+ * The bytes of a request. A sender that goes away is an error, also when it announced no length. Who stops reading
+ * half-way leaves the connection open: the answer that says why goes the same way.
+ */
 async function* bodyOf(request: FastifyRequest): AsyncGenerator<Buffer> {
   try {
-    for await (const chunk of request.raw) yield chunk as Buffer;
+    for await (const chunk of request.raw.iterator({ destroyOnReturn: false })) yield chunk as Buffer;
   } catch (cause) {
     throw new HoldfastError('cancelled', 'The upload was cut off before all of its bytes had arrived', {
       cause,

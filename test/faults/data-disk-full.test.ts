@@ -4,6 +4,7 @@ import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { createPause, type Pause } from '../helpers/pause.ts';
 import {
@@ -208,13 +209,16 @@ describe('a data disk that is', () => {
 describe('a data disk that fills up in the middle of', () => {
   test('an upload ends it with no_space and leaves nothing of it', async () => {
     const before = stored();
+    let answered = false;
     const parts = Readable.from(
-      randomParts(8, (sent) => {
-        if (sent === 4) fill();
-      }),
+      sendUntil(
+        () => answered,
+        () => stored().length > before.length,
+      ),
     );
 
     const reply = await appliance.call('PUT', `/folders/${rootFolderId}/files?name=cut`, parts);
+    answered = true;
 
     expect(reply).toMatchObject({ status: 507, body: { error: noSpace } });
     expect(await listNames()).not.toContain('cut');
@@ -270,10 +274,14 @@ describe('a data disk that fills up in the middle of', () => {
   }, 180_000);
 });
 
-/** @param before told how many were sent */
-function* randomParts(count: number, before: (sent: number) => void): Generator<Buffer> {
-  for (let sent = 0; sent < count; sent += 1) {
-    before(sent);
+/** The disk is full once some of it is stored; goes on until there is an answer. */
+async function* sendUntil(answered: () => boolean, begun: () => boolean): AsyncGenerator<Buffer> {
+  for (let sent = 0; sent < 100 && !answered(); sent += 1) {
+    if (sent === 4) {
+      await waitFor('the upload to begin', begun);
+      fill();
+    }
     yield randomBytes(MIB);
+    if (sent >= 4) await delay(50);
   }
 }
