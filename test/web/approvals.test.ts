@@ -1,6 +1,6 @@
 /** An act that waits for its time, in a real browser: asked for, shown to everybody, and taken back. */
 import type { Browser } from 'playwright-core';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, it } from 'vitest';
 import { callerOf, takeOwnership } from '../helpers/served-appliance.ts';
 import { expectAccessible } from './accessible.ts';
 import { keepingSight, openPage, startAppliance, startBrowser, type Appliance } from './browser.ts';
