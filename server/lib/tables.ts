@@ -335,6 +335,7 @@ export interface LinkedIdentities {
   label_sealed: Buffer;
   last_used_at: Timestamp | null;
   linked_at: Timestamp;
+  logged_out_at: Timestamp | null;
   subject_hash: Buffer;
   subject_sealed: Buffer;
   user_id: string;
@@ -659,6 +660,11 @@ export interface SingleSignOnAttempts {
   user_id: string | null;
 }
 
+export interface SingleSignOnEnded {
+  expires_at: Timestamp;
+  session_hash: Buffer;
+}
+
 export interface SingleSignOnLogouts {
   expires_at: Timestamp;
   token_id_hash: Buffer;
@@ -829,6 +835,7 @@ export interface DB {
   sign_in_settings: SignInSettings;
   single_sign_on: SingleSignOn;
   single_sign_on_attempts: SingleSignOnAttempts;
+  single_sign_on_ended: SingleSignOnEnded;
   single_sign_on_logouts: SingleSignOnLogouts;
   snapshot_targets: SnapshotTargets;
   snapshots: Snapshots;

@@ -11,8 +11,8 @@ import type { MembershipDeps } from './membership.ts';
 
 export function magicLinkRule({ db }: { db: Database }): MagicLinkRule {
   return {
-    async magicLinksAllowed(userId) {
-      const allowed = await listMagicLinksOf(db, userId);
+    async magicLinksAllowed(within, userId) {
+      const allowed = await listMagicLinksOf(within, userId);
       return allowed.length > 0 && allowed.every(Boolean);
     },
     anyMagicLinks: () => anyAllowsMagicLinks(db),

@@ -5,15 +5,20 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { buildApp } from '../../server/app.ts';
 import { openDatabase } from '../../server/lib/db.ts';
 import {
+  browserOf,
   expectStatus,
+  ORIGIN,
   startTestAppliance,
   type TestAppliance,
   type TestCaller,
 } from '../helpers/appliance.ts';
-import type { IdentityProvider } from '../helpers/identity-provider.ts';
+import type { IdentityProvider, ProviderPerson } from '../helpers/identity-provider.ts';
+import { addTestPasskey } from '../helpers/sign-in.ts';
+import { softwarePasskey } from '../helpers/software-passkey.ts';
 import { createTestWorkspace } from '../helpers/workspaces.ts';
 import {
   callerIn,
+  known,
   sendLogout,
   setProvider,
   signInThere,
@@ -209,6 +214,34 @@ describe('what the provider ends', () => {
     expect(await inside.good()).toEqual({ session: [false, false], key: [false, false] });
   });
 
+  test('while somebody is on the way back from it: the person, or that session', async () => {
+    const jar = new Map<string, string>();
+    const person = { sub: `sub-${randomUUID()}`, email: 'on-the-way@example.org', name: 'Grace' };
+    await signInThere(appliance, provider, person, { jar });
+    const sid = provider.lastSid.get(person.sub);
+    const bySession = await provider.logoutToken({ sid });
+    const byPerson = await provider.logoutToken({ sub: person.sub });
+
+    const first = await returnAfter(person, jar, bySession);
+    const other = await signInThere(appliance, provider, person);
+    const second = await returnAfter(person, new Map(), byPerson);
+    const later = await signInThere(appliance, provider, person);
+
+    expect([first, other.status, second, later.status]).toEqual([401, 201, 401, 201]);
+  });
+
+  test('also where the session was replaced by another, when a factor was added', async () => {
+    const inside = await comeIn();
+    const sid = await sidOf(inside.userId);
+    const browser = browserOf(appliance.app, inside.who.cookie);
+    await addTestPasskey((...asked) => browser.call(...asked), ORIGIN, softwarePasskey(inside.sub));
+    const before = await browser.call('GET', '/session');
+
+    await provider.endSession(inside.sub, sid);
+
+    expect([before.status, (await browser.call('GET', '/session')).status]).toEqual([200, 401]);
+  });
+
   test('also after it has changed its keys', async () => {
     const inside = await comeIn();
     await provider.rotate();
@@ -220,6 +253,23 @@ describe('what the provider ends', () => {
     expect((await inside.good()).session).toEqual([false, false]);
   });
 
+  /** Comes back with what the provider gave, after that message. @returns the status. */
+  async function returnAfter(
+    person: ProviderPerson,
+    jar: Map<string, string>,
+    token: string,
+  ): Promise<number> {
+    const browser = browserOf(appliance.app);
+    const { url } = await expectStatus(
+      browser.call<{ url: string }>('POST', '/session/single-sign-on', {}),
+      201,
+    );
+    provider.person = person;
+    const given = await provider.visit(url, jar);
+    appliance.clock.offsetMs += 1_000;
+    expect((await send(token)).status).toBe(200);
+    return (await browser.call('POST', '/session/single-sign-on/return', known(given))).status;
+  }
   /** What the last visit of the person was called at the provider. */
   async function sidOf(userId: string): Promise<string> {
     const found = provider.lastSid.get(await subOf(userId));

@@ -77,6 +77,22 @@ describe('it is not switched on', () => {
     expect((await byPassword(member.email)).status).toBe(201);
   });
 
+  test('while somebody is linked with an earlier provider, which opens nothing any more', async () => {
+    const linkedThere = await signInThere(appliance, provider, someone());
+    await setProvider(owner, provider, { issuer: 'https://another.example' });
+    const settings = await expectStatus(
+      owner.call<{ linkedPeople: number }>('GET', '/settings/single-sign-on'),
+      200,
+    );
+    const elsewhere = await preview();
+    await setProvider(owner, provider);
+
+    expect(linkedThere.status).toBe(201);
+    expect(settings.linkedPeople).toBe(0);
+    expect(elsewhere).toMatchObject({ linked: 0, lockedOutCount: 1 });
+    expect((await preview()).lockedOutCount).toBe(0);
+  });
+
   test('without a provider, or when more people changed than the preview said', async () => {
     await signInThere(appliance, provider, someone());
     const stale = await owner.call('PUT', '/settings/single-sign-on/only', { on: true, linked: 0 });

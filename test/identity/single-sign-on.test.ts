@@ -57,6 +57,21 @@ async function peopleCount(): Promise<number> {
   return (await expectStatus(owner.call<{ total: number }>('GET', '/people'), 200)).total;
 }
 
+test('a provider that lets somebody through without asking gives no fresh proof of them', async () => {
+  provider.asksAgain = false;
+  const silent = callerIn(appliance, await signInThere(appliance, provider, someone()));
+  silent.proves = false;
+  provider.asksAgain = true;
+  const asked = callerIn(appliance, await signInThere(appliance, provider, someone()));
+  asked.proves = false;
+
+  const refused = await silent.call<{ error: { code: string } }>('POST', '/sessions/dismiss-alerts');
+  const taken = await asked.call('POST', '/sessions/dismiss-alerts');
+
+  expect([refused.status, refused.body.error.code]).toEqual([403, 'step_up_required']);
+  expect(taken.status).toBe(204);
+});
+
 describe('nobody comes in', () => {
   test('while there is no provider, or it is switched off', async () => {
     await setProvider(owner, provider, { enabled: false });

@@ -14,7 +14,13 @@ import { openPersonBytes, sealPersonBytes } from '../people/person-fields.ts';
 import { queueMail } from '../../mail/index.ts';
 import { findUser } from '../people/queries.ts';
 import { describeBrowser } from '../sessions/browser.ts';
-import { endSessionsOf, isStillSignedIn, openSession, type OpenedSession } from '../sessions/sessions.ts';
+import {
+  endSessionsOf,
+  isStillSignedIn,
+  openSession,
+  providerSessionOf,
+  type OpenedSession,
+} from '../sessions/sessions.ts';
 import type { SignInMethod } from '../schema.ts';
 import { isStrong, needsSecondFactor } from './methods.ts';
 import {
@@ -282,11 +288,13 @@ async function changeFactors(
     const after = await countFactors(tx, person.userId);
     const recoveryCodes = await followUp(tx, deps, person, before, after);
     await deletePendingOf(tx, person.userId);
+    const providerSession = await providerSessionOf(tx, person.sessionId);
     await endSessionsOf(tx, deps, person.userId, 'factor-changed');
     const methods = [...new Set([...person.methods, ...(added === undefined ? [] : [added])])];
     const session = await openSession(tx, deps, { id: person.userId, role: person.role }, actor, {
       userAgent: self.userAgent,
       methods,
+      providerSession,
       // What was proven is the new factor, by whoever holds it; dangerous acts go on asking from when they did.
       authenticatedAt: person.authenticatedAt,
     });

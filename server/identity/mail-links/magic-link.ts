@@ -11,9 +11,9 @@ import { sessionTokenHash } from '../sessions/session-cookie.ts';
 import { openSession } from '../sessions/sessions.ts';
 import { beginSecondStep, secondWays } from '../sign-in/pending-sign-in.ts';
 import type { SignedIn } from '../sign-in/sign-in.ts';
-import { maySignInLocally } from '../sign-in/ways-allowed.ts';
+import { mayKeepCredentials } from '../single-sign-on/local-credentials.ts';
 import { unusableLink, type LinkDeps } from './mail-links.ts';
-import { takeLink } from './queries.ts';
+import { findLink, takeLink } from './queries.ts';
 
 /** @throws HoldfastError `not_found` for a link that cannot be used, or not in this browser: that uses nothing up. */
 export async function signInByLink(
@@ -24,12 +24,15 @@ export async function signInByLink(
   const { token, browserToken, userAgent } = request;
   const [tokenHash, browserHash] = [sessionTokenHash(token), sessionTokenHash(browserToken ?? '')];
   const signedIn = await writeTransaction(deps.db, async (tx): Promise<SignedIn | undefined> => {
-    const link = await takeLink(tx, 'magic-link', tokenHash, deps.clock.now(), browserHash);
-    const user = link && (await lockUser(tx, link.user_id));
+    // The person first, as everywhere: whoever is being deactivated holds them, and ends this link next.
+    const found = await findLink(tx, 'magic-link', tokenHash, deps.clock.now());
+    const user = found && (await lockUser(tx, found.user_id));
+    if ((await takeLink(tx, 'magic-link', tokenHash, deps.clock.now(), browserHash)) === undefined)
+      return undefined;
     // What was right when it was sent may not be any more.
     if (user?.disabled_at !== null || user.role !== 'member') return undefined;
-    if (!(await maySignInLocally(tx, user.role)) || !(await deps.magicLinksAllowed(user.id)))
-      return undefined;
+    const allowed = (await mayKeepCredentials(tx, user.role)) && (await deps.magicLinksAllowed(tx, user.id));
+    if (!allowed) return undefined;
     const ways = secondWays(await countFactors(tx, user.id));
     if (ways.length > 0)
       return { pending: await beginSecondStep(tx, deps, user.id, ways, { methods: ['magic-link'] }) };

@@ -6,7 +6,7 @@
 import { randomUUID } from 'node:crypto';
 import { recordAudit, type Actor } from '../../audit/index.ts';
 import { crashPoint } from '../../lib/crash-point.ts';
-import { writeTransaction, type WriteTransaction } from '../../lib/db.ts';
+import { writeTransaction, type Database, type WriteTransaction } from '../../lib/db.ts';
 import { HoldfastError } from '../../lib/errors.ts';
 import { mailState, queueMail } from '../../mail/index.ts';
 import { countFactors, isKnownAddress, membersNeedSecondFactor } from '../factors/queries.ts';
@@ -17,7 +17,7 @@ import type { Role } from '../schema.ts';
 import { describeBrowser } from '../sessions/browser.ts';
 import { newSessionToken, sessionTokenHash } from '../sessions/session-cookie.ts';
 import { secondWays } from '../sign-in/pending-sign-in.ts';
-import { maySignInLocally } from '../sign-in/ways-allowed.ts';
+import { mayKeepCredentials } from '../single-sign-on/local-credentials.ts';
 import { takeAccountTurn, takeNetworkTurn } from './mail-budget.ts';
 import { deleteOldLinks, insertAsk, insertLink, takeAsk, type AskRow } from './queries.ts';
 import type { LinkKind } from './schema.ts';
@@ -25,7 +25,7 @@ import type { LinkKind } from './schema.ts';
 /** What of workspaces decides here: they are to the right of this module. */
 export interface MagicLinkRule {
   /** Whether a member may sign in by a link: every workspace that they belong to allows it, and there is one. */
-  magicLinksAllowed(userId: string): Promise<boolean>;
+  magicLinksAllowed(db: Database, userId: string): Promise<boolean>;
   /** Whether any workspace allows it, for the sign-in page. */
   anyMagicLinks(): Promise<boolean>;
 }
@@ -96,9 +96,9 @@ async function answerOne(tx: WriteTransaction, deps: LinkDeps): Promise<boolean>
 
 async function isAllowed(tx: WriteTransaction, deps: LinkDeps, ask: AskRow, user: UserRow): Promise<boolean> {
   const role = user.role as Role;
-  if (ask.kind === 'password-reset') return maySignInLocally(tx, role);
-  if (role !== 'member' || !(await maySignInLocally(tx, role))) return false;
-  return deps.magicLinksAllowed(user.id);
+  if (ask.kind === 'password-reset') return mayKeepCredentials(tx, role);
+  if (role !== 'member' || !(await mayKeepCredentials(tx, role))) return false;
+  return deps.magicLinksAllowed(tx, user.id);
 }
 
 /** Somebody who must have a second factor and has none could be anybody who reads the mailbox. */

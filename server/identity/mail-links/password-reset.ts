@@ -13,7 +13,7 @@ import { getPerson, setPassword } from '../people/people.ts';
 import { lockUser } from '../people/queries.ts';
 import type { Role } from '../schema.ts';
 import { sessionTokenHash } from '../sessions/session-cookie.ts';
-import { maySignInLocally } from '../sign-in/ways-allowed.ts';
+import { mayKeepCredentials } from '../single-sign-on/local-credentials.ts';
 import { lacksFactor, LINK_MINUTES, makeLink, unusableLink, type LinkDeps } from './mail-links.ts';
 import { findLink, takeLink } from './queries.ts';
 import type { ResetLook, ResetRequest, SentReset } from './schema.ts';
@@ -42,7 +42,7 @@ export async function resetPassword(deps: LinkDeps, request: ResetRequest, actor
   await writeTransaction(deps.db, async (tx) => {
     const user = await lockUser(tx, link.user_id);
     if ((await takeLink(tx, KIND, tokenHash, deps.clock.now())) === undefined) throw unusable();
-    const allowed = user?.disabled_at === null && (await maySignInLocally(tx, user.role as Role));
+    const allowed = user?.disabled_at === null && (await mayKeepCredentials(tx, user.role as Role));
     if (!allowed || (await lacksFactor(tx, user))) throw unusable();
     const self = { ...actor, id: user.id };
     await recordAudit(tx, deps.clock, self, {
@@ -73,8 +73,10 @@ export async function offerReset(
     const user = await lockUser(tx, userId);
     if (user === undefined) throw new HoldfastError('not_found', 'There is no such person');
     if (user.disabled_at !== null) throw new HoldfastError('wrong_state', 'This account is deactivated');
-    if (!(await maySignInLocally(tx, user.role as Role)))
-      throw new HoldfastError('wrong_state', 'This person does not sign in with a password');
+    if (!(await mayKeepCredentials(tx, user.role as Role)))
+      throw new HoldfastError('wrong_state', 'This person does not sign in with a password', {
+        hint: 'Single sign-on is the only way in for everybody but owners.',
+      });
     if (await lacksFactor(tx, user))
       throw new HoldfastError('wrong_state', 'This account must have a second factor and has none yet', {
         hint: 'Whoever has the link would become this person. Deactivate the account and invite them again.',

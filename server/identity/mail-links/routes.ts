@@ -37,16 +37,19 @@ const Nullable = Type.Union([PendingEmailChange, Type.Null()]);
 
 type Deps = LinkDeps & PersonLifeDeps & SignInDeps & { origins: readonly string[] };
 
+type Answer = (request: FastifyRequest) => void;
+
 export const mailLinkRoutes =
   (deps: Deps): FastifyPluginAsyncTypebox =>
   async (app) => {
-    await app.register(resetRoutes(deps));
-    await app.register(magicLinkRoutes(deps));
+    const answerSoon = answerOneByOne(deps);
+    await app.register(resetRoutes(deps, answerSoon));
+    await app.register(magicLinkRoutes(deps, answerSoon));
     await app.register(emailChangeRoutes(deps));
   };
 
 const resetRoutes =
-  (deps: Deps): FastifyPluginAsyncTypebox =>
+  (deps: Deps, answerSoon: Answer): FastifyPluginAsyncTypebox =>
   async (app) => {
     app.post(
       '/sign-in/reset-requests',
@@ -62,7 +65,7 @@ const resetRoutes =
         const userAgent = request.headers['user-agent'];
         const ask = { kind: 'password-reset' as const, email: request.body.email, origin, userAgent };
         await askForLink(deps, ask, request.actor);
-        answerSoon(deps, request);
+        answerSoon(request);
         return reply.status(202).send({ validMinutes: LINK_MINUTES['password-reset'] });
       },
     );
@@ -108,7 +111,7 @@ const resetRoutes =
   };
 
 const magicLinkRoutes =
-  (deps: Deps): FastifyPluginAsyncTypebox =>
+  (deps: Deps, answerSoon: Answer): FastifyPluginAsyncTypebox =>
   async (app) => {
     app.post(
       '/sign-in/magic-links',
@@ -130,7 +133,7 @@ const magicLinkRoutes =
         const { email } = request.body;
         const ask = { kind: 'magic-link' as const, email, origin, userAgent, browserToken };
         await askForLink(deps, ask, request.actor);
-        answerSoon(deps, request);
+        answerSoon(request);
         const validMinutes = LINK_MINUTES['magic-link'];
         reply
           .header('set-cookie', linkCookie(browserToken, validMinutes * 60))
@@ -224,11 +227,30 @@ const emailChangeRoutes =
     );
   };
 
-/** When the answer has left: how long it took must not say whether somebody has that address. The chore does what this one missed. */
-function answerSoon(deps: Deps, request: FastifyRequest): void {
-  setImmediate(() => {
-    answerAsks(deps).catch((error: unknown) => {
-      request.log.error({ err: error }, 'Links that were asked for were not sent; they are tried again');
+/**
+ * Answers when the reply has left: how long it took must not say whether somebody has that address. One at a time in this process, so that
+ * a flood of asking takes one connection of the database and no more. The chore does what this one missed.
+ */
+function answerOneByOne(deps: Deps): Answer {
+  const state = { busy: false, asked: 0 };
+  const work = async (): Promise<void> => {
+    try {
+      for (let seen = -1; seen !== state.asked;) {
+        seen = state.asked;
+        await answerAsks(deps);
+      }
+    } finally {
+      state.busy = false;
+    }
+  };
+  return ({ log }) => {
+    state.asked += 1;
+    if (state.busy) return;
+    state.busy = true;
+    setImmediate(() => {
+      work().catch((error: unknown) => {
+        log.error({ err: error }, 'Links that were asked for were not sent; they are tried again');
+      });
     });
-  });
+  };
 }

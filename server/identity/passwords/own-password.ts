@@ -8,7 +8,7 @@ import { HoldfastError } from '../../lib/errors.ts';
 import type { Self } from '../factors/enrolment.ts';
 import { getPerson, setPassword, type PasswordDeps } from '../people/people.ts';
 import { findUser, lockUser, type UserRow } from '../people/queries.ts';
-import { isStillSignedIn, openSession, type OpenedSession } from '../sessions/sessions.ts';
+import { isStillSignedIn, openSession, providerSessionOf, type OpenedSession } from '../sessions/sessions.ts';
 import { requireFreshProof } from '../sign-in/fresh-proof.ts';
 import { recordProofRefusal } from '../sign-in/proof.ts';
 import { secondWaysOf } from '../sign-in/pending-sign-in.ts';
@@ -47,10 +47,12 @@ export async function changeOwnPassword(
     // Meanwhile it may have been changed, or the session ended, by the person who saw a stranger in it.
     if (!(await isStillSignedIn(deps, person, tx)) || held?.password_hash !== user?.password_hash)
       throw new HoldfastError('unauthenticated', 'Sign in first');
+    const providerSession = await providerSessionOf(tx, person.sessionId);
     await setPassword(tx, deps, { userId: person.userId, passwordHash, reason: 'password-changed' }, actor);
     return openSession(tx, deps, { id: person.userId, role: person.role }, actor, {
       userAgent: self.userAgent,
       methods: person.methods,
+      providerSession,
       authenticatedAt: factors.length > 0 ? person.authenticatedAt : deps.clock.now(),
     });
   });

@@ -141,7 +141,7 @@ export async function changePerson(
       });
     const [nameSealed, emailSealed] = await sealPerson(deps, user, { name, email });
     await updateUser(tx, userId, { name_sealed: nameSealed, email_sealed: emailSealed });
-    if (change.name !== undefined) {
+    if (name !== before.name) {
       await recordAudit(tx, deps.clock, actor, {
         action: 'identity.user.renamed',
         objectType: 'user',

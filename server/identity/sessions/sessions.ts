@@ -22,6 +22,7 @@ import {
   endSessions,
   findLiveRole,
   findSession,
+  findSessionById,
   getLimits,
   insertSession,
   markSecretUsed,
@@ -260,6 +261,11 @@ export async function mayRunOn(deps: SessionDeps, person: Person): Promise<boole
   if (person.apiKey !== undefined) return isKeyStillGood(deps, person.apiKey, person.role);
   const times = { now: deps.clock.now(), idleFrom: new Date(0) };
   return (await findLiveRole(deps.db, person.sessionId, times)) === person.role;
+}
+
+/** Of the provider's sessions, the one that this session belongs to: whatever takes its place belongs there too. */
+export async function providerSessionOf(db: Database, sessionId: string): Promise<Buffer | undefined> {
+  return (await findSessionById(db, sessionId))?.provider_session_hash ?? undefined;
 }
 
 /** Signs a person out of the session they use. Idempotent. */

@@ -14,7 +14,9 @@ import { openProvider } from './provider.ts';
 import { deleteOldAttempts, findProvider, insertAttempt, takeAttempt, type AttemptRow } from './queries.ts';
 import { SingleSignOnRefusal } from './refusal.ts';
 
-const LIFETIME_MS = 10 * 60_000;
+export const ATTEMPT_LIFETIME_MS = 10 * 60_000;
+/** The provider lets nobody through who last showed it who they are before that. */
+const MOST_SILENT_S = 24 * 60 * 60;
 /** A page of ours, registered at the provider. */
 export const RETURN_PATH = '/sign-in/return';
 
@@ -52,8 +54,9 @@ export async function beginAttempt(
     code_challenge_method: 'S256',
     // Asks for it, of providers that know more than one.
     ...(row.strong_acr.length === 0 ? {} : { acr_values: row.strong_acr.join(' ') }),
-    // A proof is worth something only when the provider asks for it now.
-    ...(purpose.kind === 'proof' ? { prompt: 'login', max_age: '0' } : {}),
+    // A proof is worth something only when the provider asks for it now. Otherwise it may let somebody through without asking, and says
+    // when it last did: only asked for an age does it have to (OpenID Connect Core 1.0, section 2).
+    ...(purpose.kind === 'proof' ? { prompt: 'login', max_age: '0' } : { max_age: String(MOST_SILENT_S) }),
   });
   const now = deps.clock.now();
   const person = 'person' in purpose ? purpose.person : undefined;
@@ -64,7 +67,7 @@ export async function beginAttempt(
       ...{ user_id: person?.userId ?? null, session_id: person?.sessionId ?? null },
       invitation_hash: purpose.kind === 'invitation' ? purpose.invitationHash : null,
       settings_version: row.version,
-      expires_at: new Date(now.getTime() + LIFETIME_MS),
+      expires_at: new Date(now.getTime() + ATTEMPT_LIFETIME_MS),
     });
   });
   return { token, url: url.href };

@@ -11,6 +11,7 @@ import { revokeKeysOf } from '../api-keys/api-keys.ts';
 import type { PersonLifeDeps } from '../people/person-life.ts';
 import { lockUser } from '../people/queries.ts';
 import { endOneSession } from '../sessions/sessions.ts';
+import { ATTEMPT_LIFETIME_MS } from './attempts.ts';
 import { endAccess } from './enter.ts';
 import { subjectHashOf } from './links.ts';
 import { CLOCK_TOLERANCE_S, openProvider, SIGNATURE_ALGORITHMS, type Provider } from './provider.ts';
@@ -21,7 +22,10 @@ import {
   findLinkBySubject,
   findProvider,
   listProviderSessions,
+  lockProviderSession,
+  noteLoggedOut,
   noteLogout,
+  noteProviderSessionEnded,
 } from './queries.ts';
 
 const EVENT = 'http://schemas.openid.net/event/backchannel-logout';
@@ -58,6 +62,13 @@ export async function takeLogout(deps: PersonLifeDeps, token: string, request: A
     if (sessionHash === undefined) {
       if (subject !== undefined) await endPerson(tx, deps, subject.user_id, actor);
     } else {
+      await lockProviderSession(tx, sessionHash);
+      // A sign-in may be on its way that it let begin; it has so long.
+      await noteProviderSessionEnded(
+        tx,
+        sessionHash,
+        new Date(deps.clock.now().getTime() + ATTEMPT_LIFETIME_MS),
+      );
       const userIds = await endProviderSession(tx, deps, sessionHash, actor);
       if (row.logout_ends_keys && subject !== undefined) userIds.add(subject.user_id);
       if (row.logout_ends_keys)
@@ -74,6 +85,7 @@ async function endPerson(
 ): Promise<void> {
   // A sign-in on its way either ends before, and its session with this, or finds that the provider takes it no more.
   await lockUser(tx, userId);
+  await noteLoggedOut(tx, userId, deps.clock.now());
   await endAccess(tx, deps, userId, actor);
 }
 

@@ -29,7 +29,14 @@ import { joinTeams } from '../teams/teams.ts';
 import { endAttempt, type Returned } from './attempts.ts';
 import { applyGroups, roleFrom } from './group-mapping.ts';
 import { prepareLink, subjectHashOf, writeLink } from './links.ts';
-import { findLinkBySubject, holdProvider, noteLinkUse } from './queries.ts';
+import {
+  findLinkBySubject,
+  findLinkOf,
+  holdProvider,
+  isProviderSessionEnded,
+  lockProviderSession,
+  noteLinkUse,
+} from './queries.ts';
 import { providerSessionHash } from './provider-session.ts';
 import { readIdentity, type ProviderIdentity } from './read-identity.ts';
 import { SingleSignOnRefusal } from './refusal.ts';
@@ -44,14 +51,16 @@ export async function enterBySingleSignOn(deps: EnterDeps, returned: Returned): 
     const attempt = await endAttempt(deps, returned, ['sign-in', 'invitation']);
     const identity = await readIdentity(deps, attempt, returned);
     const hash = await subjectHashOf(deps, identity.provider.issuer, identity.subject);
+    const { invitation_hash: invitation, created_at: begunAt } = attempt.row;
     const link = await findLinkBySubject(deps.db, hash);
-    const { invitation_hash: invitation } = attempt.row;
     if (invitation !== null) {
       if (link !== undefined) throw new SingleSignOnRefusal('linked-elsewhere', { userId: link.user_id });
-      return await enterAsInvited(deps, identity, invitation, returned);
+      return await enterAsInvited(deps, { identity, hash, begunAt }, invitation, returned);
     }
-    if (link === undefined) return await enterAsNew(deps, identity, returned);
-    return await writeTransaction(deps.db, (tx) => enter(tx, deps, link.user_id, identity, returned));
+    if (link === undefined) return await enterAsNew(deps, { identity, hash, begunAt }, returned);
+    return await writeTransaction(deps.db, (tx) =>
+      enter(tx, deps, link.user_id, { identity, hash, begunAt }, returned),
+    );
   } catch (error) {
     throw await refused(deps, error, returned.actor);
   }
@@ -68,10 +77,14 @@ export async function refused(
   const { reason, userId } = error;
   if (error.audited) {
     const refusal = { action: 'identity.single-sign-on.refused' as const, userId, detail: { reason } };
-    await writeTransaction(deps.db, (tx) => recordRefusal(tx, deps, refusal, actor));
-    // Whoever has left all groups that may come in has left.
-    if (reason === 'no-mapped-group' && userId !== undefined)
-      await writeTransaction(deps.db, (tx) => endAccess(tx, deps, userId, actor));
+    await writeTransaction(deps.db, async (tx) => {
+      // Whoever has left all groups that may come in has left.
+      if (reason === 'no-mapped-group' && userId !== undefined) {
+        await lockUser(tx, userId);
+        await endAccess(tx, deps, userId, actor);
+      }
+      await recordRefusal(tx, deps, refusal, actor);
+    });
   }
   return error.toPublic(code);
 }
@@ -97,17 +110,27 @@ export async function endAccess(
   return { endedSessions, revokedKeys };
 }
 
+/** Who came back from the provider, and when they had left for it. */
+interface Arrival {
+  identity: ProviderIdentity;
+  /** Of issuer and subject. */
+  hash: Buffer;
+  begunAt: Date;
+}
+
 async function enter(
   tx: WriteTransaction,
   deps: PersonLifeDeps,
   userId: string,
-  identity: ProviderIdentity,
+  arrival: Arrival,
   { actor, userAgent }: Returned,
 ): Promise<SignedIn> {
+  const { identity } = arrival;
   const { row } = identity.provider;
   const user = await lockUser(tx, userId);
   if ((await holdProvider(tx))?.version !== row.version) throw new SingleSignOnRefusal('switched-off');
   if (user?.disabled_at !== null) throw new SingleSignOnRefusal('deactivated', { userId });
+  await refuseEnded(tx, userId, arrival);
   const self = { ...actor, id: userId };
   const role = await applyGroups(tx, deps, user, { row, groups: identity.groups }, self);
   await noteLinkUse(tx, userId, deps.clock.now());
@@ -116,16 +139,37 @@ async function enter(
   const ways = identity.strong ? [] : secondWays(await countFactors(tx, userId));
   if (ways.length > 0)
     return { pending: await beginSecondStep(tx, deps, userId, ways, { methods, providerSession }) };
-  const proof = { userAgent, methods, providerSession };
+  const proof = { userAgent, methods, providerSession, authenticatedAt: provenAt(deps, identity) };
   return { session: await openSession(tx, deps, { id: userId, role }, actor, proof) };
 }
 
+/** The link was taken away, or the provider signed the person out, while this was on its way. */
+async function refuseEnded(
+  tx: WriteTransaction,
+  userId: string,
+  { identity, hash, begunAt }: Arrival,
+): Promise<void> {
+  const link = await findLinkOf(tx, userId);
+  if (link?.subject_hash.equals(hash) !== true) throw new SingleSignOnRefusal('unknown-account');
+  const session = providerSessionHash(identity.provider.issuer, identity.sid);
+  if (session !== undefined) await lockProviderSession(tx, session);
+  const ended =
+    (link.logged_out_at !== null && link.logged_out_at >= begunAt) ||
+    (session !== undefined && (await isProviderSessionEnded(tx, session)));
+  if (ended) throw new SingleSignOnRefusal('signed-out-there', { userId });
+}
+
+/**
+ * When the person last showed the provider who they are. It may have let them through without asking: what wants a fresh proof goes on
+ * wanting one. A provider that does not say when leaves it long ago.
+ */
+function provenAt(deps: Pick<PersonLifeDeps, 'clock'>, { authenticatedAt }: ProviderIdentity): Date {
+  return new Date(Math.min(deps.clock.now().getTime(), Math.max(0, authenticatedAt ?? 0) * 1000));
+}
+
 /** Whoever is not known becomes a person, where the settings say so. */
-async function enterAsNew(
-  deps: EnterDeps,
-  identity: ProviderIdentity,
-  returned: Returned,
-): Promise<SignedIn> {
+async function enterAsNew(deps: EnterDeps, arrival: Arrival, returned: Returned): Promise<SignedIn> {
+  const { identity } = arrival;
   const { row } = identity.provider;
   if (!row.makes_accounts) throw new SingleSignOnRefusal('unknown-account');
   const role = roleFrom(row, identity.groups);
@@ -144,17 +188,18 @@ async function enterAsNew(
       throw isConflict(error) ? new SingleSignOnRefusal('email-taken') : error;
     });
     await writeLink(tx, deps, { userId: person.userId, link, by: 'first-sign-in' }, self);
-    return enter(tx, deps, person.userId, identity, returned);
+    return enter(tx, deps, person.userId, arrival, returned);
   });
 }
 
 /** An invitation is accepted with the provider in place of a password. */
 async function enterAsInvited(
   deps: PersonLifeDeps,
-  identity: ProviderIdentity,
+  arrival: Arrival,
   invitationHash: Buffer,
   returned: Returned,
 ): Promise<SignedIn> {
+  const { identity } = arrival;
   const row = await findInvitationByToken(deps.db, invitationHash);
   if (row?.ended_at !== null || row.expires_at <= deps.clock.now())
     throw new SingleSignOnRefusal('invitation');
@@ -185,7 +230,7 @@ async function enterAsInvited(
     await recordInvitation(tx, deps, self, 'accepted', row.id);
     await joinTeams(tx, deps, userId, held.team_ids, self);
     await writeLink(tx, deps, { userId, link, by: 'invitation' }, self);
-    return enter(tx, deps, userId, identity, returned);
+    return enter(tx, deps, userId, arrival, returned);
   });
 }
 

@@ -6,7 +6,7 @@ import { queueMail } from '../../mail/index.ts';
 import type { Person } from '../access.ts';
 import { openPersonTexts } from '../people/person-fields.ts';
 import { personField, type PeopleDeps } from '../people/people.ts';
-import { findUser, lockUser } from '../people/queries.ts';
+import { findUser, lockUser, type UserRow } from '../people/queries.ts';
 import type { PersonLifeDeps } from '../people/person-life.ts';
 import type { Role } from '../schema.ts';
 import { describeBrowser } from '../sessions/browser.ts';
@@ -118,7 +118,7 @@ export async function describeOwnLink(deps: PeopleDeps, person: Person): Promise
     provider: row?.enabled === true ? row.name : null,
     linked,
     keptBecause: kept ?? null,
-    proves: row?.enabled === true && linked !== null,
+    proves: row?.enabled === true && linked?.issuer === row.issuer,
     localCredentials,
   };
 }
@@ -156,11 +156,16 @@ export async function unlinkSelf(
   });
 }
 
-/** An owner takes somebody's link away, such as when the provider made a new account for them. @throws HoldfastError `not_found` */
+/**
+ * An owner takes somebody's link away, such as when the provider made a new account for them.
+ *
+ * @throws HoldfastError `not_found`; `wrong_state` for whom it is the only way in.
+ */
 export async function unlinkPerson(deps: PersonLifeDeps, userId: string, actor: Actor): Promise<void> {
   await writeTransaction(deps.db, async (tx) => {
-    if ((await lockUser(tx, userId)) === undefined)
-      throw new HoldfastError('not_found', 'There is no such person');
+    const user = await lockUser(tx, userId);
+    if (user === undefined) throw new HoldfastError('not_found', 'There is no such person');
+    await refuseOnlyWay(tx, user);
     await takeAway(tx, deps, { userId }, actor);
     await notice(
       tx,
@@ -188,6 +193,19 @@ async function takeAway(
     objectId: userId,
     detail: { endedSessions },
   });
+}
+
+/** Without it, and without a password, nobody could let them in again. Whoever is deactivated is out anyway. */
+async function refuseOnlyWay(tx: WriteTransaction, user: UserRow): Promise<void> {
+  if (user.disabled_at !== null || (await findLinkOf(tx, user.id)) === undefined) return;
+  if ((await isSingleSignOnOnly(tx)) && user.role !== 'owner')
+    throw new HoldfastError('wrong_state', 'Single sign-on is the only way in for this person', {
+      hint: 'To shut them out, deactivate the account. To link another account of the provider, let people sign in by password too, and send them a link for one.',
+    });
+  if (user.password_hash === null)
+    throw new HoldfastError('wrong_state', 'This person has no password, so it is their only way in', {
+      hint: 'Send them a link for a password first. To shut them out, deactivate the account.',
+    });
 }
 
 function whyKept(passwordHash: string | null, role: Role, only: boolean): string | undefined {

@@ -1,5 +1,5 @@
 import { sql, type Insertable, type Selectable } from 'kysely';
-import type { Database } from '../../lib/db.ts';
+import type { Database, WriteTransaction } from '../../lib/db.ts';
 import type { LinkedIdentities, SingleSignOn, SingleSignOnAttempts } from '../../lib/tables.ts';
 import type { Role } from '../schema.ts';
 
@@ -64,8 +64,13 @@ export async function findLinkOf(db: Database, userId: string): Promise<LinkRow 
   return db.selectFrom('linked_identities').selectAll().where('user_id', '=', userId).executeTakeFirst();
 }
 
-/** @returns false when the person, or the subject, is linked already. */
+/** Takes the place of a link with another provider. @returns false when the person, or the subject, is linked already. */
 export async function insertLink(db: Database, row: Insertable<LinkedIdentities>): Promise<boolean> {
+  await db
+    .deleteFrom('linked_identities')
+    .where('user_id', '=', row.user_id)
+    .where('issuer', '<>', row.issuer)
+    .execute();
   const result = await db
     .insertInto('linked_identities')
     .values(row)
@@ -83,9 +88,11 @@ export async function deleteLink(db: Database, userId: string): Promise<boolean>
   return result.numDeletedRows === 1n;
 }
 
+/** How many can come in by the provider that is set. Links with another one open nothing. */
 export async function countLinks(db: Database): Promise<number> {
   const row = await db
     .selectFrom('linked_identities')
+    .innerJoin('single_sign_on', 'single_sign_on.issuer', 'linked_identities.issuer')
     .select((of) => of.fn.countAll<string>().as('count'))
     .executeTakeFirstOrThrow();
   return Number(row.count);
@@ -134,6 +141,39 @@ export async function noteLogout(db: Database, tokenIdHash: Buffer, expiresAt: D
 
 export async function deleteOldLogouts(db: Database, now: Date): Promise<void> {
   await db.deleteFrom('single_sign_on_logouts').where('expires_at', '<', now).execute();
+  await db.deleteFrom('single_sign_on_ended').where('expires_at', '<', now).execute();
+}
+
+/** From now on, sign-ins that were begun before count no more. */
+export async function noteLoggedOut(db: Database, userId: string, at: Date): Promise<void> {
+  await db
+    .updateTable('linked_identities')
+    .set({ logged_out_at: at })
+    .where('user_id', '=', userId)
+    .execute();
+}
+
+/** One at a time ends a session at the provider or opens one of ours that belongs to it. */
+export async function lockProviderSession(tx: WriteTransaction, hash: Buffer): Promise<void> {
+  await sql`select pg_advisory_xact_lock(${hash.readBigInt64BE()})`.execute(tx);
+}
+
+/** @param until when no sign-in can come any more that was begun before. */
+export async function noteProviderSessionEnded(db: Database, hash: Buffer, until: Date): Promise<void> {
+  await db
+    .insertInto('single_sign_on_ended')
+    .values({ session_hash: hash, expires_at: until })
+    .onConflict((conflict) => conflict.column('session_hash').doUpdateSet({ expires_at: until }))
+    .execute();
+}
+
+export async function isProviderSessionEnded(db: Database, hash: Buffer): Promise<boolean> {
+  const row = await db
+    .selectFrom('single_sign_on_ended')
+    .select('session_hash')
+    .where('session_hash', '=', hash)
+    .executeTakeFirst();
+  return row !== undefined;
 }
 
 /** Open sessions that belong to a session at the provider. */
@@ -173,7 +213,8 @@ export async function listCredentials(db: Database): Promise<CredentialRow[]> {
     select u.id, u.role, u.password_hash is not null as password, l.user_id is not null as linked,
       (exists (select from passkeys p where p.user_id = u.id)
         or exists (select from authenticator_apps a where a.user_id = u.id and a.confirmed_at is not null)) as factors
-    from users u left join linked_identities l on l.user_id = u.id
+    from users u
+    left join linked_identities l on l.user_id = u.id and l.issuer = (select issuer from single_sign_on)
     where u.disabled_at is null order by u.id`.execute(db);
   return rows;
 }

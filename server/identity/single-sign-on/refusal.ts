@@ -20,6 +20,8 @@ export const REFUSALS = {
     'This account of the provider is linked with somebody else here, or the person with another account',
   'another-account': 'The proof was given with another account of the provider',
   'not-fresh': 'The provider did not ask the person to sign in again',
+  'signed-out-there':
+    'The provider signed the person out, or the link was taken away, while they were on the way',
   'not-signed-in': 'The session in which it was begun has ended',
   invitation: 'The invitation cannot be used any more',
 } as const;
@@ -30,7 +32,7 @@ export type RefusalReason = keyof typeof REFUSALS;
 const AFTER_PROOF: ReadonlySet<RefusalReason> = new Set([
   ...(['unknown-account', 'deactivated', 'no-email', 'email-not-verified', 'email-taken'] as const),
   ...(['groups-left-out', 'no-mapped-group', 'linked-elsewhere', 'another-account', 'not-fresh'] as const),
-  'invitation',
+  ...(['invitation', 'signed-out-there'] as const),
 ]);
 
 /** Thrown inside this folder only; `toPublic` makes the error of the product from it. */

@@ -2,7 +2,7 @@
  * Which provider people sign in at. The client secret is write-only: it is never read out, and where it goes cannot be changed without
  * typing it again, so that nobody has it sent to a server of their own.
  */
-import { X509Certificate } from 'node:crypto';
+import { createHash, X509Certificate } from 'node:crypto';
 import { recordAudit, type Actor } from '../../audit/index.ts';
 import { writeTransaction } from '../../lib/db.ts';
 import { HoldfastError } from '../../lib/errors.ts';
@@ -161,14 +161,17 @@ function onlyWay(): HoldfastError {
   });
 }
 
+/** Which authority is trusted, in a form that can be compared. */
+function digestOf(certificates: string | null): string | null {
+  return certificates === null ? null : createHash('sha256').update(certificates).digest('hex');
+}
+
 function auditedOf(row: CheckedRow) {
   return {
     ...{ enabled: row.enabled, issuer: row.issuer, clientId: row.client_id, scopes: row.scopes },
-    ...{ ownAuthority: row.ca_certificates !== null, groupsClaim: row.groups_claim },
-    ...{
-      roleGroups: (row.role_groups as unknown[]).length,
-      teamGroups: (row.team_groups as unknown[]).length,
-    },
+    ...{ name: row.name, authority: digestOf(row.ca_certificates), groupsClaim: row.groups_claim },
+    // Whoever may write a rule may make administrators: what it said is worth keeping.
+    ...{ roleGroups: row.role_groups, teamGroups: row.team_groups },
     ...{ otherRole: row.other_role, makesAccounts: row.makes_accounts, logoutEndsKeys: row.logout_ends_keys },
     ...{ strongAcr: row.strong_acr, strongAmr: row.strong_amr },
   };
