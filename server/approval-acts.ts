@@ -4,12 +4,16 @@ import {
   DEACTIVATE_SEVERAL,
   deactivateAll,
   lookAtApprovalSettings,
+  lookAtFactors,
   lookAtPeople,
   LOWER_WAITING,
+  REMOVE_SECOND_FACTORS,
   setApprovalSettings,
+  takeFactorsAway,
   type ApprovalActs,
   type ApprovalSettings,
   type PersonLifeDeps,
+  type SecondFactorRemoval,
 } from './identity/index.ts';
 
 export function approvalActs(deps: PersonLifeDeps): ApprovalActs {
@@ -32,6 +36,13 @@ export function approvalActs(deps: PersonLifeDeps): ApprovalActs {
       right: 'people.manage',
       look: (tx, payload) => lookAtPeople(tx, payload.userIds as string[]),
       perform: (tx, payload, actor) => deactivateAll(tx, deps, payload.userIds as string[], actor),
+    },
+    'identity.second-factors.remove': {
+      title: REMOVE_SECOND_FACTORS,
+      right: 'people.manage',
+      look: (tx, payload) => lookAtFactors(tx, payload as unknown as SecondFactorRemoval),
+      perform: (tx, payload, actor) =>
+        takeFactorsAway(tx, deps, payload as unknown as SecondFactorRemoval, actor),
     },
   };
 }

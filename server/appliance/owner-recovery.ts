@@ -52,7 +52,7 @@ export async function recoverOwner(
   }
   if (other !== undefined) {
     throw new HoldfastError('wrong_state', 'This appliance has more than one owner', {
-      hint: 'Another owner can give back access.',
+      hint: 'Another owner gives back access, on the page of that person: a link for a new password first, then “Remove second factors”.',
     });
   }
   const passwordHash = await hashNewPassword(deps, userId, recovery.password);

@@ -41,6 +41,12 @@ export { openLogFiles, type LogFiles } from './request-log/log-files.ts';
 export { boundRequestLog, FIRST_LIMITS, logRequests } from './request-log/request-log.ts';
 export { requestLogRoutes } from './request-log/routes.ts';
 export { hasSecondFactor, removeAllFactors } from './factors/enrolment.ts';
+export {
+  lookAtFactors,
+  REMOVE_SECOND_FACTORS,
+  takeFactorsAway,
+  type SecondFactorRemoval,
+} from './factors/lost-factors.ts';
 export { identityRoutes } from './routes.ts';
 export { Email, Password, PersonName, Role, Session } from './schema.ts';
 export { settleApprovals, type ApprovalActs } from './approvals/decide.ts';

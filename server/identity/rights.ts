@@ -84,14 +84,16 @@ export const RIGHTS = {
   },
   'people.read': {
     title: 'See people',
-    description: 'Who is here: names, roles, teams, state and the workspaces they belong to.',
+    description:
+      'Who is here: names, roles, teams, state, the workspaces they belong to, and which kinds of second factors they have.',
     roles: OBSERVERS,
     apiKeys: false,
     console: true,
   },
   'people.manage': {
     title: 'Manage people',
-    description: 'Invite, rename, change roles and e-mail addresses, deactivate and reactivate.',
+    description:
+      'Invite, rename, change roles and e-mail addresses, deactivate and reactivate, remove lost second factors.',
     roles: OWNERS,
     apiKeys: false,
     console: true,

@@ -36,6 +36,7 @@ const PARTS: Record<string, (ids: Things) => { body?: unknown; query?: string; o
     options: { ...BYTES, payload: batchOf(folder) },
   }),
   'PUT /api/v1/people/:id/role': () => ({ body: { role: 'member' } }),
+  'DELETE /api/v1/people/:id/second-factors': () => ({ body: { reason: 'Lost the phone' } }),
   'PATCH /api/v1/teams/:id': () => ({ body: { name: 'renamed' } }),
   'PUT /api/v1/workspaces/:id/magic-links': () => ({ body: { allowed: true } }),
   'PATCH /api/v1/workspaces/:id': () => ({ body: { name: 'renamed' } }),

@@ -137,6 +137,7 @@ export const CASES: Record<string, 'public' | 'setup' | Right> = {
   'PUT /api/v1/people/:id/role': 'people.manage',
   'POST /api/v1/people/deactivate-several': 'people.manage',
   'POST /api/v1/people/:id/deactivate': 'people.manage',
+  'DELETE /api/v1/people/:id/second-factors': 'people.manage',
   'POST /api/v1/people/:id/reactivate': 'people.manage',
   'GET /api/v1/settings/people': 'settings.read',
   'PUT /api/v1/settings/people': 'settings.change',

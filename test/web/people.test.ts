@@ -7,6 +7,7 @@ import { keepingSight, openPage, startAppliance, startBrowser, type Appliance } 
 import { OWNER } from './first-run.ts';
 
 const LIMIT_MS = 240_000;
+const SIGHTS = process.env.HOLDFAST_TEST_SIGHTS;
 const GRACE = { name: 'Grace Hopper', email: 'grace@example.org', password: 'amber lantern walks 9' };
 
 let browser: Browser;
@@ -34,6 +35,8 @@ async function look(page: Page, where: string): Promise<void> {
   for (const width of [375, 1280]) {
     await page.setViewportSize({ width, height: 900 });
     await expectAccessible(page, `${where} at ${width}`);
+    if (SIGHTS !== undefined)
+      await page.screenshot({ path: `${SIGHTS}/${where.replaceAll(' ', '-')}-${width}.png`, fullPage: true });
   }
 }
 
@@ -98,6 +101,19 @@ it(
       await page.getByText('They get back what they had').waitFor();
       await page.getByRole('dialog').getByRole('button', { name: 'Activate' }).click();
       await page.getByText('Active', { exact: true }).waitFor();
+
+      await page.getByText('1 passkey, 10 recovery codes').waitFor();
+      await page.getByRole('button', { name: 'Remove second factors' }).click();
+      await page.getByRole('dialog').getByLabel('Type').fill(GRACE.name);
+      const remove = page.getByRole('dialog').getByRole('button', { name: 'Remove them' });
+      expect(await remove.getAttribute('aria-disabled')).toBe('true');
+      await page.getByLabel('Reason').fill('The phone fell into the sea');
+      await look(page, 'removing second factors');
+      await remove.click();
+      await page.getByText('The second factors are removed').waitFor();
+      await page.getByText('1 passkey, 10 recovery codes').waitFor({ state: 'detached' });
+      await page.getByRole('button', { name: 'Remove second factors' }).waitFor({ state: 'detached' });
+      await look(page, 'person without second factors');
     });
     expect(owner.complaints).toEqual([]);
   },

@@ -58,6 +58,13 @@ export const changeRole = (id: string, role: Role): Promise<PersonEntry> =>
 export const deactivatePerson = (id: string): Promise<PersonEntry> => post(`/people/${id}/deactivate`);
 export const reactivatePerson = (id: string): Promise<PersonEntry> => post(`/people/${id}/reactivate`);
 
+/** Done, or asked for where the person is an administrator. */
+export const removeSecondFactors = async (id: string, reason: string): Promise<AskedApproval | object> =>
+  (await request<AskedApproval | undefined>(`/people/${id}/second-factors`, {
+    method: 'DELETE',
+    body: { reason },
+  })) ?? {};
+
 /** Asked for, not done. */
 export const deactivateSeveral = (userIds: readonly string[], reason: string): Promise<AskedApproval> =>
   post('/people/deactivate-several', { userIds, reason });

@@ -25,6 +25,8 @@ export interface ApprovalRequest {
   payload: JsonObject;
   /** What the act's `look` says now, in this transaction. */
   seen: JsonObject;
+  /** People who are no second person here: whoever lost their way in cannot come and decide that they get it back. They are told. */
+  about?: readonly string[];
 }
 
 const HOUR_MS = 3_600_000;
@@ -42,7 +44,7 @@ export async function requestApproval(
   const now = deps.clock.now();
   const settings = await getApprovalSettings(tx);
   const others = (await listAdministratorIds(tx)).filter((id) => id !== actor.id);
-  const waits = others.length === 0;
+  const waits = others.every((id) => request.about?.includes(id) === true);
   const waitMs = settings.waiting_hours * HOUR_MS;
   const runsAt = waits ? new Date(now.getTime() + waitMs) : null;
   // What waits runs when its time has come, however long the appliance was off; it does not expire on the way.
@@ -67,7 +69,7 @@ export async function requestApproval(
     objectId: id,
     detail: { act: request.act, object: request.object, reason: request.reason, state },
   });
-  for (const userId of waits ? [actor.id] : others) {
+  for (const userId of waits ? [actor.id, ...others] : others) {
     await queueMail(tx, deps, {
       to: { userId },
       template: 'approval-requested',

@@ -244,6 +244,7 @@ export async function removeAllFactors(
   deps: Pick<PeopleDeps, 'clock'>,
   userId: string,
   actor: Actor,
+  detail: Record<string, string | number> = {},
 ): Promise<'removed' | 'none'> {
   await lockUser(tx, userId);
   const { authenticatorApp, passkeys, recoveryCodes } = await countFactors(tx, userId);
@@ -256,7 +257,7 @@ export async function removeAllFactors(
     action: 'identity.second-factors.removed',
     objectType: 'user',
     objectId: userId,
-    detail: { authenticatorApp, passkeys, recoveryCodes },
+    detail: { authenticatorApp, passkeys, recoveryCodes, ...detail },
   });
   return 'removed';
 }

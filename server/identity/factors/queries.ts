@@ -224,6 +224,52 @@ export async function countFactors(db: Database, userId: string): Promise<Factor
   };
 }
 
+/** Which ways of signing in these people have, never how often or when they were used. */
+export async function listWaysOf(
+  db: Database,
+  userIds: readonly string[],
+): Promise<
+  Map<string, { password: boolean; authenticatorApp: boolean; passkeys: number; recoveryCodes: number }>
+> {
+  if (userIds.length === 0) return new Map();
+  const rows = await db
+    .selectFrom('users')
+    .where('users.id', 'in', [...userIds])
+    .select((of) => [
+      'users.id',
+      of('users.password_hash', 'is not', null).as('password'),
+      of
+        .selectFrom('authenticator_apps')
+        .select((app) => app.fn.countAll<string>().as('count'))
+        .whereRef('authenticator_apps.user_id', '=', 'users.id')
+        .where('authenticator_apps.confirmed_at', 'is not', null)
+        .as('apps'),
+      of
+        .selectFrom('passkeys')
+        .select((key) => key.fn.countAll<string>().as('count'))
+        .whereRef('passkeys.user_id', '=', 'users.id')
+        .as('passkeys'),
+      of
+        .selectFrom('recovery_codes')
+        .select((code) => code.fn.countAll<string>().as('count'))
+        .whereRef('recovery_codes.user_id', '=', 'users.id')
+        .where('recovery_codes.used_at', 'is', null)
+        .as('codes'),
+    ])
+    .execute();
+  return new Map(
+    rows.map((row) => [
+      row.id,
+      {
+        password: row.password === true,
+        authenticatorApp: Number(row.apps) > 0,
+        passkeys: Number(row.passkeys),
+        recoveryCodes: Number(row.codes),
+      },
+    ]),
+  );
+}
+
 export async function setPasskeyChallenge(
   db: Database,
   sessionId: string,

@@ -79,7 +79,7 @@ export async function offerReset(
       });
     if (await lacksFactor(tx, user))
       throw new HoldfastError('wrong_state', 'This account must have a second factor and has none yet', {
-        hint: 'Whoever has the link would become this person. Deactivate the account and invite them again.',
+        hint: 'Whoever has the link would become this person. Deactivate the account, give it another e-mail address, and invite them again under the address they have.',
       });
     const { url, expiresAt } = await makeLink(tx, deps, { kind: KIND, userId, origin });
     const until = expiresAt.toISOString();

@@ -12,6 +12,8 @@ import {
   type ListedPerson,
   type PeopleDeps,
 } from './people.ts';
+import { needsSecondFactor } from '../factors/methods.ts';
+import { listWaysOf, membersNeedSecondFactor } from '../factors/queries.ts';
 import { countByRole, findUser, getPeopleSettings, listLastSeen } from './queries.ts';
 import type { PeoplePage, PeopleQuery, PersonEntry } from './schema.ts';
 
@@ -26,12 +28,8 @@ export async function listDirectory(deps: PeopleDeps, query: PeopleQuery): Promi
   const wanted = people.filter((person) => matches(person, query));
   wanted.sort(comparison(query, seen));
   const page = wanted.slice(offset, offset + limit);
-  const teams = await listTeamsOfPeople(
-    deps,
-    page.map(({ id }) => id),
-  );
   return {
-    items: page.map((person) => toEntry(person, seen.get(person.id), teams.get(person.id) ?? [])),
+    items: await describePeople(deps, page, seen),
     total: wanted.length,
     warnings: await listWarnings(deps),
   };
@@ -44,8 +42,9 @@ export async function showPerson(deps: PeopleDeps, id: string): Promise<PersonEn
   const [person] = row === undefined ? [] : await openPeople(deps, [row]);
   if (person === undefined) throw new HoldfastError('not_found', 'There is no such person');
   const seen = await listLastSeen(deps.db);
-  const teams = await listTeamsOfPeople(deps, [id]);
-  return toEntry(person, seen.get(id), teams.get(id) ?? []);
+  const [entry] = await describePeople(deps, [person], seen);
+  if (entry === undefined) throw new HoldfastError('internal', 'The person was not described');
+  return entry;
 }
 
 async function openEverybody(deps: PeopleDeps): Promise<ListedPerson[]> {
@@ -103,12 +102,28 @@ async function listWarnings(deps: Pick<PeopleDeps, 'db'>): Promise<PeoplePage['w
   return warnings;
 }
 
-function toEntry(person: ListedPerson, seen: Date | undefined, teams: PersonEntry['teams']): PersonEntry {
-  const { disabled, ...rest } = person;
-  return {
-    ...rest,
-    state: disabled ? 'deactivated' : 'active',
-    lastSeenAt: seen?.toISOString() ?? null,
-    teams,
-  };
+async function describePeople(
+  deps: PeopleDeps,
+  people: readonly ListedPerson[],
+  seen: ReadonlyMap<string, Date>,
+): Promise<PersonEntry[]> {
+  const ids = people.map(({ id }) => id);
+  const [teams, ways, membersNeed] = [
+    await listTeamsOfPeople(deps, ids),
+    await listWaysOf(deps.db, ids),
+    await membersNeedSecondFactor(deps.db),
+  ];
+  return people.map(({ disabled, ...person }) => {
+    const { password = false, ...factors } = ways.get(person.id) ?? {};
+    return {
+      ...person,
+      state: disabled ? 'deactivated' : 'active',
+      lastSeenAt: seen.get(person.id)?.toISOString() ?? null,
+      teams: teams.get(person.id) ?? [],
+      password,
+      secondFactors: { ...NO_FACTORS, ...factors, required: needsSecondFactor(person.role, membersNeed) },
+    };
+  });
 }
+
+const NO_FACTORS = { authenticatorApp: false, passkeys: 0, recoveryCodes: 0 };

@@ -2,6 +2,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
 import { AskedApproval, Id, NoContent } from '../../lib/shapes.ts';
 import { deactivateSeveral } from './deactivate-several.ts';
+import { removeSecondFactors } from '../factors/lost-factors.ts';
 import { listDirectory, showPerson } from './directory.ts';
 import {
   changePeopleSettings,
@@ -21,6 +22,7 @@ import {
   PersonEntry,
   ProfileChange,
   RoleChange,
+  SecondFactorRemovalRequest,
 } from './schema.ts';
 
 const tags = ['people'];
@@ -96,6 +98,23 @@ export const peopleRoutes =
       },
       async ({ body, actor }, reply) => {
         const asked = await deactivateSeveral(deps, body, actor);
+        return asked === undefined ? reply.status(204).send(null) : reply.status(202).send(asked);
+      },
+    );
+    app.delete(
+      '/people/:id/second-factors',
+      {
+        config: acts,
+        schema: {
+          ...{
+            tags,
+            summary: 'Take lost second factors off somebody’s account; of an administrator it is asked for',
+          },
+          ...{ params, body: SecondFactorRemovalRequest, response: { 202: AskedApproval, 204: NoContent } },
+        },
+      },
+      async ({ params: { id }, body, actor }, reply) => {
+        const asked = await removeSecondFactors(deps, id, body.reason, actor);
         return asked === undefined ? reply.status(204).send(null) : reply.status(202).send(asked);
       },
     );

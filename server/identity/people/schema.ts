@@ -14,6 +14,16 @@ export const PersonEntry = Type.Object({
   createdAt: Instant,
   lastSeenAt: Type.Union([Instant, Type.Null()]),
   teams: Type.Array(Type.Object({ id: Id, name: Type.String() })),
+  /** Whether there is a password here. */
+  password: Type.Boolean(),
+  secondFactors: Type.Object({
+    authenticatorApp: Type.Boolean(),
+    passkeys: Type.Integer(),
+    /** Not used up. */
+    recoveryCodes: Type.Integer(),
+    /** Whether the account must have one. */
+    required: Type.Boolean(),
+  }),
 });
 export type PersonEntry = Static<typeof PersonEntry>;
 
@@ -56,14 +66,16 @@ export type PeoplePage = Static<typeof PeoplePage>;
 export const PersonChange = Type.Object({ name: Type.Optional(PersonName), email: Type.Optional(Email) });
 export type PersonChange = Static<typeof PersonChange>;
 export const RoleChange = Type.Object({ role: Role });
+const Reason = Type.String({
+  minLength: 1,
+  maxLength: 500,
+  pattern: '^[^\\u0000-\\u001f\\u007f]*\\S[^\\u0000-\\u001f\\u007f]*$',
+});
+export const SecondFactorRemovalRequest = Type.Object({ reason: Reason }, { additionalProperties: false });
 export const DeactivateSeveral = Type.Object(
   {
     userIds: Type.Array(Id, { minItems: 2, maxItems: 100, uniqueItems: true }),
-    reason: Type.String({
-      minLength: 1,
-      maxLength: 500,
-      pattern: '^[^\\u0000-\\u001f\\u007f]*\\S[^\\u0000-\\u001f\\u007f]*$',
-    }),
+    reason: Reason,
   },
   { additionalProperties: false },
 );

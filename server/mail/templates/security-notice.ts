@@ -6,6 +6,8 @@ export const securityNotice: MailTemplate<{
   what: string;
   /** More about it, whole sentences; '' for none. */
   detail?: string;
+  /** What to do when something is wrong; left out where the person did it themself. */
+  advice?: string;
   /** RFC 3339. */
   at: string;
   /** IP address it was done from. */
@@ -25,7 +27,8 @@ export const securityNotice: MailTemplate<{
         ...(data.device === undefined ? [] : [['With', data.device] as const]),
       ),
       paragraph(
-        'If this was not you, sign out all other sessions, change your password and tell an owner of the appliance at once.',
+        data.advice ??
+          'If this was not you, sign out all other sessions, change your password and tell an owner of the appliance at once.',
       ),
     ],
   }),
