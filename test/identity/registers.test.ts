@@ -22,7 +22,10 @@ interface Entry {
 }
 interface Result {
   rows: number;
+  fresh: number;
+  known: number;
   imported: number;
+  problemCount: number;
   problems: { line: number; message: string }[];
 }
 
@@ -236,6 +239,29 @@ describe('a file', () => {
     expect(await list()).toEqual([]);
   });
 
+  test('with many things wrong says how many, and tells the first', async () => {
+    const { problems, problemCount } = await bring(
+      `${HEAD}\n${`${member.email},hobby,Chess,2026-01-10,,,\n`.repeat(120)}`,
+    );
+
+    expect([problems.length, problemCount]).toEqual([50, 120]);
+  });
+
+  test('brings in what is not there yet, and leaves out what is there to the letter or twice in it', async () => {
+    const line = (what: string, note = '') => `${member.email},training,${what},2026-01-10,,,${note}`;
+    await bring([HEAD, line('Fire safety'), line('First aid')].join('\n'));
+    const grown = [HEAD, line('First aid'), line('Hygiene'), line('Hygiene'), line('Fire safety', 'again')];
+
+    expect(await bring(grown.join('\n'), false)).toMatchObject({ rows: 4, fresh: 2, known: 2, imported: 0 });
+    expect(await list()).toHaveLength(2);
+    const both = await Promise.all([bring(grown.join('\n')), bring(grown.join('\n'))]);
+
+    expect(both.map(({ imported }) => imported).sort()).toEqual([0, 2]);
+    expect((await list()).map(({ what }) => what).sort()).toEqual([
+      ...['Fire safety', 'Fire safety', 'First aid', 'Hygiene'],
+    ]);
+  });
+
   test('without its columns, with a quote that is open, or too long is refused', async () => {
     const refused = async (csv: string) => {
       const { status, body } = await owner.call<{ error: { message: string } }>('POST', '/registers/import', {
@@ -260,7 +286,9 @@ describe('a file', () => {
 
   test('that is right comes in whole, and what goes out comes in again; what a spreadsheet would run is text', async () => {
     const csv = `\uFEFFe-mail;Kind;What;Done on;Due on;Reference;Note\n${member.email.toUpperCase()};Background check;"=HYPERLINK(""x"")";2026-01-10;2031-01-10;A 7;\n`;
-    expect(await bring(csv, false)).toEqual({ rows: 1, imported: 0, problems: [] });
+    expect(await bring(csv, false)).toEqual({
+      ...{ rows: 1, fresh: 1, known: 0, imported: 0, problemCount: 0, problems: [] },
+    });
     expect((await bring(csv)).imported).toBe(1);
 
     const { body } = await auditor.call<string>('GET', '/registers/export');

@@ -8,6 +8,7 @@ import { OWNER } from './first-run.ts';
 import { addSecondFactor } from './sign-in.ts';
 
 const LIMIT_MS = 300_000;
+const SIGHTS = process.env.HOLDFAST_TEST_SIGHTS;
 const GRACE = { name: 'Grace Hopper', email: 'grace@example.org', password: 'amber lantern walks 9' };
 const ALAN = { name: 'Alan Turing', email: 'alan@example.org', password: 'violet orchard hums 4' };
 
@@ -78,6 +79,8 @@ async function look(page: Page, where: string): Promise<void> {
   for (const width of [375, 1280]) {
     await page.setViewportSize({ width, height: 900 });
     await expectAccessible(page, `${where} at ${width}`);
+    if (SIGHTS !== undefined)
+      await page.screenshot({ path: `${SIGHTS}/${where.replaceAll(' ', '-')}-${width}.png`, fullPage: true });
   }
 }
 

@@ -7,6 +7,7 @@ import { OWNER } from './first-run.ts';
 import { addSecondFactor } from './sign-in.ts';
 
 const LIMIT_MS = 240_000;
+const SIGHTS = process.env.HOLDFAST_TEST_SIGHTS;
 
 let browser: Browser;
 let appliance: Appliance;
@@ -33,6 +34,8 @@ async function look(page: Page, where: string): Promise<void> {
   for (const width of [375, 1280]) {
     await page.setViewportSize({ width, height: 900 });
     await expectAccessible(page, `${where} at ${width}`);
+    if (SIGHTS !== undefined)
+      await page.screenshot({ path: `${SIGHTS}/${where.replaceAll(' ', '-')}-${width}.png`, fullPage: true });
   }
 }
 
@@ -71,8 +74,28 @@ it(
       await page
         .locator('input[type=file]')
         .setInputFiles(file(`${head}\n${OWNER.email},training,First aid,2026-01-10,2099-01-10\n`));
-      await page.getByText('1 row can come in').waitFor();
+      await page.getByText('1 new.').waitFor();
       await page.getByRole('dialog').getByRole('button', { name: 'Import', exact: true }).click();
+      await page.getByText('1 entry brought in').waitFor();
+      await page.getByRole('button', { name: 'Import' }).click();
+      const again = `${head}\n${OWNER.email},training,First aid,2026-01-10,2099-01-10\n`;
+      await page
+        .locator('input[type=file]')
+        .setInputFiles(file(`${again}${OWNER.email},training,Hygiene,2026-01-10,\n`));
+      await page.getByText('1 new, 1 is there already and left out.').waitFor();
+      await look(page, 'a file that was in before');
+      await page.getByRole('dialog').getByRole('button', { name: 'Import', exact: true }).click();
+      await page.getByText('1 entry brought in').last().waitFor();
+
+      await page.goto('/people/registers?search=hygiene');
+      await page.getByRole('button', { name: `Edit Hygiene of ${OWNER.name}` }).click();
+      await page.getByRole('button', { name: 'Remove, it was a mistake' }).click();
+      const asked = page.getByRole('dialog', { name: `Remove this entry of ${OWNER.name}?` });
+      await asked.getByText('cannot be undone').waitFor();
+      await look(page, 'removing an entry');
+      await asked.getByLabel('Type').fill('Hygiene');
+      await asked.getByRole('button', { name: 'Remove it' }).click();
+      await page.getByRole('cell', { name: 'Hygiene', exact: true }).waitFor({ state: 'detached' });
       await page.goto('/people/registers?search=first');
       await page.getByRole('cell', { name: 'First aid', exact: true }).waitFor();
 
@@ -91,3 +114,42 @@ it(
     expect(owner.complaints).toEqual([]);
   },
 );
+
+it('an auditor reads an entry with its note, and can change nothing', { timeout: LIMIT_MS }, async () => {
+  const { items } = await ask<{ items: { id: string }[] }>('get', '/people');
+  await ask('post', '/registers', {
+    ...{ userId: items[0]?.id, kind: 'background-check', what: 'Certificate of conduct' },
+    ...{ doneOn: '2026-02-01', dueOn: null, reference: 'Safe 2', note: 'Seen, not kept' },
+  });
+  const { link } = await ask<{ link: string }>('post', '/invitations', {
+    ...{ email: 'auditor@example.org', role: 'auditor', teamIds: [] },
+  });
+  const auditor = await openPage(browser, appliance.url, { width: 1280, theme: 'light' });
+  const accepted = await auditor.context.request.post(`${appliance.url}/api/v1/invitations/accept`, {
+    data: { token: link.split('#')[1], name: 'Katherine Johnson', password: 'amber lantern walks 9' },
+    headers: { 'x-holdfast': '1' },
+  });
+  expect(accepted.status()).toBe(201);
+  const { page } = auditor;
+  await keepingSight(page, 'registers-auditor', async () => {
+    await page.goto('/people/registers?search=conduct');
+    await page.getByRole('button', { name: 'Details of Certificate of conduct' }).click();
+    const dialog = page.getByRole('dialog');
+    await dialog.getByText('Seen, not kept').waitFor();
+    await dialog.getByText('Safe 2').waitFor();
+    expect(await dialog.getByRole('textbox').count()).toBe(0);
+    expect(await dialog.getByRole('button').allInnerTexts()).toEqual(['', 'Close']);
+    await look(page, 'details of an entry');
+  });
+  expect(auditor.complaints).toEqual([]);
+  await auditor.context.close();
+});
+
+async function ask<T>(method: 'get' | 'post', path: string, data?: object): Promise<T> {
+  const reply = await owner.context.request[method](`${appliance.url}/api/v1${path}`, {
+    ...(data === undefined ? {} : { data }),
+    headers: { 'x-holdfast': '1' },
+  });
+  expect(reply.ok(), path).toBe(true);
+  return (await reply.json()) as T;
+}

@@ -1,4 +1,7 @@
-/** The registers as a file: what comes in is checked to the last line first, and comes in whole or not at all. */
+/**
+ * The registers as a file: what comes in is checked to the last line first, and comes in whole or not at all. What is there already to the
+ * letter is left out, so that a file that was mended and grew can be brought in again.
+ */
 import { randomUUID } from 'node:crypto';
 import { recordAudit, type Actor } from '../../audit/index.ts';
 import { parseCsv, toCsv, type CsvRow } from '../../lib/csv.ts';
@@ -7,7 +10,10 @@ import { HoldfastError } from '../../lib/errors.ts';
 import { allUserRows, normaliseEmail, openPeople } from '../people/people.ts';
 import { checkDays, insertNew } from './entries.ts';
 import { findEntries, openEntries, type RegisterDeps } from './list-entries.ts';
-import type { ImportResult, NewEntry, RegisterQuery } from './schema.ts';
+import { lockRegister } from './queries.ts';
+import type { ImportResult, NewEntry, RegisterEntry, RegisterQuery } from './schema.ts';
+
+type NewRow = NewEntry & { id: string };
 
 const MOST_ROWS = 2_000;
 const MOST_PROBLEMS = 50;
@@ -39,7 +45,7 @@ export async function importRegister(
       },
     );
   const idOf = await findIds(deps);
-  const entries: (NewEntry & { id: string })[] = [];
+  const entries: NewRow[] = [];
   const problems: ImportResult['problems'] = [];
   for (const row of rows) {
     try {
@@ -49,21 +55,51 @@ export async function importRegister(
       problems.push({ line: row.line, message: error.message });
     }
   }
-  const wanted = apply && problems.length === 0 && entries.length > 0;
-  if (wanted)
-    await writeTransaction(deps.db, async (tx) => {
-      await insertNew(tx, deps, entries);
-      await recordAudit(tx, deps.clock, actor, {
-        ...{ action: 'identity.register.imported', objectType: 'register' },
-        detail: { entries: entries.length, people: new Set(entries.map((one) => one.userId)).size },
-      });
-    });
+  const fresh =
+    apply && problems.length === 0
+      ? await bringIn(deps, entries, actor)
+      : leaveOutKnown(entries, await openEntries(deps));
   return {
-    rows: rows.length,
-    imported: wanted ? entries.length : 0,
-    problems: problems.slice(0, MOST_PROBLEMS),
+    ...{ rows: rows.length, fresh: fresh.length, known: entries.length - fresh.length },
+    imported: apply && problems.length === 0 ? fresh.length : 0,
+    ...{ problemCount: problems.length, problems: problems.slice(0, MOST_PROBLEMS) },
   };
 }
+
+/** @returns those that were not there yet. */
+async function bringIn(
+  deps: RegisterDeps,
+  entries: readonly NewRow[],
+  actor: Actor,
+): Promise<readonly NewRow[]> {
+  return writeTransaction(deps.db, async (tx) => {
+    // Of two imports of one file at once the second finds what the first brought.
+    await lockRegister(tx);
+    const fresh = leaveOutKnown(entries, await openEntries({ ...deps, db: tx }));
+    if (fresh.length === 0) return fresh;
+    await insertNew(tx, deps, fresh);
+    await recordAudit(tx, deps.clock, actor, {
+      ...{ action: 'identity.register.imported', objectType: 'register' },
+      detail: {
+        entries: fresh.length,
+        known: entries.length - fresh.length,
+        people: new Set(fresh.map((one) => one.userId)).size,
+      },
+    });
+    return fresh;
+  });
+}
+
+function leaveOutKnown(entries: readonly NewRow[], present: readonly RegisterEntry[]): readonly NewRow[] {
+  const seen = new Set(present.map((entry) => keyOf({ ...entry, userId: entry.person.id })));
+  return entries.filter((entry) => {
+    const key = keyOf(entry);
+    return !seen.has(key) && seen.add(key);
+  });
+}
+
+const keyOf = ({ userId, kind, what, doneOn, dueOn, reference, note }: NewEntry): string =>
+  JSON.stringify([userId, kind, what, doneOn, dueOn, reference, note]);
 
 export async function exportRegister(
   deps: RegisterDeps,

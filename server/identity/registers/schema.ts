@@ -99,7 +99,13 @@ export const ImportRequest = Type.Object(
 );
 export const ImportResult = Type.Object({
   rows: Type.Integer(),
+  /** Rows that come in, or came in. */
+  fresh: Type.Integer(),
+  /** Rows that are equal to an entry, or to a row before: they are left out. */
+  known: Type.Integer(),
   imported: Type.Integer(),
+  /** How many rows are wrong; the first of them are told. */
+  problemCount: Type.Integer(),
   problems: Type.Array(Type.Object({ line: Type.Integer(), message: Type.String() })),
 });
 export type ImportResult = Static<typeof ImportResult>;
