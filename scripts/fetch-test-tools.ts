@@ -2,10 +2,13 @@
  * Puts the programs that tests compare ours with into .cache/tools, where the machine has none: Debian packages are
  * downloaded and unpacked there, nothing is installed, no right is needed. Prints what it did.
  */
-import { mkdirSync, readdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   findTool,
+  LIBRARIES,
+  PROGRAMS,
+  STARTERS,
   toolEnvironment,
   TOOL_PACKAGES,
   TOOLS_DIRECTORY,
@@ -13,6 +16,7 @@ import {
 } from '../test/helpers/tools.ts';
 import { runProcess } from '../server/lib/spawn.ts';
 
+writeStarters();
 const missing = await findMissing();
 if (missing.length > 0) {
   process.stdout.write(`Fetching for the tests: ${missing.join(', ')}\n`);
@@ -62,6 +66,25 @@ async function fetchPackages(packages: string[]): Promise<void> {
   await must('apt-get', [...options, 'download', '-qq', ...packages], join(state, 'packages'));
   for (const file of readdirSync(join(state, 'packages')).filter((name) => name.endsWith('.deb'))) {
     await must('dpkg-deb', ['-x', join(state, 'packages', file), TOOLS_DIRECTORY], state);
+  }
+  writeStarters();
+}
+
+/**
+ * One script for each program, which gives it its libraries: they are looked for in the system's folders otherwise, and programs
+ * that are called by others, with an environment of their own, would not find them.
+ */
+function writeStarters(): void {
+  const folder = join(TOOLS_DIRECTORY, STARTERS);
+  const libraries = LIBRARIES.map((one) => join(TOOLS_DIRECTORY, one)).join(':');
+  for (const programs of PROGRAMS.map((one) => join(TOOLS_DIRECTORY, one))) {
+    if (!existsSync(programs)) continue;
+    mkdirSync(folder, { recursive: true });
+    for (const name of readdirSync(programs)) {
+      const path = join(programs, name);
+      const script = `#!/bin/sh\nLD_LIBRARY_PATH='${libraries}' exec '${path}' "$@"\n`;
+      writeFileSync(join(folder, name), script, { mode: 0o755 });
+    }
   }
 }
 

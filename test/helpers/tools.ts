@@ -5,6 +5,13 @@
 import { existsSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 
+/** Where the fetched programs are started from: each with the libraries that came with it, whatever environment it is called in. */
+export const STARTERS = 'run';
+/** Folders of the packages that hold programs, and libraries: older packages put theirs below /lib. */
+export const PROGRAMS = ['usr/bin', 'bin', 'usr/sbin', 'sbin'];
+export const LIBRARIES = ['usr/lib', 'lib'].map((folder) =>
+  join(folder, process.arch === 'arm64' ? 'aarch64-linux-gnu' : 'x86_64-linux-gnu'),
+);
 export const TOOLS_DIRECTORY = join(import.meta.dirname, '..', '..', '.cache', 'tools');
 
 /** Debian packages that hold each tool. */
@@ -70,16 +77,10 @@ export function tool(name: ToolName): Tool {
 
 /** Environment in which every tool is found by name. */
 export function toolEnvironment(): Record<string, string> {
-  const folders = [join(TOOLS_DIRECTORY, 'usr', 'bin'), process.env.PATH ?? '/usr/bin:/bin'];
+  const folders = [join(TOOLS_DIRECTORY, STARTERS), process.env.PATH ?? '/usr/bin:/bin'];
   return {
     PATH: folders.join(delimiter),
     PYTHONPATH: existsSync(PYTHON_PARTS) ? PYTHON_PARTS : '',
-    LD_LIBRARY_PATH: join(
-      TOOLS_DIRECTORY,
-      'usr',
-      'lib',
-      process.arch === 'arm64' ? 'aarch64-linux-gnu' : 'x86_64-linux-gnu',
-    ),
     LC_ALL: 'C.UTF-8',
   };
 }
@@ -90,7 +91,7 @@ export function findTool(name: ToolName): string | undefined {
   const first = name === 'python3' ? ['/usr/bin'] : [];
   // Root's folders are not on everybody's path.
   const folders = [
-    ...['usr/bin', 'bin', 'usr/sbin', 'sbin'].map((folder) => join(TOOLS_DIRECTORY, folder)),
+    join(TOOLS_DIRECTORY, STARTERS),
     ...first,
     ...(process.env.PATH ?? '').split(delimiter),
     ...['/usr/sbin', '/sbin'],
@@ -111,7 +112,4 @@ export function requireTools(...names: ToolName[]): void {
     ...paths.map((path) => dirname(path)),
   ];
   process.env.PATH = [...new Set(folders)].join(delimiter);
-  if (!paths.some((path) => path.startsWith(TOOLS_DIRECTORY))) return;
-  const library = toolEnvironment().LD_LIBRARY_PATH ?? '';
-  process.env.LD_LIBRARY_PATH = [library, library.replace('/usr/lib/', '/lib/')].join(delimiter);
 }

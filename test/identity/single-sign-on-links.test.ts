@@ -173,6 +173,18 @@ describe('the settings', () => {
     expect(read.body).toMatchObject({ redirectUri: 'https://localhost:80/sign-in/return' });
   });
 
+  test('are not written over by somebody who read others', async () => {
+    type Read = { settings: { version: string } };
+    const read = await expectStatus(owner.call<Read>('GET', '/settings/single-sign-on'), 200);
+    const put = (version: string) =>
+      owner.call<Read>('PUT', '/settings/single-sign-on', settingsFor(provider, { version }));
+    const first = await put(read.settings.version);
+    const second = await put(read.settings.version);
+
+    expect([first.status, second.status]).toEqual([200, 409]);
+    expect((await put(first.body.settings.version)).status).toBe(200);
+  });
+
   test('refuse groups without a claim, an unknown team, and plain http', async () => {
     const put = async (change: object) =>
       (await owner.call('PUT', '/settings/single-sign-on', settingsFor(provider, change))).status;

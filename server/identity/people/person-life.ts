@@ -42,7 +42,7 @@ export async function changeRole(
 ): Promise<void> {
   await writeTransaction(deps.db, async (tx) => {
     const user = await holdPerson(tx, userId, { leavesOwners: role !== 'owner' });
-    if (user.role === 'owner' && role !== 'owner') await leaveOwnership(tx, deps, userId, actor);
+    if (user.role === 'owner' && role !== 'owner') await leaveOwnership(tx, deps, { userId, role }, actor);
     await giveRole(tx, deps, user, role, actor);
   });
 }

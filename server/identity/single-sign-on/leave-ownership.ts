@@ -4,18 +4,25 @@ import type { WriteTransaction } from '../../lib/db.ts';
 import { HoldfastError } from '../../lib/errors.ts';
 import { removeAllFactors } from '../factors/enrolment.ts';
 import type { PeopleDeps } from '../people/people.ts';
-import { isSingleSignOnOnly } from './local-credentials.ts';
-import { findLinkOf, removePassword } from './queries.ts';
+import type { Role } from '../schema.ts';
+import { mayKeepFactors } from './local-credentials.ts';
+import { findLinkOf, findProvider, removePassword } from './queries.ts';
 
-/** Takes away what only owners have here. @throws HoldfastError `wrong_state` for somebody who could not come in any more. */
+/**
+ * Takes away what only owners have here: the password, and the factors unless the new role must have one and the provider vouches for
+ * none.
+ *
+ * @throws HoldfastError `wrong_state` for somebody who could not come in any more.
+ */
 export async function leaveOwnership(
   tx: WriteTransaction,
   deps: Pick<PeopleDeps, 'clock'>,
-  userId: string,
+  { userId, role }: { userId: string; role: Role },
   actor: Actor,
 ): Promise<void> {
-  if (!(await isSingleSignOnOnly(tx))) return;
-  if ((await findLinkOf(tx, userId)) === undefined)
+  const provider = await findProvider(tx);
+  if (provider?.only_since == null) return;
+  if ((await findLinkOf(tx, userId))?.issuer !== provider.issuer)
     throw new HoldfastError(
       'wrong_state',
       'This person is not linked with single sign-on and could not sign in any more',
@@ -24,5 +31,6 @@ export async function leaveOwnership(
       },
     );
   await removePassword(tx, userId);
+  if (await mayKeepFactors(tx, role)) return;
   await removeAllFactors(tx, deps, userId, actor);
 }

@@ -31,10 +31,15 @@ export function vouchesForSecondFactor(row: Pick<ProviderRow, 'strong_acr' | 'st
   return row.strong_acr.length + row.strong_amr.length > 0;
 }
 
-/** A factor is kept here also by whoever must have one and cannot bring it from the provider. @throws HoldfastError `wrong_state` */
-export async function requireFactorsHere(db: Database, role: Role): Promise<void> {
+/** A factor is kept here also by whoever must have one and cannot bring it from the provider. */
+export async function mayKeepFactors(db: Database, role: Role): Promise<boolean> {
   const row = await findProvider(db);
-  if (role === 'owner' || row?.only_since == null) return;
-  if (!vouchesForSecondFactor(row) && needsSecondFactor(role, await membersNeedSecondFactor(db))) return;
+  if (role === 'owner' || row?.only_since == null) return true;
+  return !vouchesForSecondFactor(row) && needsSecondFactor(role, await membersNeedSecondFactor(db));
+}
+
+/** @throws HoldfastError `wrong_state` */
+export async function requireFactorsHere(db: Database, role: Role): Promise<void> {
+  if (await mayKeepFactors(db, role)) return;
   throw new HoldfastError('wrong_state', 'Your second factor is at the provider of single sign-on, not here');
 }

@@ -43,13 +43,19 @@ export const SingleSignOnChange = Type.Object(
     clientSecret: Type.Optional(
       Type.String({ minLength: 1, maxLength: 1024, description: 'Left out: it stays' }),
     ),
+    version: Type.Optional(
+      Type.String({
+        maxLength: 20,
+        description: 'Of the settings that were read; refused when they are others by now',
+      }),
+    ),
   },
   strict,
 );
 export type SingleSignOnChange = Static<typeof SingleSignOnChange>;
 
 export const SingleSignOnReply = Type.Object({
-  settings: Nullable(Type.Object({ ...choices, changedAt: Instant })),
+  settings: Nullable(Type.Object({ ...choices, changedAt: Instant, version: Type.String() })),
   /** Since when people who are not owners have no credential here; null: they may have. */
   onlySince: Nullable(Instant),
   linkedPeople: Type.Integer(),

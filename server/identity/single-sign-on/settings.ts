@@ -35,7 +35,7 @@ export async function readSettings(deps: Pick<PeopleDeps, 'db'>, origin: string)
 }
 
 /**
- * @throws HoldfastError `invalid_input` for a certificate that is none, or without a secret where it is needed anew; `not_found` for a
+ * @throws HoldfastError `conflict` when they are others than those that were read; `invalid_input` for a certificate that is none, or without a secret where it is needed anew; `not_found` for a
  *   team; `wrong_state` for a change that would lock out everybody while single sign-on is the only way in.
  */
 export async function changeSettings(
@@ -56,6 +56,10 @@ export async function changeSettings(
         ]);
   await writeTransaction(deps.db, async (tx) => {
     const before = await lockProvider(tx);
+    if (change.version !== undefined && change.version !== (before?.version ?? ''))
+      throw new HoldfastError('conflict', 'Somebody else changed these settings meanwhile', {
+        hint: 'Load the page again: what you see is not what counts any more.',
+      });
     refuseOtherWay(before, checked, sealed !== undefined);
     if (before?.only_since != null) refuseLockOut(before, checked);
     const secret = sealed ?? before?.client_secret_sealed;
@@ -186,6 +190,6 @@ function toReply(row: ProviderRow): NonNullable<SingleSignOnReply['settings']> {
     otherRole: row.other_role as GivenRole | null,
     makesAccounts: row.makes_accounts,
     ...{ strongAcr: row.strong_acr, strongAmr: row.strong_amr, logoutEndsKeys: row.logout_ends_keys },
-    changedAt: row.changed_at.toISOString(),
+    ...{ changedAt: row.changed_at.toISOString(), version: row.version },
   };
 }

@@ -17,6 +17,7 @@ import {
 import type { SshService } from '../../../server/appliance/host/ssh/service.ts';
 import { systemClock } from '../../../server/lib/clock.ts';
 import { createLog } from '../../../server/lib/log.ts';
+import { tool } from '../../helpers/tools.ts';
 import { waitFor } from '../../helpers/wait-for.ts';
 
 const UNIT = join(import.meta.dirname, '..', '..', '..', 'systemd', 'units', 'holdfast-ssh.service');
@@ -40,6 +41,7 @@ function playSystemd(): SshService {
   const here = (line: string) =>
     line
       .replace('/usr/sbin/sshd', sshd)
+      .replace('/usr/sbin/nft', tool('nft').path)
       .replaceAll('/run/holdfast/ssh', join(places.run, 'ssh'))
       .replace(/^[+-]+/, '');
   const capabilities = (all('CapabilityBoundingSet')[0] ?? '')

@@ -5,7 +5,7 @@ type Kept = SingleSignOnReply['settings'];
 
 export interface SsoForm extends Omit<
   SingleSignOnChange,
-  'scopes' | 'strongAcr' | 'strongAmr' | 'caCertificates' | 'groupsClaim' | 'clientSecret'
+  'scopes' | 'strongAcr' | 'strongAmr' | 'caCertificates' | 'groupsClaim' | 'clientSecret' | 'version'
 > {
   /** '' leaves the one that is kept. */
   clientSecret: string;
@@ -48,6 +48,18 @@ export function goesElsewhere(form: SsoForm, kept: Kept): boolean {
   );
 }
 
+/** Whom saving it may shut out or let in, in words; undefined: nobody. @param linkedPeople with the provider as it is. */
+export function riskOf(form: SsoForm, kept: Kept, linkedPeople: number): string | undefined {
+  if (kept === null) return undefined;
+  if (form.issuer.trim() !== kept.issuer && linkedPeople > 0)
+    return `This is another provider. ${linkedPeople === 1 ? 'One person is' : `${String(linkedPeople)} people are`} linked with the one before, and not with this one: they sign in by it only after they have linked again. Whoever has no password here gets one by a reset link first.`;
+  const rules = (of: Pick<SsoForm, 'roleGroups' | 'otherRole'>) =>
+    JSON.stringify([of.roleGroups, of.otherRole]);
+  if (rules(form) !== rules(toForm(kept)))
+    return 'Roles are given by these rules at each next sign-in. Whoever is in none of the groups keeps out, and what they have open ends, unless others may come in too.';
+  return undefined;
+}
+
 /** Why it cannot be saved; undefined when it can. */
 export function faultOf(form: SsoForm, kept: Kept): string | undefined {
   if (form.name.trim() === '') return 'The button needs a name';
@@ -63,7 +75,8 @@ export function faultOf(form: SsoForm, kept: Kept): string | undefined {
   return undefined;
 }
 
-export function toChange(form: SsoForm): SingleSignOnChange {
+/** @param kept what the form was made from. */
+export function toChange(form: SsoForm, kept: Kept): SingleSignOnChange {
   const { clientSecret, ...rest } = form;
   const optional = (text: string): string | null => (text.trim() === '' ? null : text.trim());
   return {
@@ -79,6 +92,7 @@ export function toChange(form: SsoForm): SingleSignOnChange {
     strongAcr: words(form.strongAcr, /\n/),
     strongAmr: words(form.strongAmr, /\n/),
     ...(clientSecret === '' ? {} : { clientSecret }),
+    version: kept?.version ?? '',
   };
 }
 
