@@ -71,7 +71,8 @@ async function deactivate(userId: string): Promise<void> {
 }
 
 function closed(reader: IncomingMessage): Promise<void> {
-  return new Promise((resolve) => reader.once('close', resolve));
+  // It may have noticed before anybody asks.
+  return reader.closed ? Promise.resolve() : new Promise((resolve) => reader.once('close', resolve));
 }
 
 /** Whether the server still holds the connection of this reader, whose own end may not have noticed yet. */
