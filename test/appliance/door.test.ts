@@ -1,11 +1,11 @@
 /** The door of the server on real connections: what no honest client sends, how much, how often, and from where. */
 import type { AddressInfo } from 'node:net';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import type { FastifyInstance } from 'fastify';
 import { buildApp } from '../../server/app.ts';
 import { CONNECTION_LIMITS } from '../../server/lib/door/index.ts';
 import { loadTlsIdentity } from '../../server/lib/tls.ts';
-import { startTestAppliance, type TestAppliance, type TestCaller } from '../helpers/appliance.ts';
+import { OWNER, startTestAppliance, type TestAppliance, type TestCaller } from '../helpers/appliance.ts';
 import { askRaw, openRaw, type RawConnection } from '../helpers/raw-connection.ts';
 import { waitFor } from '../helpers/wait-for.ts';
 
@@ -230,6 +230,73 @@ describe('whoever asks too often', () => {
 
     expect(statuses.slice(0, 3)).toEqual([401, 401, 401]);
     expect(statuses.at(-1)).toBe(429);
+  });
+
+  describe('with a session that was accepted before', () => {
+    const few = { address: 6, person: 5, unknown: 3 };
+    const part = (at: number, cookie: string) =>
+      askRaw(at, ['GET /favicon.svg HTTP/1.1', 'Host: a', `Cookie: ${cookie}`]).then(statusOf);
+    const times = async (count: number, ask: () => Promise<number>) => {
+      const statuses: number[] = [];
+      for (let index = 0; index < count; index += 1) statuses.push(await ask());
+      return statuses;
+    };
+    const session = async (at: number, cookie: string) =>
+      statusOf(await askRaw(at, [...GET, `Cookie: ${cookie}`]));
+
+    test('has changes where nobody is asked for counted as a stranger, and none of them for the person', async () => {
+      const member = await appliance.addPerson('member');
+      const narrow = await listen({ rates: few });
+      expect(await session(narrow, member.cookie)).toBe(200);
+      await owner.call('DELETE', `/people/${member.userId}/sessions`);
+
+      const changes = await times(5, async () =>
+        statusOf(await askRaw(narrow, [...POST, `Cookie: ${member.cookie}`, 'Content-Length: 2'], '{}')),
+      );
+
+      expect(changes).toEqual([400, 400, 400, 429, 429]);
+    });
+
+    test('who reads pages with an old one uses up nothing of the person', async () => {
+      const member = await appliance.addPerson('member');
+      const again = await appliance.signIn(member.email, OWNER.password);
+      const narrow = await listen({ rates: { ...few, address: 50 } });
+      expect(await session(narrow, member.cookie)).toBe(200);
+
+      const read = await times(6, () => part(narrow, member.cookie));
+
+      expect(read.at(-1)).toBe(429);
+      expect(await times(4, () => session(narrow, again.cookie))).toEqual([200, 200, 200, 200]);
+    });
+
+    test('and signed out, or used by nobody for half an hour, is counted for the address', async () => {
+      const [one, other] = [await appliance.addPerson('member'), await appliance.addPerson('member')];
+      for (const age of [
+        async (at: number) => {
+          const out = [
+            'DELETE /api/v1/session HTTP/1.1',
+            'Host: a',
+            'x-holdfast: 1',
+            `Cookie: ${one.cookie}`,
+          ];
+          expect(statusOf(await askRaw(at, out))).toBe(204);
+          return one.cookie;
+        },
+        async (at: number) => {
+          expect(await session(at, other.cookie)).toBe(200);
+          vi.spyOn(performance, 'now').mockReturnValue(performance.now() + 31 * 60_000);
+          return other.cookie;
+        },
+      ]) {
+        const narrow = await listen({ rates: { ...few, address: 4, person: 50 } });
+        const cookie = await age(narrow);
+
+        const read = await times(5, () => part(narrow, cookie));
+
+        vi.restoreAllMocks();
+        expect(read.at(-1)).toBe(429);
+      }
+    });
   });
 
   test('from one address by many connections gets no more of them; another address does', async () => {

@@ -20,6 +20,9 @@ export const RATES = {
 
 /** Credentials that the guard accepted and has not refused since; the oldest go first. */
 const MOST_KNOWN = 10_000;
+/** So long after the guard accepted it last: a session that nobody uses ends by then, and nothing here is told of it. */
+const KNOWN_MS = 30 * 60_000;
+const READING = ['GET', 'HEAD', 'OPTIONS'];
 
 interface Rates {
   /** Counts a request before anything is asked about it, unless it comes with what the guard accepted before. */
@@ -51,46 +54,52 @@ export async function installRates(app: FastifyInstance, rates = RATES): Promise
   const known = rememberCredentials(app, (request) => callers.has(request));
   const address = counter(rates.address, 'this address', addressOf);
   const person = counter(rates.person, 'you', (request) => callers.get(request) ?? '');
+  const credential = counter(rates.person, 'you', (request) => known.find(request) ?? '');
   const unknown = counter(rates.unknown, 'this address', addressOf);
   return {
     address: async (request, reply) => {
-      if (known.callerOf(request) === undefined) await address(request, reply);
+      if (known.find(request) === undefined) await address(request, reply);
     },
     caller: async (request, reply, caller) => {
-      if (caller !== undefined) known.add(request, caller);
-      // A page and its parts are open to all: whoever is signed in has them counted as their own all the same.
-      const who = caller ?? known.callerOf(request);
-      if (who !== undefined) {
-        callers.set(request, who);
+      if (caller !== undefined) {
+        known.add(request);
+        callers.set(request, caller);
         await person(request, reply);
-      } else if (!['GET', 'HEAD', 'OPTIONS'].includes(request.method)) {
+      } else if (!READING.includes(request.method)) {
+        // Nobody asked whether what came with it still counts, so it may neither spare the address nor use up a person's count.
         await unknown(request, reply);
+      } else if (known.find(request) !== undefined) {
+        // A page and its parts are open to all: whoever is signed in has them counted apart from whoever else is behind the gateway.
+        await credential(request, reply);
       }
     },
   };
 }
 
 /**
- * What lets a request past the count of its address, and whose it is. One refusal by the guard, and it is forgotten: an ended session or
- * a made-up token gets past once at most.
+ * What lets a request past the count of its address. It is forgotten when the guard refuses it once, when an answer brings another cookie
+ * (a sign-out, a new token), and half an hour after the guard accepted it last.
  */
 function rememberCredentials(app: FastifyInstance, accepted: (request: FastifyRequest) => boolean) {
-  const known = new Map<string, string>();
+  const known = new Map<string, number>();
   app.addHook('onResponse', async (request, reply) => {
-    if (![401, 403].includes(reply.statusCode) || accepted(request)) return;
+    const refused = [401, 403].includes(reply.statusCode) && !accepted(request);
+    if (!refused && !reply.hasHeader('set-cookie')) return;
     const shown = hashOfShown(request);
     if (shown !== undefined) known.delete(shown);
   });
   return {
-    callerOf: (request: FastifyRequest): string | undefined => {
+    /** The hash of what the request comes with; undefined when it is not known, or not any more. */
+    find: (request: FastifyRequest): string | undefined => {
       const shown = hashOfShown(request);
-      return shown === undefined ? undefined : known.get(shown);
+      const since = shown === undefined ? undefined : known.get(shown);
+      return since !== undefined && performance.now() - since < KNOWN_MS ? shown : undefined;
     },
-    add: (request: FastifyRequest, caller: string): void => {
+    add: (request: FastifyRequest): void => {
       const shown = hashOfShown(request);
       if (shown === undefined) return;
       known.delete(shown);
-      known.set(shown, caller);
+      known.set(shown, performance.now());
       const [oldest] = known.keys();
       if (known.size > MOST_KNOWN && oldest !== undefined) known.delete(oldest);
     },
