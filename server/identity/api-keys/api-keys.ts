@@ -6,6 +6,7 @@ import { HoldfastError } from '../../lib/errors.ts';
 import { queueMail } from '../../mail/index.ts';
 import type { Person } from '../access.ts';
 import { findContact, type PeopleDeps } from '../people/people.ts';
+import { lockUser } from '../people/queries.ts';
 import { hasRight, type Right } from '../rights.ts';
 import { checkNetworks } from './networks.ts';
 import {
@@ -78,6 +79,10 @@ export async function makeApiKey(
   const [prefix, secret, id] = [makePrefix(), makeSecret(), randomUUID()];
   const row = await writeTransaction(deps.db, async (tx) => {
     const now = deps.clock.now();
+    // Whoever ends their account waits for this key and revokes it, or is done before.
+    const held = await lockUser(tx, person.userId);
+    if (held?.disabled_at !== null || held.role !== person.role)
+      throw new HoldfastError('unauthenticated', 'Sign in first');
     if ((await countLiveKeys(tx, person.userId, now)) >= MOST_KEYS) {
       throw new HoldfastError('wrong_state', `You have ${MOST_KEYS} API keys already`, {
         hint: 'Revoke one that is not used any more.',

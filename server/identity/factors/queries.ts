@@ -8,7 +8,7 @@ export type PendingRow = Selectable<PendingSignIns>;
 
 /** Serialises changes of one person's factors. */
 export async function lockUser(db: Database, userId: string): Promise<void> {
-  await db.selectFrom('users').select('id').where('id', '=', userId).forUpdate().execute();
+  await db.selectFrom('users').select('id').where('id', '=', userId).forNoKeyUpdate().execute();
 }
 
 export async function findAuthenticatorApp(

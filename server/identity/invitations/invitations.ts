@@ -10,8 +10,8 @@ import { HoldfastError } from '../../lib/errors.ts';
 import { queueMail } from '../../mail/index.ts';
 import { emailHashOf, namePeople, normaliseEmail, personField } from '../people/people.ts';
 import type { PersonLifeDeps } from '../people/person-life.ts';
-import { findUserByEmailHash } from '../people/queries.ts';
-import { ROLE_WORDS } from '../rights.ts';
+import { findUserByEmailHash, lockUser } from '../people/queries.ts';
+import { hasRight, ROLE_WORDS } from '../rights.ts';
 import type { Role } from '../schema.ts';
 import { nameTeams, noSuchTeam } from '../teams/teams.ts';
 import {
@@ -57,6 +57,7 @@ export async function invite(
   const now = deps.clock.now();
   const expiresAt = new Date(now.getTime() + LIFETIME_MS);
   const mailed = await writeTransaction(deps.db, async (tx) => {
+    if (actor.id !== undefined) await holdInviter(tx, actor.id);
     await insertInvitation(tx, {
       ...{ id, person_id: personId, subject_key_id: keyId, email_sealed: emailSealed, role: request.role },
       ...{ token_hash: hashOf(token), team_ids: teamIds, invited_by: actor.id ?? null },
@@ -66,6 +67,13 @@ export async function invite(
     return sendLink(tx, deps, { email, role: request.role, origin, token, expiresAt });
   });
   return toSent(deps, id, { mailed, origin, token });
+}
+
+/** Whoever ends their account, or takes their role away, waits for this invitation and withdraws it, or is done before. */
+async function holdInviter(tx: WriteTransaction, id: string): Promise<void> {
+  const inviter = await lockUser(tx, id);
+  if (inviter?.disabled_at !== null || !hasRight(inviter.role as Role, 'people.manage'))
+    throw new HoldfastError('forbidden', 'You may not invite anybody any more');
 }
 
 /** Sends a new link for an open or expired invitation; the one before is useless then. @throws as `withdraw` */

@@ -81,6 +81,9 @@ export async function deleteEmailHashes(db: Database): Promise<void> {
   await db.deleteFrom('user_email_index').execute();
 }
 
+// People are held with `for no key update` throughout: whoever only refers to a person (every act has its entry, its mail) holds them too,
+// and `for update` would wait for that, while it waits for us.
+
 /** The owners who can sign in, held until the transaction ends: of two acts at once the second sees what the first did. */
 export async function lockOwnerIds(db: Database): Promise<string[]> {
   const rows = await db
@@ -89,13 +92,13 @@ export async function lockOwnerIds(db: Database): Promise<string[]> {
     .where('role', '=', 'owner')
     .where('disabled_at', 'is', null)
     .orderBy('id')
-    .forUpdate()
+    .forNoKeyUpdate()
     .execute();
   return rows.map((row) => row.id);
 }
 
 export async function lockUser(db: Database, id: string): Promise<UserRow | undefined> {
-  return db.selectFrom('users').selectAll().where('id', '=', id).forUpdate().executeTakeFirst();
+  return db.selectFrom('users').selectAll().where('id', '=', id).forNoKeyUpdate().executeTakeFirst();
 }
 
 /** By id, so that two acts at once wait for each other and not for ever. */
@@ -105,7 +108,7 @@ export async function lockUsers(db: Database, ids: readonly string[]): Promise<U
     .selectAll()
     .where('id', 'in', [...ids])
     .orderBy('id')
-    .forUpdate()
+    .forNoKeyUpdate()
     .execute();
 }
 

@@ -1,6 +1,7 @@
 import { sql, type Insertable, type Selectable } from 'kysely';
 import type { Database, WriteTransaction } from '../../lib/db.ts';
 import type { LinkedIdentities, SingleSignOn, SingleSignOnAttempts } from '../../lib/tables.ts';
+import { lockOwnerIds } from '../people/queries.ts';
 import type { Role } from '../schema.ts';
 
 export type ProviderRow = Selectable<SingleSignOn>;
@@ -219,9 +220,10 @@ export async function listCredentials(db: Database): Promise<CredentialRow[]> {
   return rows;
 }
 
-/** Everybody, held until the transaction ends. */
+/** Everybody, held until the transaction ends: the owners first, as whoever changes a person does. */
 export async function lockPeople(db: Database): Promise<void> {
-  await db.selectFrom('users').select('id').orderBy('id').forUpdate().execute();
+  await lockOwnerIds(db);
+  await db.selectFrom('users').select('id').orderBy('id').forNoKeyUpdate().execute();
 }
 
 export async function removePassword(db: Database, userId: string): Promise<boolean> {
