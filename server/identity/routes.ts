@@ -1,5 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
+import type { Logger } from '../lib/log.ts';
 import { invitationRoutes } from './invitations/routes.ts';
 import type { PersonLifeDeps } from './people/person-life.ts';
 import { mailLinkRoutes } from './mail-links/routes.ts';
@@ -23,7 +24,10 @@ import { singleSignOnSettingsRoutes } from './single-sign-on/settings-routes.ts'
 
 export const identityRoutes =
   (
-    deps: SignInDeps & PersonLifeDeps & LinkDeps & TeamDeps & { origins: readonly string[] },
+    deps: SignInDeps &
+      PersonLifeDeps &
+      LinkDeps &
+      TeamDeps & { origins: readonly string[]; log: Pick<Logger, 'warn'> },
   ): FastifyPluginAsyncTypebox =>
   async (app) => {
     await app.register(sessionRoutes(deps));

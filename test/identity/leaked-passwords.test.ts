@@ -1,6 +1,7 @@
 /** The lists of leaked passwords: the one that comes with Holdfast, and the operator's. */
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdirSync } from 'node:fs';
+import { mkdtemp, readdir, rm, rmdir, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -111,6 +112,24 @@ describe('a list that an operator gives', () => {
       400,
       expect.stringContaining('has leaked'),
     ]);
+  });
+
+  test('stays when something fails after it counts', async () => {
+    await expectStatus(give(listOf(['the one from before'])), 200);
+    const inTheWay = join(dataPaths(appliance.dataDir).passwords, 'leaked-in-the-way');
+    const hook = Symbol.for('holdfast.crashPoint');
+    Object.assign(globalThis, {
+      [hook]: (step: string) => {
+        if (step === 'identity.leaked-list.used') mkdirSync(inTheWay);
+      },
+    });
+
+    const reply = await give(listOf(['the new one']));
+
+    Reflect.deleteProperty(globalThis, hook);
+    await rmdir(inTheWay);
+    expect(reply.status).toBe(500);
+    expect([await leaked('the new one'), await leaked('the one from before')]).toEqual([true, false]);
   });
 
   test('is taken as far as it was seen often', async () => {

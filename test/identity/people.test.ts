@@ -9,7 +9,6 @@ import {
   rebuildEmailIndex,
   setPassword,
   signIn,
-  type SignInDeps,
 } from '../../server/identity/index.ts';
 import { findSessionOf } from '../../server/identity/sessions/sessions.ts';
 import { waitAfter } from '../../server/identity/sign-in/sign-in-throttle.ts';
@@ -18,7 +17,7 @@ import { withClient } from '../../server/lib/postgres/index.ts';
 import { startTestParts, type TestParts } from '../helpers/appliance.ts';
 
 let parts: TestParts;
-let deps: SignInDeps;
+let deps: Parameters<typeof signIn>[0];
 beforeAll(async () => {
   parts = await startTestParts();
   deps = { ...parts.deps, banners: async () => [] };

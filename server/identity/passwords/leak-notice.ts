@@ -1,6 +1,7 @@
 /** A right but leaked password is no reason to keep somebody out: it is told, and stays told until it is changed. */
 import { recordAudit, type Actor } from '../../audit/index.ts';
 import { writeTransaction } from '../../lib/db.ts';
+import type { Logger } from '../../lib/log.ts';
 import { queueMail } from '../../mail/index.ts';
 import type { PasswordDeps } from '../people/people.ts';
 import type { UserRow } from '../people/queries.ts';
@@ -9,17 +10,27 @@ import { notePasswordLeaked } from './queries.ts';
 
 export const LEAKED_BANNER = 'Your password is in a list of leaked passwords, which attackers try first.';
 
-/** @param password that was just found to be right. */
+/**
+ * A list that cannot be read is told in the log and keeps nobody out, nor does it answer otherwise than for a wrong password. Where a
+ * password is set it is an error.
+ *
+ * @param password that was just found to be right.
+ */
 export async function noteLeakedPassword(
-  deps: PasswordDeps,
+  deps: PasswordDeps & { log: Pick<Logger, 'warn'> },
   user: UserRow,
   password: string,
   actor: Actor,
 ): Promise<void> {
-  if (user.password_leaked_at !== null || !(await isLeaked(deps, password))) return;
+  if (user.password_leaked_at !== null) return;
+  const leaked = await isLeaked(deps, password).catch((error: unknown) => {
+    deps.log.warn({ err: error }, 'A list of leaked passwords cannot be read; a sign-in went on without it');
+    return false;
+  });
+  if (!leaked) return;
   await writeTransaction(deps.db, async (tx) => {
     const at = deps.clock.now();
-    if (!(await notePasswordLeaked(tx, user.id, at))) return;
+    if (!(await notePasswordLeaked(tx, user.id, user.password_hash, at))) return;
     await recordAudit(
       tx,
       deps.clock,

@@ -97,10 +97,22 @@ export async function importLeakedList(
     await sweep(folder, [fileName]);
     return await describeLeakedLists(deps);
   } catch (error) {
-    await rm(join(folder, fileName), { force: true });
+    if (await isSurelyUnused(deps, fileName)) await rm(join(folder, fileName), { force: true });
     throw error;
   } finally {
     importing = false;
+  }
+}
+
+/**
+ * What fails after the new list counts leaves it: without its file every password would be taken for a good one. While nobody can say,
+ * the file stays too; the next import takes away what is not used.
+ */
+async function isSurelyUnused(deps: LeakDeps, fileName: string): Promise<boolean> {
+  try {
+    return (await findLeakedList(deps.db))?.file_name !== fileName;
+  } catch {
+    return false;
   }
 }
 

@@ -14,12 +14,18 @@ export async function saveLeakedList(db: Database, row: Insertable<LeakedPasswor
     .execute();
 }
 
-/** @returns false when it was noted before. */
-export async function notePasswordLeaked(db: Database, userId: string, at: Date): Promise<boolean> {
+/** @returns false when it was noted before, or the person has another password by now. */
+export async function notePasswordLeaked(
+  db: Database,
+  userId: string,
+  passwordHash: string | null,
+  at: Date,
+): Promise<boolean> {
   const result = await db
     .updateTable('users')
     .set({ password_leaked_at: at })
     .where('id', '=', userId)
+    .where('password_hash', '=', passwordHash)
     .where('password_leaked_at', 'is', null)
     .executeTakeFirst();
   return result.numUpdatedRows === 1n;

@@ -2,6 +2,7 @@
 import type { Actor } from '../../audit/index.ts';
 import { writeTransaction } from '../../lib/db.ts';
 import { HoldfastError } from '../../lib/errors.ts';
+import type { Logger } from '../../lib/log.ts';
 import type { Person } from '../access.ts';
 import { verifyPassword } from '../passwords/password-hash.ts';
 import { LEAKED_BANNER, noteLeakedPassword } from '../passwords/leak-notice.ts';
@@ -40,7 +41,7 @@ export type SignedIn =
  *   `too_many_requests` after repeated failures from this address.
  */
 export async function signIn(
-  deps: SignInDeps,
+  deps: SignInDeps & { log: Pick<Logger, 'warn'> },
   request: { email: string; password: string; userAgent: string | undefined },
   actor: Actor,
 ): Promise<SignedIn> {
