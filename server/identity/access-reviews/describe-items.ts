@@ -6,7 +6,7 @@ import { listLastSeen, listOwnerIds } from '../people/queries.ts';
 import { hasRight, ROLE_WORDS } from '../rights.ts';
 import { nameTeams } from '../teams/teams.ts';
 import { collectAccess, type AccessThing, type ReviewDeps } from './collect-access.ts';
-import { findReview, listItemRows, type ItemRow, type ReviewRow } from './queries.ts';
+import { findReview, listItemRows, listTeammates, type ItemRow, type ReviewRow } from './queries.ts';
 import type { Decision, Facts, ReviewItem } from './schema.ts';
 
 /** Who looks, and what they may see and decide. */
@@ -19,6 +19,8 @@ export interface Viewer {
   managed: ReadonlySet<string>;
   owners: readonly string[];
   managersOf: ReadonlyMap<string, readonly string[]>;
+  /** Who is in each team that they are in. */
+  teammates: ReadonlyMap<string, readonly string[]>;
 }
 
 export async function findViewer(deps: ReviewDeps, person: Pick<Person, 'userId' | 'role'>): Promise<Viewer> {
@@ -32,6 +34,7 @@ export async function findViewer(deps: ReviewDeps, person: Pick<Person, 'userId'
     managed: new Set(own.map(({ workspaceId }) => workspaceId)),
     owners: await listOwnerIds(deps.db),
     managersOf: new Map([...byWorkspace].map(([id, rows]) => [id, rows.map(({ userId }) => userId)])),
+    teammates: await listTeammates(deps.db, person.userId),
   };
 }
 
@@ -39,21 +42,25 @@ export function maySee(viewer: Viewer, item: Pick<ItemRow, 'kind' | 'workspace_i
   return viewer.seesAll || (item.kind === 'workspace' && viewer.managed.has(item.workspace_id ?? ''));
 }
 
-/** Why this person does not decide about an item; undefined when they do. */
+/** Why this person does not decide about an item; undefined when they do. Nobody decides what they have themselves or by a team. */
 export function findObjection(
   viewer: Viewer,
-  item: Pick<ItemRow, 'kind' | 'user_id' | 'workspace_id'>,
+  item: Pick<ItemRow, 'kind' | 'user_id' | 'team_id' | 'workspace_id'>,
 ): string | undefined {
   const ofWorkspace = item.kind === 'workspace';
   const manages = ofWorkspace && viewer.managed.has(item.workspace_id ?? '');
   if (!viewer.owner && !manages)
     return ofWorkspace ? 'An owner or a manager of the workspace decides' : 'An owner decides';
-  if (item.user_id !== viewer.userId) return undefined;
-  const others = [
+  const holders = item.user_id === null ? (viewer.teammates.get(item.team_id ?? '') ?? []) : [item.user_id];
+  if (!holders.includes(viewer.userId)) return undefined;
+  const deciders = [
     ...viewer.owners,
     ...(ofWorkspace ? (viewer.managersOf.get(item.workspace_id ?? '') ?? []) : []),
   ];
-  return others.some((id) => id !== viewer.userId) ? 'It is your own: somebody else decides' : undefined;
+  if (deciders.every((id) => holders.includes(id))) return undefined;
+  return item.user_id === null
+    ? 'It is of a team that you are in: somebody else decides'
+    : 'It is your own: somebody else decides';
 }
 
 /** What can be decided about an item, whoever it is. */

@@ -83,7 +83,7 @@ export async function lockOpenItems(db: Database, ids: readonly string[]): Promi
   const rows = await db
     .selectFrom('access_review_items')
     .select('id')
-    .where('id', 'in', [...ids])
+    .where('id', '=', anyOf(ids))
     .where('decision', 'is', null)
     .orderBy('id')
     .forUpdate()
@@ -96,12 +96,11 @@ export async function updateItems(
   ids: readonly string[],
   change: Updateable<AccessReviewItems>,
 ): Promise<void> {
-  await db
-    .updateTable('access_review_items')
-    .set(change)
-    .where('id', 'in', [...ids])
-    .execute();
+  await db.updateTable('access_review_items').set(change).where('id', '=', anyOf(ids)).execute();
 }
+
+/** One parameter, however many: a statement has 65,535 at most. */
+const anyOf = (ids: readonly string[]) => sql<string>`any(${[...ids]}::uuid[])`;
 
 /** What was kept in the newest signed review: what was confirmed of each thing. */
 export async function listKeptBefore(db: Database): Promise<Map<string, string>> {
@@ -147,6 +146,49 @@ export async function countOpenByWorkspace(
     select case when kind = 'workspace' then workspace_id end as workspace_id, count(*) as count
     from access_review_items where review_id = ${reviewId} and decision is null group by 1`.execute(db);
   return new Map(rows.map((row) => [row.workspace_id, Number(row.count)]));
+}
+
+export interface OpenCount {
+  kind: string;
+  /** Of items of workspaces. */
+  workspace_id: string | null;
+  /** The person who asks, where an item is theirs. */
+  user_id: string | null;
+  /** A team of theirs, where an item is that team's. */
+  team_id: string | null;
+  count: number;
+}
+
+/** Open items of a review, counted by what it takes to say who decides. @param only of these workspaces; all when left out. */
+export async function countOpenItems(
+  db: Database,
+  reviewId: string,
+  asker: { userId: string; teamIds: readonly string[] },
+  only: readonly string[] | undefined,
+): Promise<OpenCount[]> {
+  const { rows } = await sql<Omit<OpenCount, 'count'> & { count: string }>`
+    select kind, case when kind = 'workspace' then workspace_id end as workspace_id,
+      case when user_id = ${asker.userId} then user_id end as user_id,
+      case when user_id is null and team_id = any(${[...asker.teamIds]}::uuid[]) then team_id end as team_id,
+      count(*) as count
+    from access_review_items
+    where review_id = ${reviewId} and decision is null
+      and (${only === undefined} or (kind = 'workspace' and workspace_id = any(${[...(only ?? [])]}::uuid[])))
+    group by 1, 2, 3, 4`.execute(db);
+  return rows.map((row) => ({ ...row, count: Number(row.count) }));
+}
+
+/** Who is in the teams of this person, by team. */
+export async function listTeammates(db: Database, userId: string): Promise<Map<string, string[]>> {
+  const rows = await db
+    .selectFrom('team_members')
+    .select(['team_id', 'user_id'])
+    .where('team_id', 'in', (of) =>
+      of.selectFrom('team_members').select('team_id').where('user_id', '=', userId),
+    )
+    .execute();
+  const byTeam = Map.groupBy(rows, (row) => row.team_id);
+  return new Map([...byTeam].map(([id, members]) => [id, members.map((row) => row.user_id)]));
 }
 
 export async function getReviewSettings(db: Database): Promise<Selectable<AccessReviewSettings>> {

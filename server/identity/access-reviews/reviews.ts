@@ -7,6 +7,7 @@ import { queueMail } from '../../mail/index.ts';
 import type { Person } from '../access.ts';
 import { namePeople, type ListedPerson } from '../people/people.ts';
 import { listLastSeen, listOwnerIds } from '../people/queries.ts';
+import { hasRight } from '../rights.ts';
 import { collectAccess, type ReviewDeps } from './collect-access.ts';
 import {
   describeItems,
@@ -19,12 +20,12 @@ import {
 import {
   countItems,
   countOpenByWorkspace,
+  countOpenItems,
   findOpenReview,
   getReviewSettings,
   insertItems,
   insertReview,
   listAccounts,
-  listItemRows,
   listKeptBefore,
   listReviewRows,
   updateReviewSettings,
@@ -213,13 +214,23 @@ export async function reviewBanner(
 ): Promise<{ kind: 'access-review'; message: string }[]> {
   const review = await findOpenReview(deps.db);
   if (review === undefined || person.role === 'auditor') return [];
+  const owner = hasRight(person.role, 'people.manage');
+  if (!owner && (await deps.workspaces.listManagers(deps.db, person.userId)).length === 0) return [];
   const viewer = await findViewer(deps, person);
-  const rows = await listItemRows(deps.db, review.id);
-  const mine = rows.filter((row) => row.decision === null && findObjection(viewer, row) === undefined);
-  const signable = viewer.owner && rows.every((row) => row.decision !== null);
+  const asker = { userId: person.userId, teamIds: [...viewer.teammates.keys()] };
+  const open = await countOpenItems(
+    deps.db,
+    review.id,
+    asker,
+    viewer.owner ? undefined : [...viewer.managed],
+  );
+  const mine = open
+    .filter((one) => findObjection(viewer, one) === undefined)
+    .reduce((sum, one) => sum + one.count, 0);
+  const signable = viewer.owner && open.length === 0;
   const late = review.due_at < deps.clock.now();
   const until = review.due_at.toISOString().slice(0, 10);
-  if (mine.length === 0)
+  if (mine === 0)
     return signable
       ? [
           {
@@ -228,10 +239,7 @@ export async function reviewBanner(
           },
         ]
       : [];
-  const what =
-    mine.length === 1
-      ? '1 item of the access review waits'
-      : `${mine.length} items of the access review wait`;
+  const what = mine === 1 ? '1 item of the access review waits' : `${mine} items of the access review wait`;
   return [
     { kind: 'access-review', message: `${what} for you, ${late ? `due since ${until}` : `until ${until}`}.` },
   ];

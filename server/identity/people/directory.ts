@@ -41,7 +41,7 @@ export async function showPerson(deps: PeopleDeps, id: string): Promise<PersonEn
   if (row === undefined) await getPerson(deps, id);
   const [person] = row === undefined ? [] : await openPeople(deps, [row]);
   if (person === undefined) throw new HoldfastError('not_found', 'There is no such person');
-  const seen = await listLastSeen(deps.db);
+  const seen = await listLastSeen(deps.db, id);
   const [entry] = await describePeople(deps, [person], seen);
   if (entry === undefined) throw new HoldfastError('internal', 'The person was not described');
   return entry;

@@ -124,14 +124,31 @@ export async function deleteEmailHashOf(db: Database, userId: string): Promise<v
   await db.deleteFrom('user_email_index').where('user_id', '=', userId).execute();
 }
 
-/** When each person was last here; who never was is left out. */
-export async function listLastSeen(db: Database): Promise<Map<string, Date>> {
-  const rows = await db
+/** When each person, or one, was last here; who never was is left out. */
+export async function listLastSeen(db: Database, userId?: string): Promise<Map<string, Date>> {
+  let query = db
     .selectFrom('sessions')
     .select(['user_id', sql<Date>`max(last_seen_at)`.as('at')])
-    .groupBy('user_id')
-    .execute();
+    .groupBy('user_id');
+  if (userId !== undefined) query = query.where('user_id', '=', userId);
+  const rows = await query.execute();
   return new Map(rows.map((row) => [row.user_id, row.at]));
+}
+
+/** How many people, `beside` left out, somebody has deactivated since then, or had deactivated. */
+export async function countShutOut(
+  db: Database,
+  { by, since, beside }: { by: string; since: Date; beside: string },
+): Promise<number> {
+  const row = await db
+    .selectFrom('audit_entries')
+    .select((of) => of.fn.count<string>('object_id').distinct().as('count'))
+    .where('actor_id', '=', by)
+    .where('at', '>', since)
+    .where('action', '=', 'identity.user.deactivated')
+    .where('object_id', '<>', beside)
+    .executeTakeFirstOrThrow();
+  return Number(row.count);
 }
 
 /** People who can sign in, by role. */
