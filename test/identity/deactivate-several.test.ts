@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import {
   expectStatus,
+  OWNER,
   startTestAppliance,
   type TestAppliance,
   type TestCaller,
@@ -74,4 +75,71 @@ test('when one of them was given another role or shut out meanwhile, nobody is',
   expect((await people[1]?.call('GET', '/session'))?.status).toBe(200);
   const past = await expectStatus(owner.call<{ items: Listed[] }>('GET', '/approvals?state=past'), 200);
   expect(past.items[0]).toMatchObject({ id: approval.id, state: 'failed' });
+});
+
+describe('one by one', () => {
+  let second: Someone & { email: string };
+  let third: Someone;
+  const shutOut = (who: TestCaller, { userId }: { userId: string }) =>
+    who.call<{ approval?: { id: string }; error?: { hint: string } }>('POST', `/people/${userId}/deactivate`);
+  beforeEach(async () => {
+    appliance.clock.offsetMs = 0;
+    second = await appliance.addPerson('owner');
+    third = await appliance.addPerson('member');
+    for (const person of people) await expectStatus(shutOut(second, person), 200);
+  });
+
+  test('the third within an hour waits for another administrator, not so an hour later', async () => {
+    const { approval } = await expectStatus(shutOut(second, third), 202);
+    expect((await third.call('GET', '/session')).status).toBe(200);
+    expect((await shutOut(second, third)).status).toBe(409);
+    const [request] = await pending();
+    expect(request).toMatchObject({ id: approval?.id, concerns: [{ id: third.userId }] });
+    expect(request?.consequence).toContain('1 person (1 × Member) is');
+    await expectStatus(admin.call('POST', `/approvals/${approval?.id}/approve`), 204);
+    expect((await third.call('GET', '/session')).status).toBe(401);
+
+    const late = await appliance.addPerson('member');
+    appliance.clock.offsetMs = 61 * 60_000;
+    const again = await appliance.signIn(second.email, OWNER.password);
+    await expectStatus(shutOut(again, late), 200);
+  });
+
+  test('of two thirds at the same moment none is done, nor by a decision of a review; the console may', async () => {
+    const fourth = await appliance.addPerson('member');
+    const { id } = await expectStatus(second.call<{ id: string }>('POST', '/access-reviews', {}), 201);
+    type Item = { id: string; kind: string; version: string; person: { id: string } | null };
+    const { items } = await expectStatus(
+      second.call<{ items: Item[] }>('GET', `/access-reviews/${id}/items?limit=200`),
+      200,
+    );
+    const item = items.find((one) => one.kind === 'account' && one.person?.id === third.userId);
+
+    const both = await Promise.all([shutOut(second, third), shutOut(second, fourth)]);
+    const decided = await second.call<{ error: { code: string; hint: string } }>(
+      'POST',
+      `/access-reviews/${id}/items/${item?.id}/decision`,
+      { decision: 'remove', version: item?.version },
+    );
+
+    expect(both.map(({ status }) => status)).toEqual([202, 202]);
+    expect([decided.status, decided.body.error.code]).toEqual([409, 'wrong_state']);
+    expect(decided.body.error.hint).toContain('on their own page');
+    expect((await third.call('GET', '/session')).status).toBe(200);
+    await expectStatus(shutOut(appliance.console, third), 200);
+  });
+
+  test('somebody who was let in again may be shut out again, and of two seconds at once one waits', async () => {
+    const [first] = people;
+    await expectStatus(second.call('POST', `/people/${first?.userId}/reactivate`), 200);
+    await expectStatus(shutOut(second, first ?? third), 200);
+
+    const other = await appliance.addPerson('owner');
+    await expectStatus(shutOut(other, await appliance.addPerson('member')), 200);
+    const both = await Promise.all([
+      shutOut(other, third),
+      shutOut(other, await appliance.addPerson('member')),
+    ]);
+    expect(both.map(({ status }) => status).sort()).toEqual([200, 202]);
+  });
 });

@@ -219,6 +219,39 @@ describe('once it is on', () => {
     expect([password.status, there.status]).toEqual([401, 201]);
   });
 
+  test('the last owner with password and second factor keeps role and account', async () => {
+    const second = await appliance.addPerson('owner');
+    const member = await appliance.addPerson('member');
+    const me = await expectStatus(owner.call<{ user: { id: string } }>('GET', '/session'), 200);
+    const { id } = me.user;
+    for (const who of [{ ...owner, userId: id }, second, member])
+      await linkThere(appliance, who, provider, { ...someone(), sub: `the-${who.userId}` });
+    await switchOn();
+    const { db } = appliance.deps;
+    const users = () => db.updateTable('users').where('id', '=', second.userId);
+    const { password_hash } = await db
+      .selectFrom('users')
+      .select('password_hash')
+      .where('id', '=', second.userId)
+      .executeTakeFirstOrThrow();
+    await users().set({ password_hash: null }).execute();
+
+    const lowered = await owner.call('PUT', `/people/${id}/role`, { role: 'member' });
+    const shut = await owner.call('POST', `/people/${id}/deactivate`);
+    const several = await owner.call('POST', '/people/deactivate-several', {
+      ...{ userIds: [id, member.userId], reason: 'They left' },
+    });
+    const lost = await second.call('DELETE', `/people/${id}/second-factors`, { reason: 'A lost phone' });
+    await users().set({ password_hash }).execute();
+    const after = await owner.call('PUT', `/people/${id}/role`, { role: 'member' });
+
+    const told = [lowered, shut, several, lost].map(({ status, body }) => [status, JSON.stringify(body)]);
+    expect(told).toEqual(
+      told.map(() => [409, expect.stringContaining('No owner with a password') as string]),
+    );
+    expect(after.status).toBe(200);
+  });
+
   test('it is switched off again, and says how many have no password', async () => {
     const person = someone();
     await signInThere(appliance, provider, person);

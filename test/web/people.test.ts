@@ -162,3 +162,42 @@ it(
     expect(owner.complaints.filter((one) => !one.includes('409'))).toEqual([]);
   },
 );
+
+it(
+  'the third person within an hour is not shut out yet, and the page says so',
+  { timeout: LIMIT_MS },
+  async () => {
+    const { page, context } = owner;
+    const headers = { 'x-holdfast': '1' };
+    const post = (path: string, data: object) =>
+      context.request.post(`${appliance.url}/api/v1${path}`, { data, headers });
+    const people: { id: string; name: string }[] = [];
+    for (const name of ['Edith Clarke', 'Mary Jackson', 'Joan Clarke']) {
+      const email = `${name.replace(' ', '.').toLowerCase()}@example.org`;
+      const { link } = (await (await post('/invitations', { email, role: 'member' })).json()) as {
+        link: string;
+      };
+      const invited = await openPage(browser, appliance.url, { width: 1280, theme: 'light' });
+      const accepted = await invited.context.request.post(`${appliance.url}/api/v1/invitations/accept`, {
+        data: { token: link.split('#')[1], name, password: GRACE.password },
+        headers,
+      });
+      people.push({ ...((await accepted.json()) as { user: { id: string } }).user, name });
+      await invited.context.close();
+    }
+    const [first, second, third] = people;
+    for (const one of [first, second]) await post(`/people/${one?.id}/deactivate`, {});
+
+    await page.goto(`/people/${third?.id}`);
+    await page.getByRole('button', { name: 'Deactivate' }).click();
+    await page
+      .getByRole('dialog')
+      .getByRole('textbox')
+      .fill(third?.name ?? '');
+    await page.getByRole('dialog').getByRole('button', { name: 'Deactivate' }).click();
+
+    await page.getByText(/^Nothing has changed yet/).waitFor();
+    await page.getByText('Active', { exact: true }).waitFor();
+    expect(await page.getByText('Deactivated', { exact: true }).count()).toBe(0);
+  },
+);

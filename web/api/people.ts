@@ -55,7 +55,9 @@ export const changePerson = (id: string, change: PersonChange): Promise<PersonEn
   patch(`/people/${id}`, change);
 export const changeRole = (id: string, role: Role): Promise<PersonEntry> =>
   put(`/people/${id}/role`, { role });
-export const deactivatePerson = (id: string): Promise<PersonEntry> => post(`/people/${id}/deactivate`);
+/** Done, or asked for when it is the third within an hour. */
+export const deactivatePerson = (id: string): Promise<PersonEntry | AskedApproval> =>
+  post(`/people/${id}/deactivate`);
 export const reactivatePerson = (id: string): Promise<PersonEntry> => post(`/people/${id}/reactivate`);
 
 /** Done, or asked for where the person is an administrator. */

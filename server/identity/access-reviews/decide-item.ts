@@ -8,6 +8,7 @@ import { writeTransaction, type WriteTransaction } from '../../lib/db.ts';
 import { HoldfastError } from '../../lib/errors.ts';
 import type { Person } from '../access.ts';
 import { revokeApiKey } from '../api-keys/api-keys.ts';
+import { refuseOneTooMany } from '../people/deactivate-several.ts';
 import { changeRole, deactivatePerson } from '../people/person-life.ts';
 import { listLastSeen } from '../people/queries.ts';
 import { ROLE_WORDS } from '../rights.ts';
@@ -124,7 +125,8 @@ async function findLive(
   item: ItemRow,
 ): Promise<AccessThing | undefined> {
   const only = { ...item, kind: item.kind as AccessThing['kind'] };
-  const seen = item.kind === 'account' ? await listLastSeen(tx) : new Map<string, Date>();
+  const seen =
+    item.kind === 'account' ? await listLastSeen(tx, item.user_id ?? undefined) : new Map<string, Date>();
   return (await collectAccess(deps, tx, seen, only)).get(item.thing);
 }
 
@@ -153,6 +155,7 @@ async function perform(
   switch (live.kind) {
     case 'account': {
       if (remove) {
+        await refuseOneTooMany(tx, deps, userId, actor);
         await deactivatePerson(deps, userId, actor);
         return 'Deactivated';
       }

@@ -15,10 +15,11 @@ import { requestApproval } from '../approvals/request-approval.ts';
 import { deleteLinksOf } from '../mail-links/queries.ts';
 import { namePeople } from '../people/people.ts';
 import type { PersonLifeDeps } from '../people/person-life.ts';
-import { listOwnerIds, lockUser } from '../people/queries.ts';
+import { listOwnerIds, lockOwnerIds, lockUser } from '../people/queries.ts';
 import { ROLE_WORDS } from '../rights.ts';
 import type { Role } from '../schema.ts';
 import { endSessionsOf } from '../sessions/sessions.ts';
+import { keepBreakGlass } from '../single-sign-on/leave-ownership.ts';
 import { removeAllFactors } from './enrolment.ts';
 import { needsSecondFactor } from './methods.ts';
 import {
@@ -55,9 +56,9 @@ export async function removeSecondFactors(
   if (id === userId)
     throw new HoldfastError('wrong_state', 'This is you', { hint: 'Change your own under Security.' });
   return writeTransaction(deps.db, async (tx) => {
+    const owners = await lockOwnerIds(tx);
     const user = await lockUser(tx, userId);
     if (user === undefined) throw new HoldfastError('not_found', 'There is no such person');
-    const owners = await listOwnerIds(tx);
     if (owners.length === 1 && owners[0] === userId)
       throw new HoldfastError('wrong_state', 'This is the only owner', {
         hint: 'At the console, with the recovery kit: holdfast recover-owner --remove-second-factors.',
@@ -66,6 +67,7 @@ export async function removeSecondFactors(
       throw new HoldfastError('wrong_state', 'There is no second factor to remove', {
         hint: 'Load the page again.',
       });
+    if (id !== undefined) await keepBreakGlass(tx, [userId]);
     const role = user.role as Role;
     const removal = { userIds: [userId], reason: reason.trim() };
     if (id === undefined || (role !== 'owner' && role !== 'admin')) {
@@ -91,6 +93,7 @@ export async function lookAtFactors(
   { userIds }: Pick<SecondFactorRemoval, 'userIds'>,
 ): Promise<Record<string, string>> {
   const [userId = ''] = userIds;
+  await lockOwnerIds(tx);
   const user = await lockUser(tx, userId);
   const [app, passkeys, { recoveryCodesMadeAt }] = [
     await findAuthenticatorApp(tx, userId),
@@ -112,6 +115,8 @@ export async function takeFactorsAway(
   actor: Actor,
 ): Promise<void> {
   const [userId = ''] = userIds;
+  // At the console they are taken away all the same: it is where one gets in again.
+  if (actor.id !== undefined) await keepBreakGlass(tx, [userId]);
   await deletePendingOf(tx, userId);
   const endedLinks = await deleteLinksOf(tx, userId);
   const endedSessions = await endSessionsOf(tx, deps, userId, 'factor-changed');

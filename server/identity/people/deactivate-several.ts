@@ -1,4 +1,7 @@
-/** Shutting out several people at once: an act that needs a second person, since one session of an owner could empty the house by it. */
+/**
+ * Shutting out several people: an act that needs a second person, since one session of an owner could empty the house by it. Guarantees:
+ * nobody gets round that by shutting them out one by one: whoever has shut out two within an hour asks for the third.
+ */
 import type { Actor } from '../../audit/index.ts';
 import { writeTransaction, type WriteTransaction } from '../../lib/db.ts';
 import { HoldfastError } from '../../lib/errors.ts';
@@ -6,10 +9,14 @@ import type { AskedApproval } from '../../lib/shapes.ts';
 import { requestApproval } from '../approvals/request-approval.ts';
 import { ROLE_WORDS } from '../rights.ts';
 import type { Role } from '../schema.ts';
+import { keepBreakGlass } from '../single-sign-on/leave-ownership.ts';
 import { deactivatePerson, type PersonLifeDeps } from './person-life.ts';
-import { lockOwnerIds, lockUsers } from './queries.ts';
+import { countShutOut, lockOwnerIds, lockUsers } from './queries.ts';
 
 export const DEACTIVATE_SEVERAL = 'Deactivate several people';
+/** So many within an hour by one person alone. */
+const MOST_ALONE = 2;
+const HOUR_MS = 3_600_000;
 
 /**
  * Asks for it; whoever is at the console does it at once.
@@ -26,14 +33,11 @@ export async function deactivateSeveral(
   const ids = [...new Set(userIds)].sort();
   return writeTransaction(deps.db, async (tx) => {
     const owners = await lockOwnerIds(tx);
-    if (owners.every((id) => ids.includes(id)))
-      throw new HoldfastError('wrong_state', 'Nobody would be an owner any more', {
-        hint: 'Leave one owner out.',
-      });
+    refuseLastOwners(owners, ids);
+    await keepBreakGlass(tx, ids);
     const seen = await lookAtPeople(tx, ids);
-    if (ids.some((id) => seen[id] === undefined))
-      throw new HoldfastError('not_found', 'There is no such person');
-    if (Object.values(seen).some((state) => state.endsWith('deactivated')))
+    refuseUnknown(seen, ids);
+    if (Object.values(seen).some(isShutOut))
       throw new HoldfastError('wrong_state', 'One of them is deactivated already', {
         hint: 'Load the page again.',
       });
@@ -42,16 +46,102 @@ export async function deactivateSeveral(
       await deactivateAll(tx, deps, ids, actor);
       return undefined;
     }
-    return requestApproval(
-      tx,
-      deps,
-      {
-        ...{ act: 'identity.people.deactivate', title: DEACTIVATE_SEVERAL, payload: { userIds: ids }, seen },
-        ...{ object: { type: 'people', id: null }, reason: reason.trim(), consequence: tellLoss(seen) },
-      },
-      { ...actor, id },
-    );
+    return askFor(tx, deps, { seen, object: { type: 'people', id: null }, reason }, { ...actor, id });
   });
+}
+
+/**
+ * Shuts one person out at once, or asks for it where whoever does it has done so too often; whoever is at the console does it at once.
+ *
+ * @returns undefined when it was done.
+ * @throws HoldfastError `not_found`; `wrong_state` for the last owner; `conflict` while the same is asked for.
+ */
+export async function deactivateOne(
+  deps: PersonLifeDeps,
+  userId: string,
+  actor: Actor,
+): Promise<AskedApproval | undefined> {
+  return writeTransaction(deps.db, async (tx) => {
+    const owners = await lockOwnerIds(tx);
+    const { id } = actor;
+    if (id === undefined || (await mayActAlone(tx, deps, userId, id))) {
+      await deactivatePerson({ ...deps, db: tx }, userId, actor);
+      return undefined;
+    }
+    const seen = await lookAtPeople(tx, [userId]);
+    refuseUnknown(seen, [userId]);
+    if (isShutOut(seen[userId] ?? '')) return undefined;
+    refuseLastOwners(owners, [userId]);
+    await keepBreakGlass(tx, [userId]);
+    const reason = 'They have deactivated others within the hour, and may not go on alone';
+    return askFor(tx, deps, { seen, object: { type: 'user', id: userId }, reason }, { ...actor, id });
+  });
+}
+
+/** For acts that cannot wait for an approval themselves. @throws HoldfastError `wrong_state` */
+export async function refuseOneTooMany(
+  tx: WriteTransaction,
+  deps: Pick<PersonLifeDeps, 'clock'>,
+  userId: string,
+  actor: Actor,
+): Promise<void> {
+  await lockOwnerIds(tx);
+  if (actor.id === undefined || (await mayActAlone(tx, deps, userId, actor.id))) return;
+  throw new HoldfastError(
+    'wrong_state',
+    `You have deactivated ${MOST_ALONE} people within the hour, and may not go on alone`,
+    {
+      hint: 'Deactivate this person on their own page: another administrator is asked to approve it. Then decide here.',
+    },
+  );
+}
+
+/** In a transaction that holds the owners, so that of two acts at once the second counts the first. */
+async function mayActAlone(
+  tx: WriteTransaction,
+  deps: Pick<PersonLifeDeps, 'clock'>,
+  userId: string,
+  actorId: string,
+): Promise<boolean> {
+  const since = new Date(deps.clock.now().getTime() - HOUR_MS);
+  return (await countShutOut(tx, { by: actorId, since, beside: userId })) < MOST_ALONE;
+}
+
+function refuseLastOwners(owners: readonly string[], ids: readonly string[]): void {
+  if (owners.every((id) => ids.includes(id)))
+    throw new HoldfastError('wrong_state', 'Nobody would be an owner any more', {
+      hint: 'Make somebody else an owner first.',
+    });
+}
+
+function refuseUnknown(seen: Readonly<Record<string, string>>, ids: readonly string[]): void {
+  if (ids.some((id) => seen[id] === undefined))
+    throw new HoldfastError('not_found', 'There is no such person');
+}
+
+const isShutOut = (state: string): boolean => state.endsWith('deactivated');
+
+async function askFor(
+  tx: WriteTransaction,
+  deps: PersonLifeDeps,
+  {
+    seen,
+    object,
+    reason,
+  }: { seen: Record<string, string>; object: { type: string; id: string | null }; reason: string },
+  actor: Actor & { id: string },
+): Promise<AskedApproval> {
+  const payload = { userIds: Object.keys(seen).sort() };
+  const consequence = tellLoss(seen);
+  return requestApproval(
+    tx,
+    deps,
+    {
+      ...{ act: 'identity.people.deactivate', title: DEACTIVATE_SEVERAL, payload, seen, object },
+      ...{ reason: reason.trim(), consequence },
+    },
+    actor,
+  );
 }
 
 /** Role and state of each of these people, held until the transaction ends; who is unknown is left out. */
@@ -81,5 +171,7 @@ function tellLoss(seen: Readonly<Record<string, string>>): string {
     const count = roles.filter((one) => one === role).length;
     return count === 0 ? [] : [`${count} × ${ROLE_WORDS[role].title}`];
   });
-  return `${roles.length} people (${counts.join(', ')}) are shut out at once: sessions and API keys end. Accounts can be activated again; keys stay ended.`;
+  const who = roles.length === 1 ? '1 person' : `${roles.length} people`;
+  const are = roles.length === 1 ? 'is' : 'are';
+  return `${who} (${counts.join(', ')}) ${are} shut out at once: sessions and API keys end. Accounts can be activated again; keys stay ended.`;
 }

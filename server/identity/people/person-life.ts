@@ -9,7 +9,7 @@ import { queueMail, type QueueMailDeps } from '../../mail/index.ts';
 import { ROLE_WORDS } from '../rights.ts';
 import type { Role } from '../schema.ts';
 import { endSessionsOf } from '../sessions/sessions.ts';
-import { leaveOwnership } from '../single-sign-on/leave-ownership.ts';
+import { keepBreakGlass, leaveOwnership } from '../single-sign-on/leave-ownership.ts';
 import { checkName, emailHashOf, getPerson, normaliseEmail, personField, type PeopleDeps } from './people.ts';
 import {
   findUser,
@@ -198,6 +198,7 @@ async function holdPerson(
     throw new HoldfastError('wrong_state', 'This is the last owner, and one must remain', {
       hint: 'Make somebody else an owner first.',
     });
+  if (owners.includes(userId)) await keepBreakGlass(tx, [userId]);
   return user;
 }
 

@@ -1,14 +1,13 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
 import { AskedApproval, Id, NoContent } from '../../lib/shapes.ts';
-import { deactivateSeveral } from './deactivate-several.ts';
 import { removeSecondFactors } from '../factors/lost-factors.ts';
+import { deactivateOne, deactivateSeveral } from './deactivate-several.ts';
 import { listDirectory, showPerson } from './directory.ts';
 import {
   changePeopleSettings,
   changePerson,
   changeRole,
-  deactivatePerson,
   reactivatePerson,
   readPeopleSettings,
   type PersonLifeDeps,
@@ -74,19 +73,31 @@ export const peopleRoutes =
         return showPerson(deps, id);
       },
     );
-    for (const [verb, act, summary] of [
-      ['deactivate', deactivatePerson, 'Shut a person out at once'],
-      ['reactivate', reactivatePerson, 'Let a person in again'],
-    ] as const) {
-      app.post(
-        `/people/:id/${verb}`,
-        { config: acts, schema: { tags, summary, params, response: { 200: PersonEntry } } },
-        async ({ params: { id }, actor }) => {
-          await act(deps, id, actor);
-          return showPerson(deps, id);
+    app.post(
+      '/people/:id/deactivate',
+      {
+        config: acts,
+        schema: {
+          ...{ tags, summary: 'Shut a person out at once; the third within an hour needs a second person' },
+          ...{ params, response: { 200: PersonEntry, 202: AskedApproval } },
         },
-      );
-    }
+      },
+      async ({ params: { id }, actor }, reply) => {
+        const asked = await deactivateOne(deps, id, actor);
+        return asked === undefined ? showPerson(deps, id) : reply.status(202).send(asked);
+      },
+    );
+    app.post(
+      '/people/:id/reactivate',
+      {
+        config: acts,
+        schema: { tags, summary: 'Let a person in again', params, response: { 200: PersonEntry } },
+      },
+      async ({ params: { id }, actor }) => {
+        await reactivatePerson(deps, id, actor);
+        return showPerson(deps, id);
+      },
+    );
     app.post(
       '/people/deactivate-several',
       {

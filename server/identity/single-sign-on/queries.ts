@@ -220,6 +220,18 @@ export async function listCredentials(db: Database): Promise<CredentialRow[]> {
   return rows;
 }
 
+/** Whether an owner who can sign in has a password and a second factor here. @param without who does not count. */
+export async function hasOwnerWithBoth(db: Database, without: readonly string[]): Promise<boolean> {
+  const { rows } = await sql`
+    select from users u
+    where u.role = 'owner' and u.disabled_at is null and u.password_hash is not null
+      and u.id <> all(${[...without]}::uuid[])
+      and (exists (select from passkeys p where p.user_id = u.id)
+        or exists (select from authenticator_apps a where a.user_id = u.id and a.confirmed_at is not null))
+    limit 1`.execute(db);
+  return rows.length > 0;
+}
+
 /** Everybody, held until the transaction ends: the owners first, as whoever changes a person does. */
 export async function lockPeople(db: Database): Promise<void> {
   await lockOwnerIds(db);
