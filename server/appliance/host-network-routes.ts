@@ -38,7 +38,7 @@ export const hostNetworkRoutes =
     app.put(
       '/host/network',
       {
-        config: act,
+        config: { ...act, stepUp: true },
         schema: {
           tags,
           summary: 'Try network settings; they are given up after a minute unless confirmed',

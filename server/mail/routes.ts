@@ -34,7 +34,8 @@ export const mailRoutes =
     app.put(
       '/settings/mail',
       {
-        config: { access: { right: 'settings.change' } },
+        // Links that open accounts go out by it.
+        config: { access: { right: 'settings.change' }, stepUp: true },
         schema: {
           ...{ tags, summary: 'Set the mail server; the password is write-only' },
           body: MailSettingsChange,
@@ -46,7 +47,7 @@ export const mailRoutes =
     app.delete(
       '/settings/mail',
       {
-        config: { access: { right: 'settings.change' } },
+        config: { access: { right: 'settings.change' }, stepUp: true },
         schema: { tags, summary: 'Send no mail any more', response: { 204: NoContent } },
       },
       async (request, reply) => {

@@ -16,7 +16,7 @@ import { tellOfExpiry } from './expiry.ts';
 import { CertificateRequestRequest, CertificateState, InstallCertificateRequest } from './schema.ts';
 
 const tags = ['certificate'];
-const act = { access: { right: 'machine.manage' } } as const;
+const act = { access: { right: 'machine.manage' }, stepUp: true } as const;
 const response = { 200: CertificateState };
 
 /** The HTTPS server of an appliance, for those who come by its console socket. */
