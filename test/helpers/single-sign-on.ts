@@ -1,4 +1,5 @@
 /** Signing in at a provider, in tests that reach the appliance by `inject`. */
+import { randomUUID } from 'node:crypto';
 import {
   browserOf,
   expectStatus,
@@ -98,6 +99,23 @@ export function known({ code, state, iss, error }: Record<string, string>): Reco
       (pair): pair is [string, string] => pair[1] !== undefined,
     ),
   );
+}
+
+export const newSub = () => `sub-${randomUUID()}`;
+
+/** Somebody whom the provider knows, and nobody else yet. */
+export const someone = (sub = newSub()) => ({ sub, email: `${sub}@example.org`, name: 'Grace Hopper' });
+
+/** Why people were not let in, as the audit log says, the newest first. */
+export async function refusals(owner: TestCaller): Promise<string[]> {
+  const { items } = await expectStatus(
+    owner.call<{ items: { detail: { reason: string } }[] }>(
+      'GET',
+      '/audit?action=identity.single-sign-on.refused',
+    ),
+    200,
+  );
+  return items.map(({ detail }) => detail.reason);
 }
 
 /** Somebody who has just come in. */

@@ -13,9 +13,11 @@ import {
   callerIn,
   known,
   linkThere,
+  refusals,
   setProvider,
   settingsFor,
   signInThere,
+  someone,
   startProviderFor,
 } from '../helpers/single-sign-on.ts';
 
@@ -38,21 +40,6 @@ beforeEach(async () => {
   await setProvider(owner, provider);
 });
 
-const newSub = () => `sub-${randomUUID()}`;
-const someone = (sub = newSub()) => ({ sub, email: `${sub}@example.org`, name: 'Grace Hopper' });
-
-/** Reasons in the audit log, the newest first. */
-async function refusals(): Promise<string[]> {
-  const { items } = await expectStatus(
-    owner.call<{ items: { detail: { reason: string } }[] }>(
-      'GET',
-      '/audit?action=identity.single-sign-on.refused',
-    ),
-    200,
-  );
-  return items.map(({ detail }) => detail.reason);
-}
-
 describe('a link', () => {
   test('is refused for an account that somebody else is linked with, and for a stolen way back', async () => {
     const person = someone();
@@ -62,7 +49,7 @@ describe('a link', () => {
     const taken = await linkThere(appliance, member, provider, person);
 
     expect(taken.status).toBe(403);
-    expect((await refusals())[0]).toBe('linked-elsewhere');
+    expect((await refusals(owner))[0]).toBe('linked-elsewhere');
     expect((await member.call('GET', '/me/single-sign-on')).body).toMatchObject({ linked: null });
   });
 
@@ -135,7 +122,7 @@ describe('a fresh proof', () => {
     const old = await prove(who, person);
 
     expect([other.status, old.status]).toEqual([403, 403]);
-    expect((await refusals()).slice(0, 2)).toEqual(['not-fresh', 'another-account']);
+    expect((await refusals(owner)).slice(0, 2)).toEqual(['not-fresh', 'another-account']);
   });
 
   test('lets a person without any credential here do what asks for one', async () => {

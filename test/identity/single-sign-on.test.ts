@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import { decodeJwt, exportJWK, generateKeyPair, SignJWT, UnsecuredJWT, type CryptoKey } from 'jose';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import {
@@ -13,9 +12,12 @@ import {
   callerIn,
   known,
   linkThere,
+  newSub,
+  refusals,
   setProvider,
   settingsFor,
   signInThere,
+  someone,
   startProviderFor,
 } from '../helpers/single-sign-on.ts';
 
@@ -37,21 +39,6 @@ beforeEach(async () => {
   provider.asksAgain = true;
   await setProvider(owner, provider);
 });
-
-const newSub = () => `sub-${randomUUID()}`;
-const someone = (sub = newSub()) => ({ sub, email: `${sub}@example.org`, name: 'Grace Hopper' });
-
-/** Reasons in the audit log, the newest first. */
-async function refusals(): Promise<string[]> {
-  const { items } = await expectStatus(
-    owner.call<{ items: { detail: { reason: string } }[] }>(
-      'GET',
-      '/audit?action=identity.single-sign-on.refused',
-    ),
-    200,
-  );
-  return items.map(({ detail }) => detail.reason);
-}
 
 async function peopleCount(): Promise<number> {
   return (await expectStatus(owner.call<{ total: number }>('GET', '/people'), 200)).total;
@@ -164,7 +151,7 @@ describe('nobody comes in', () => {
 
     expect(reply.status).toBe(401);
     expect(await peopleCount()).toBe(before);
-    expect((await refusals())[0]).toBe('unknown-account');
+    expect((await refusals(owner))[0]).toBe('unknown-account');
   });
 
   test('with an ID token that another key, a shared secret or nobody signed, or that is of somebody else', async () => {
@@ -207,7 +194,7 @@ describe('nobody comes in', () => {
     const reply = await signInThere(appliance, provider, { ...someone(), email: member.email });
 
     expect(reply.status).toBe(401);
-    expect((await refusals())[0]).toBe('email-taken');
+    expect((await refusals(owner))[0]).toBe('email-taken');
   });
 
   test('without an address, or with one that is not verified', async () => {
@@ -215,7 +202,7 @@ describe('nobody comes in', () => {
     const unverified = await signInThere(appliance, provider, { ...someone(), email_verified: false });
 
     expect([without.status, unverified.status]).toEqual([401, 401]);
-    expect((await refusals()).slice(0, 2)).toEqual(['email-not-verified', 'no-email']);
+    expect((await refusals(owner)).slice(0, 2)).toEqual(['email-not-verified', 'no-email']);
   });
 
   test('whose account here is deactivated', async () => {
@@ -226,7 +213,7 @@ describe('nobody comes in', () => {
     const reply = await signInThere(appliance, provider, person);
 
     expect(reply.status).toBe(401);
-    expect((await refusals())[0]).toBe('deactivated');
+    expect((await refusals(owner))[0]).toBe('deactivated');
   });
 
   test('and everybody is told the same, with an id that stands in the audit log', async () => {
