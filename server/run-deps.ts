@@ -1,5 +1,11 @@
 /** What a run is given: as the server's, with the run's own rights at the keyring and the right to copy the database. */
-import { connectKeyd, credentialPath, openSealer, type FieldSealer, type KeyClient } from './keys/index.ts';
+import {
+  connectKeyd,
+  credentialPath,
+  openRunSealer,
+  type FieldSealer,
+  type KeyClient,
+} from './keys/index.ts';
 import { systemClock, type Clock } from './lib/clock.ts';
 import type { Config } from './lib/config.ts';
 import { dataPaths, systemFactsFolder } from './lib/data-folder.ts';
@@ -24,7 +30,7 @@ export interface RunDeps {
   close(): Promise<void>;
 }
 
-export async function openRunDeps(config: Config, log: Logger): Promise<RunDeps> {
+export async function openRunDeps(config: Config, log: Logger, runId: string): Promise<RunDeps> {
   const paths = dataPaths(config.dataDir);
   const db = openDatabase(appAddress(config), { name: 'holdfast run', max: 5 });
   const keys = await connectKeyd({
@@ -33,7 +39,7 @@ export async function openRunDeps(config: Config, log: Logger): Promise<RunDeps>
     role: 'run',
     clock: systemClock,
   });
-  const sealer = openSealer(keys);
+  const sealer = openRunSealer(keys, runId);
   return {
     config,
     dataDir: config.dataDir,

@@ -16,7 +16,7 @@ const REPORT_EVERY_MS = 500;
 const runId = process.argv[2] ?? '';
 const config = loadConfig();
 const log = createLog(config.logLevel, 'run').child({ run: runId });
-const deps = await openRunDeps(config, log);
+const deps = await openRunDeps(config, log, runId);
 const row = await deps.db.selectFrom('runs').selectAll().where('id', '=', runId).executeTakeFirstOrThrow();
 
 const cancelled = new AbortController();

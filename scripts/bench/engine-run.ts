@@ -4,9 +4,9 @@
  * Keys lie in the state folder: this is for measuring, never for real backups.
  */
 import { randomUUID } from 'node:crypto';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { RepositoryWriteKeys } from '../../server/backups/engine.ts';
+import type { RepositoryWriteKeys, TargetConfig } from '../../server/backups/engine.ts';
 import { openChunkReader, openChunkWriter, verifyPacks } from '../../server/backups/pipeline/index.ts';
 import { createRepository } from '../../server/backups/repository/create-repository.ts';
 import { openRepository, type Repository } from '../../server/backups/repository/open-repository.ts';
@@ -18,9 +18,16 @@ const HOLDER = 'bench';
 const SECTION = 'corpus';
 
 const [act, folder = '', directory = ''] = process.argv.slice(2);
-const target = { kind: 'directory' as const, path: join(folder, 'repository') };
+const target = readTarget();
 const cataloguePath = join(folder, 'catalogue.sqlite');
 const keysPath = join(folder, 'keys.json');
+
+/** A folder in the state folder, unless another target is described there. */
+function readTarget(): TargetConfig {
+  const described = join(folder, 'target.json');
+  if (existsSync(described)) return JSON.parse(readFileSync(described, 'utf8')) as TargetConfig;
+  return { kind: 'directory', path: join(folder, 'repository') };
+}
 
 interface StoredKeys {
   repositoryId: string;
@@ -34,7 +41,7 @@ const bytes = (text: string): Uint8Array => Uint8Array.from(Buffer.from(text, 'b
 const text = (data: Uint8Array): string => Buffer.from(data).toString('base64');
 
 async function init(): Promise<object> {
-  mkdirSync(target.path, { recursive: true });
+  if (target.kind === 'directory') mkdirSync(target.path, { recursive: true });
   const local = await createLocalRepositoryKeys({ repositoryId: randomUUID() });
   const [generation] = local.writeKeys.generations;
   if (generation === undefined) throw new Error('the keys have no generation');

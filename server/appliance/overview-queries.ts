@@ -8,7 +8,7 @@ import type { RestoreTests, Snapshots, Targets } from '../lib/tables.ts';
 
 export interface TargetFacts extends Pick<
   Selectable<Targets>,
-  'id' | 'name' | 'settings' | 'same_disk' | 'last_ok_at' | 'last_error' | 'probe'
+  'id' | 'name' | 'kind' | 'settings' | 'same_disk' | 'last_ok_at' | 'last_error' | 'probe'
 > {
   /** Snapshots that are not forgotten. */
   snapshot_count: number;
@@ -22,7 +22,7 @@ export interface TargetFacts extends Pick<
 export async function listTargetFacts(db: Database): Promise<TargetFacts[]> {
   const rows = await db
     .selectFrom('targets')
-    .select(['id', 'name', 'settings', 'same_disk', 'last_ok_at', 'last_error', 'probe'])
+    .select(['id', 'name', 'kind', 'settings', 'same_disk', 'last_ok_at', 'last_error', 'probe'])
     .select((eb) => [
       eb
         .selectFrom('restore_tests')

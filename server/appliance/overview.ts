@@ -1,5 +1,5 @@
 /** Collects "are we safe?" from the tables, the disks and the keyring, and lets `verdict.ts` decide. */
-import { readFreeBytes } from '../backups/index.ts';
+import { locationOf, readFreeBytes } from '../backups/index.ts';
 import type { Database } from '../lib/db.ts';
 import { checkMailHealth } from '../mail/index.ts';
 import { listRuns } from '../lib/runs.ts';
@@ -187,17 +187,20 @@ function toLastProven(row: ProofFacts): NonNullable<Overview['lastProven']> {
 }
 
 async function toTarget(row: TargetFacts): Promise<Overview['targets'][number]> {
-  const { path } = row.settings as { path: string };
+  const location = locationOf(row);
   return {
     id: row.id,
     name: row.name,
-    location: path,
+    location,
     sameDisk: row.same_disk,
     lastOkAt: row.last_ok_at?.toISOString() ?? null,
     lastError: row.last_error as Overview['targets'][number]['lastError'],
     snapshotCount: row.snapshot_count,
     storedBytes: row.stored_bytes,
-    freeBytes: await readFreeBytes(path, row.probe),
+    freeBytes:
+      row.kind === 'directory'
+        ? await readFreeBytes(location, row.probe)
+        : ((row.probe as { freeBytes?: number | null } | null)?.freeBytes ?? null),
     provenAt: row.proven_at?.toISOString() ?? null,
   };
 }

@@ -16,7 +16,7 @@ import type { RunContext } from '../lib/runs.ts';
 import type { Problem } from '../lib/shapes.ts';
 import { saveAnchored, saveAnchorProblem } from './anchor-queries.ts';
 import type { Target } from './engine.ts';
-import { targetConfigOf } from './manage-targets.ts';
+import { openTargetConfig, type TargetConfigDeps } from './target-config.ts';
 import { decodeAnchor, encodeAnchor } from './objects/anchor-object.ts';
 import { anchorName, parseAnchorName, sha256Of, type ObjectReference } from './objects/object-names.ts';
 import { quarantine, refuseInQuarantine } from './quarantine.ts';
@@ -24,7 +24,7 @@ import type { TargetRow } from './queries.ts';
 import { publish, readObject, signingKeysOf } from './repository/object-store.ts';
 import { openTarget } from './targets/open-target.ts';
 
-export interface AnchorDeps {
+export interface AnchorDeps extends TargetConfigDeps {
   db: Database;
   clock: Clock;
   /** Role `run`. */
@@ -45,7 +45,7 @@ const MOST_COMPARED = 4;
 async function compareAnchors(deps: AnchorDeps, row: TargetRow): Promise<void> {
   await refuseInQuarantine(deps.db);
   const keys = await deps.keys.repositoryKeys();
-  const target = await openTarget(targetConfigOf(row));
+  const target = await openTarget(await openTargetConfig(deps, row));
   try {
     await refuseForeignAnchor(deps, target, keys);
   } finally {
@@ -89,7 +89,7 @@ export async function anchorTo(deps: AnchorDeps, target: TargetRow, checkpoint: 
 
 async function writeAnchor(deps: AnchorDeps, row: TargetRow, checkpoint: Checkpoint): Promise<string> {
   const keys = await deps.keys.repositoryKeys();
-  const target = await openTarget(targetConfigOf(row));
+  const target = await openTarget(await openTargetConfig(deps, row));
   try {
     const { note, certificate, size } = checkpoint;
     const bytes = await encodeAnchor(keys.repositoryId, { size, checkpoint: note, certificate }, deps.keys);

@@ -5,11 +5,13 @@ import type { KeyClient } from '../keys/index.ts';
 import { HoldfastError, messageOf } from '../lib/errors.ts';
 import { PRIVATE_DIRECTORY_MODE } from '../lib/files.ts';
 import type { FolderLine } from './appliance-queries.ts';
+import type { TargetConfig } from './engine.ts';
 import { openChunkReader, type ChunkReader } from './pipeline/chunk-reader.ts';
 import { openRepository, type Repository } from './repository/open-repository.ts';
 import type { BrowseAnswer, BrowseQuestion } from './snapshot-browser.ts';
 import { openSnapshotListing, type SnapshotListing } from './snapshot-listing.ts';
 import { takeTestIdentity } from './target-repository.ts';
+import { placeOf } from './targets/sftp/failures.ts';
 
 /** Ancestors of a folder; a longer chain is a loop. */
 const DEEPEST = 1_000;
@@ -43,7 +45,7 @@ export async function answerBrowsing(options: BrowsingOptions): Promise<Browsing
       });
     }
     const repository = await openRepository({
-      target: { kind: 'directory', path: question.targetPath },
+      target: question.target,
       keys: { identity: known, repositoryId, trustRoot: Buffer.from(trustRoot, 'base64') },
       cataloguePath: join(options.catalogueDir, `${repositoryId}.sqlite`),
     });
@@ -58,7 +60,7 @@ export async function answerBrowsing(options: BrowsingOptions): Promise<Browsing
   return {
     answer: async (message) => {
       const question = message as BrowseQuestion;
-      const key = `${question.targetPath} ${question.snapshotId}`;
+      const key = `${locationKey(question.target)} ${question.snapshotId}`;
       try {
         let snapshot = opened.get(key);
         if (snapshot === undefined) {
@@ -76,6 +78,11 @@ export async function answerBrowsing(options: BrowsingOptions): Promise<Browsing
     },
     close: () => closeAll(opened),
   };
+}
+
+/** Without secrets. */
+function locationKey(target: TargetConfig): string {
+  return target.kind === 'directory' ? target.path : placeOf(target);
 }
 
 interface OpenSnapshot {

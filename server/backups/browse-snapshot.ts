@@ -15,8 +15,9 @@ import {
 } from '../workspaces/index.ts';
 import type { FolderLine, NodeLine } from './appliance-queries.ts';
 import type { SnapshotDeps } from './list-snapshots.ts';
-import { targetConfigOf, type TargetDeps } from './manage-targets.ts';
+import type { TargetDeps } from './manage-targets.ts';
 import { getSnapshot, getTarget, listSnapshotTargets, type SnapshotRow, type TargetRow } from './queries.ts';
+import { openTargetConfig } from './target-config.ts';
 import { snapshotCan, type SnapshotEntry, type SnapshotFolder, type SnapshotState } from './schema.ts';
 import type { SnapshotBrowser } from './snapshot-browser.ts';
 
@@ -44,7 +45,7 @@ export async function browseSnapshot(
   const { target } = await findReadable(deps, snapshotId, 'browse');
   const folderId = query.folderId ?? (await firstRootFolder(deps, asking.person));
   const found = await deps.snapshotBrowser.list({
-    targetPath: targetConfigOf(target).path,
+    target: await openTargetConfig(deps, target),
     snapshotId,
     folderId,
   });
@@ -129,7 +130,7 @@ export async function requestFileRestore(
 ): Promise<Run> {
   const { target } = await findReadable(deps, snapshotId, 'restore');
   const found = await deps.snapshotBrowser.list({
-    targetPath: targetConfigOf(target).path,
+    target: await openTargetConfig(deps, target),
     snapshotId,
     folderId: restore.folderId,
   });

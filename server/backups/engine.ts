@@ -12,10 +12,38 @@ export type {
 } from '../keys/index.ts';
 
 /** How to reach a target. Serialisable, so that a worker thread can open its own connection. */
-export interface TargetConfig {
+export type TargetConfig = DirectoryConfig | SftpConfig;
+
+export interface DirectoryConfig {
   kind: 'directory';
   /** Absolute path of the repository's top directory. */
   path: string;
+}
+
+/** Holds secrets: it stays in memory, and is never written, logged or given as an argument. */
+export interface SftpConfig {
+  kind: 'sftp';
+  host: string;
+  port: number;
+  username: string;
+  /** Absolute path on the server. */
+  path: string;
+  /** What the server has to show before anything else happens. */
+  hostKey: Pick<SftpHostKey, 'fingerprint'> & Partial<SftpHostKey>;
+  /** Absent where it is not known, as on a recovered appliance. */
+  signIn?: SftpSignIn;
+}
+
+export type SftpSignIn =
+  | { kind: 'password'; password: string }
+  /** PEM or the format of OpenSSH, without a passphrase. */
+  | { kind: 'private-key'; privateKey: string };
+
+export interface SftpHostKey {
+  /** Such as `ssh-ed25519`. */
+  type: string;
+  /** As OpenSSH prints it: `SHA256:` and 43 characters. */
+  fingerprint: string;
 }
 
 export interface TargetObject {
@@ -62,6 +90,12 @@ export interface Target {
   /** The target's own clock, for the clock guard; undefined when it has none. */
   now(): Promise<Date | undefined>;
   freeBytes(): Promise<number | undefined>;
+  /** What a server says that it can, by the names of its protocol's extensions; empty for a directory. */
+  features(): Promise<ReadonlySet<string>>;
+  /** Names in the top folder, whatever they are: a place for a new repository must be empty. */
+  topEntries(): Promise<string[]>;
+  /** A target in a new folder below the top, which no repository has, for trying out; with what takes it away again. */
+  openTrial(): Promise<{ target: Target; remove(): Promise<void> }>;
   close(): Promise<void>;
 }
 

@@ -8,7 +8,7 @@ export { findReadableSnapshot } from './find-readable-snapshot.ts';
 export { runPrune, runVerify } from './job.ts';
 export { readKeptHeads } from './kept-heads.ts';
 export { findRepository, openFoundRepository } from './look.ts';
-export { targetConfigOf } from './manage-targets.ts';
+export { locationOf, openTargetConfig } from './target-config.ts';
 export { openChunkReader, type ChunkReader } from './pipeline/chunk-reader.ts';
 export { postgresFacts, type PostgresFacts } from './postgres-source.ts';
 export { quarantine, readQuarantine, releaseFromQuarantine } from './quarantine.ts';
@@ -23,7 +23,15 @@ export { requestDirectoryRestore, runRestoreDirectory } from './restore-director
 export { restoreTree, type RestoreTreeReport } from './restore-tree.ts';
 export { startScratchDatabase } from './scratch-database.ts';
 export { backupRoutes } from './routes.ts';
-export { Schedule, ScheduleChange, Snapshot, TargetReply, TargetRequest } from './schema.ts';
+export {
+  DirectoryTargetRequest,
+  Schedule,
+  ScheduleChange,
+  SftpTargetRequest,
+  Snapshot,
+  TargetReply,
+  TargetRequest,
+} from './schema.ts';
 export { shipReport } from './ship-report.ts';
 export { runAuditVerify } from './verify-audit.ts';
 export { createSnapshotBrowser, type SnapshotBrowser } from './snapshot-browser.ts';
@@ -31,3 +39,4 @@ export { DATABASE_SECTION, FILES_SECTION, runSnapshot } from './take-snapshot.ts
 export { readFreeBytes } from './targets/free-space.ts';
 export { rememberedHead, withSnapshot, type RepositoryRunDeps } from './target-repository.ts';
 export { openTarget } from './targets/open-target.ts';
+export { askHostKey, readPrivateKey } from './targets/sftp/lazily.ts';

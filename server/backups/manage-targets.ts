@@ -1,13 +1,15 @@
 /** Adding, trying out, showing and retiring targets. A target outside the allowed regions is refused before a byte is sent. */
 import { randomUUID } from 'node:crypto';
 import { recordAudit, type Actor } from '../audit/index.ts';
-import type { KeyClient } from '../keys/index.ts';
+import type { FieldSealer, KeyClient } from '../keys/index.ts';
 import type { Clock } from '../lib/clock.ts';
 import { writeTransaction, type Database } from '../lib/db.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import type { TargetConfig } from './engine.ts';
 import {
+  findSignIn,
   getTarget,
+  insertSignIn,
   insertTarget,
   listActiveTargets,
   listTargets,
@@ -15,6 +17,8 @@ import {
   type TargetRow,
 } from './queries.ts';
 import type { TargetProbe, TargetReply, TargetRequest } from './schema.ts';
+import { directoryConfigOf, locationOf, openTargetConfig, sftpSettingsOf } from './target-config.ts';
+import { keepSignIn, takeSignIn } from './target-sign-ins.ts';
 import { readFreeBytes } from './targets/free-space.ts';
 import { LOCAL_COPY_LABEL, probeTarget } from './targets/probe.ts';
 
@@ -22,27 +26,28 @@ export interface TargetDeps {
   db: Database;
   clock: Clock;
   dataDir: string;
-  keys: Pick<KeyClient, 'status'>;
+  keys: Pick<KeyClient, 'status' | 'applianceKey'>;
+  sealer: Pick<FieldSealer, 'open' | 'seal'>;
 }
 
-export function targetConfigOf(row: TargetRow): TargetConfig {
-  const settings = row.settings as { path: string };
-  return { kind: 'directory', path: settings.path };
-}
-
-export async function toTargetReply(row: TargetRow): Promise<TargetReply> {
-  const { path } = targetConfigOf(row);
+export async function toTargetReply(deps: Pick<TargetDeps, 'db'>, row: TargetRow): Promise<TargetReply> {
+  const probe = row.probe as TargetProbe | null;
   return {
     id: row.id,
     name: row.name,
-    kind: 'directory',
-    location: path,
+    kind: row.kind as TargetReply['kind'],
+    location: locationOf(row),
+    sftp: row.kind === 'sftp' ? await describeSftp(deps, row) : null,
     region: row.region,
     regionKnownBy: row.region_known_by,
     sameDisk: row.same_disk,
     label: row.same_disk ? LOCAL_COPY_LABEL : null,
-    probe: row.probe as TargetProbe | null,
-    freeBytes: await readFreeBytes(path, row.probe),
+    probe,
+    // A page does not connect to a server: what the last trial found is shown.
+    freeBytes:
+      row.kind === 'directory'
+        ? await readFreeBytes(directoryConfigOf(row).path, probe)
+        : (probe?.freeBytes ?? null),
     state: row.state as TargetReply['state'],
     lastOkAt: row.last_ok_at?.toISOString() ?? null,
     lastError: row.last_error as TargetReply['lastError'],
@@ -50,17 +55,33 @@ export async function toTargetReply(row: TargetRow): Promise<TargetReply> {
   };
 }
 
+async function describeSftp(deps: Pick<TargetDeps, 'db'>, row: TargetRow): Promise<TargetReply['sftp']> {
+  const { host, port, username, path, hostKey, signInId } = sftpSettingsOf(row);
+  const kept = signInId === undefined ? undefined : await findSignIn(deps.db, signInId);
+  return {
+    ...{ host, port, username, path, hostKey },
+    signsInBy: (kept?.kind as 'password' | undefined) ?? null,
+    publicKey: kept?.public_key ?? null,
+  };
+}
+
 export async function showTargets(deps: Pick<TargetDeps, 'db'>): Promise<TargetReply[]> {
-  return Promise.all((await listTargets(deps.db)).map(toTargetReply));
+  return Promise.all((await listTargets(deps.db)).map((row) => toTargetReply(deps, row)));
 }
 
 /** @throws HoldfastError `forbidden` for a region that the policy refuses; everything else is told in the probe. */
 export async function tryTarget(deps: TargetDeps, request: TargetRequest): Promise<TargetProbe> {
   await requireAllowedRegion(deps.db, request.region);
-  return probeTarget(
-    { kind: request.kind, path: request.path },
-    { dataPath: deps.dataDir, clock: deps.clock },
-  );
+  const config = await configOf(deps, request);
+  return probeTarget(config, { dataPath: deps.dataDir, clock: deps.clock });
+}
+
+/** Of what somebody asks for; an SFTP server's key is not known before it was compared. */
+async function configOf(deps: TargetDeps, request: TargetRequest): Promise<TargetConfig> {
+  if (request.kind === 'directory') return { kind: 'directory', path: request.path };
+  const { kind, host, port, username, path, fingerprint = '' } = request;
+  const { signIn } = await takeSignIn(deps, request.signIn);
+  return { kind, host, port, username, path, hostKey: { fingerprint }, signIn };
 }
 
 /**
@@ -99,37 +120,63 @@ export async function addTarget(
       hint: 'Choose an empty folder, or recover that appliance with `holdfast recover` and its kit.',
     });
   }
+  const { settings, signIn } = await settingsOf(deps, request, probe);
   const row = await writeTransaction(deps.db, async (tx) => {
+    if (signIn !== undefined) await insertSignIn(tx, signIn);
+    const { name, kind, region } = request;
     const inserted = await insertTarget(tx, {
       id: randomUUID(),
-      ...request,
+      ...{ name, kind, region, settings, probe },
       sameDisk: probe.sameDisk,
-      probe,
       createdAt: deps.clock.now(),
     });
     await recordAudit(tx, deps.clock, actor, {
       action: 'backups.target.added',
       objectType: 'target',
       objectId: inserted.id,
-      detail: { kind: request.kind, region: request.region, sameDisk: probe.sameDisk },
+      detail: {
+        ...{ kind, region, sameDisk: probe.sameDisk },
+        ...(request.kind === 'sftp' ? { host: request.host, fingerprint: request.fingerprint ?? '' } : {}),
+      },
     });
     return inserted;
   });
-  return toTargetReply(row);
+  return toTargetReply(deps, row);
+}
+
+/** What is kept of a request whose trial was good, and the sealed secret that is to be kept beside it. */
+async function settingsOf(deps: TargetDeps, request: TargetRequest, probe: TargetProbe) {
+  if (request.kind === 'directory') return { settings: { path: request.path }, signIn: undefined };
+  const { host, port, username, path } = request;
+  const { type, fingerprint } = probe.hostKey ?? { type: '', fingerprint: request.fingerprint ?? '' };
+  const kept = await keepSignIn(deps, request.signIn);
+  return {
+    settings: { host, port, username, path, hostKey: { type, fingerprint }, signInId: kept.id },
+    signIn: kept.row,
+  };
 }
 
 /** Tries an existing target again and keeps what was found. */
 export async function probeAgain(deps: TargetDeps, id: string): Promise<TargetProbe> {
   const row = await getTarget(deps.db, id);
-  const probe = await probeTarget(targetConfigOf(row), { dataPath: deps.dataDir, clock: deps.clock });
-  await writeTransaction(deps.db, (tx) => updateTarget(tx, id, { probe, sameDisk: probe.sameDisk }));
+  const config = await openTargetConfig(deps, row);
+  const probe = await probeTarget(config, { dataPath: deps.dataDir, clock: deps.clock });
+  const known = probe.checks.some((check) => check.name === 'place');
+  const stranger = probe.hostKey?.confirmed === false ? probe.checks[0] : undefined;
+  const change = {
+    probe,
+    // A trial that did not get that far does not make a local copy one that is elsewhere.
+    ...(known ? { sameDisk: probe.sameDisk } : {}),
+    ...(stranger === undefined ? {} : { lastError: { code: 'wrong_key', message: stranger.message } }),
+  };
+  await writeTransaction(deps.db, (tx) => updateTarget(tx, id, change));
   return probe;
 }
 
 /** Stops shipping to a target. What it holds stays there and can be recovered with the kit. */
 export async function retireTarget(deps: TargetDeps, actor: Actor, id: string): Promise<TargetReply> {
   const row = await getTarget(deps.db, id);
-  if (row.state === 'retired') return toTargetReply(row);
+  if (row.state === 'retired') return toTargetReply(deps, row);
   const retired = await writeTransaction(deps.db, async (tx) => {
     const open = await tx
       .selectFrom('runs')
@@ -149,7 +196,7 @@ export async function retireTarget(deps: TargetDeps, actor: Actor, id: string): 
     });
     return changed;
   });
-  return toTargetReply(retired);
+  return toTargetReply(deps, retired);
 }
 
 /** @throws HoldfastError `wrong_state` when there is none. */

@@ -2,9 +2,10 @@ import { sql, type Selectable } from 'kysely';
 import type { Database, WriteTransaction } from '../lib/db.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import { sqlState } from '../lib/db.ts';
-import type { Snapshots, SnapshotTargets, Targets } from '../lib/tables.ts';
+import type { Snapshots, SnapshotTargets, TargetSignIns, Targets } from '../lib/tables.ts';
 
 export type TargetRow = Selectable<Targets>;
+export type SignInRow = Selectable<TargetSignIns>;
 export type SnapshotRow = Selectable<Snapshots>;
 export type SnapshotTargetRow = Pick<Selectable<SnapshotTargets>, 'snapshot_id' | 'state' | 'stored_at'> & {
   target_id: string;
@@ -32,8 +33,8 @@ export async function getTarget(db: Database, id: string): Promise<TargetRow> {
 export interface NewTarget {
   id: string;
   name: string;
-  kind: 'directory';
-  path: string;
+  kind: 'directory' | 'sftp';
+  settings: object;
   region: string;
   sameDisk: boolean;
   probe: unknown;
@@ -49,7 +50,7 @@ export async function insertTarget(tx: WriteTransaction, target: NewTarget): Pro
         id: target.id,
         name: target.name,
         kind: target.kind,
-        settings: JSON.stringify({ path: target.path }),
+        settings: JSON.stringify(target.settings),
         region: target.region,
         region_known_by: 'declared',
         same_disk: target.sameDisk,
@@ -70,7 +71,14 @@ export async function insertTarget(tx: WriteTransaction, target: NewTarget): Pro
 export async function updateTarget(
   tx: WriteTransaction,
   id: string,
-  change: { state?: 'retired'; probe?: unknown; sameDisk?: boolean; lastOkAt?: Date; lastError?: unknown },
+  change: {
+    state?: 'retired';
+    probe?: unknown;
+    settings?: object;
+    sameDisk?: boolean;
+    lastOkAt?: Date;
+    lastError?: unknown;
+  },
 ): Promise<TargetRow> {
   return tx
     .updateTable('targets')
@@ -78,13 +86,42 @@ export async function updateTarget(
       version: sql`version + 1`,
       ...(change.state === undefined ? {} : { state: change.state }),
       ...(change.probe === undefined ? {} : { probe: JSON.stringify(change.probe) }),
+      ...(change.settings === undefined ? {} : { settings: JSON.stringify(change.settings) }),
       ...(change.sameDisk === undefined ? {} : { same_disk: change.sameDisk }),
       ...(change.lastOkAt === undefined ? {} : { last_ok_at: change.lastOkAt, last_error: null }),
-      ...(change.lastError === undefined ? {} : { last_error: JSON.stringify(change.lastError) }),
+      ...(change.lastError === undefined
+        ? {}
+        : { last_error: change.lastError === null ? null : JSON.stringify(change.lastError) }),
     })
     .where('id', '=', id)
     .returningAll()
     .executeTakeFirstOrThrow();
+}
+
+export async function findSignIn(db: Database, id: string): Promise<SignInRow | undefined> {
+  return db.selectFrom('target_sign_ins').selectAll().where('id', '=', id).executeTakeFirst();
+}
+
+export async function insertSignIn(tx: WriteTransaction, row: SignInRow): Promise<void> {
+  await tx.insertInto('target_sign_ins').values(row).execute();
+}
+
+/** Those that no target uses and that were made before an instant; one as soon as its target has another. */
+export async function deleteUnusedSignIns(tx: WriteTransaction, before: Date): Promise<void> {
+  await tx
+    .deleteFrom('target_sign_ins')
+    .where('created_at', '<', before)
+    .where((eb) =>
+      eb.not(
+        eb.exists(
+          eb
+            .selectFrom('targets')
+            .select('targets.id')
+            .where(sql<boolean>`targets.settings ->> 'signInId' = target_sign_ins.id::text`),
+        ),
+      ),
+    )
+    .execute();
 }
 
 export interface NewSnapshot {

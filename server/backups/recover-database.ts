@@ -68,7 +68,7 @@ async function settleDatabase(
       await markRecovered(tx, applianceId, clock.now());
       const endedSessions = await endAllSessions(tx, clock.now());
       const storedAt = new Date(Date.parse(snapshot.takenAt) + snapshot.durationMs);
-      const targetId = await moveTarget(tx, target.path, storedAt);
+      const targetId = await moveTarget(tx, target, storedAt);
       await finishSnapshotRun(tx, toOutcome(snapshot, storedAt, targetId));
       const interruptedRuns = await failOpenRuns(tx, clock.now());
       if (targetId !== undefined) {

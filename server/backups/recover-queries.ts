@@ -1,6 +1,9 @@
 /** What recovery changes in the recovered database, before anyone can reach it. */
 import { sql } from 'kysely';
 import type { WriteTransaction } from '../lib/db.ts';
+import type { TargetConfig } from './engine.ts';
+import type { TargetRow } from './queries.ts';
+import { sftpSettingsOf } from './target-config.ts';
 
 /**
  * The new machine is another appliance: the old one, should it still run, is not mistaken for it. Which machine it is, is learned
@@ -69,27 +72,28 @@ export async function failOpenRuns(tx: WriteTransaction, now: Date): Promise<num
 }
 
 /**
- * The one target in use now lies where recovery read it, and holds the snapshot of that time.
+ * The one target in use now lies where recovery read it, and holds the snapshot of that time. How the old machine signed in to it is
+ * kept as long as it is the same server and user; else a person gives it again.
  *
  * @returns its id; undefined when there is none or several.
  */
 export async function moveTarget(
   tx: WriteTransaction,
-  path: string,
+  target: TargetConfig,
   lastOkAt: Date,
 ): Promise<string | undefined> {
   const rows = await tx
     .selectFrom('targets')
-    .select(['id', 'settings'])
+    .select(['id', 'kind', 'settings'])
     .where('state', '=', 'active')
-    .where('kind', '=', 'directory')
     .execute();
   const [only, second] = rows;
   if (only === undefined || second !== undefined) return undefined;
   await tx
     .updateTable('targets')
     .set({
-      settings: JSON.stringify({ path }),
+      kind: target.kind,
+      settings: JSON.stringify(settingsAfter(only, target)),
       last_ok_at: lastOkAt,
       last_error: null,
       version: sql`version + 1`,
@@ -97,4 +101,15 @@ export async function moveTarget(
     .where('id', '=', only.id)
     .execute();
   return only.id;
+}
+
+function settingsAfter(row: Pick<TargetRow, 'kind' | 'settings'>, target: TargetConfig): object {
+  if (target.kind === 'directory') return { path: target.path };
+  const { host, port, username, path, hostKey } = target;
+  const before = row.kind === 'sftp' ? sftpSettingsOf(row) : undefined;
+  const same = before?.host === host && before.port === port && before.username === username;
+  const type =
+    hostKey.type ?? (before?.hostKey.fingerprint === hostKey.fingerprint ? before.hostKey.type : '');
+  const kept = same && before.signInId !== undefined ? { signInId: before.signInId } : {};
+  return { host, port, username, path, hostKey: { type, fingerprint: hostKey.fingerprint }, ...kept };
 }

@@ -22,9 +22,13 @@ import {
   tryTarget,
 } from './manage-targets.ts';
 import { getTarget } from './queries.ts';
+import { acceptHostKey, changeSignIn, makeTargetKey } from './target-sign-ins.ts';
 import { runRoutes, type RunRouteDeps } from './run-routes.ts';
 import {
+  HostKeyChange,
+  MadeKey,
   RestoreFileRequest,
+  SignInChange,
   Snapshot,
   SnapshotFolder,
   SnapshotFolderQuery,
@@ -102,7 +106,7 @@ function targetRoutes(deps: BackupDeps): FastifyPluginAsyncTypebox {
         config: { access: { right: 'operations.read' } },
         schema: { tags, summary: 'One target', params: TargetParams, response: { 200: TargetReply } },
       },
-      async ({ params }) => toTargetReply(await getTarget(deps.db, params.id)),
+      async ({ params }) => toTargetReply(deps, await getTarget(deps.db, params.id)),
     );
     app.post(
       '/targets/:id/probe',
@@ -111,6 +115,48 @@ function targetRoutes(deps: BackupDeps): FastifyPluginAsyncTypebox {
         schema: { tags, summary: 'Try a target again', params: TargetParams, response: { 200: TargetProbe } },
       },
       ({ params }) => probeAgain(deps, params.id),
+    );
+    app.post(
+      '/targets/keys',
+      {
+        config: { access: { right: 'backups.manage' } },
+        schema: {
+          tags,
+          summary: 'Make a key to sign in to an SFTP target with; only its public half is shown',
+          response: { 201: MadeKey },
+        },
+      },
+      async ({ actor }, reply) => reply.status(201).send(await makeTargetKey(deps, actor)),
+    );
+    app.put(
+      '/targets/:id/sign-in',
+      {
+        config: { access: { right: 'backups.manage' }, stepUp: true },
+        schema: {
+          tags,
+          summary: 'Give an SFTP target another password or key',
+          params: TargetParams,
+          body: SignInChange,
+          response: { 200: TargetReply },
+        },
+      },
+      async ({ params, body, actor }) =>
+        toTargetReply(deps, await changeSignIn(deps, actor, params.id, body.signIn)),
+    );
+    app.put(
+      '/targets/:id/host-key',
+      {
+        config: { access: { right: 'recovery.manage' }, stepUp: true },
+        schema: {
+          tags,
+          summary: 'Accept another host key of an SFTP target, after comparing it',
+          params: TargetParams,
+          body: HostKeyChange,
+          response: { 200: TargetReply },
+        },
+      },
+      async ({ params, body, actor }) =>
+        toTargetReply(deps, await acceptHostKey(deps, actor, params.id, body.fingerprint)),
     );
     app.post(
       '/targets/:id/retire',

@@ -2,12 +2,20 @@
 import { Type, type Static } from 'typebox';
 import { Cursor, Id, Instant, Problem } from '../lib/shapes.ts';
 
+export const HostKey = Type.Object({
+  /** Such as `ssh-ed25519`. */
+  type: Type.String({ maxLength: 64 }),
+  fingerprint: Type.String({ maxLength: 100, description: 'As OpenSSH prints it: SHA256:…' }),
+});
+
 export const TargetProbe = Type.Object({
   ok: Type.Boolean(),
   at: Instant,
   sameDisk: Type.Boolean(),
   freeBytes: Type.Union([Type.Number(), Type.Null()]),
   existingRepository: Type.Union([Type.String(), Type.Null()]),
+  /** What an SFTP server shows now; `confirmed`: it is the one that was compared. */
+  hostKey: Type.Optional(Type.Object({ ...HostKey.properties, confirmed: Type.Boolean() })),
   checks: Type.Array(
     Type.Object({
       name: Type.String(),
@@ -18,20 +26,79 @@ export const TargetProbe = Type.Object({
 });
 export type TargetProbe = Static<typeof TargetProbe>;
 
-export const TargetRequest = Type.Object({
+const common = {
   name: Type.String({ minLength: 1, maxLength: 60, pattern: '^[A-Za-z0-9][A-Za-z0-9 ._-]*$' }),
+  region: Type.String({ minLength: 2, maxLength: 64 }),
+};
+
+export const DirectoryTargetRequest = Type.Object({
+  ...common,
   kind: Type.Literal('directory'),
   /** Absolute path on the appliance. */
   path: Type.String({ minLength: 2, maxLength: 1024, pattern: '^/' }),
-  region: Type.String({ minLength: 2, maxLength: 64 }),
 });
+
+export const Fingerprint = Type.String({
+  pattern: '^SHA256:[A-Za-z0-9+/]{43}$',
+  description: 'Fingerprint of the host key that a person compared',
+});
+export const SftpPlace = {
+  host: Type.String({ minLength: 1, maxLength: 253, pattern: '^[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?$' }),
+  port: Type.Integer({ minimum: 1, maximum: 65_535 }),
+  username: Type.String({ minLength: 1, maxLength: 128, pattern: '^[^\\s\\x00-\\x1f:/@]+$' }),
+  /** Absolute path on the server. */
+  path: Type.String({ minLength: 1, maxLength: 1024, pattern: '^/' }),
+};
+const Password = Type.String({ minLength: 1, maxLength: 1024 });
+const PrivateKey = Type.String({ minLength: 1, maxLength: 16_384 });
+
+/** Write-only. */
+export const TargetSignIn = Type.Union([
+  Type.Object({ kind: Type.Literal('password'), password: Password }),
+  Type.Object({ kind: Type.Literal('private-key'), privateKey: PrivateKey }),
+  /** A key that this appliance made: `POST /targets/keys`. */
+  Type.Object({ kind: Type.Literal('made-key'), keyId: Id }),
+]);
+export type TargetSignIn = Static<typeof TargetSignIn>;
+
+export const SftpTargetRequest = Type.Object({
+  ...common,
+  kind: Type.Literal('sftp'),
+  ...SftpPlace,
+  signIn: TargetSignIn,
+  /** Absent at the first trial, which shows it and does not sign in. */
+  fingerprint: Type.Optional(Fingerprint),
+});
+export type SftpTargetRequest = Static<typeof SftpTargetRequest>;
+
+export const TargetRequest = Type.Union([DirectoryTargetRequest, SftpTargetRequest]);
 export type TargetRequest = Static<typeof TargetRequest>;
+
+/** The public half of a key that this appliance made to sign in with. */
+export const MadeKey = Type.Object({ id: Id, publicKey: Type.String() });
+export type MadeKey = Static<typeof MadeKey>;
+
+export const HostKeyChange = Type.Object({ fingerprint: Fingerprint });
+export const SignInChange = Type.Object({ signIn: TargetSignIn });
 
 export const TargetReply = Type.Object({
   id: Id,
   name: Type.String(),
-  kind: Type.Literal('directory'),
+  kind: Type.Union([Type.Literal('directory'), Type.Literal('sftp')]),
   location: Type.String(),
+  /** Of an SFTP target. */
+  sftp: Type.Union([
+    Type.Object({
+      host: Type.String(),
+      port: Type.Integer(),
+      username: Type.String(),
+      path: Type.String(),
+      hostKey: HostKey,
+      signsInBy: Type.Union([Type.Literal('password'), Type.Literal('private-key'), Type.Null()]),
+      publicKey: Type.Union([Type.String(), Type.Null()]),
+    }),
+    Type.Null(),
+  ]),
   region: Type.String(),
   regionKnownBy: Type.String(),
   sameDisk: Type.Boolean(),

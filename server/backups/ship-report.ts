@@ -3,8 +3,7 @@ import { openRepositoryWriteKeys, type KeyClient } from '../keys/index.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Database } from '../lib/db.ts';
 import { withAdvisoryLock } from '../lib/lock.ts';
-import { targetConfigOf } from './manage-targets.ts';
-import { getTarget } from './queries.ts';
+import type { TargetConfig } from './engine.ts';
 import { refuseInQuarantine } from './quarantine.ts';
 import { openRepository } from './repository/open-repository.ts';
 import { openWriter } from './repository/writer.ts';
@@ -21,20 +20,20 @@ interface ShipReportDeps {
 export interface ShippedReport {
   /** UUID. */
   id: string;
-  targetId: string;
   kind: 'restore-test';
   /** The exact bytes that were signed. */
   bytes: Buffer;
+  /** How the target is reached, by whom that was told already: a test with the kit may not open its secrets again. */
+  config: TargetConfig;
 }
 
 /** @returns the object's name, or undefined while other work has the repository. @throws what the target or repository throws. */
 export async function shipReport(deps: ShipReportDeps, report: ShippedReport): Promise<string | undefined> {
-  const target = await getTarget(deps.db, report.targetId);
   await refuseInQuarantine(deps.db);
   const keys = await openRepositoryWriteKeys(deps.keys);
   const ship = async () => {
     const repository = await openRepository({
-      target: targetConfigOf(target),
+      target: report.config,
       keys,
       cataloguePath: cataloguePath(deps.dataDir, keys.repositoryId),
     });

@@ -10,11 +10,13 @@ import { HoldfastError, type ErrorCode } from '../lib/errors.ts';
 import type { Logger } from '../lib/log.ts';
 import { endOf, startProcess, type ChildProcess } from '../lib/spawn.ts';
 import type { FolderLine, NodeLine } from './appliance-queries.ts';
+import type { TargetConfig } from './engine.ts';
 
 /** What is asked of the browsing process. */
 export interface BrowseQuestion {
   id: number;
-  targetPath: string;
+  /** May hold a secret: it goes over the pipe between the two processes, and nowhere else. */
+  target: TargetConfig;
   snapshotId: string;
   /** The folder to list. */
   folderId: string;

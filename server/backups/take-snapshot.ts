@@ -5,7 +5,7 @@
  */
 import { existsSync } from 'node:fs';
 import { makeCheckpoint, recordAudit, systemActor, type Checkpoint } from '../audit/index.ts';
-import type { KeyClient } from '../keys/index.ts';
+import type { FieldSealer, KeyClient } from '../keys/index.ts';
 import type { Clock } from '../lib/clock.ts';
 import { crashPoint } from '../lib/crash-point.ts';
 import { requireFreeBytes } from '../lib/data-disk.ts';
@@ -46,6 +46,7 @@ export interface SnapshotRunDeps {
   dataDir: string;
   adminAddress: DatabaseAddress;
   keys: KeyClient;
+  sealer: Pick<FieldSealer, 'open'>;
   /** Folder of the section `system`; absent where Holdfast does not run on its own machine image. */
   systemDir?: string | undefined;
 }

@@ -14,17 +14,17 @@ import type {
   SnapshotRecord,
   TargetConfig,
 } from './engine.ts';
-import { targetConfigOf } from './manage-targets.ts';
 import { readRememberedHead } from './catalogue/open-catalogue.ts';
 import type { ObjectReference } from './objects/object-names.ts';
 import { openChunkReader, type ChunkReader } from './pipeline/chunk-reader.ts';
 import { mayTakeOver, refuseForeignHead, refuseInQuarantine } from './quarantine.ts';
 import { findLastSnapshotNumber, getTarget, type TargetRow } from './queries.ts';
+import { openTargetConfig, type TargetConfigDeps } from './target-config.ts';
 import { createRepository } from './repository/create-repository.ts';
 import { openRepository, type Repository } from './repository/open-repository.ts';
 import { openWriter, type RepositoryWriter } from './repository/writer.ts';
 
-export interface RepositoryRunDeps {
+export interface RepositoryRunDeps extends TargetConfigDeps {
   db: Database;
   clock: Clock;
   dataDir: string;
@@ -101,7 +101,7 @@ export async function withTargetRepository<T>(
 ): Promise<T> {
   await refuseInQuarantine(deps.db);
   const released = await mayTakeOver(deps.db, target);
-  const config = targetConfigOf(target);
+  const config = await openTargetConfig(deps, target);
   const applianceKeys = await openRepositoryWriteKeys(deps.keys);
   const path = cataloguePath(deps.dataDir, applianceKeys.repositoryId);
   const holder = await applianceId(deps.db);
@@ -177,7 +177,7 @@ export async function withSnapshot<T>(
   const lease = leaseCatalogue(deps.dataDir, repositoryId);
   try {
     const repository = await openRepository({
-      target: targetConfigOf(target),
+      target: await openTargetConfig(deps, target),
       keys: { identity, repositoryId, trustRoot },
       cataloguePath: lease.path,
     });

@@ -20,11 +20,11 @@ import type { Database } from '../lib/db.ts';
 import { HoldfastError, messageOf } from '../lib/errors.ts';
 import type { RunContext, RunOutcome } from '../lib/runs.ts';
 import { readKeptHeads } from './kept-heads.ts';
-import { targetConfigOf } from './manage-targets.ts';
 import { listActiveTargets, type TargetRow } from './queries.ts';
+import { openTargetConfig, type TargetConfigDeps } from './target-config.ts';
 import { openTarget } from './targets/open-target.ts';
 
-interface VerifyAuditDeps {
+interface VerifyAuditDeps extends TargetConfigDeps {
   db: Database;
   clock: Clock;
   /** Role `run`. */
@@ -96,7 +96,7 @@ async function gatherKept(deps: VerifyAuditDeps, run: RunContext): Promise<KeptH
   const all: KeptHead[] = [];
   for (const row of await listActiveTargets(deps.db)) {
     try {
-      all.push(...(await readFrom(row, run)));
+      all.push(...(await readFrom(deps, row, run)));
     } catch (error) {
       await run.log('warn', `${row.name}: its anchors could not be read: ${messageOf(error)}`);
     }
@@ -104,8 +104,8 @@ async function gatherKept(deps: VerifyAuditDeps, run: RunContext): Promise<KeptH
   return all;
 }
 
-async function readFrom(row: TargetRow, run: RunContext): Promise<KeptHead[]> {
-  const target = await openTarget(targetConfigOf(row));
+async function readFrom(deps: VerifyAuditDeps, row: TargetRow, run: RunContext): Promise<KeptHead[]> {
+  const target = await openTarget(await openTargetConfig(deps, row));
   try {
     const { heads, unreadable } = await readKeptHeads(target, row.name);
     await run.log('info', `${heads.length} anchors on ${row.name}`);

@@ -4,8 +4,14 @@
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
-import { openChunkReader, openRepository, type ChunkReader, type Repository } from '../backups/index.ts';
+import { join } from 'node:path';
+import {
+  openChunkReader,
+  openRepository,
+  type ChunkReader,
+  type Repository,
+  type TargetConfig,
+} from '../backups/index.ts';
 import {
   connectKeyd,
   newestKeyringNames,
@@ -30,8 +36,7 @@ export interface KitRepository {
 }
 
 interface KitOptions {
-  /** Folder of the target. */
-  from: string;
+  target: TargetConfig;
   kit: string;
 }
 
@@ -45,7 +50,7 @@ export async function openKitRepository(options: KitOptions, output: Output): Pr
   };
   try {
     const repository = await openRepository({
-      target: { kind: 'directory', path: resolve(options.from) },
+      target: options.target,
       keys: {
         identity: kit.ageIdentity,
         repositoryId: kit.repositoryId,

@@ -9,8 +9,11 @@ const strict = { additionalProperties: false };
 
 const RecoveryFile = Type.Object(
   {
-    /** Folder of the target; left out where there is a share. */
+    /** Folder of the target, or `sftp://user@host:port/folder`; left out where there is a share. */
     from: Type.Optional(AnswerPath),
+    /** Of an SFTP target: the fingerprint of its host key, and the file that holds the password or private key. */
+    hostKey: Type.Optional(Type.String({ pattern: '^SHA256:[A-Za-z0-9+/]{43}$' })),
+    signInFile: Type.Optional(AnswerPath),
     share: Type.Optional(ShareAnswers),
     /** File that holds the whole recovery kit. */
     kit: AnswerPath,
@@ -53,7 +56,8 @@ export async function readRecoveryFile(path: string): Promise<RecoveryFile> {
   return {
     ...file,
     kit: near(file.kit),
-    ...(file.from === undefined ? {} : { from: near(file.from) }),
+    ...(file.from === undefined || file.from.startsWith('sftp:') ? {} : { from: near(file.from) }),
+    ...(file.signInFile === undefined ? {} : { signInFile: near(file.signInFile) }),
     ...(file.share?.passwordFile === undefined
       ? {}
       : { share: { ...file.share, passwordFile: near(file.share.passwordFile) } }),

@@ -2,7 +2,7 @@
 import { dirname, resolve } from 'node:path';
 import { Type, type Static } from 'typebox';
 import { ApplianceSettingsChange } from '../appliance/index.ts';
-import { ScheduleChange, TargetRequest } from '../backups/index.ts';
+import { DirectoryTargetRequest, ScheduleChange, SftpTargetRequest } from '../backups/index.ts';
 import { Email, PersonName } from '../identity/index.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import { AnswerPath, readAnswerFile, SecretVariable, ShareAnswers, VolumeAnswers } from './answer-file.ts';
@@ -45,10 +45,24 @@ const SetupFile = Type.Object(
     /** On the machine image: storage from elsewhere that the target lies on. */
     share: Type.Optional(ShareAnswers),
     /** Its path is left out where there is a share: the folder is one that the share is given. */
-    target: Type.Object(
-      { ...TargetRequest.properties, path: Type.Optional(TargetRequest.properties.path) },
-      strict,
-    ),
+    target: Type.Union([
+      Type.Object(
+        { ...DirectoryTargetRequest.properties, path: Type.Optional(DirectoryTargetRequest.properties.path) },
+        strict,
+      ),
+      Type.Object(
+        {
+          ...Type.Omit(SftpTargetRequest, ['signIn', 'port', 'fingerprint']).properties,
+          port: Type.Optional(SftpTargetRequest.properties.port),
+          /** Of the host key, as whoever runs the server says. */
+          hostKey: Type.String({ pattern: '^SHA256:[A-Za-z0-9+/]{43}$' }),
+          /** Holds the private key, or the password on one line. */
+          signInFile: Type.Optional(AnswerPath),
+          passwordVariable: Type.Optional(SecretVariable),
+        },
+        strict,
+      ),
+    ]),
     schedules: Type.Optional(
       Type.Object(
         {
@@ -77,7 +91,17 @@ export async function readSetupFile(path: string): Promise<SetupFile> {
       `${path}: owner needs passwordFile or passwordVariable, one of them`,
     );
   }
-  if ((setup.share === undefined) === (setup.target.path === undefined)) {
+  const { target } = setup;
+  if (
+    target.kind === 'sftp' &&
+    (target.signInFile === undefined) === (target.passwordVariable === undefined)
+  ) {
+    throw new HoldfastError(
+      'invalid_input',
+      `${path}: the target needs signInFile or passwordVariable, one of them`,
+    );
+  }
+  if ((setup.share === undefined) === (target.path === undefined)) {
     throw new HoldfastError(
       'invalid_input',
       `${path}: the target needs a path, or the set-up a share, one of them`,
@@ -92,6 +116,8 @@ export async function readSetupFile(path: string): Promise<SetupFile> {
     if (setup.certificate.keyFile !== undefined)
       setup.certificate.keyFile = resolve(from, setup.certificate.keyFile);
   }
+  if (target.kind === 'sftp' && target.signInFile !== undefined)
+    target.signInFile = resolve(from, target.signInFile);
   if (setup.share?.passwordFile !== undefined)
     setup.share.passwordFile = resolve(from, setup.share.passwordFile);
   if (setup.volume?.passphraseFile !== undefined)

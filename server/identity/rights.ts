@@ -221,7 +221,8 @@ export const RIGHTS = {
   },
   'recovery.manage': {
     title: 'Set back and release',
-    description: 'Set the appliance back to a snapshot, undo it, end a quarantine.',
+    description:
+      'Set the appliance back to a snapshot, undo it, end a quarantine, accept another host key of a target.',
     roles: OWNERS,
     apiKeys: false,
     console: true,

@@ -117,6 +117,25 @@ export function openSealer(
   };
 }
 
+/**
+ * A run's sealer: takes the right that the run was lent, should it open a field before it asked for the test identity, as one that
+ * signs in to a target does. A run that was lent none gets none.
+ */
+export function openRunSealer(
+  client: Pick<KeyClient, 'deriveKeys' | 'watch' | 'takeLiveKeys'>,
+  runId: string,
+): FieldSealer {
+  const sealer = openSealer(client);
+  let taken: Promise<void> | undefined;
+  return {
+    ...sealer,
+    async open(requests) {
+      await (taken ??= client.takeLiveKeys(runId));
+      return sealer.open(requests);
+    },
+  };
+}
+
 function single<T>(list: readonly T[]): T {
   const [first] = list;
   if (first === undefined) throw new HoldfastError('internal', 'One value was asked for and none came');

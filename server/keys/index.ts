@@ -23,7 +23,7 @@ export {
 } from './age-stream.ts';
 export { trustInRoot } from './audit-trust.ts';
 export { generationOf, type KeysStatement, openKeysObject, readKeysPlaintext } from './keys-object.ts';
-export { openSealer } from './field-sealer.ts';
+export { openRunSealer, openSealer } from './field-sealer.ts';
 export {
   type FieldSealer,
   KEYD_ROLES,

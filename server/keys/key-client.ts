@@ -190,6 +190,8 @@ export interface KeyClient {
   lend(runId: string, secrets: unknown, options?: LendOptions): Promise<void>;
   /** Role run: what was lent, once. @throws not_found */
   take(runId: string): Promise<unknown>;
+  /** Role run: only the right to derive live keys, when it was lent. @throws forbidden */
+  takeLiveKeys(runId: string): Promise<void>;
   /** Role run: once, when it was lent. Opens `keys/`. @throws forbidden; wrong_state in write-only use. */
   testIdentity(runId: string): Promise<string>;
   /** Role run and server: a signature for a report. */

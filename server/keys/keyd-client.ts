@@ -130,6 +130,9 @@ function createMethods(role: KeydRole, ask: Ask): Omit<KeyClient, 'close'> {
     async take(runId) {
       return JSON.parse(await ask<string>('take', { runId })) as unknown;
     },
+    async takeLiveKeys(runId) {
+      await ask('takeLiveKeys', { runId });
+    },
     testIdentity: (runId) => ask<string>('testIdentity', { runId }),
     signReport: (report) => ask<ObjectSignature>('signReport', { ...report }),
     signingCertificate: () => ask<string>('signingCertificate'),

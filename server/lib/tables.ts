@@ -708,6 +708,15 @@ export interface TargetAnchors {
   tried_at: Timestamp;
 }
 
+export interface TargetSignIns {
+  created_at: Timestamp;
+  id: string;
+  key_id: string;
+  kind: string;
+  public_key: string | null;
+  secret_sealed: Buffer;
+}
+
 export interface Targets {
   created_at: Timestamp;
   id: string;
@@ -840,6 +849,7 @@ export interface DB {
   snapshot_targets: SnapshotTargets;
   snapshots: Snapshots;
   target_anchors: TargetAnchors;
+  target_sign_ins: TargetSignIns;
   targets: Targets;
   team_members: TeamMembers;
   teams: Teams;

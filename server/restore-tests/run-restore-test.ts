@@ -8,7 +8,7 @@ import {
   rememberedHead,
   shipReport,
   type TargetConfig,
-  targetConfigOf,
+  openTargetConfig,
 } from '../backups/index.ts';
 import type { FieldSealer, KeyClient } from '../keys/index.ts';
 import type { Clock } from '../lib/clock.ts';
@@ -44,8 +44,7 @@ export async function runRestoreTest(deps: RunRestoreTestDeps, context: RunConte
   const test = await findOrAddTest(deps, context);
   if (test === undefined) return refusedForKit(context);
   try {
-    const target = targetConfigOf(await getTarget(deps.db, test.target_id));
-    const keys = await testKeys(deps, context.runId, test);
+    const { keys, target } = await whatIsNeeded(deps, context.runId, test);
     const scene = await openScene(deps, context, { test, target, keys });
     const verdict = await performTest(scene, {
       steps: (steps) => context.report({ steps: [...steps] }),
@@ -53,7 +52,7 @@ export async function runRestoreTest(deps: RunRestoreTestDeps, context: RunConte
     });
     const report = await buildReport(deps, scene, { test, target, verdict });
     await recordEnd(deps, test, verdict, report);
-    await ship(deps, context, test, report);
+    await ship(deps, context, { test, target }, report);
     return {
       state: verdict.passed ? 'succeeded' : 'failed',
       result: { restoreTestId: test.id, state: verdict.passed ? 'passed' : 'failed' },
@@ -69,15 +68,15 @@ export async function runRestoreTest(deps: RunRestoreTestDeps, context: RunConte
 async function ship(
   deps: RunRestoreTestDeps,
   context: RunContext,
-  test: RestoreTestRow,
+  { test, target }: { test: RestoreTestRow; target: TargetConfig },
   bytes: Buffer,
 ): Promise<void> {
   try {
     const name = await shipReport(deps, {
       id: test.id,
-      targetId: test.target_id,
       kind: 'restore-test',
       bytes,
+      config: target,
     });
     if (name === undefined) await context.log('warn', 'The report was not put on the target: it is busy');
     else await context.log('info', `The report lies on the target as ${name}`);
@@ -134,21 +133,37 @@ async function refusedForKit(context: RunContext): Promise<RunOutcome> {
   };
 }
 
-async function testKeys(deps: RunRestoreTestDeps, runId: string, test: RestoreTestRow): Promise<TestKeys> {
+/** A test with the kit has no right to live keys: the server lends it the way to the target too, where that holds a secret. */
+async function whatIsNeeded(
+  deps: RunRestoreTestDeps,
+  runId: string,
+  test: RestoreTestRow,
+): Promise<{ keys: TestKeys; target: TargetConfig }> {
+  const row = await getTarget(deps.db, test.target_id);
+  if (test.key_source !== 'recovery-kit') {
+    return { keys: await testKeys(deps, runId), target: await openTargetConfig(deps, row) };
+  }
+  const { kit, target } = (await deps.keys.take(runId)) as { kit: LentKeys; target: TargetConfig };
+  return { keys: { source: 'lent', lent: kit, ...(await trustedRepository(deps)) }, target };
+}
+
+async function trustedRepository(
+  deps: RunRestoreTestDeps,
+): Promise<{ repositoryId: string; trustRoot: Uint8Array }> {
   const { repository } = await deps.keys.status();
   if (repository.repositoryId === null || repository.trustRoot === null) {
     throw new HoldfastError('wrong_state', 'There is no repository yet', {
       hint: 'Finish the set-up first.',
     });
   }
-  const common = {
+  return {
     repositoryId: repository.repositoryId,
     trustRoot: Buffer.from(repository.trustRoot, 'base64'),
   };
-  if (test.key_source === 'recovery-kit') {
-    const { kit } = (await deps.keys.take(runId)) as { kit: LentKeys };
-    return { source: 'lent', lent: kit, ...common };
-  }
+}
+
+async function testKeys(deps: RunRestoreTestDeps, runId: string): Promise<TestKeys> {
+  const common = await trustedRepository(deps);
   const identity = await deps.keys.testIdentity(runId);
   return { source: 'test-identity', identity, keys: deps.keys, sealer: deps.sealer, ...common };
 }

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { statfs } from 'node:fs/promises';
 import { recordAudit, type Actor } from '../audit/index.ts';
-import { getTarget, openTarget, targetConfigOf } from '../backups/index.ts';
-import type { KeyClient } from '../keys/index.ts';
+import { getTarget, openTarget, openTargetConfig, type TargetConfig } from '../backups/index.ts';
+import type { FieldSealer, KeyClient } from '../keys/index.ts';
 import type { Clock } from '../lib/clock.ts';
 import { writeTransaction, type Database } from '../lib/db.ts';
 import { HoldfastError } from '../lib/errors.ts';
@@ -35,6 +35,7 @@ export interface RestoreTestDeps {
   clock: Clock;
   dataDir: string;
   keys: Pick<KeyClient, 'status' | 'lend'>;
+  sealer: Pick<FieldSealer, 'open'>;
 }
 
 /** Room that PostgreSQL needs beside the restored files. */
@@ -67,7 +68,9 @@ export async function startRestoreTest(
   const { snapshotId, targetId, mode, keySource } = request;
   const kitId = request.lent?.kitId ?? null;
   // Before the run exists: it may start the moment it does. Lent in memory only, never written.
-  if (request.lent !== undefined) await deps.keys.lend(runId, { kit: request.lent });
+  if (request.lent !== undefined) {
+    await deps.keys.lend(runId, { kit: request.lent, target: await configOf(deps, targetId) });
+  }
   await writeTransaction(deps.db, async (tx) => {
     await enqueueRun(tx, deps.clock, {
       id: runId,
@@ -138,19 +141,22 @@ export async function checkPreflight(
         : `The test needs ${mib(needsBytes)} on the data volume, which has ${mib(freeBytes)} free`,
     },
   ];
-  const config = targetConfigOf(await getTarget(deps.db, request.targetId));
-  checks.push(await reachTarget(config));
+  checks.push(await reachTarget(deps, request.targetId));
   return { ok: checks.every((check) => check.state !== 'bad'), needsBytes, freeBytes, checks };
 }
 
-async function reachTarget(config: ReturnType<typeof targetConfigOf>): Promise<Preflight['checks'][number]> {
+async function reachTarget(deps: RestoreTestDeps, id: string): Promise<Preflight['checks'][number]> {
   try {
-    const target = await openTarget(config);
+    const target = await openTarget(await configOf(deps, id));
     await target.close();
     return { name: 'target', state: 'ok', message: 'The target can be reached' };
   } catch {
     return { name: 'target', state: 'warn', message: 'The target cannot be reached: the test would fail' };
   }
+}
+
+async function configOf(deps: RestoreTestDeps, targetId: string): Promise<TargetConfig> {
+  return openTargetConfig(deps, await getTarget(deps.db, targetId));
 }
 
 /** Only the database is unpacked; files are read as a stream. */
@@ -165,7 +171,7 @@ function databaseBytes(sources: unknown): number {
 export async function readKitMaterial(deps: RestoreTestDeps, targetId: string): Promise<KitMaterial> {
   const { repository } = await deps.keys.status();
   if (repository.repositoryId === null || repository.trustRoot === null) throw noSnapshot();
-  const target = await openTarget(targetConfigOf(await getTarget(deps.db, targetId)));
+  const target = await openTarget(await configOf(deps, targetId));
   try {
     const names = { keys: [] as string[], keyring: [] as string[] };
     for (const kind of ['keys', 'keyring'] as const) {

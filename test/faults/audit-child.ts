@@ -2,7 +2,7 @@
 import { expireDueEntries, makeCheckpoint, sequenceEntries } from '../../server/audit/index.ts';
 import { anchorTo } from '../../server/backups/anchors.ts';
 import { getTarget } from '../../server/backups/index.ts';
-import { connectKeyd, credentialPath } from '../../server/keys/index.ts';
+import { connectKeyd, credentialPath, openSealer } from '../../server/keys/index.ts';
 import { systemClock } from '../../server/lib/clock.ts';
 import { dataPaths } from '../../server/lib/data-folder.ts';
 import { openDatabase, type DatabaseAddress } from '../../server/lib/db.ts';
@@ -29,7 +29,7 @@ else {
     role: 'run',
     clock: systemClock,
   });
-  const deps = { db, clock: systemClock, keys };
+  const deps = { db, clock: systemClock, keys, sealer: openSealer(keys) };
   const checkpoint = await makeCheckpoint(deps);
   if (order.targetId !== undefined) await anchorTo(deps, await getTarget(db, order.targetId), checkpoint);
 }

@@ -58,6 +58,8 @@ const PARTS: Record<string, (ids: Things) => { body?: unknown; query?: string; o
     },
   }),
   'POST /api/v1/approvals/:id/refuse': () => ({ body: { reason: 'Not now' } }),
+  'PUT /api/v1/targets/:id/sign-in': () => ({ body: { signIn: { kind: 'password', password: 'unlikely' } } }),
+  'PUT /api/v1/targets/:id/host-key': () => ({ body: { fingerprint: `SHA256:${'A'.repeat(43)}` } }),
   'POST /api/v1/recovery-kits/:id/proof': () => ({ body: { response: 'A'.repeat(43) } }),
 };
 

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { randomBytes, randomUUID } from 'node:crypto';
 import { findRunFunction } from '../../server/jobs.ts';
-import { connectKeyd, credentialPath, openSealer } from '../../server/keys/index.ts';
+import { connectKeyd, credentialPath, openRunSealer } from '../../server/keys/index.ts';
 import { systemClock } from '../../server/lib/clock.ts';
 import { dataPaths } from '../../server/lib/data-folder.ts';
 import { writeTransaction } from '../../server/lib/db.ts';
@@ -111,7 +111,7 @@ async function performQueuedRun(appliance: TestAppliance, signal: AbortSignal) {
     role: 'run',
     clock: systemClock,
   });
-  const sealer = openSealer(keys);
+  const sealer = openRunSealer(keys, row.id);
   const reports: RunProgress[] = [];
   const lines: string[] = [];
   const context: RunContext = {

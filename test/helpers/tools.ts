@@ -8,7 +8,7 @@ import { delimiter, dirname, join } from 'node:path';
 /** Where the fetched programs are started from: each with the libraries that came with it, whatever environment it is called in. */
 export const STARTERS = 'run';
 /** Folders of the packages that hold programs, and libraries: older packages put theirs below /lib. */
-export const PROGRAMS = ['usr/bin', 'bin', 'usr/sbin', 'sbin'];
+export const PROGRAMS = ['usr/bin', 'bin', 'usr/sbin', 'sbin', 'usr/lib/openssh'];
 export const LIBRARIES = ['usr/lib', 'lib'].map((folder) =>
   join(folder, process.arch === 'arm64' ? 'aarch64-linux-gnu' : 'x86_64-linux-gnu'),
 );
@@ -46,6 +46,7 @@ export const TOOL_PACKAGES = {
   ip: ['iproute2', 'libbpf1', 'libelf1', 'libmnl0', 'libxtables12', 'libbsd0', 'libtirpc3'],
   apparmor_parser: ['apparmor'],
   sshd: ['openssh-server', 'libwrap0'],
+  'sftp-server': ['openssh-sftp-server'],
   ssh: ['openssh-client'],
   'ssh-keygen': ['openssh-client'],
   // Every Debian machine with a service manager has these; they cannot run from a folder of their own.
@@ -94,7 +95,7 @@ export function findTool(name: ToolName): string | undefined {
     join(TOOLS_DIRECTORY, STARTERS),
     ...first,
     ...(process.env.PATH ?? '').split(delimiter),
-    ...['/usr/sbin', '/sbin'],
+    ...['/usr/sbin', '/sbin', '/usr/lib/openssh'],
   ];
   return folders.map((folder) => join(folder, name)).find((path) => existsSync(path));
 }

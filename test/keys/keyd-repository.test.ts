@@ -383,6 +383,25 @@ describe('what a run is lent', () => {
     expect(await derive(given)).toHaveLength(1);
     await expect(derive(other)).rejects.toMatchObject({ code: 'forbidden' });
   });
+
+  it('a run that signs in to a target takes its right to live keys alone, and one that was lent none gets none', async () => {
+    const { place, server, worker } = await makeClaimed();
+    const { id } = await server.createSubjectKey(null);
+    const run = await place.connect('run');
+    const [withRight, without] = [randomUUID(), randomUUID()];
+    await worker.lend(withRight, null, { testIdentity: true, liveKeys: true });
+    await server.lend(without, { kit: {} });
+
+    await expect(run.takeLiveKeys(without)).rejects.toMatchObject({ code: 'forbidden' });
+    await expect(run.deriveKeys([{ keyId: id, purpose: 'wrap' }])).rejects.toMatchObject({
+      code: 'forbidden',
+    });
+    await run.takeLiveKeys(withRight);
+
+    expect(await run.deriveKeys([{ keyId: id, purpose: 'wrap' }])).toHaveLength(1);
+    // The test identity is still there for it, once.
+    await run.testIdentity(withRight);
+  });
 });
 
 /** A sealed name, the objects that hold its key, and who may read them. */

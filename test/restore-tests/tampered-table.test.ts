@@ -51,7 +51,7 @@ async function signWithFacts(change: (own: Facts, later: Facts) => Facts): Promi
   const context = { runId, input: {}, log: async () => undefined } as unknown as RunContext;
   try {
     return await withTargetRepository(
-      { db: deps.db, clock, dataDir, keys },
+      { db: deps.db, clock, dataDir, keys, sealer: deps.sealer },
       target,
       context,
       async (open) => {

@@ -198,6 +198,12 @@ describe('the firewall', () => {
     expect(rules.findIndex((rule) => /skuid 97[13]/.test(rule))).toBeGreaterThan(closed);
   });
 
+  it('lets the server try out a target on whatever port backups go to', () => {
+    const outbound = { worker: [2222], server: [443], machine: [] };
+
+    expect(renderFirewall({ outbound }, ACCOUNTS)).toContain('meta skuid 971 tcp dport { 443, 2222 } accept');
+  });
+
   it('opens the port of a proxy to those who use it', () => {
     const proxy = { url: 'http://proxy.example:3128', except: [] };
 

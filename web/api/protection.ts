@@ -1,6 +1,7 @@
 /** Targets, schedules, snapshots, restore tests and runs. */
 import type { Static } from 'typebox';
 import type {
+  MadeKey,
   ScheduleChange,
   Schedule,
   Snapshot,
@@ -9,6 +10,7 @@ import type {
   TargetProbe,
   TargetReply,
   TargetRequest,
+  TargetSignIn,
 } from '../../server/backups/schema.ts';
 import type { Run, RunLogLine } from '../../server/lib/run-schema.ts';
 import type {
@@ -35,6 +37,12 @@ export const probeTarget = (id: string): Promise<TargetProbe> =>
 
 export const retireTarget = (id: string): Promise<TargetReply> =>
   request(`/targets/${id}/retire`, { method: 'POST' });
+
+export const makeTargetKey = (): Promise<MadeKey> => request('/targets/keys', { method: 'POST' });
+export const changeTargetSignIn = (id: string, signIn: TargetSignIn): Promise<TargetReply> =>
+  request(`/targets/${id}/sign-in`, { method: 'PUT', body: { signIn } });
+export const acceptHostKey = (id: string, fingerprint: string): Promise<TargetReply> =>
+  request(`/targets/${id}/host-key`, { method: 'PUT', body: { fingerprint } });
 
 export const listSchedules = async (signal?: AbortSignal): Promise<Schedule[]> =>
   (await request<{ items: Schedule[] }>('/schedules', { signal })).items;

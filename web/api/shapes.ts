@@ -2,6 +2,7 @@
 export type { ApplianceSettings, Overview, SetupState } from '../../server/appliance/schema.ts';
 export type { AuditEntry } from '../../server/audit/schema.ts';
 export type {
+  MadeKey,
   Schedule,
   Snapshot,
   SnapshotEntry,
@@ -9,6 +10,7 @@ export type {
   TargetProbe,
   TargetReply,
   TargetRequest,
+  TargetSignIn,
 } from '../../server/backups/schema.ts';
 export type { Right } from '../../server/identity/rights.ts';
 export type { Role, Session } from '../../server/identity/schema.ts';

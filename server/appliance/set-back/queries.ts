@@ -10,6 +10,8 @@ export interface SnapshotPlace {
   sizeBytes: number;
   targetId: string;
   targetName: string;
+  kind: string;
+  /** Of a directory target. */
   path: string;
 }
 
@@ -23,7 +25,7 @@ export async function findSnapshotPlace(
     .innerJoin('snapshot_targets', 'snapshot_targets.snapshot_id', 'snapshots.id')
     .innerJoin('targets', 'targets.id', 'snapshot_targets.target_id')
     .select(['snapshots.id', 'snapshots.number', 'snapshots.taken_at', 'snapshots.size_bytes'])
-    .select(['targets.id as target_id', 'targets.name', 'targets.settings'])
+    .select(['targets.id as target_id', 'targets.name', 'targets.kind', 'targets.settings'])
     .where('snapshots.id', '=', snapshotId)
     .where('snapshots.state', '!=', 'forgotten')
     .where('snapshot_targets.state', '=', 'stored')
@@ -39,6 +41,7 @@ export async function findSnapshotPlace(
     sizeBytes: Number(row.size_bytes),
     targetId: row.target_id,
     targetName: row.name,
+    kind: row.kind,
     path: (row.settings as { path: string }).path,
   };
 }

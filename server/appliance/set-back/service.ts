@@ -138,6 +138,11 @@ function hostOf(deps: Pick<SetBackServiceDeps, 'config'>): HostClient {
 
 async function requirePlace(deps: SetBackServiceDeps, snapshotId: string): Promise<SnapshotPlace> {
   const place = await findSnapshotPlace(deps.db, snapshotId);
+  if (place !== undefined && place.kind !== 'directory') {
+    throw new HoldfastError('wrong_state', 'The appliance cannot be set back from an SFTP server', {
+      hint: 'Copy the repository to a disk or share and recover from there. Files come back with `holdfast restore`.',
+    });
+  }
   if (place !== undefined) return place;
   throw new HoldfastError('not_found', 'This snapshot is on no target any more', {
     hint: 'Choose another one: its list says where each lies.',

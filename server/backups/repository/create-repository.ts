@@ -1,5 +1,4 @@
 /** Makes a new repository in an empty place. */
-import { readdir } from 'node:fs/promises';
 import type { Clock } from '../../lib/clock.ts';
 import { HoldfastError } from '../../lib/errors.ts';
 import type { RepositoryWriteKeys, TargetConfig } from '../engine.ts';
@@ -65,6 +64,7 @@ async function checkEmptyOrOurs(options: CreateRepositoryOptions): Promise<void>
   const target = await openTarget(options.target);
   const hint = await readHint(target);
   const keys = await listNames(target, 'keys/');
+  const entries = (await target.topEntries()).filter((name) => !isIgnored(name));
   await target.close();
   const foreignKeys = keys.some((name) => name !== options.keysObject.name);
   if (foreignKeys || (hint !== undefined && hint.repository !== options.keys.repositoryId)) {
@@ -73,7 +73,6 @@ async function checkEmptyOrOurs(options: CreateRepositoryOptions): Promise<void>
     });
   }
   if (hint !== undefined || keys.length > 0) return;
-  const entries = (await readdir(options.target.path)).filter((name) => !isIgnored(name));
   if (entries.length > 0) {
     throw new HoldfastError('conflict', 'The folder is not empty', {
       hint: 'Choose an empty folder for the backup repository.',

@@ -15,6 +15,7 @@ import {
   link,
   lstat,
   mkdir,
+  mkdtemp,
   open,
   opendir,
   readdir,
@@ -33,7 +34,7 @@ import {
   TEMPORARY_PREFIX,
   temporaryBeside,
 } from '../../lib/files.ts';
-import type { ReadBack, Target, TargetConfig, TargetObject } from '../engine.ts';
+import type { DirectoryConfig, ReadBack, Target, TargetObject } from '../engine.ts';
 import { hashUncached } from './hash-uncached.ts';
 import { checkObjectName, checkPrefix, HINT_NAME, OBJECT_KINDS } from './object-name.ts';
 
@@ -42,7 +43,7 @@ import { checkObjectName, checkPrefix, HINT_NAME, OBJECT_KINDS } from './object-
  *
  * @throws unavailable when it is missing, is no directory, or may not be entered.
  */
-export async function openDirectoryTarget(config: TargetConfig): Promise<Target> {
+export async function openDirectoryTarget(config: DirectoryConfig): Promise<Target> {
   const top = config.path;
   if (!top.startsWith('/') || top.includes('\0')) {
     throw new HoldfastError('invalid_input', 'A directory target needs an absolute path');
@@ -132,6 +133,15 @@ export async function openDirectoryTarget(config: TargetConfig): Promise<Target>
       await checkStillThere(top, opened);
       const free = await statfs(top);
       return free.bavail * free.bsize;
+    },
+    features: async () => new Set(),
+    topEntries: () => readdir(top),
+    async openTrial() {
+      const place = await mkdtemp(join(top, `${TEMPORARY_PREFIX}probe-`)).catch((error: unknown) =>
+        failed(error, ''),
+      );
+      const target = await openDirectoryTarget({ kind: 'directory', path: place });
+      return { target, remove: () => rm(place, { recursive: true, force: true }) };
     },
     async close() {
       // Nothing is held open between calls.

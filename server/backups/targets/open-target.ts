@@ -5,8 +5,11 @@ import { openDirectoryTarget } from './directory.ts';
 /**
  * Opens a target that exists; creates nothing.
  *
- * @throws unavailable with a hint when it cannot be reached.
+ * @throws unavailable with a hint when it cannot be reached; for SFTP also wrong_key (its host key) and unauthenticated.
  */
 export async function openTarget(config: TargetConfig): Promise<Target> {
-  return openDirectoryTarget(config);
+  if (config.kind === 'directory') return openDirectoryTarget(config);
+  // Loaded where it is used: a process that has no such target does not pay for it.
+  const { openSftpTarget } = await import('./sftp/sftp.ts');
+  return openSftpTarget(config);
 }

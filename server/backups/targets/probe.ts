@@ -3,8 +3,7 @@
  * space, its clock, and whether it lies on the same disk as the data. Says what it found in plain words.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, readdir, rm, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { stat } from 'node:fs/promises';
 import type { Clock } from '../../lib/clock.ts';
 import { HoldfastError, isSystemError, messageOf } from '../../lib/errors.ts';
 import { TEMPORARY_PREFIX } from '../../lib/files.ts';
@@ -13,6 +12,7 @@ import type { TargetProbe } from '../schema.ts';
 import { readHint } from '../hint.ts';
 import { openTarget } from './open-target.ts';
 import { HINT_NAME } from './object-name.ts';
+import { checkFeatures, isThisMachine, meetServer } from './probe-server.ts';
 
 /** Said of a target that burns, drowns or is stolen together with the data. */
 export const LOCAL_COPY_LABEL = 'local copy, not offsite';
@@ -23,7 +23,7 @@ const CLOCK_TOLERANCE_MS = 60 * 60 * 1000;
 /** What an empty disk may hold. */
 const IGNORED_ENTRIES = new Set(['lost+found', '.Trash-0', '.DS_Store']);
 
-type Check = TargetProbe['checks'][number];
+export type Check = TargetProbe['checks'][number];
 
 interface ProbeOptions {
   /** The data folder, for the question whether both lie on one disk. */
@@ -39,20 +39,33 @@ export async function probeTarget(config: TargetConfig, options: ProbeOptions): 
     sameDisk: false,
     freeBytes: null as number | null,
     existingRepository: null as string | null,
+    hostKey: undefined as TargetProbe['hostKey'],
   };
+  if (config.kind === 'sftp') {
+    const met = await meetServer(config);
+    checks.push(met.check);
+    result.hostKey = met.hostKey;
+    if (met.check.state === 'bad') return toProbe(result, checks);
+  }
   let target: Target;
   try {
     target = await openTarget(config);
   } catch (error) {
-    return { ok: false, ...result, checks: [bad('reach', error)] };
+    const refused = error instanceof HoldfastError && error.code === 'unauthenticated';
+    return toProbe(result, [...checks, bad(refused ? 'sign-in' : 'reach', error)]);
   }
   try {
+    if (config.kind === 'sftp') checks.push(good('sign-in', `Signed in as ${config.username}.`));
     checks.push(good('reach', 'The folder is there.'));
-    result.sameDisk = await liesOnSameDisk(config.path, options.dataPath);
-    checks.push(placeCheck(result.sameDisk));
+    result.sameDisk =
+      config.kind === 'sftp'
+        ? await isThisMachine(config.host)
+        : await liesOnSameDisk(config.path, options.dataPath);
+    checks.push(placeCheck(config, result.sameDisk));
     result.existingRepository = await findRepository(target);
-    checks.push(await contentCheck(config.path, result.existingRepository));
-    checks.push(...(await tryWriting(config.path)));
+    checks.push(await contentCheck(target, result.existingRepository));
+    checks.push(...(await tryWriting(target)));
+    checks.push(...(await checkFeatures(target)));
     result.freeBytes = (await target.freeBytes()) ?? null;
     checks.push(spaceCheck(result.freeBytes));
     checks.push(clockCheck(await target.now(), options.clock.now()));
@@ -61,7 +74,20 @@ export async function probeTarget(config: TargetConfig, options: ProbeOptions): 
   } finally {
     await target.close();
   }
-  return { ok: !checks.some((check) => check.state === 'bad'), ...result, checks };
+  return toProbe(result, checks);
+}
+
+function toProbe(
+  {
+    hostKey,
+    ...result
+  }: Omit<TargetProbe, 'ok' | 'checks' | 'hostKey'> & {
+    hostKey: TargetProbe['hostKey'];
+  },
+  checks: Check[],
+): TargetProbe {
+  const ok = !checks.some((check) => check.state === 'bad');
+  return { ok, ...result, ...(hostKey === undefined ? {} : { hostKey }), checks };
 }
 
 /** True when both paths are on one file system, so that one failure takes both. */
@@ -76,19 +102,22 @@ async function liesOnSameDisk(targetPath: string, dataPath: string): Promise<boo
 }
 
 /** Writes, reads, lists and deletes in a folder of its own, which a repository never has, so that nothing of one is touched. */
-async function tryWriting(top: string): Promise<Check[]> {
-  let place: string;
+async function tryWriting(top: Target): Promise<Check[]> {
+  let trial: Awaited<ReturnType<Target['openTrial']>>;
   try {
-    place = await mkdtemp(join(top, `${TEMPORARY_PREFIX}probe-`));
+    trial = await top.openTrial();
   } catch (error) {
-    return [{ name: 'write', state: 'bad', message: `Nothing can be written here: ${systemCode(error)}.` }];
+    const { code = messageOf(error) } = (error instanceof Error ? (error.cause ?? {}) : {}) as {
+      code?: string;
+    };
+    return [{ name: 'write', state: 'bad', message: `Nothing can be written here: ${code}.` }];
   }
+  const { target } = trial;
   try {
-    const target = await openTarget({ kind: 'directory', path: place });
     const name = `keys/probe-${randomBytes(8).toString('hex')}`;
     const content = randomBytes(64 * 1024);
     await target.create(name, content);
-    const checks: Check[] = [good('write', 'Objects can be written, durably and only once.')];
+    const checks: Check[] = [await tryOverwriting(target, name)];
     const read = await target.read(name);
     checks.push(
       read.equals(content)
@@ -117,8 +146,23 @@ async function tryWriting(top: string): Promise<Check[]> {
   } catch (error) {
     return [bad('write', error)];
   } finally {
-    await rm(place, { recursive: true, force: true });
+    await trial.remove();
   }
+}
+
+/** Whoever creates a name second must hear of it: on that rests that there is one writer. */
+async function tryOverwriting(target: Target, name: string): Promise<Check> {
+  try {
+    await target.create(name, Buffer.from('a second writer'));
+  } catch (error) {
+    if (!(error instanceof HoldfastError) || error.code !== 'conflict') throw error;
+    return good('write', 'Objects can be written, durably and only once.');
+  }
+  return {
+    name: 'write',
+    state: 'bad',
+    message: 'A name that is taken is overwritten here, so that two writers would not notice each other.',
+  };
 }
 
 async function findRepository(target: Target): Promise<string | null> {
@@ -128,11 +172,11 @@ async function findRepository(target: Target): Promise<string | null> {
   return null;
 }
 
-async function contentCheck(top: string, existing: string | null): Promise<Check> {
+async function contentCheck(target: Target, existing: string | null): Promise<Check> {
   if (existing !== null) {
     return { name: 'content', state: 'warn', message: 'There is a backup repository here already.' };
   }
-  const entries = (await readdir(top)).filter((name) => name !== HINT_NAME && !isIgnored(name));
+  const entries = (await target.topEntries()).filter((name) => name !== HINT_NAME && !isIgnored(name));
   if (entries.length === 0) return good('content', 'The folder is empty.');
   return {
     name: 'content',
@@ -146,12 +190,13 @@ export function isIgnored(name: string): boolean {
   return IGNORED_ENTRIES.has(name) || name.startsWith(TEMPORARY_PREFIX);
 }
 
-function placeCheck(sameDisk: boolean): Check {
-  if (!sameDisk) return good('place', 'It lies on another disk than the data.');
+function placeCheck({ kind }: TargetConfig, same: boolean): Check {
+  const there = kind === 'sftp' ? 'machine' : 'disk';
+  if (!same) return good('place', `It lies on another ${there} than the data.`);
   return {
     name: 'place',
     state: 'warn',
-    message: `It lies on the same disk as the data: a ${LOCAL_COPY_LABEL}. What destroys the disk destroys both.`,
+    message: `It lies on the same ${there} as the data: a ${LOCAL_COPY_LABEL}. What destroys the ${there} destroys both.`,
   };
 }
 
@@ -180,8 +225,4 @@ function good(name: string, message: string): Check {
 function bad(name: string, error: unknown): Check {
   const hint = error instanceof HoldfastError && error.hint !== undefined ? `. ${error.hint}` : '';
   return { name, state: 'bad', message: `${messageOf(error)}${hint}` };
-}
-
-function systemCode(error: unknown): string {
-  return error instanceof Error && 'code' in error ? String(error.code) : messageOf(error);
 }

@@ -1,6 +1,6 @@
 import { createReadStream } from 'node:fs';
 import { open } from 'node:fs/promises';
-import { basename, resolve } from 'node:path';
+import { basename } from 'node:path';
 import type { Command } from 'commander';
 import {
   createLogVerifier,
@@ -19,11 +19,12 @@ import { openTarget, readKeptHeads } from '../../backups/index.ts';
 import { trustInRoot } from '../../keys/index.ts';
 import { EXIT, HoldfastError } from '../../lib/errors.ts';
 import { parseOrigin, parseVerifierKey } from '../../lib/merkle/checkpoint.ts';
+import { addPlaceOptions, PLACE_WORDS, readPlace, type PlaceOptions } from '../target-place.ts';
 import { addCommand, collect, type CommandContext } from '../command.ts';
 import { formatBytes, formatInstant, printable } from '../output.ts';
 import { readSmallFile, readWholeKit } from '../secrets.ts';
 
-interface Options {
+interface Options extends PlaceOptions {
   kit?: string;
   trustRoot?: string;
   key?: string;
@@ -39,7 +40,7 @@ export function addAuditVerify(audit: Command): void {
     'verify',
     'Check an export of the audit log, a selection of entries, or the proof of one, offline',
     (command) =>
-      command
+      addPlaceOptions(command)
         .argument('<file>', 'an export, a selection, or a .tlog-proof')
         .option('--kit <file>', 'a recovery kit of the appliance: whom to believe is in it')
         .option(
@@ -52,7 +53,7 @@ export function addAuditVerify(audit: Command): void {
         )
         .option(
           '--anchors <target>',
-          'folder of a backup target, whose anchors are compared; may be given again',
+          `a backup target, whose anchors are compared: ${PLACE_WORDS}; may be given again`,
           collect,
         )
         .option('--checkpoint <file>', 'a checkpoint that was kept; may be given again', collect),
@@ -62,7 +63,7 @@ export function addAuditVerify(audit: Command): void {
       if (isEntryProof(start)) return verifyProof(context, file, trust);
       if (isSelection(start)) return verifySelection(context, file, trust);
       const kept = [
-        ...(await readAnchors(context, options.anchors ?? [])),
+        ...(await readAnchors(context, options.anchors ?? [], options)),
         ...(await readNotes(options.checkpoint ?? [])),
       ];
       const report = await verifyExport(context, file, trust, kept);
@@ -122,10 +123,14 @@ async function verifyProof({ output }: CommandContext, file: string, trust: LogT
   return EXIT.ok;
 }
 
-async function readAnchors({ output }: CommandContext, folders: readonly string[]): Promise<KeptHead[]> {
+async function readAnchors(
+  { output }: CommandContext,
+  folders: readonly string[],
+  place: PlaceOptions,
+): Promise<KeptHead[]> {
   const all: KeptHead[] = [];
   for (const folder of folders) {
-    const target = await openTarget({ kind: 'directory', path: resolve(folder) });
+    const target = await openTarget(await readPlace(folder, place));
     try {
       const { heads, unreadable } = await readKeptHeads(target, basename(folder));
       for (const name of unreadable) output.note(`${printable(name)} is damaged, and not used`);

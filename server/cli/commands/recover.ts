@@ -1,4 +1,3 @@
-import { resolve } from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { Option, type Command } from 'commander';
 import {
@@ -8,7 +7,12 @@ import {
   requireHost,
   type HostClient,
 } from '../../appliance/index.ts';
-import { recoverAppliance, type RecoveryQuestion, type RecoveryReport } from '../../backups/index.ts';
+import {
+  recoverAppliance,
+  type RecoveryQuestion,
+  type RecoveryReport,
+  type TargetConfig,
+} from '../../backups/index.ts';
 import type { RecoveryKit } from '../../keys/index.ts';
 import { systemClock } from '../../lib/clock.ts';
 import { setBackFolders } from '../../lib/data-folder.ts';
@@ -24,6 +28,7 @@ import {
   type MachineRecovery,
   type Tell,
 } from '../machine-recovery.ts';
+import { addPlaceOptions, PLACE_WORDS, readPlace, type PlaceOptions } from '../target-place.ts';
 import { readTpmPcrs, type ShareAnswers, type VolumeAnswers } from '../answer-file.ts';
 import { readRecoveryFile, type RecoveryFile } from '../recovery-file.ts';
 import { askSecret, readSecretFile, readSecretFromEnvironment, readWholeKit } from '../secrets.ts';
@@ -32,7 +37,7 @@ import { untilInterrupted } from '../signals.ts';
 /** On the machine image keyd gets the root key from here; no copy of it may lie on the volume. */
 const MACHINE_ROOT_KEY = machineRootKeyFile(hostPlaces());
 
-interface Options {
+interface Options extends PlaceOptions {
   config?: string;
   from?: string;
   kit?: string;
@@ -50,8 +55,8 @@ export function addRecover(program: Command): void {
     'recover',
     'Make a running appliance again on a new machine, from a target and the recovery kit',
     (command) =>
-      command
-        .option('--from <target>', 'the folder of the target')
+      addPlaceOptions(command)
+        .option('--from <target>', `the target: ${PLACE_WORDS}`)
         .option('--kit <file>', 'the recovery kit')
         .option('--config <file>', 'all answers, instead of options; see server/cli/recovery.example.yaml')
         .option('--snapshot <which>', `${SNAPSHOT_WORDS}, which it is when absent`)
@@ -100,12 +105,17 @@ interface Scene {
   bar: ReturnType<CommandContext['output']['progress']>;
 }
 
-function recoverInto(dataDir: string, scene: Scene, path: string, tell?: Tell): Promise<RecoveryReport> {
+function recoverInto(
+  dataDir: string,
+  scene: Scene,
+  target: TargetConfig,
+  tell?: Tell,
+): Promise<RecoveryReport> {
   const { plan, kit, signal, rootKeyFile, bar } = scene;
   const { output } = scene.context;
   return recoverAppliance({
     ...{ kit, dataDir, rootKeyFile, signal, clock: systemClock },
-    target: { kind: 'directory', path: resolve(path) },
+    target,
     snapshot: plan.snapshot,
     setBack: plan.setBack,
     knownHead: plan.setBack?.knownHead,
@@ -129,7 +139,7 @@ async function recoverHere(scene: Scene): Promise<void> {
       hint: 'Mount it yourself, and give its folder with `from`.',
     });
   }
-  const report = await recoverInto(dataDir, scene, plan.from);
+  const report = await recoverInto(dataDir, scene, await readPlace(plan.from, plan));
   bar.stop();
   context.output.result(report, describe(report, dataDir));
 }
@@ -138,11 +148,14 @@ async function recoverOntoMachine(scene: Scene, host: HostClient): Promise<void>
   const { plan, kit, context, bar } = scene;
   const { dataDir } = context.config();
   const daily = await readDaily(plan);
-  const path = plan.share === undefined ? (plan.from ?? '') : await mountTargetShare(host, plan.share);
+  const target: TargetConfig =
+    plan.share === undefined
+      ? await readPlace(plan.from ?? '', plan)
+      : { kind: 'directory', path: await mountTargetShare(host, plan.share) };
   const recovered = await recoverMachine(host, {
     kit,
     daily,
-    recover: (tell) => recoverInto(dataDir, scene, path, tell),
+    recover: (tell) => recoverInto(dataDir, scene, target, tell),
   });
   bar.stop();
   context.output.result(recovered, describeMachine(recovered, dataDir));
@@ -152,12 +165,13 @@ async function recoverOntoMachine(scene: Scene, host: HostClient): Promise<void>
 async function setBack(scene: Scene, host: HostClient): Promise<void> {
   const { plan, context, bar } = scene;
   const { fresh } = setBackFolders(context.config().dataDir);
-  const report = await setMachineBack(host, (tell) => recoverInto(fresh, scene, plan.from ?? '', tell));
+  const target = await readPlace(plan.from ?? '', {});
+  const report = await setMachineBack(host, (tell) => recoverInto(fresh, scene, target, tell));
   bar.stop();
   context.output.result(report, describe(report, fresh).split('\n').slice(0, -1).join('\n'));
 }
 
-interface Plan {
+interface Plan extends PlaceOptions {
   from?: string | undefined;
   share?: ShareAnswers | undefined;
   kit: string;
@@ -192,6 +206,8 @@ async function readPlan(options: Options): Promise<Plan> {
   }
   return {
     from: options.from,
+    hostKey: options.hostKey,
+    signInFile: options.signInFile,
     kit: options.kit,
     snapshot: options.snapshot,
     yes: options.yes === true,

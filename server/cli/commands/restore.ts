@@ -6,11 +6,12 @@ import type { Run } from '../../lib/run-schema.ts';
 import { chooseSnapshot, SNAPSHOT_WORDS } from '../choose-snapshot.ts';
 import { addCommand, collect, type CommandContext } from '../command.ts';
 import { openKitRepository } from '../kit-repository.ts';
+import { addPlaceOptions, PLACE_WORDS, readPlace, type PlaceOptions } from '../target-place.ts';
 import { formatBytes, printable } from '../output.ts';
 import { describeEnd, followRun, runExitCode } from '../runs.ts';
 import { untilInterrupted } from '../signals.ts';
 
-interface Options {
+interface Options extends PlaceOptions {
   to: string;
   path?: string[];
   intoExisting?: string;
@@ -25,7 +26,7 @@ export function addRestore(program: Command): void {
     'restore',
     'Write the files of a snapshot into a directory, under their own names',
     (command) =>
-      command
+      addPlaceOptions(command)
         .argument('[snapshot]', SNAPSHOT_WORDS, 'latest')
         .requiredOption('--to <directory>', 'new or empty')
         .option('--path <path>', 'only this file or folder; may be given again', collect)
@@ -33,7 +34,10 @@ export function addRestore(program: Command): void {
           '--into-existing <what>',
           'allow a directory that is not empty: skip or replace files that are there',
         )
-        .option('--from <target>', 'read this target itself, without a running appliance; needs --kit')
+        .option(
+          '--from <target>',
+          `read this target itself (${PLACE_WORDS}), without a running appliance; needs --kit`,
+        )
         .option('--kit <file>', 'the recovery kit')
         .option('--raw', 'with --from: each section as it is stored, files encrypted'),
     (context, options, snapshot) =>
@@ -84,7 +88,8 @@ async function restoreByKit(
   if (from === undefined || kit === undefined) throw new HoldfastError('invalid_input', '--from needs --kit');
   const existing = existingOf(options);
   const { signal, done } = untilInterrupted();
-  const opened = await openKitRepository({ from, kit }, output);
+  const target = await readPlace(from, options);
+  const opened = await openKitRepository({ target, kit }, output);
   const bar = output.progress();
   try {
     const snapshot = await findReadableSnapshot(

@@ -7,7 +7,7 @@ import { addCommand, type CommandContext } from '../command.ts';
 import { checkVolumeAnswers } from '../setup-volume.ts';
 import { makeKit } from '../setup-kit.ts';
 import { installCertificate } from '../setup-certificate.ts';
-import { findTargetPath } from '../setup-share.ts';
+import { findTargetPlace, readTargetRequest } from '../setup-target.ts';
 import { tell, type SetupWork } from '../setup-work.ts';
 import { startKitTest } from '../kit-test.ts';
 import { followRun, runExitCode } from '../runs.ts';
@@ -41,7 +41,7 @@ async function setUp({ control, output }: CommandContext, setupFile: string): Pr
   await claim(work, state);
   await nameAppliance(work);
   await installCertificate(work);
-  const path = await findTargetPath(work);
+  const path = await findTargetPlace(work);
   await makeKit(work, path);
   await addTarget(work, path);
   await setSchedules(work);
@@ -83,9 +83,9 @@ async function nameAppliance(work: SetupWork): Promise<void> {
 
 async function addTarget(work: SetupWork, path: string): Promise<void> {
   const { items } = await work.client.get<{ items: TargetReply[] }>('/targets');
-  const wanted = { ...work.file.target, path };
   const present = items.find((target) => target.state === 'active' && target.location === path);
   if (present !== undefined) return tell(work, 'target', 'already');
+  const wanted = await readTargetRequest(work.file.target, path);
   const added = await work.client.send<TargetReply>('POST', '/targets', wanted);
   tell(work, 'target', 'done', added.label ?? undefined);
 }

@@ -4,11 +4,12 @@ import { EXIT, HoldfastError } from '../../lib/errors.ts';
 import type { Run } from '../../lib/run-schema.ts';
 import { addCommand, type CommandContext } from '../command.ts';
 import { openKitRepository } from '../kit-repository.ts';
+import { addPlaceOptions, PLACE_WORDS, readPlace, type PlaceOptions } from '../target-place.ts';
 import { formatBytes, formatInstant } from '../output.ts';
 import { describeEnd, followRun, runExitCode } from '../runs.ts';
 import { untilInterrupted } from '../signals.ts';
 
-interface Options {
+interface Options extends PlaceOptions {
   from?: string;
   kit?: string;
   structure?: boolean;
@@ -20,8 +21,11 @@ export function addVerify(program: Command): void {
     'verify',
     'Read back and check everything stored on the target; ends with 1 when something is wrong',
     (command) =>
-      command
-        .option('--from <target>', 'read this target itself, without a running appliance; needs --kit')
+      addPlaceOptions(command)
+        .option(
+          '--from <target>',
+          `read this target itself (${PLACE_WORDS}), without a running appliance; needs --kit`,
+        )
         .option('--kit <file>', 'the recovery kit')
         .option('--structure', 'with --from: leave out reading every byte of the packs'),
     (context, options) =>
@@ -47,7 +51,8 @@ async function verifyByKit({ output }: CommandContext, options: Options): Promis
   const { from, kit } = options;
   if (from === undefined || kit === undefined) throw new HoldfastError('invalid_input', '--from needs --kit');
   const { signal, done } = untilInterrupted();
-  const opened = await openKitRepository({ from, kit }, output);
+  const target = await readPlace(from, options);
+  const opened = await openKitRepository({ target, kit }, output);
   const bar = output.progress();
   try {
     const report = await verifyRepository(opened.repository, {

@@ -72,6 +72,17 @@ export function lendOperations({ store, clock }: { store: KeyringStore; clock: C
       return secrets;
     },
 
+    /** Only the right, for a run that opens no backup: one that must sign in to a target. May be asked for again. */
+    async takeLiveKeys(args: Arguments, grants: Grants) {
+      sweep();
+      const entry = lent.get(uuidArgument(args, 'runId'));
+      if (entry?.liveKeys !== true) {
+        throw new HoldfastError('forbidden', 'This run was not given the right to use keys');
+      }
+      grants.liveKeys = true;
+      return null;
+    },
+
     async testIdentity(args: Arguments, grants: Grants) {
       sweep();
       const entry = lent.get(uuidArgument(args, 'runId'));

@@ -28,6 +28,7 @@ export const PERMISSIONS = {
   readObject: ['worker', 'run'],
   lend: ['server', 'worker'],
   take: ['run'],
+  takeLiveKeys: ['run'],
   testIdentity: ['run', 'browse'],
   signReport: ['server', 'run'],
   signingCertificate: ['server', 'run'],

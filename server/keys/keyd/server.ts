@@ -86,6 +86,7 @@ function createHandler(
     ...auditOperations({ store, clock }),
     lend: (args, peer) => lending.lend(args, peer.role),
     take: (args, peer) => lending.take(args, peer.grants),
+    takeLiveKeys: (args, peer) => lending.takeLiveKeys(args, peer.grants),
     testIdentity: (args, peer) => lending.testIdentity(args, peer.grants),
   };
   return async (request, peer) => {

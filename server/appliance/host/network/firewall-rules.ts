@@ -62,7 +62,8 @@ export function renderFirewall(
         `meta skuid ${uid} tcp dport 4460 accept`,
       ]),
       ...portRules(accounts.worker, withProxy(outbound.worker, settings)),
-      ...portRules(accounts.server, withProxy(outbound.server, settings)),
+      // The server tries targets out, and reads in them for the pages; the worker does the bulk.
+      ...portRules(accounts.server, withProxy([...outbound.server, ...outbound.worker], settings)),
       ...portRules(0, outbound.machine),
       'limit rate 6/minute log prefix "holdfast refused out: "',
       'reject with icmpx admin-prohibited',

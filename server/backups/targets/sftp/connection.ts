@@ -1,0 +1,329 @@
+/**
+ * One SSH connection to an SFTP server, with a few channels over it.
+ *
+ * Guarantees: nothing but the key exchange happens before the server has shown the pinned host key; no wait is without a limit;
+ * when the connection is lost every call under way ends with `ConnectionLost`, and so does every later one.
+ */
+import ssh2, { type Client, type ConnectConfig, type SFTPWrapper } from 'ssh2';
+import { HoldfastError } from '../../../lib/errors.ts';
+import type { SftpConfig, SftpHostKey } from '../../engine.ts';
+import { explainConnecting } from './failures.ts';
+import { readHostKey, sameFingerprint, wantedTypes } from './host-key.ts';
+
+const CONNECT_TIMEOUT_MS = 20_000;
+/** Of one request. A server that syncs a large object to a slow disk is silent for long. */
+const REQUEST_TIMEOUT_MS = 90_000;
+const KEEP_ALIVE_MS = 15_000;
+const MOST_MISSED = 4;
+/** Each is a process of the server's. */
+const MOST_CHANNELS = 4;
+const END_TIMEOUT_MS = 2_000;
+
+/** The way to the server broke; the same may work over another connection. */
+export class ConnectionLost extends Error {}
+
+/** What the server said to one request: RFC draft-ietf-secsh-filexfer-02, section 7. */
+export const STATUS = {
+  endOfFile: 1,
+  noSuchFile: 2,
+  permissionDenied: 3,
+  failure: 4,
+  unsupported: 8,
+  alreadyExists: 11,
+  noSpace: 14,
+  quotaExceeded: 15,
+} as const;
+
+export class StatusError extends Error {
+  readonly status: number;
+  constructor(status: number, message: string) {
+    super(message);
+    this.status = status;
+  }
+}
+
+export function isStatus(error: unknown, ...wanted: number[]): boolean {
+  return error instanceof StatusError && wanted.includes(error.status);
+}
+
+type Callback<T> = (error: Error | null | undefined, value: T) => void;
+
+/** One request over one channel. */
+type Ask = <T>(act: (sftp: SFTPWrapper, done: Callback<T>) => void) => Promise<T>;
+
+export interface Channel {
+  ask: Ask;
+  extensions: ReadonlySet<string>;
+  /** The most bytes that go into one request. */
+  pieceBytes: number;
+}
+
+export interface Connection {
+  /** The least busy channel for as long as `act` takes. */
+  use<T>(act: (channel: Channel) => Promise<T>): Promise<T>;
+  readonly lost: boolean;
+  close(): Promise<void>;
+}
+
+/** The server's key, without signing in: nothing secret leaves this machine. @throws HoldfastError `unavailable` */
+export async function askHostKey(
+  place: Pick<SftpConfig, 'host' | 'port'>,
+  type?: string,
+): Promise<SftpHostKey> {
+  let shown: SftpHostKey | undefined;
+  const client = new ssh2.Client();
+  try {
+    await connect(client, {
+      ...commonOptions(place, type),
+      username: 'holdfast',
+      hostVerifier: (blob: Buffer) => {
+        shown = readHostKey(blob);
+        return false;
+      },
+    });
+  } catch (error) {
+    if (shown === undefined) throw explainConnecting(error, place);
+  } finally {
+    client.destroy();
+  }
+  if (shown !== undefined) return shown;
+  throw explainConnecting(new Error('no host key'), place);
+}
+
+/** @throws HoldfastError `wrong_key` for another host key, `unauthenticated` for a refused sign-in, `unavailable` */
+export async function openConnection(config: SftpConfig): Promise<Connection> {
+  const client = new ssh2.Client();
+  let shown: SftpHostKey | undefined;
+  try {
+    await connect(client, {
+      ...commonOptions(config, config.hostKey.type),
+      username: config.username,
+      ...signInOptions(config),
+      hostVerifier: (blob: Buffer) => {
+        shown = readHostKey(blob);
+        return sameFingerprint(shown.fingerprint, config.hostKey.fingerprint);
+      },
+    });
+  } catch (error) {
+    client.destroy();
+    if (shown !== undefined && !sameFingerprint(shown.fingerprint, config.hostKey.fingerprint))
+      throw changedHostKey(config, shown);
+    if (error instanceof HoldfastError) throw error;
+    throw explainConnecting(error, config);
+  }
+  return manageChannels(client);
+}
+
+function changedHostKey(config: SftpConfig, shown: SftpHostKey): HoldfastError {
+  return new HoldfastError(
+    'wrong_key',
+    `${config.host} shows another host key than the one that was confirmed: ${shown.fingerprint} instead of ${config.hostKey.fingerprint}`,
+    {
+      hint: 'Somebody may stand between, so nothing was sent. Ask whoever runs the server; an owner can accept its new key on the page of the target.',
+    },
+  );
+}
+
+function commonOptions(place: Pick<SftpConfig, 'host' | 'port'>, keyType?: string): ConnectConfig {
+  return {
+    host: place.host,
+    port: place.port,
+    readyTimeout: CONNECT_TIMEOUT_MS,
+    keepaliveInterval: KEEP_ALIVE_MS,
+    keepaliveCountMax: MOST_MISSED,
+    algorithms: {
+      serverHostKey: wantedTypes(keyType) as never[],
+      // AES-GCM comes from OpenSSL; without the native addon ChaCha20 would run in WebAssembly.
+      cipher: [
+        'aes128-gcm@openssh.com',
+        'aes256-gcm@openssh.com',
+        'chacha20-poly1305@openssh.com',
+        'aes256-ctr',
+        'aes192-ctr',
+        'aes128-ctr',
+      ],
+      // What is stored is encrypted: it does not get smaller.
+      compress: ['none'],
+    },
+  };
+}
+
+function signInOptions({ signIn, host }: SftpConfig): Partial<ConnectConfig> {
+  if (signIn === undefined) {
+    throw new HoldfastError('wrong_state', `How to sign in to ${host} is not known on this appliance`, {
+      hint: 'Give the password or the key again on the page of the target.',
+    });
+  }
+  if (signIn.kind === 'private-key') return { privateKey: signIn.privateKey };
+  return { password: signIn.password, tryKeyboard: true };
+}
+
+function connect(client: Client, options: ConnectConfig): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(
+      () => reject(new Error('Timed out while waiting for handshake')),
+      CONNECT_TIMEOUT_MS + 1_000,
+    );
+    const settle = (act: () => void) => {
+      clearTimeout(timer);
+      act();
+    };
+    client.on('error', (error) => settle(() => reject(error)));
+    client.once('close', () => settle(() => reject(new Error('The connection was closed'))));
+    // Requests are small and wait for answers: held back for a fuller packet, each would cost 40 ms.
+    client.once('connect', () => client.setNoDelay(true));
+    client.once('ready', () => settle(resolve));
+    // Servers that ask for the password in a dialog: one question, one answer.
+    client.on('keyboard-interactive', (_name, _words, _language, prompts, finish) => {
+      finish(prompts.length === 1 && options.password !== undefined ? [options.password] : []);
+    });
+    client.connect(options);
+  });
+}
+
+interface OpenChannel extends Channel {
+  busy: number;
+}
+
+function manageChannels(client: Client): Connection {
+  const failLater = new Set<(error: Error) => void>();
+  const channels: Promise<OpenChannel>[] = [];
+  const settled: OpenChannel[] = [];
+  let lost = false;
+  const lose = () => {
+    lost = true;
+    for (const fail of failLater) fail(new ConnectionLost('The connection to the server was lost'));
+    failLater.clear();
+  };
+  client.on('error', lose);
+  client.once('close', lose);
+  client.once('end', lose);
+
+  /** Ends at the answer, when the connection is lost, or after the time limit, which ends the connection. */
+  const limited = <T>(start: (done: Callback<T>) => void): Promise<T> =>
+    new Promise((resolve, reject) => {
+      if (lost) {
+        reject(new ConnectionLost('The connection to the server was lost'));
+        return;
+      }
+      const end = (act: () => void) => {
+        clearTimeout(timer);
+        failLater.delete(reject);
+        act();
+      };
+      const timer = setTimeout(() => {
+        client.destroy();
+        lose();
+      }, REQUEST_TIMEOUT_MS);
+      failLater.add(reject);
+      try {
+        start((error, value) =>
+          end(() => {
+            if (error == null) resolve(value);
+            else reject(toFailure(error));
+          }),
+        );
+      } catch (error) {
+        end(() => reject(new ConnectionLost('The channel was closed', { cause: error })));
+      }
+    });
+
+  const open = async (): Promise<OpenChannel> => {
+    const sftp = await limited<SFTPWrapper>((done) => client.sftp(done));
+    // A channel whose process ended on the server takes the connection with it: all of it is opened anew.
+    sftp.once('close', () => {
+      if (!lost) client.destroy();
+      lose();
+    });
+    sftp.on('error', lose);
+    const channel: OpenChannel = {
+      busy: 0,
+      ask: (act) => limited((done) => act(sftp, done)),
+      ...factsOf(sftp),
+    };
+    settled.push(channel);
+    return channel;
+  };
+
+  const pick = async (): Promise<OpenChannel> => {
+    const idle = settled.find((channel) => channel.busy === 0);
+    if (idle !== undefined) return idle;
+    if (channels.length < MOST_CHANNELS) {
+      const opening = open();
+      channels.push(opening);
+      try {
+        return await opening;
+      } catch (error) {
+        // Servers may allow fewer sessions: those that are open do the work.
+        const other = lost ? undefined : leastBusy(settled);
+        if (other === undefined) throw error;
+        return other;
+      }
+    }
+    return leastBusy(settled) ?? (await Promise.any(channels));
+  };
+
+  return {
+    get lost() {
+      return lost;
+    },
+    async use(act) {
+      const channel = await pick();
+      channel.busy++;
+      try {
+        return await act(channel);
+      } finally {
+        channel.busy--;
+      }
+    },
+    close: () => endClient(client),
+  };
+}
+
+function leastBusy(channels: readonly OpenChannel[]): OpenChannel | undefined {
+  return [...channels].sort((a, b) => a.busy - b.busy)[0];
+}
+
+/** A number is the server's answer to this request; anything else says that no answer will come. */
+function toFailure(error: Error & { code?: unknown }): Error {
+  const { code } = error;
+  if (typeof code === 'number' && code !== 6 && code !== 7) return new StatusError(code, error.message);
+  return new ConnectionLost(error.message, { cause: error });
+}
+
+/** The library keeps these for itself, and its types do not name them. */
+interface SftpInside {
+  _extensions?: Record<string, string>;
+  _maxWriteLen?: number;
+  _maxReadLen?: number;
+}
+
+const LARGEST_PIECE_BYTES = 128 * 1024;
+/** Every server has to take this much. */
+const SMALLEST_PIECE_BYTES = 30_000;
+
+function factsOf(sftp: SFTPWrapper): Pick<Channel, 'extensions' | 'pieceBytes'> {
+  const inside = sftp as unknown as SftpInside;
+  const most = Math.min(
+    inside._maxWriteLen ?? SMALLEST_PIECE_BYTES,
+    inside._maxReadLen ?? SMALLEST_PIECE_BYTES,
+  );
+  return {
+    extensions: new Set(Object.keys(inside._extensions ?? {})),
+    pieceBytes: Math.min(LARGEST_PIECE_BYTES, most),
+  };
+}
+
+async function endClient(client: Client): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const timer = setTimeout(() => {
+      client.destroy();
+      resolve();
+    }, END_TIMEOUT_MS);
+    client.once('close', () => {
+      clearTimeout(timer);
+      resolve();
+    });
+    client.end();
+  });
+}

@@ -1,0 +1,39 @@
+/** Set-up by file: where the target lies, and how it is asked for. */
+import { locationOf, type TargetRequest } from '../backups/index.ts';
+import { mountShare } from './mount-share.ts';
+import { readSecretFromEnvironment, readSmallFile } from './secrets.ts';
+import type { SetupFile } from './setup-file.ts';
+import { tell, type SetupWork } from './setup-work.ts';
+import { signInOf } from './target-place.ts';
+
+const SECRET_LIMIT_BYTES = 16 * 1024;
+const SSH_PORT = 22;
+
+/**
+ * Where the target lies, as its page shows it; in a share where there is one in the set-up file. May be run again: a share of that place is used.
+ *
+ * @throws HoldfastError `unavailable` when a share that was added before is away, `wrong_state` elsewhere than on the machine image.
+ */
+export async function findTargetPlace(work: SetupWork): Promise<string> {
+  const { share: wanted, target } = work.file;
+  if (target.kind === 'sftp') return locationOf({ kind: 'sftp', settings: { port: SSH_PORT, ...target } });
+  if (wanted === undefined) return target.path ?? '';
+  const { path, added } = await mountShare(wanted, {
+    list: () => work.client.get('/host/shares'),
+    add: (share) => work.client.send('POST', '/host/shares', share),
+  });
+  if (added) tell(work, 'share', 'done', path);
+  else tell(work, 'share', 'already');
+  return path;
+}
+
+/** What the appliance is asked to add. Secrets come from where the file says. */
+export async function readTargetRequest(target: SetupFile['target'], path: string): Promise<TargetRequest> {
+  if (target.kind === 'directory') return { ...target, path };
+  const { hostKey, signInFile, passwordVariable, ...place } = target;
+  const signIn =
+    signInFile === undefined
+      ? { kind: 'password' as const, password: readSecretFromEnvironment(passwordVariable ?? '') }
+      : await signInOf(await readSmallFile(signInFile, SECRET_LIMIT_BYTES));
+  return { port: SSH_PORT, ...place, fingerprint: hostKey, signIn };
+}
