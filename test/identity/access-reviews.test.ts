@@ -34,6 +34,7 @@ interface Detail {
   counts: { items: number; decided: number };
   yours: number;
   unchanged: number;
+  unchangedByKind: Record<string, number>;
   can: { sign: boolean; export: boolean };
 }
 
@@ -384,6 +385,17 @@ describe('a signed review', () => {
     expect(ids.length).toBeGreaterThan(0);
   });
 
+  test('what was changed or removed is found by that, and one item by its id', async () => {
+    const { id } = await start();
+    const one = await find(owner, id, 'workspace', member.userId);
+    expect(await items(owner, id, '&state=altered')).toEqual([]);
+    await expectStatus(decide(manager, id, one, { decision: 'change', to: 'editor' }), 200);
+
+    expect((await items(owner, id, '&state=altered')).map((item) => item.id)).toEqual([one.id]);
+    const [now, ...others] = await items(owner, id, `&item=${one.id}`);
+    expect([now?.decision?.decision, others]).toEqual(['change', []]);
+  });
+
   test('a name that a spreadsheet would run is text in the CSV', async () => {
     const nasty = await appliance.addPerson('member');
     await expectStatus(
@@ -408,8 +420,12 @@ describe('a signed review', () => {
     );
     await setLevel(member, 'editor');
     const { id } = await start();
-    const { unchanged, yours } = await show(owner, id);
+    const { unchanged, unchangedByKind, yours } = await show(owner, id);
     expect(unchanged).toBe(yours - 1);
+    const seen = await items(owner, id, '&state=unchanged');
+    const waiting = seen.filter(({ can }) => can.length > 0);
+    for (const kind of ['account', 'team', 'workspace', 'api-key'] as const)
+      expect(unchangedByKind[kind]).toBe(waiting.filter((one) => one.kind === kind).length);
 
     expect(
       (await owner.call('POST', `/access-reviews/${id}/keep-unchanged`, { count: unchanged + 1 })).status,

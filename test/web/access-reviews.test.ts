@@ -32,12 +32,10 @@ beforeAll(async () => {
   manager = await join(GRACE);
   const alan = await join(ALAN);
   await alan.context.close();
-  const { items } = await get<{ items: { id: string; name: string }[] }>(owner, '/people');
-  const idOf = (name: string) => items.find((person) => person.name === name)?.id ?? '';
   const workspace = await post<{ id: string }>(owner, '/workspaces', {
-    ...{ name: 'Surgery', managerId: idOf(GRACE.name) },
+    ...{ name: 'Surgery', managerId: await idOf(GRACE.name) },
   });
-  await put(owner, `/workspaces/${workspace.id}/people/${idOf(ALAN.name)}`, { role: 'editor' });
+  await put(owner, `/workspaces/${workspace.id}/people/${await idOf(ALAN.name)}`, { role: 'editor' });
 }, LIMIT_MS);
 afterAll(async () => {
   await browser.close();
@@ -48,6 +46,10 @@ async function get<T>(who: Somebody, path: string): Promise<T> {
   const reply = await who.context.request.get(`${appliance.url}/api/v1${path}`);
   expect(reply.status(), path).toBe(200);
   return (await reply.json()) as T;
+}
+async function idOf(name: string): Promise<string> {
+  const { items } = await get<{ items: { id: string; name: string }[] }>(owner, '/people');
+  return items.find((person) => person.name === name)?.id ?? '';
 }
 async function post<T>(who: Somebody, path: string, data: object): Promise<T> {
   const reply = await who.context.request.post(`${appliance.url}/api/v1${path}`, {
@@ -128,10 +130,31 @@ it(
         .waitFor({ state: 'detached' })
         .catch(() => undefined);
       await page.getByRole('button', { name: `More about ${ALAN.name}, Member` }).click();
-      await page.getByRole('radio', { name: /^Take away/ }).check();
-      await page.getByRole('dialog').getByRole('button', { name: 'Take it away now' }).click();
+      const dialog = page.getByRole('dialog');
+      await dialog.getByLabel('Note').fill('Left in May');
+      await put(owner, `/people/${await idOf(ALAN.name)}/role`, { role: 'auditor' });
+      await dialog.getByRole('button', { name: 'Keep it' }).click();
+      await dialog.getByText('It has changed since you looked').waitFor();
+      await look(page, 'changed since it was looked at');
+      await dialog.getByRole('button', { name: 'Try again' }).click();
+      await dialog.getByText('Role: was Member, is now Auditor').waitFor();
+      await dialog.getByText('It has changed since you looked').waitFor({ state: 'detached' });
+      expect(await dialog.getByLabel('Note').inputValue()).toBe('Left in May');
+      await dialog.getByRole('radio', { name: /^Take away/ }).check();
+      await dialog.getByRole('button', { name: 'Take it away now' }).click();
       await page.getByText(`Removed, ${OWNER.name}`).waitFor();
+      await page.getByRole('button', { name: 'Removed or changed' }).click();
+      await page.getByText('2 items').first().waitFor();
+      await page.getByRole('button', { name: 'Removed or changed' }).click();
       const keep = page.getByRole('button', { name: /^Keep: / });
+      await keep.nth(1).waitFor();
+      const second = await keep.nth(1).getAttribute('aria-label');
+      await keep.first().press('Enter');
+      await page
+        .getByRole('status')
+        .getByText(/^Kept: /)
+        .waitFor({ state: 'attached' });
+      await expect.poll(() => page.locator(':focus').getAttribute('aria-label')).toBe(second);
       for (let left = await keep.count(); left > 0; left -= 1) {
         await keep.first().click();
         await expect.poll(() => keep.count(), { timeout: 20_000 }).toBe(left - 1);
@@ -155,6 +178,19 @@ it(
       await page.goto('/people/reviews');
       await page.getByText('Signed', { exact: true }).first().waitFor();
       await look(page, 'history of reviews');
+
+      await page.getByRole('button', { name: 'Begin a review' }).click();
+      await page.getByRole('dialog').getByRole('button', { name: 'Begin', exact: true }).click();
+      await page.getByRole('heading', { name: 'Access review 2' }).waitFor();
+      await page.getByRole('button', { name: /^Keep .* unchanged since the last review/ }).click();
+      const asked = page.getByRole('dialog', { name: /^Keep .* unchanged/ });
+      await asked.getByText('Accounts').waitFor();
+      await look(page, 'keeping many');
+      await asked.getByRole('button', { name: 'Look at them first' }).click();
+      await page.getByText('as last time').first().waitFor();
+      await page.getByRole('button', { name: /^Keep .* unchanged since the last review/ }).click();
+      await asked.getByRole('button', { name: /^Keep/ }).click();
+      await page.getByText(/items? kept/).waitFor();
     });
     expect([...owner.complaints, ...manager.complaints]).toEqual([]);
   },

@@ -21,6 +21,9 @@ export const getReview = (id: string, signal?: AbortSignal): Promise<ReviewDetai
   request(at(id), { signal });
 export const listReviewItems = (id: string, query: ItemsQuery, signal?: AbortSignal): Promise<ItemsPage> =>
   request(`${at(id)}/items`, { query: { ...query }, signal });
+/** One item as it is now; undefined: it is not for this person any more. */
+export const getReviewItem = async (id: string, itemId: string): Promise<ReviewItem | undefined> =>
+  (await listReviewItems(id, { item: itemId })).items[0];
 export const startReview = (days: number): Promise<ReviewDetail> =>
   request('/access-reviews', { method: 'POST', body: { days } });
 export const decideItem = (id: string, itemId: string, body: DecisionRequest): Promise<ReviewDetail> =>

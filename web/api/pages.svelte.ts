@@ -18,6 +18,8 @@ export interface Pages<T, P> {
   readonly more: (() => void) | undefined;
   readonly loadingMore: boolean;
   refresh(): void;
+  /** Puts a row in the place of those that fit, and leaves what was added on demand where it is. */
+  replace(fits: (row: T) => boolean, row: T): void;
 }
 
 /**
@@ -72,6 +74,13 @@ export function usePages<T, P extends Page<T>>(
     },
     refresh() {
       first.refresh();
+    },
+    replace(fits, row) {
+      if (!first.data) return;
+      const swap = (items: readonly T[]) => items.map((one) => (fits(one) ? row : one));
+      const next = { ...first.data, items: swap(first.data.items) };
+      if (rest) added = { ...rest, after: next, items: swap(rest.items) };
+      first.set(next);
     },
   };
 }

@@ -160,12 +160,19 @@ export async function showReview(
     ...toReview(deps, review, decisions, await nameActors(deps, [review])),
     statement: viewer.seesAll ? await openStatement(deps, review) : null,
     yours: yours.length,
-    unchanged: yours.filter((item) => item.unchanged).length,
+    ...countUnchanged(yours),
     can: {
       sign: review.state === 'open' && viewer.owner && !undecided,
       export: viewer.seesAll,
     },
   };
+}
+
+function countUnchanged(yours: readonly ReviewItem[]): Pick<ReviewDetail, 'unchanged' | 'unchangedByKind'> {
+  const unchangedByKind = { account: 0, team: 0, workspace: 0, 'api-key': 0 };
+  const unchanged = yours.filter((item) => item.unchanged);
+  for (const { kind } of unchanged) unchangedByKind[kind] += 1;
+  return { unchanged: unchanged.length, unchangedByKind };
 }
 
 const isYours = (item: ReviewItem) => item.decision === null && item.can.length > 0;
@@ -186,12 +193,14 @@ export async function listReviewItems(
   return { items: wanted.slice(offset, offset + limit), total: wanted.length };
 }
 
-function fits(item: ReviewItem, { kind, state, search = '' }: ItemsQuery): boolean {
+function fits(item: ReviewItem, { item: only, kind, state, search = '' }: ItemsQuery): boolean {
+  if (only !== undefined && item.id !== only) return false;
   if (kind !== undefined && item.kind !== kind) return false;
   if (state === 'open' && item.decision !== null) return false;
   if (state === 'decided' && item.decision === null) return false;
   if (state === 'yours' && !isYours(item)) return false;
   if (state === 'changed' && item.changes.length === 0) return false;
+  if (state === 'altered' && (item.decision === null || item.decision.decision === 'keep')) return false;
   if (state === 'unchanged' && !item.unchanged) return false;
   const needle = search.normalize('NFKC').toLowerCase().trim();
   const { person, team, workspace, facts } = item;

@@ -109,6 +109,7 @@ export const ReviewDetail = Type.Object({
   yours: Type.Integer(),
   /** Of these, the ones that were kept last time and have not changed since. */
   unchanged: Type.Integer(),
+  unchangedByKind: Type.Record(ItemKind, Type.Integer()),
   can: Type.Object({ sign: Type.Boolean(), export: Type.Boolean() }),
 });
 export type ReviewDetail = Static<typeof ReviewDetail>;
@@ -121,6 +122,8 @@ export const ReviewList = Type.Object({
 export type ReviewList = Static<typeof ReviewList>;
 
 export const ItemsQuery = Type.Object({
+  /** This one only. */
+  item: Type.Optional(Id),
   kind: Type.Optional(ItemKind),
   state: Type.Optional(
     Type.Union([
@@ -129,6 +132,8 @@ export const ItemsQuery = Type.Object({
       Type.Literal('yours'),
       Type.Literal('changed'),
       Type.Literal('unchanged'),
+      /** Decided to be changed or removed. */
+      Type.Literal('altered'),
     ]),
   ),
   /** Part of a name, an address, a team or a workspace. */
