@@ -20,7 +20,8 @@ export const paths = {
   keys: () => '/keys',
   newKit: () => '/keys/new-kit',
   requests: (filter: { id?: string; who?: string } = {}) => `/requests${queryText(filter)}`,
-  audit: (filter: { object?: string; request?: string } = {}) => `/audit${queryText(filter)}`,
+  audit: (filter: { object?: string; request?: string; type?: string; entry?: string } = {}) =>
+    `/audit${queryText(filter)}`,
   people: () => '/people',
   person: (id: string) => `/people/${id}`,
   invitations: () => '/people/invitations',

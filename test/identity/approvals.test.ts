@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
+import { sql } from 'kysely';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { approvalActs } from '../../server/approval-acts.ts';
 import { settleApprovals, type ApprovalActs } from '../../server/identity/index.ts';
@@ -175,6 +176,18 @@ describe('an act that needs a second person', () => {
       .set({ disabled_at: new Date() })
       .where('id', '=', other.userId)
       .execute();
+  });
+
+  test('of more than 500 that are over, the newest are listed, and how many there are is told', async () => {
+    const id = await ask();
+    await expectStatus(admin.call('POST', `/approvals/${id}/refuse`, { reason: 'Not now' }), 204);
+    await sql`insert into approvals
+      select (jsonb_populate_record(null::approvals, to_jsonb(a) || jsonb_build_object('id', gen_random_uuid()))).*
+      from approvals a, generate_series(1, 500)`.execute(appliance.deps.db);
+
+    const past = owner.call<{ items: Listed[]; total: number }>('GET', '/approvals?state=past');
+
+    expect(await expectStatus(past, 200)).toMatchObject({ total: 501, items: { length: 500 } });
   });
 
   test('is counted for whoever may decide, and mailed to them', async () => {

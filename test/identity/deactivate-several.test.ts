@@ -8,12 +8,12 @@ import {
   type TestCaller,
 } from '../helpers/appliance.ts';
 
-type Someone = TestCaller & { userId: string };
+type Someone = TestCaller & { userId: string; email: string };
 interface Listed {
   id: string;
   state: string;
   consequence: string;
-  concerns: { id: string; name: string }[];
+  concerns: { id: string; name: string; email: string }[];
 }
 
 let appliance: TestAppliance;
@@ -58,6 +58,7 @@ test('nobody is shut out until another administrator approves it, who sees whom 
   expect(await statuses()).toEqual([200, 200]);
   const [request] = await pending();
   expect(request?.concerns.map(({ id }) => id).sort()).toEqual(ids().sort());
+  expect(request?.concerns.map(({ email }) => email).sort()).toEqual(people.map(({ email }) => email).sort());
   expect(request?.consequence).toContain('2 people (1 × Auditor, 1 × Member)');
   expect((await owner.call('POST', `/approvals/${approval.id}/approve`)).status).toBe(403);
 

@@ -59,8 +59,18 @@ it(
       await page.getByText('Nothing waits.').waitFor();
       await page.getByRole('table', { name: 'Past requests' }).getByText('Withdrawn').waitFor();
       await page.getByText('A dangerous act runs by itself').waitFor({ state: 'hidden' });
+      await page.getByRole('button', { name: 'Details of Keep audit entries for a shorter time' }).click();
+      const past = page.getByRole('dialog', { name: 'Keep audit entries for a shorter time' });
+      await past.getByText('Less is known of people').waitFor();
+      await past.getByText('Whoever asked').waitFor();
+      await past.getByRole('link', { name: OWNER.name }).waitFor();
+      await past.getByText(OWNER.email).waitFor();
+      await expectAccessible(page, 'a past request, small');
+      await look('approvals-past-375');
       await page.setViewportSize({ width: 1280, height: 800 });
+      await expectAccessible(page, 'a past request');
       await look('approvals-past-1280');
+      await past.getByRole('button', { name: 'Close' }).last().click();
     });
     await context.close();
   },

@@ -1,12 +1,12 @@
 /** Requests that need a second person or time in which somebody may object. */
-import type { Approval, ApprovalSettings } from '../../server/identity/approvals/schema.ts';
+import type { Approval, ApprovalList, ApprovalSettings } from '../../server/identity/approvals/schema.ts';
 import type { AskedApproval } from '../../server/lib/shapes.ts';
 import { request } from './client.ts';
 
 export type { Approval, ApprovalSettings, AskedApproval };
 
-export const listApprovals = async (state: 'pending' | 'past', signal?: AbortSignal): Promise<Approval[]> =>
-  (await request<{ items: Approval[] }>('/approvals', { query: { state }, signal })).items;
+export const listApprovals = (state: 'pending' | 'past', signal?: AbortSignal): Promise<ApprovalList> =>
+  request('/approvals', { query: { state }, signal });
 export const approve = (id: string): Promise<void> => request(`/approvals/${id}/approve`, { method: 'POST' });
 export const refuse = (id: string, reason: string): Promise<void> =>
   request(`/approvals/${id}/refuse`, { method: 'POST', body: { reason } });

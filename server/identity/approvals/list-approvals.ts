@@ -7,6 +7,7 @@ import { namePeople, type PeopleDeps } from '../people/people.ts';
 import type { Session } from '../schema.ts';
 import type { ApprovalDeps } from './decide.ts';
 import {
+  countApprovals,
   getApprovalSettings,
   listApprovals,
   lockApprovalSettings,
@@ -14,7 +15,13 @@ import {
   type ApprovalRow,
 } from './queries.ts';
 import { requestApproval } from './request-approval.ts';
-import { isPending, type Approval, type ApprovalSettings, type ApprovalState } from './schema.ts';
+import {
+  isPending,
+  type Approval,
+  type ApprovalList,
+  type ApprovalSettings,
+  type ApprovalState,
+} from './schema.ts';
 
 const MOST_SHOWN = 500;
 
@@ -23,13 +30,16 @@ export async function readApprovals(
   deps: ApprovalDeps,
   person: Pick<Person, 'userId' | 'role'>,
   which: 'pending' | 'past',
-): Promise<Approval[]> {
+): Promise<ApprovalList> {
   const rows = await listApprovals(deps.db, which, MOST_SHOWN);
   const ids = new Set(
     rows.flatMap((row) => [row.requested_by, row.decided_by ?? [], concernedBy(row)].flat()),
   );
   const people = await namePeople(deps, [...ids]);
-  return rows.map((row) => toApproval(deps, row, person, people));
+  return {
+    items: rows.map((row) => toApproval(deps, row, person, people)),
+    total: rows.length < MOST_SHOWN ? rows.length : await countApprovals(deps.db, which),
+  };
 }
 
 /** How many requests this person may decide, and what everybody who works with the appliance should see. */
@@ -118,9 +128,9 @@ function toApproval(
   deps: ApprovalDeps,
   row: ApprovalRow,
   person: Pick<Person, 'userId' | 'role'>,
-  people: ReadonlyMap<string, { name: string }>,
+  people: ReadonlyMap<string, { name: string; email: string }>,
 ): Approval {
-  const who = (id: string) => ({ id, name: people.get(id)?.name ?? '' });
+  const who = (id: string) => ({ id, name: people.get(id)?.name ?? '', email: people.get(id)?.email ?? '' });
   const state = row.state as ApprovalState;
   const own = row.requested_by === person.userId;
   const administrator = person.role === 'owner' || person.role === 'admin';

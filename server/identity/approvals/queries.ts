@@ -39,6 +39,15 @@ export async function listApprovals(
     .execute();
 }
 
+export async function countApprovals(db: Database, which: 'pending' | 'past'): Promise<number> {
+  const { count } = await db
+    .selectFrom('approvals')
+    .select((eb) => eb.fn.countAll<string>().as('count'))
+    .where('state', which === 'pending' ? 'in' : 'not in', PENDING)
+    .executeTakeFirstOrThrow();
+  return Number(count);
+}
+
 /** Counts time that what waits has waited, and says anew when it will run. What is new since the last look begins at nothing. */
 export async function addWaited(db: Database, now: Date, ms: number): Promise<void> {
   await sql`

@@ -23,9 +23,7 @@ export const approvalRoutes =
           response: { 200: ApprovalList },
         },
       },
-      async ({ signedIn, query }) => ({
-        items: await readApprovals(deps, signedIn ?? CONSOLE, query.state ?? 'pending'),
-      }),
+      ({ signedIn, query }) => readApprovals(deps, signedIn ?? CONSOLE, query.state ?? 'pending'),
     );
 
     app.post(

@@ -13,7 +13,7 @@ export const ApprovalState = Type.Union([
 ]);
 export type ApprovalState = Static<typeof ApprovalState>;
 
-const Who = Type.Object({ id: Id, name: Type.String() });
+const Who = Type.Object({ id: Id, name: Type.String(), email: Type.String() });
 const OrNull = <T extends Parameters<typeof Type.Union>[0][number]>(shape: T) =>
   Type.Union([shape, Type.Null()]);
 
@@ -48,7 +48,13 @@ export const ApprovalQuery = Type.Object(
   { state: Type.Optional(Type.Union([Type.Literal('pending'), Type.Literal('past')])) },
   { additionalProperties: false },
 );
-export const ApprovalList = Type.Object({ items: Type.Array(Approval) });
+export const ApprovalList = Type.Object({
+  /** The newest 500. */
+  items: Type.Array(Approval),
+  /** How many there are. */
+  total: Type.Integer(),
+});
+export type ApprovalList = Static<typeof ApprovalList>;
 
 export const Refusal = Type.Object(
   {
