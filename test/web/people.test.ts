@@ -164,6 +164,43 @@ it(
 );
 
 it(
+  'several people are chosen, one is taken out again, and their deactivation is asked for by name',
+  { timeout: LIMIT_MS },
+  async () => {
+    const { page } = owner;
+    await join('Alan Turing', 'alan@example.org');
+    await keepingSight(page, 'deactivating several', async () => {
+      await page.goto('/people');
+      await page.getByRole('button', { name: 'Deactivate several' }).click();
+      const dialog = page.getByRole('dialog', { name: 'Deactivate several people' });
+      await dialog.getByLabel('Find people').fill('grace');
+      await dialog.getByRole('checkbox', { name: new RegExp(GRACE.name) }).check();
+      await dialog.getByLabel('Find people').fill('');
+      await dialog.getByRole('checkbox', { name: /Alan Turing/ }).check();
+      await dialog.getByRole('checkbox', { name: new RegExp(`${OWNER.name}.*you`) }).check();
+      await dialog.getByText('You are among them').waitFor();
+      await look(page, 'deactivating several');
+
+      await dialog.getByRole('button', { name: `Take ${OWNER.name} out` }).press('Enter');
+      await dialog.getByText('You are among them').waitFor({ state: 'detached' });
+      expect(await page.locator(':focus').getAttribute('aria-label')).toBe('Take Alan Turing out');
+      await dialog.getByLabel('Reason').fill('Their contracts ended');
+      await dialog.getByRole('button', { name: 'Ask for it' }).click();
+      await page.getByText('Nothing has changed yet').waitFor();
+
+      await page.goto('/approvals');
+      const request = page.getByRole('region', { name: 'Deactivate several people' });
+      await request.getByRole('link', { name: 'Alan Turing' }).waitFor();
+      await request.getByText(GRACE.email).waitFor();
+      await look(page, 'asked to deactivate several');
+      await request.getByRole('button', { name: 'Withdraw' }).click();
+      await page.getByText('Nothing waits.').waitFor();
+    });
+    expect(owner.complaints.filter((one) => !one.includes('409'))).toEqual([]);
+  },
+);
+
+it(
   'the third person within an hour is not shut out yet, and the page says so',
   { timeout: LIMIT_MS },
   async () => {
@@ -201,3 +238,21 @@ it(
     expect(await page.getByText('Deactivated', { exact: true }).count()).toBe(0);
   },
 );
+
+/** Invited as a member, and accepted. */
+async function join(name: string, email: string): Promise<void> {
+  const post = async (path: string, data: object) => {
+    const url = `${appliance.url}/api/v1${path}`;
+    const reply = await owner.context.request.post(url, { data, headers: { 'x-holdfast': '1' } });
+    expect(reply.status(), path).toBe(201);
+    return (await reply.json()) as { link: string };
+  };
+  const { link } = await post('/invitations', { email, role: 'member', teamIds: [] });
+  const one = await openPage(browser, appliance.url, { width: 1280, theme: 'light' });
+  const reply = await one.context.request.post(`${appliance.url}/api/v1/invitations/accept`, {
+    data: { token: link.split('#')[1], name, password: 'violet orchard hums 4' },
+    headers: { 'x-holdfast': '1' },
+  });
+  expect(reply.status()).toBe(201);
+  await one.context.close();
+}
