@@ -90,6 +90,10 @@ export const session = {
     return session.is('owner', 'admin', 'auditor');
   },
 
+  /** Items of an access review wait for this person. */
+  get reviews(): boolean {
+    return current?.banners.some((banner) => banner.kind === 'access-review') === true;
+  },
   /** Holdfast runs on its own machine image. */
   get machine(): boolean {
     return setup?.machine !== undefined;

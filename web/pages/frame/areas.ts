@@ -1,6 +1,7 @@
 /** The areas of the console in their order, and who sees them. */
 import ArrowLeftRight from '@lucide/svelte/icons/arrow-left-right';
 import Camera from '@lucide/svelte/icons/camera';
+import ClipboardCheck from '@lucide/svelte/icons/clipboard-check';
 import Folder from '@lucide/svelte/icons/folder';
 import HardDrive from '@lucide/svelte/icons/hard-drive';
 import KeySquare from '@lucide/svelte/icons/key-square';
@@ -23,6 +24,8 @@ interface Area {
   right: Right;
   /** Only where Holdfast runs on its own machine image. */
   machine?: boolean;
+  /** Only while an access review waits for somebody who does not see people, where it is else. */
+  review?: boolean;
 }
 
 export const areas: readonly { group: string; areas: readonly Area[] }[] = [
@@ -43,6 +46,10 @@ export const areas: readonly { group: string; areas: readonly Area[] }[] = [
     group: 'Trust',
     areas: [
       { label: 'People', href: paths.people(), icon: Users, right: 'people.read' },
+      {
+        ...{ label: 'Access reviews', href: paths.accessReviews(), icon: ClipboardCheck },
+        ...{ right: 'access-reviews.take-part', review: true },
+      },
       { label: 'Keys', href: paths.keys(), icon: KeyRound, right: 'settings.read' },
       { label: 'Approvals', href: paths.approvals(), icon: Stamp, right: 'approvals.read' },
       { label: 'API keys', href: paths.apiKeys(), icon: KeySquare, right: 'api-keys.own' },
@@ -59,9 +66,17 @@ export const areas: readonly { group: string; areas: readonly Area[] }[] = [
   },
 ];
 
+interface Seer {
+  may(right: Right): boolean;
+  machine: boolean;
+  /** Whether items of an access review wait for them. */
+  reviews: boolean;
+}
+
 /** Whether somebody sees an area. */
-export function sees(area: Area, who: { may(right: Right): boolean; machine: boolean }): boolean {
-  return who.may(area.right) && (area.machine !== true || who.machine);
+export function sees(area: Area, who: Seer): boolean {
+  if (!who.may(area.right) || (area.machine === true && !who.machine)) return false;
+  return area.review !== true || (!who.may('people.read') && who.reviews);
 }
 
 /** Whether an address lies in an area. */
