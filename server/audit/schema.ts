@@ -40,6 +40,7 @@ export const AuditFilter = Type.Object({
   result: Type.Optional(AuditEntry.properties.result),
   address: Type.Optional(Type.String({ maxLength: 45, description: 'One IP address' })),
   requestId: Type.Optional(Id),
+  entryId: Type.Optional(Id),
   from: Type.Optional(Instant),
   to: Type.Optional(Type.String({ format: 'date-time', description: 'Before this instant' })),
 });

@@ -20,6 +20,7 @@ export interface EntryFilter {
   result?: 'done' | 'refused' | 'failed' | undefined;
   address?: string | undefined;
   requestId?: string | undefined;
+  entryId?: string | undefined;
   from?: Date | undefined;
   to?: Date | undefined;
   after?: PageMark | undefined;
@@ -43,9 +44,11 @@ export async function listEntries(db: Database, filter: EntryFilter): Promise<Au
 function isNarrow({ actorKind, result, ...filter }: EntryFilter): boolean {
   const kind = actorKind !== undefined && actorKind !== 'user';
   const outcome = result !== undefined && result !== 'done';
-  const { actorId, actorLabel, objectId, address, requestId } = filter;
+  const { actorId, actorLabel, objectId, address, requestId, entryId } = filter;
   return (
-    kind || outcome || [actorId, actorLabel, objectId, address, requestId].some((one) => one !== undefined)
+    kind ||
+    outcome ||
+    [actorId, actorLabel, objectId, address, requestId, entryId].some((one) => one !== undefined)
   );
 }
 
@@ -97,6 +100,7 @@ function applyFilter(all: EntryQuery, filter: EntryFilter): EntryQuery {
   if (filter.objectId !== undefined) query = query.where('object_id', '=', filter.objectId);
   if (filter.address !== undefined) query = query.where('address', '=', filter.address);
   if (filter.requestId !== undefined) query = query.where('request_id', '=', filter.requestId);
+  if (filter.entryId !== undefined) query = query.where('id', '=', filter.entryId);
   if (filter.result !== undefined) query = query.where('result', '=', filter.result);
   if (filter.result !== undefined && filter.result !== 'done') query = query.where('result', '<>', 'done');
   return query;

@@ -54,6 +54,7 @@ export interface AccessReviews {
   due_at: Timestamp;
   id: string;
   number: Generated<number>;
+  origin: string | null;
   reminded_at: Timestamp | null;
   sha256: string | null;
   signed_at: Timestamp | null;
@@ -62,6 +63,8 @@ export interface AccessReviews {
   started_by: string | null;
   state: string;
   statement_sealed: Buffer | null;
+  withdrawn_at: Timestamp | null;
+  withdrawn_by: string | null;
 }
 
 export interface AccessReviewSettings {

@@ -50,6 +50,10 @@ const PARTS: Record<string, (ids: Things) => { body?: unknown; query?: string; o
     body: { decision: 'keep', version: 'any' },
   }),
   'POST /api/v1/access-reviews/:id/keep-unchanged': () => ({ body: { count: 1 } }),
+  'PATCH /api/v1/access-reviews/:id': () => ({
+    body: { dueAt: new Date(Date.now() + 86_400_000).toISOString() },
+  }),
+  'POST /api/v1/access-reviews/:id/withdraw': () => ({ body: { reason: 'Begun by mistake' } }),
   'POST /api/v1/access-reviews/:id/sign-off': () => ({ body: { statement: 'All is well' } }),
   'PATCH /api/v1/registers/:id': () => ({
     body: {

@@ -109,6 +109,8 @@ export const CASES: Record<string, 'public' | 'setup' | Right> = {
   'GET /api/v1/access-reviews/:id/items': 'access-reviews.take-part',
   'POST /api/v1/access-reviews/:id/items/:itemId/decision': 'workspaces.members',
   'POST /api/v1/access-reviews/:id/keep-unchanged': 'workspaces.members',
+  'PATCH /api/v1/access-reviews/:id': 'access-reviews.manage',
+  'POST /api/v1/access-reviews/:id/withdraw': 'access-reviews.manage',
   'POST /api/v1/access-reviews/:id/sign-off': 'access-reviews.manage',
   'GET /api/v1/access-reviews/:id/export': 'access-reviews.read',
   'GET /api/v1/settings/access-reviews': 'settings.read',

@@ -385,17 +385,6 @@ describe('a signed review', () => {
     expect(ids.length).toBeGreaterThan(0);
   });
 
-  test('what was changed or removed is found by that, and one item by its id', async () => {
-    const { id } = await start();
-    const one = await find(owner, id, 'workspace', member.userId);
-    expect(await items(owner, id, '&state=altered')).toEqual([]);
-    await expectStatus(decide(manager, id, one, { decision: 'change', to: 'editor' }), 200);
-
-    expect((await items(owner, id, '&state=altered')).map((item) => item.id)).toEqual([one.id]);
-    const [now, ...others] = await items(owner, id, `&item=${one.id}`);
-    expect([now?.decision?.decision, others]).toEqual(['change', []]);
-  });
-
   test('a name that a spreadsheet would run is text in the CSV', async () => {
     const nasty = await appliance.addPerson('member');
     await expectStatus(

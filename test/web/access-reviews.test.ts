@@ -107,7 +107,8 @@ it(
     await keepingSight(manager.page, 'access-review-manager', async () => {
       const theirs = manager.page;
       await theirs.goto('/files');
-      await theirs.getByRole('link', { name: 'Open access reviews' }).click();
+      await theirs.getByRole('link', { name: 'Open access reviews' }).waitFor();
+      await theirs.getByRole('link', { name: 'Access reviews', exact: true }).click();
       await theirs.getByRole('link', { name: 'Review 1' }).click();
       await theirs.getByText('Editor of Surgery').waitFor();
       expect(await theirs.getByText('Main').count()).toBe(0);
@@ -142,7 +143,15 @@ it(
       expect(await dialog.getByLabel('Note').inputValue()).toBe('Left in May');
       await dialog.getByRole('radio', { name: /^Take away/ }).check();
       await dialog.getByRole('button', { name: 'Take it away now' }).click();
+      const shutting = page.getByRole('dialog', { name: `Deactivate ${ALAN.name}` });
+      await shutting.getByLabel('Type').fill(ALAN.name);
+      await look(page, 'shutting somebody out in a review');
+      await shutting.getByRole('button', { name: 'Deactivate' }).click();
       await page.getByText(`Removed, ${OWNER.name}`).waitFor();
+      await page.getByRole('button', { name: `More about ${ALAN.name}, Member` }).click();
+      const entry = await dialog.locator('a[href*="entry="]').first().getAttribute('href');
+      expect(entry).toMatch(/^\/audit\?entry=[0-9a-f-]{36}$/);
+      await dialog.getByRole('button', { name: 'Close' }).last().click();
       await page.getByRole('button', { name: 'Removed or changed' }).click();
       await page.getByText('2 items').first().waitFor();
       await page.getByRole('button', { name: 'Removed or changed' }).click();
@@ -191,6 +200,22 @@ it(
       await page.getByRole('button', { name: /^Keep .* unchanged since the last review/ }).click();
       await asked.getByRole('button', { name: /^Keep/ }).click();
       await page.getByText(/items? kept/).waitFor();
+
+      await page.getByRole('button', { name: 'Due date' }).click();
+      await page.getByLabel('Due on').fill(new Date(Date.now() + 50 * 86_400_000).toISOString().slice(0, 10));
+      await page.getByRole('dialog').getByRole('button', { name: 'Change it' }).click();
+      await page.getByText('The due date is changed').waitFor();
+      await page.getByRole('button', { name: 'Withdraw' }).click();
+      const withdrawing = page.getByRole('dialog', { name: 'Withdraw access review 2' });
+      await withdrawing.getByLabel('Reason').fill('Begun for a trial');
+      await withdrawing.getByLabel('Type').fill('Review 2');
+      await look(page, 'withdrawing');
+      await withdrawing.getByRole('button', { name: 'Withdraw it' }).click();
+      await page.getByText('Withdrawn', { exact: true }).first().waitFor();
+      await page.getByText('Begun for a trial').waitFor();
+      await page.getByRole('button', { name: 'Unchanged', pressed: true }).click();
+      await page.getByText('6 items').first().waitFor();
+      await look(page, 'withdrawn');
     });
     expect([...owner.complaints, ...manager.complaints]).toEqual([]);
   },

@@ -11,7 +11,7 @@ import type {
 } from '../../server/identity/access-reviews/schema.ts';
 import { API, request } from './client.ts';
 
-export type { DecisionRequest, ItemsQuery, Review, ReviewDetail, ReviewItem, ReviewSettings };
+export type { DecisionRequest, ItemsPage, ItemsQuery, Review, ReviewDetail, ReviewItem, ReviewSettings };
 
 const at = (id: string): string => `/access-reviews/${id}`;
 
@@ -30,6 +30,10 @@ export const decideItem = (id: string, itemId: string, body: DecisionRequest): P
   request(`${at(id)}/items/${itemId}/decision`, { method: 'POST', body });
 export const keepUnchanged = (id: string, count: number): Promise<ReviewDetail> =>
   request(`${at(id)}/keep-unchanged`, { method: 'POST', body: { count } });
+export const changeReviewDue = (id: string, dueAt: string): Promise<ReviewDetail> =>
+  request(at(id), { method: 'PATCH', body: { dueAt } });
+export const withdrawReview = (id: string, reason: string): Promise<ReviewDetail> =>
+  request(`${at(id)}/withdraw`, { method: 'POST', body: { reason } });
 export const signReview = (id: string, statement: string): Promise<ReviewDetail> =>
   request(`${at(id)}/sign-off`, { method: 'POST', body: { statement } });
 export const reviewExportUrl = (id: string, format: 'json' | 'csv'): string =>

@@ -235,7 +235,7 @@ function noSuchItem(): HoldfastError {
 }
 
 function signed(): HoldfastError {
-  return new HoldfastError('wrong_state', 'This review is signed and does not change any more');
+  return new HoldfastError('wrong_state', 'This review is over and does not change any more');
 }
 
 function movedOn(): HoldfastError {

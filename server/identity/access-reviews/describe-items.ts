@@ -169,7 +169,7 @@ function toItem(
   const now = live?.get(row.thing);
   const facts = row.facts as Facts;
   const changes = live === undefined ? [] : listChanges(row, now);
-  const objection = live === undefined ? 'The review is signed' : findObjection(viewer, row);
+  const objection = live === undefined ? 'The review is over' : findObjection(viewer, row);
   const can = live === undefined || objection !== undefined ? [] : decisionsFor(row, now);
   const person = names.people.get(row.user_id ?? '');
   const named = (id: string | null, list: ReadonlyMap<string, string>) =>

@@ -53,7 +53,7 @@ async function remind(deps: ReviewDeps, id: string): Promise<void> {
     if (!reminderDue(review.due_at, review.reminded_at ?? review.started_at, now)) return;
     await updateReview(tx, id, { reminded_at: now });
     const news = review.due_at <= now ? 'overdue' : 'reminder';
-    await tellReviewers(tx, deps, { id, dueAt: review.due_at, news });
+    await tellReviewers(tx, deps, { id, news });
     await recordAudit(tx, deps.clock, systemActor('access-reviews'), {
       ...{ action: 'identity.access-review.reminded', objectType: 'access-review', objectId: id },
       detail: { news },

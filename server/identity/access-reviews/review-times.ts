@@ -4,6 +4,7 @@ import type { Database } from '../../lib/db.ts';
 import { findFirstJoined, findOpenReview, getReviewSettings, listReviewRows } from './queries.ts';
 
 const DAY_MS = 86_400_000;
+const AFTER_WITHDRAWAL_DAYS = 30;
 /** Before the due date, in days; afterwards once a week. */
 const REMINDED_BEFORE_DAYS = [7, 1];
 
@@ -11,9 +12,14 @@ const REMINDED_BEFORE_DAYS = [7, 1];
 export async function nextReviewAt(deps: { db: Database; clock: Clock }): Promise<Date | undefined> {
   const { every_months: months } = await getReviewSettings(deps.db);
   if (months === 0 || (await findOpenReview(deps.db)) !== undefined) return undefined;
-  const [last] = await listReviewRows(deps.db);
+  const rows = await listReviewRows(deps.db);
+  const last = rows.find((row) => row.state === 'signed');
   const from = last?.started_at ?? (await findFirstJoined(deps.db));
-  return from === undefined ? undefined : addMonths(from, months);
+  if (from === undefined) return undefined;
+  const dueAt = addMonths(from, months);
+  // A withdrawn one has confirmed nothing; who withdrew it has some time before the next begins by itself.
+  const withdrawnAt = rows[0]?.withdrawn_at?.getTime() ?? 0;
+  return new Date(Math.max(dueAt.getTime(), withdrawnAt + AFTER_WITHDRAWAL_DAYS * DAY_MS));
 }
 
 /** Whether a time to remind lies after the last reminder and is come. Several that were missed are one. */

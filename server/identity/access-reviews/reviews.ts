@@ -14,6 +14,7 @@ import {
   findObjection,
   findViewer,
   KINDS,
+  noSuchReview,
   noteContext,
   openReview,
 } from './describe-items.ts';
@@ -22,6 +23,7 @@ import {
   countOpenByWorkspace,
   countOpenItems,
   findOpenReview,
+  findReview,
   getReviewSettings,
   insertItems,
   insertReview,
@@ -48,13 +50,14 @@ const MOST_ITEMS = 200_000;
 /**
  * Begins a review of what there is now, and tells whoever has to decide.
  *
+ * @param origin under which people reach the appliance, for the links in mails; that of the review before when left out.
  * @param actor a person, or Holdfast itself when one was due.
  * @returns its id.
  * @throws HoldfastError `wrong_state` while one is open.
  */
 export async function startReview(
   deps: ReviewDeps,
-  { days }: { days?: number | undefined },
+  { days, origin }: { days?: number | undefined; origin?: string },
   actor: Actor,
 ): Promise<string> {
   const id = randomUUID();
@@ -65,6 +68,7 @@ export async function startReview(
     const inserted = await insertReview(tx, {
       ...{ id, started_at: now, due_at: dueAt, state: 'open', started_by: actor.id ?? null },
       cause: actor.kind === 'system' ? 'schedule' : 'person',
+      origin: origin ?? (await listReviewRows(tx))[0]?.origin ?? null,
     });
     if (!inserted)
       throw new HoldfastError('wrong_state', 'An access review is open already', {
@@ -77,7 +81,7 @@ export async function startReview(
       ...{ objectType: 'access-review', objectId: id },
       detail: { items, dueAt: dueAt.toISOString() },
     });
-    await tellReviewers(tx, deps, { id, dueAt, news: 'started' });
+    await tellReviewers(tx, deps, { id, news: 'started' });
   });
   return id;
 }
@@ -107,8 +111,11 @@ async function freeze(tx: WriteTransaction, deps: ReviewDeps, reviewId: string):
 export async function tellReviewers(
   tx: WriteTransaction,
   deps: ReviewDeps,
-  { id, dueAt, news }: { id: string; dueAt: Date; news: 'started' | 'reminder' | 'overdue' },
+  { id, news }: { id: string; news: 'started' | 'reminder' | 'overdue' },
 ): Promise<void> {
+  const review = await findReview(tx, id);
+  if (review === undefined) throw noSuchReview();
+  const url = review.origin === null ? {} : { url: `${review.origin}/people/reviews/${id}` };
   const open = await countOpenByWorkspace(tx, id);
   const all = [...open.values()].reduce((sum, count) => sum + count, 0);
   const owners = await listOwnerIds(tx);
@@ -120,7 +127,7 @@ export async function tellReviewers(
     if (count === 0) continue;
     await queueMail(tx, deps, {
       ...{ to: { userId }, template: 'access-review' },
-      data: { news, count, dueAt: dueAt.toISOString() },
+      data: { news, count, dueAt: review.due_at.toISOString(), ...url },
     });
   }
 }
@@ -287,7 +294,9 @@ async function nameActors(
   rows: readonly ReviewRow[],
 ): Promise<ReadonlyMap<string, ListedPerson>> {
   return namePeople(deps, [
-    ...new Set(rows.flatMap((row) => [row.started_by ?? [], row.signed_by ?? []].flat())),
+    ...new Set(
+      rows.flatMap((row) => [row.started_by ?? [], row.signed_by ?? [], row.withdrawn_by ?? []].flat()),
+    ),
   ]);
 }
 
@@ -302,11 +311,12 @@ function toReview(
   const who = (id: string | null) => (id === null ? null : { id, name: names.get(id)?.name ?? '' });
   const open = row.state === 'open';
   return {
-    ...{ id: row.id, number: row.number, state: open ? 'open' : 'signed' },
+    ...{ id: row.id, number: row.number, state: row.state as Review['state'] },
     cause: row.cause === 'schedule' ? 'schedule' : 'person',
     ...{ startedBy: who(row.started_by), startedAt: row.started_at.toISOString() },
     ...{ dueAt: row.due_at.toISOString(), overdue: open && row.due_at < deps.clock.now() },
     ...{ signedBy: who(row.signed_by), signedAt: row.signed_at?.toISOString() ?? null, sha256: row.sha256 },
+    ...{ withdrawnBy: who(row.withdrawn_by), withdrawnAt: row.withdrawn_at?.toISOString() ?? null },
     counts: {
       items: sum(() => true),
       decided: sum((one) => one !== null),

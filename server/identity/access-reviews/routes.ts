@@ -1,7 +1,9 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
 import { Id } from '../../lib/shapes.ts';
+import { ownOrigin } from '../mail-links/link-origin.ts';
 import type { ReviewDeps } from './collect-access.ts';
+import { changeDueDate, withdrawReview } from './change-review.ts';
 import { decideItem, keepUnchanged } from './decide-item.ts';
 import {
   changeReviewSettings,
@@ -13,6 +15,7 @@ import {
 } from './reviews.ts';
 import {
   DecisionRequest,
+  DueChange,
   ExportQuery,
   ItemsPage,
   ItemsQuery,
@@ -22,6 +25,7 @@ import {
   ReviewSettings,
   SignOff,
   StartReview,
+  Withdrawal,
 } from './schema.ts';
 import { exportReview, signReview } from './sign-off.ts';
 
@@ -54,8 +58,9 @@ export const accessReviewRoutes =
           ...{ body: StartReview, response: { 201: ReviewDetail } },
         },
       },
-      async ({ body, person, actor }, reply) => {
-        const id = await startReview(deps, body, actor);
+      async (request, reply) => {
+        const { body, person, actor } = request;
+        const id = await startReview(deps, { ...body, origin: ownOrigin(request) }, actor);
         return reply.status(201).send(await showReview(deps, person, id));
       },
     );
@@ -66,6 +71,31 @@ export const accessReviewRoutes =
         schema: { tags, summary: 'A review and how far it is', params, response },
       },
       ({ params: { id }, person }) => showReview(deps, person, id),
+    );
+    app.patch(
+      '/access-reviews/:id',
+      {
+        config: { access: { right: 'access-reviews.manage' }, stepUp: true },
+        schema: { tags, summary: 'Give a review another due date', params, body: DueChange, response },
+      },
+      async ({ params: { id }, body, person, actor }) => {
+        await changeDueDate(deps, id, new Date(body.dueAt), actor);
+        return showReview(deps, person, id);
+      },
+    );
+    app.post(
+      '/access-reviews/:id/withdraw',
+      {
+        config: { access: { right: 'access-reviews.manage' }, stepUp: true },
+        schema: {
+          ...{ tags, summary: 'End a review without signing it; what was decided stays done' },
+          ...{ params, body: Withdrawal, response },
+        },
+      },
+      async ({ params: { id }, body, person, actor }) => {
+        await withdrawReview(deps, person, id, body.reason, actor);
+        return showReview(deps, person, id);
+      },
     );
     app.get(
       '/access-reviews/:id/items',

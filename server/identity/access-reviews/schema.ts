@@ -81,7 +81,7 @@ export type ReviewItem = Static<typeof ReviewItem>;
 export const Review = Type.Object({
   id: Id,
   number: Type.Integer(),
-  state: Type.Union([Type.Literal('open'), Type.Literal('signed')]),
+  state: Type.Union([Type.Literal('open'), Type.Literal('signed'), Type.Literal('withdrawn')]),
   cause: Type.Union([Type.Literal('person'), Type.Literal('schedule')]),
   startedBy: OrNull(Named),
   startedAt: Instant,
@@ -89,6 +89,8 @@ export const Review = Type.Object({
   overdue: Type.Boolean(),
   signedBy: OrNull(Named),
   signedAt: OrNull(Instant),
+  withdrawnBy: OrNull(Named),
+  withdrawnAt: OrNull(Instant),
   /** Of the record in the export. */
   sha256: OrNull(Type.String()),
   /** Of those that whoever asks may see. */
@@ -104,6 +106,7 @@ export type Review = Static<typeof Review>;
 
 export const ReviewDetail = Type.Object({
   ...Review.properties,
+  /** What was confirmed by signing, or why it was withdrawn. */
   statement: OrNull(Type.String()),
   /** Items that wait for whoever asks. */
   yours: Type.Integer(),
@@ -174,6 +177,17 @@ export const SignOff = Type.Object(
       minLength: 1,
       maxLength: 1000,
       pattern: '^[^\\u0000-\\u0008\\u000b-\\u001f\\u007f]*$',
+    }),
+  },
+  strict,
+);
+export const DueChange = Type.Object({ dueAt: Instant }, strict);
+export const Withdrawal = Type.Object(
+  {
+    reason: Type.String({
+      minLength: 1,
+      maxLength: 500,
+      pattern: '^[^\\u0000-\\u001f\\u007f]*\\S[^\\u0000-\\u001f\\u007f]*$',
     }),
   },
   strict,

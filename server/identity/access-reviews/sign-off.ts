@@ -34,7 +34,7 @@ export async function signReview(
   await writeTransaction(deps.db, async (tx) => {
     const review = await lockReview(tx, id);
     if (review === undefined) throw noSuchReview();
-    if (review.state !== 'open') throw new HoldfastError('wrong_state', 'This review is signed already');
+    if (review.state !== 'open') throw new HoldfastError('wrong_state', 'This review is over already');
     const items = await listItemRows(tx, id);
     const left = items.filter((item) => item.decision === null).length;
     if (left > 0)
@@ -101,6 +101,10 @@ function recordOf(review: ReviewRow, items: readonly ItemRow[]) {
       ...{ startedBy: review.started_by, startedAt: review.started_at.toISOString() },
       dueAt: review.due_at.toISOString(),
       ...{ signedBy: review.signed_by, signedAt: review.signed_at?.toISOString() ?? null },
+      // A signed record keeps the form in which it was signed.
+      ...(review.withdrawn_at === null
+        ? {}
+        : { withdrawnBy: review.withdrawn_by, withdrawnAt: review.withdrawn_at.toISOString() }),
     },
     items: items.map((item) => ({
       ...{ id: item.id, thing: item.thing, kind: item.kind, userId: item.user_id, teamId: item.team_id },

@@ -1,4 +1,4 @@
-import { facts, paragraph, type MailTemplate } from './template.ts';
+import { facts, link, paragraph, type MailTemplate } from './template.ts';
 
 const WORDS = {
   announced: {
@@ -26,6 +26,8 @@ export const accessReview: MailTemplate<{
   count: number;
   /** RFC 3339: by when all is to be decided, or when it begins. */
   dueAt: string;
+  /** Where it is; left out where nobody knows under which name people reach the appliance. */
+  url?: string;
 }> = {
   title: 'Access review',
   compose: (data, { applianceName }) => ({
@@ -35,7 +37,9 @@ export const accessReview: MailTemplate<{
       data.news === 'announced'
         ? facts(['Begins', data.dueAt])
         : facts(['Items for you', String(data.count)], ['Due', data.dueAt]),
-      paragraph('Open People, Access reviews in the console, or follow the notice at the top of its pages.'),
+      data.url === undefined
+        ? paragraph('Open Access reviews in the console, or follow the notice at the top of its pages.')
+        : link('Open the review', data.url),
     ],
   }),
 };

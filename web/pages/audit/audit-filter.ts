@@ -13,6 +13,7 @@ export const FILTER_NAMES = [
   'result',
   'address',
   'request',
+  'entry',
   'from',
   'to',
 ] as const;
@@ -35,6 +36,7 @@ export function readFilter(): AskedFilter {
     result: RESULTS.find((result) => result === route.query('result')),
     address: text('address'),
     requestId: text('request'),
+    entryId: text('entry'),
     from: dayStart(route.query('from'), 0),
     to: dayStart(route.query('to'), 1),
   };

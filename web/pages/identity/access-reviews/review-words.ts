@@ -37,6 +37,10 @@ export function detailOf({ kind, facts, workspace }: ReviewItem): string {
   return '';
 }
 
+/** What an empty time of use means: sessions are known for 90 days, keys as long as there are any. */
+export const unusedWords = ({ kind }: ReviewItem): string =>
+  kind === 'api-key' ? 'never used' : 'not in 90 days';
+
 /** When it was used last, where that is known. */
 export function usedAt({ facts }: ReviewItem): string | null {
   return facts.lastSeenAt ?? facts.lastUsedAt ?? null;
