@@ -220,3 +220,31 @@ it(
     expect([...owner.complaints, ...manager.complaints]).toEqual([]);
   },
 );
+
+it('a decision on a later page leaves the pages that were asked for', { timeout: LIMIT_MS }, async () => {
+  const { page } = owner;
+  const userId = await idOf(GRACE.name);
+  for (let number = 1; number <= 100; number += 1) {
+    const team = await post<{ id: string }>(owner, '/teams', { name: `Shift ${number}` });
+    await put(owner, `/teams/${team.id}/members/${userId}`, {});
+  }
+  await keepingSight(page, 'access-review-pages', async () => {
+    await page.goto('/people/reviews');
+    await page.getByRole('button', { name: 'Begin a review' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Begin', exact: true }).click();
+    await page.getByRole('heading', { name: 'Access review 3' }).waitFor();
+    await page.getByText('100 of 106 shown').waitFor();
+    await page.getByRole('button', { name: 'Show more' }).click();
+    const keep = page.getByRole('button', { name: /^Keep: / });
+    await expect.poll(() => keep.count()).toBe(106);
+
+    await keep.last().press('Enter');
+
+    await page
+      .getByRole('status')
+      .getByText(/^Kept: .* 105 left for you/)
+      .waitFor({ state: 'attached' });
+    expect(await keep.count()).toBe(105);
+    expect(await page.locator(':focus').getAttribute('aria-label')).toMatch(/^More about /);
+  });
+});
