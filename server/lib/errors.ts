@@ -20,6 +20,8 @@ export const ERROR_STATUS = {
   no_repository: 503,
   locked: 409,
   wrong_key: 400,
+  /** A server outside refused what we sign in to it with; whoever asked stays signed in here. */
+  target_refused: 502,
   key_expired: 409,
   key_disabled: 409,
   key_pending_deletion: 409,

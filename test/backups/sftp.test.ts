@@ -261,7 +261,7 @@ describe('signing in', () => {
     await mkdir(join(top, 'keys'));
     try {
       await expect(openTarget(passwords.config(top, 'wrong'))).rejects.toMatchObject({
-        code: 'unauthenticated',
+        code: 'target_refused',
         message: expect.not.stringContaining('wrong') as string,
       });
 
@@ -282,7 +282,7 @@ describe('signing in', () => {
       openTarget({ ...config, signIn: { kind: 'private-key', privateKey: 'nothing' } }),
     ).rejects.toMatchObject({ code: 'invalid_input' });
     await expect(openTarget({ ...config, username: 'somebody-else' })).rejects.toMatchObject({
-      code: 'unauthenticated',
+      code: 'target_refused',
     });
     const { kind, host, port, username, path, hostKey } = config;
     await expect(openTarget({ kind, host, port, username, path, hostKey })).rejects.toMatchObject({

@@ -113,6 +113,14 @@ test('the console refuses it for the only owner, who has the recovery kit for th
   expect((await owner.call('GET', '/session')).status).toBe(200);
 });
 
+test('of whoever was an administrator until lately they wait for a second person as well', async () => {
+  lost = await withFactor('admin');
+  await expectStatus(owner.call('PUT', `/people/${lost.userId}/role`, { role: 'member' }), 200);
+
+  expect((await remove(owner, lost.userId)).status).toBe(202);
+  expect(await factorsOf(lost)).toMatchObject({ passkeys: 1 });
+});
+
 test('of a member they go at once, with sessions, begun sign-ins and links; keys stay; all are told', async () => {
   lost = await withFactor('member');
   const other = await appliance.addPerson('owner');

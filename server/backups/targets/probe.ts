@@ -51,7 +51,7 @@ export async function probeTarget(config: TargetConfig, options: ProbeOptions): 
   try {
     target = await openTarget(config);
   } catch (error) {
-    const refused = error instanceof HoldfastError && error.code === 'unauthenticated';
+    const refused = error instanceof HoldfastError && error.code === 'target_refused';
     return toProbe(result, [...checks, bad(refused ? 'sign-in' : 'reach', error)]);
   }
   try {

@@ -1,6 +1,6 @@
 /**
  * Somebody lost what they sign in with, and another person takes it off their account. Guarantees: never by oneself, so a session alone
- * gets nobody past a factor of its own; of an owner or administrator only with a second person or after the waiting period; whatever was
+ * gets nobody past a factor of its own; of who is, or was in the last 30 days, an owner or administrator only with a second person or after the waiting period; whatever was
  * opened with the factors, or was under way to a new password, ends in the same transaction; the person and the other owners are told.
  *
  * API keys stay: making one took the factor, none was ever shown again, and programs should not stop because a phone is lost. Where the
@@ -15,7 +15,7 @@ import { requestApproval } from '../approvals/request-approval.ts';
 import { deleteLinksOf } from '../mail-links/queries.ts';
 import { namePeople } from '../people/people.ts';
 import type { PersonLifeDeps } from '../people/person-life.ts';
-import { listOwnerIds, lockOwnerIds, lockUser } from '../people/queries.ts';
+import { listOwnerIds, lockOwnerIds, lockUser, wasAdministrator } from '../people/queries.ts';
 import { ROLE_WORDS } from '../rights.ts';
 import type { Role } from '../schema.ts';
 import { endSessionsOf } from '../sessions/sessions.ts';
@@ -32,6 +32,9 @@ import {
 } from './queries.ts';
 
 export const REMOVE_SECOND_FACTORS = 'Remove somebody’s second factors';
+
+/** Whoever was an owner or administrator so lately counts as one: otherwise a second person would be got round by another role first. */
+const REMEMBERED_MS = 30 * 24 * 60 * 60_000;
 
 /** What an approval keeps for the act. */
 export interface SecondFactorRemoval {
@@ -70,7 +73,9 @@ export async function removeSecondFactors(
     if (id !== undefined) await keepBreakGlass(tx, [userId]);
     const role = user.role as Role;
     const removal = { userIds: [userId], reason: reason.trim() };
-    if (id === undefined || (role !== 'owner' && role !== 'admin')) {
+    const since = new Date(deps.clock.now().getTime() - REMEMBERED_MS);
+    const privileged = role === 'owner' || role === 'admin' || (await wasAdministrator(tx, userId, since));
+    if (id === undefined || !privileged) {
       await takeFactorsAway(tx, deps, removal, actor);
       return undefined;
     }

@@ -151,6 +151,21 @@ export async function countShutOut(
   return Number(row.count);
 }
 
+/** Whether somebody was an owner or administrator since then, and is not because their role was changed. */
+export async function wasAdministrator(db: Database, userId: string, since: Date): Promise<boolean> {
+  const row = await db
+    .selectFrom('audit_entries')
+    .select('number')
+    .where('object_type', '=', 'user')
+    .where('object_id', '=', userId)
+    .where('action', '=', 'identity.user.role-changed')
+    .where('at', '>', since)
+    .where(sql<string>`detail ->> 'from'`, 'in', ['owner', 'admin'])
+    .limit(1)
+    .executeTakeFirst();
+  return row !== undefined;
+}
+
 /** People who can sign in, by role. */
 export async function countByRole(db: Database): Promise<Map<string, number>> {
   const rows = await db

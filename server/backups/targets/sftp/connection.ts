@@ -90,7 +90,7 @@ export async function askHostKey(
   throw explainConnecting(new Error('no host key'), place);
 }
 
-/** @throws HoldfastError `wrong_key` for another host key, `unauthenticated` for a refused sign-in, `unavailable` */
+/** @throws HoldfastError `wrong_key` for another host key, `target_refused` for a refused sign-in, `unavailable` */
 export async function openConnection(config: SftpConfig): Promise<Connection> {
   const client = new ssh2.Client();
   let shown: SftpHostKey | undefined;
@@ -192,8 +192,8 @@ function manageChannels(client: Client): Connection {
   let lost = false;
   const lose = () => {
     lost = true;
-    for (const fail of failLater) fail(new ConnectionLost('The connection to the server was lost'));
-    failLater.clear();
+    client.destroy();
+    for (const fail of [...failLater]) fail(new ConnectionLost('The connection to the server was lost'));
   };
   client.on('error', lose);
   client.once('close', lose);
@@ -208,14 +208,14 @@ function manageChannels(client: Client): Connection {
       }
       const end = (act: () => void) => {
         clearTimeout(timer);
-        failLater.delete(reject);
+        failLater.delete(fail);
         act();
       };
       const timer = setTimeout(() => {
-        client.destroy();
         lose();
       }, REQUEST_TIMEOUT_MS);
-      failLater.add(reject);
+      const fail = (error: Error) => end(() => reject(error));
+      failLater.add(fail);
       try {
         start((error, value) =>
           end(() => {
@@ -229,12 +229,14 @@ function manageChannels(client: Client): Connection {
     });
 
   const open = async (): Promise<OpenChannel> => {
-    const sftp = await limited<SFTPWrapper>((done) => client.sftp(done));
-    // A channel whose process ended on the server takes the connection with it: all of it is opened anew.
-    sftp.once('close', () => {
-      if (!lost) client.destroy();
-      lose();
+    const sftp = await limited<SFTPWrapper>((done) => client.sftp(done)).catch((error: unknown) => {
+      // The number is what the server's program ended with, and says nothing of a file.
+      if (error instanceof StatusError)
+        throw new ConnectionLost('The server opens no SFTP', { cause: error });
+      throw error;
     });
+    // A channel whose process ended on the server takes the connection with it: all of it is opened anew.
+    sftp.once('close', lose);
     sftp.on('error', lose);
     const channel: OpenChannel = {
       busy: 0,
@@ -254,13 +256,14 @@ function manageChannels(client: Client): Connection {
       try {
         return await opening;
       } catch (error) {
+        void channels.splice(channels.indexOf(opening), 1);
         // Servers may allow fewer sessions: those that are open do the work.
         const other = lost ? undefined : leastBusy(settled);
         if (other === undefined) throw error;
         return other;
       }
     }
-    return leastBusy(settled) ?? (await Promise.any(channels));
+    return leastBusy(settled) ?? (await Promise.race(channels));
   };
 
   return {
@@ -276,7 +279,7 @@ function manageChannels(client: Client): Connection {
         channel.busy--;
       }
     },
-    close: () => endClient(client),
+    close: () => (lost ? Promise.resolve() : endClient(client)),
   };
 }
 

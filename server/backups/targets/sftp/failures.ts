@@ -13,7 +13,7 @@ export function explainConnecting(error: unknown, place: Place): HoldfastError {
   const parts = (hint: string) => ({ hint, detail: said.slice(0, 300) });
   if (level === 'client-authentication') {
     return new HoldfastError(
-      'unauthenticated',
+      'target_refused',
       `${place.host} does not accept the user with this password or key`,
       parts('Check the user, and that the public key stands in its authorized_keys on one line.'),
     );

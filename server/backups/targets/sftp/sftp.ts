@@ -49,7 +49,7 @@ const SPACE_MARGIN_BYTES = 1024 * 1024;
  * Connects, and opens a folder that exists. Nothing is created.
  *
  * @throws HoldfastError `unavailable` when the server or the folder is not there, `wrong_key` for another host key,
- *   `unauthenticated` for a refused sign-in.
+ *   `target_refused` for a refused sign-in.
  */
 export async function openSftpTarget(config: SftpConfig): Promise<Target> {
   if (!config.path.startsWith('/') || config.path.includes('\0')) {
