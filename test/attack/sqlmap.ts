@@ -103,28 +103,36 @@ export async function attackQueries(
   const relay = await relayFrom(addresses, target.port, target.authority);
   const readings: Reading[] = [];
   const late: string[] = [];
+  const again: string[] = [];
+  const ask = async (group: readonly SampleRequest[], name: string): Promise<Reading> => {
+    const place = join(folder, `sqlmap-${who.replaceAll(' ', '-')}-${name}`);
+    await mkdir(place);
+    const file = join(place, 'requests.txt');
+    const held = await cookie?.();
+    await writeFile(file, group.map((one) => conversation(one, relay.port, held)).join('\n'), {
+      mode: 0o600,
+    });
+    const where = ['-l', file, '--output-dir', join(place, 'out')];
+    // Nobody comes by a new connection, and so from another address, each time.
+    const keeping = held === undefined ? [] : ['--keep-alive'];
+    const ran = await runTool('sqlmap', [...where, ...OPTIONS, ...keeping], {
+      ...{ cwd: place, timeoutMs: GROUP_LIMIT_MS },
+    });
+    if (ran.timedOut)
+      late.push(`a group did not finish in its time: ${group.map(({ route }) => route).join(', ')}`);
+    return readSqlmap(ran.stdout);
+  };
   try {
     for (let first = 0; first < requests.length; first += GROUP) {
       const group = requests.slice(first, first + GROUP);
-      const place = join(folder, `sqlmap-${who.replaceAll(' ', '-')}-${first}`);
-      await mkdir(place);
-      const file = join(place, 'requests.txt');
-      const held = await cookie?.();
-      await writeFile(file, group.map((one) => conversation(one, relay.port, held)).join('\n'), {
-        mode: 0o600,
-      });
-      const where = ['-l', file, '--output-dir', join(place, 'out')];
-      // Nobody comes by a new connection, and so from another address, each time.
-      const ran = await runTool(
-        'sqlmap',
-        [...where, ...OPTIONS, ...(held === undefined ? [] : ['--keep-alive'])],
-        {
-          ...{ cwd: place, timeoutMs: GROUP_LIMIT_MS },
-        },
-      );
-      readings.push(readSqlmap(ran.stdout));
-      if (ran.timedOut)
-        late.push(`a group did not finish in its time: ${group.map(({ route }) => route).join(', ')}`);
+      const reading = await ask(group, `${first}`);
+      if (reading.injectable.length === 0 && reading.begun === group.length) readings.push(reading);
+      else {
+        // What can be injected can be injected twice. It guesses by what changes and by how long answers take, so that a busy machine
+        // or a route that makes something misleads it; and where it believes to have found something it leaves the rest out.
+        again.push(...reading.injectable.map((what) => `said once, and asked again alone: ${what}`));
+        for (const [index, one] of group.entries()) readings.push(await ask([one], `${first}-${index}`));
+      }
     }
   } finally {
     await relay.close();
@@ -140,6 +148,7 @@ export async function attackQueries(
       `${requests.length} routes with ${sum(requests, (one) => one.parameters)} parameters; ${sum(readings, (one) => one.parameters)} judged by the tool`,
       `${answers.length} requests by the appliance's own log: ${countStatuses(answers)}`,
       `${past.size} of the routes also answered with success`,
+      ...again,
     ],
     findings: [...judgeSqlmap(readings, requests, answers), ...late],
   };
