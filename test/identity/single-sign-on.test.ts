@@ -3,11 +3,14 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import {
   browserOf,
   expectStatus,
+  ORIGIN,
   startTestAppliance,
   type TestAppliance,
   type TestCaller,
 } from '../helpers/appliance.ts';
 import type { IdentityProvider } from '../helpers/identity-provider.ts';
+import { addTestPasskey } from '../helpers/sign-in.ts';
+import { softwarePasskey } from '../helpers/software-passkey.ts';
 import {
   callerIn,
   known,
@@ -57,6 +60,27 @@ test('a provider that lets somebody through without asking gives no fresh proof 
 
   expect([refused.status, refused.body.error.code]).toEqual([403, 'step_up_required']);
   expect(taken.status).toBe(204);
+});
+
+test('a provider that does not say when it asked lets a first factor be added, and opens nothing else', async () => {
+  provider.forge = async (idToken) => {
+    const claims = { ...decodeJwt(idToken) };
+    delete claims.auth_time;
+    const { key, kid } = provider.signingKey();
+    return new SignJWT(claims).setProtectedHeader({ alg: 'RS256', kid }).sign(key);
+  };
+  const roleGroups = [{ group: 'ops', role: 'admin' }];
+  await setProvider(owner, provider, { groupsClaim: 'groups', roleGroups });
+  const admin = await signInThere(appliance, provider, { ...someone(), groups: ['ops'] });
+  await setProvider(owner, provider);
+  const member = callerIn(appliance, await signInThere(appliance, provider, someone()));
+  member.proves = false;
+  provider.forge = undefined;
+
+  expect(admin.body.restricted).toBe(true);
+  const passkey = softwarePasskey(admin.body.user.email);
+  expect(await addTestPasskey((...asked) => admin.browser.call(...asked), ORIGIN, passkey)).toHaveLength(10);
+  expect((await member.call('POST', '/sessions/dismiss-alerts')).status).toBe(403);
 });
 
 describe('nobody comes in', () => {

@@ -7,7 +7,8 @@ import { recordAudit, type Actor } from '../../audit/index.ts';
 import { writeTransaction, type WriteTransaction } from '../../lib/db.ts';
 import { HoldfastError } from '../../lib/errors.ts';
 import { revokeKeysOf } from '../api-keys/api-keys.ts';
-import { countFactors, deletePendingOf } from '../factors/queries.ts';
+import { needsSecondFactor } from '../factors/methods.ts';
+import { countFactors, deletePendingOf, membersNeedSecondFactor } from '../factors/queries.ts';
 import { openEmails, recordInvitation } from '../invitations/invitations.ts';
 import { findInvitationByToken, lockInvitation, updateInvitation } from '../invitations/queries.ts';
 import {
@@ -139,7 +140,9 @@ async function enter(
   const ways = identity.strong ? [] : secondWays(await countFactors(tx, userId));
   if (ways.length > 0)
     return { pending: await beginSecondStep(tx, deps, userId, ways, { methods, providerSession }) };
-  const proof = { userAgent, methods, providerSession, authenticatedAt: provenAt(deps, identity) };
+  const mustEnrol = !identity.strong && needsSecondFactor(role, await membersNeedSecondFactor(tx));
+  const authenticatedAt = provenAt(deps, identity, mustEnrol);
+  const proof = { userAgent, methods, providerSession, authenticatedAt };
   return { session: await openSession(tx, deps, { id: userId, role }, actor, proof) };
 }
 
@@ -161,9 +164,15 @@ async function refuseEnded(
 
 /**
  * When the person last showed the provider who they are. It may have let them through without asking: what wants a fresh proof goes on
- * wanting one. A provider that does not say when leaves it long ago.
+ * wanting one. A provider that does not say when leaves it long ago; but whoever may do nothing before they have a second factor here
+ * could then never add one, so to them coming in is proof enough.
  */
-function provenAt(deps: Pick<PersonLifeDeps, 'clock'>, { authenticatedAt }: ProviderIdentity): Date {
+function provenAt(
+  deps: Pick<PersonLifeDeps, 'clock'>,
+  { authenticatedAt }: ProviderIdentity,
+  mustEnrol: boolean,
+): Date {
+  if (authenticatedAt === undefined && mustEnrol) return deps.clock.now();
   return new Date(Math.min(deps.clock.now().getTime(), Math.max(0, authenticatedAt ?? 0) * 1000));
 }
 
