@@ -118,7 +118,7 @@ test('of whoever was an administrator until lately they wait for a second person
   await expectStatus(owner.call('PUT', `/people/${lost.userId}/role`, { role: 'member' }), 200);
 
   expect((await remove(owner, lost.userId)).status).toBe(202);
-  expect(await factorsOf(lost)).toMatchObject({ passkeys: 1 });
+  expect(await factorsOf(lost)).toMatchObject({ passkeys: 1, needsApproval: true });
 });
 
 test('of a member they go at once, with sessions, begun sign-ins and links; keys stay; all are told', async () => {
@@ -138,7 +138,7 @@ test('of a member they go at once, with sessions, begun sign-ins and links; keys
   await expectStatus(remove(owner, lost.userId), 204);
 
   expect(await factorsOf(lost)).toEqual({
-    ...{ authenticatorApp: false, passkeys: 0, recoveryCodes: 0, required: false },
+    ...{ authenticatorApp: false, passkeys: 0, recoveryCodes: 0, required: false, needsApproval: false },
   });
   expect((await lost.call('GET', '/session')).status).toBe(401);
   expect((await pending.call('POST', '/session/passkey-options', { step: 'second' })).status).toBe(401);

@@ -102,18 +102,13 @@ it(
       await page.getByRole('dialog').getByRole('button', { name: 'Activate' }).click();
       await page.getByText('Active', { exact: true }).waitFor();
 
+      // A member now, and an administrator until a moment ago.
+      await removeFactorsOf(GRACE.name, 'Ask for it');
+      await page.getByText('Nothing has changed yet').waitFor();
       await page.getByText('1 passkey, 10 recovery codes').waitFor();
-      await page.getByRole('button', { name: 'Remove second factors' }).click();
-      await page.getByRole('dialog').getByLabel('Type').fill(GRACE.name);
-      const remove = page.getByRole('dialog').getByRole('button', { name: 'Remove them' });
-      expect(await remove.getAttribute('aria-disabled')).toBe('true');
-      await page.getByLabel('Reason').fill('The phone fell into the sea');
-      await look(page, 'removing second factors');
-      await remove.click();
-      await page.getByText('The second factors are removed').waitFor();
-      await page.getByText('1 passkey, 10 recovery codes').waitFor({ state: 'detached' });
-      await page.getByRole('button', { name: 'Remove second factors' }).waitFor({ state: 'detached' });
-      await look(page, 'person without second factors');
+      await page.goto('/approvals');
+      await page.getByRole('button', { name: 'Withdraw' }).click();
+      await page.getByText('Nothing waits.').waitFor();
     });
     expect(owner.complaints).toEqual([]);
   },
@@ -164,11 +159,27 @@ it(
 );
 
 it(
+  'somebody who never was an administrator loses a lost second factor at once',
+  { timeout: LIMIT_MS },
+  async () => {
+    const { page } = owner;
+    const id = await joinWithPasskey('Alan Turing', 'alan@example.org');
+    await keepingSight(page, 'lost factor', async () => {
+      await page.goto(`/people/${id}`);
+      await removeFactorsOf('Alan Turing', 'Remove them');
+      await page.getByText('The second factors are removed').waitFor();
+      await page.getByText('1 passkey, 10 recovery codes').waitFor({ state: 'detached' });
+      await page.getByRole('button', { name: 'Remove second factors' }).waitFor({ state: 'detached' });
+      await look(page, 'person without second factors');
+    });
+  },
+);
+
+it(
   'several people are chosen, one is taken out again, and their deactivation is asked for by name',
   { timeout: LIMIT_MS },
   async () => {
     const { page } = owner;
-    await join('Alan Turing', 'alan@example.org');
     await keepingSight(page, 'deactivating several', async () => {
       await page.goto('/people');
       await page.getByRole('button', { name: 'Deactivate several' }).click();
@@ -239,20 +250,39 @@ it(
   },
 );
 
-/** Invited as a member, and accepted. */
-async function join(name: string, email: string): Promise<void> {
-  const post = async (path: string, data: object) => {
-    const url = `${appliance.url}/api/v1${path}`;
-    const reply = await owner.context.request.post(url, { data, headers: { 'x-holdfast': '1' } });
-    expect(reply.status(), path).toBe(201);
-    return (await reply.json()) as { link: string };
-  };
-  const { link } = await post('/invitations', { email, role: 'member', teamIds: [] });
+/** Fills in the dialog of the person whose page is open. */
+async function removeFactorsOf(name: string, act: string): Promise<void> {
+  const { page } = owner;
+  await page.getByText('1 passkey, 10 recovery codes').waitFor();
+  await page.getByRole('button', { name: 'Remove second factors' }).click();
+  await page.getByRole('dialog').getByLabel('Type').fill(name);
+  const confirm = page.getByRole('dialog').getByRole('button', { name: act });
+  expect(await confirm.getAttribute('aria-disabled')).toBe('true');
+  await page.getByLabel('Reason').fill('The phone fell into the sea');
+  await look(page, `removing second factors, ${act.toLowerCase()}`);
+  await confirm.click();
+}
+
+/** A member with a passkey, which members must have from here on. @returns the id. */
+async function joinWithPasskey(name: string, email: string): Promise<string> {
   const one = await openPage(browser, appliance.url, { width: 1280, theme: 'light' });
-  const reply = await one.context.request.post(`${appliance.url}/api/v1/invitations/accept`, {
-    data: { token: link.split('#')[1], name, password: 'violet orchard hums 4' },
-    headers: { 'x-holdfast': '1' },
-  });
-  expect(reply.status()).toBe(201);
+  const post = async (by: BrowserContext, path: string, data: object): Promise<unknown> => {
+    const url = `${appliance.url}/api/v1${path}`;
+    const reply = await by.request.post(url, { data, headers: { 'x-holdfast': '1' } });
+    expect(reply.status(), path).toBe(201);
+    return reply.json();
+  };
+  const path = `${appliance.url}/api/v1/settings/sessions`;
+  const settings = (await (await owner.context.request.get(path)).json()) as object;
+  const required = { ...settings, membersNeedSecondFactor: true };
+  const put = await owner.context.request.put(path, { data: required, headers: { 'x-holdfast': '1' } });
+  expect(put.status()).toBe(200);
+  const invitation = { email, role: 'member', teamIds: [] };
+  const { link } = (await post(owner.context, '/invitations', invitation)) as { link: string };
+  const accepted = { token: link.split('#')[1], name, password: 'violet orchard hums 4' };
+  const { user } = (await post(one.context, '/invitations/accept', accepted)) as { user: { id: string } };
+  await one.page.goto('/');
+  await addSecondFactor(one.page, email);
   await one.context.close();
+  return user.id;
 }

@@ -13,9 +13,10 @@ import type { AskedApproval } from '../../lib/shapes.ts';
 import { queueMail } from '../../mail/index.ts';
 import { requestApproval } from '../approvals/request-approval.ts';
 import { deleteLinksOf } from '../mail-links/queries.ts';
+import { findAdministratorsAmong } from '../people/administrators.ts';
 import { namePeople } from '../people/people.ts';
 import type { PersonLifeDeps } from '../people/person-life.ts';
-import { listOwnerIds, lockOwnerIds, lockUser, wasAdministrator } from '../people/queries.ts';
+import { listOwnerIds, lockOwnerIds, lockUser } from '../people/queries.ts';
 import { ROLE_WORDS } from '../rights.ts';
 import type { Role } from '../schema.ts';
 import { endSessionsOf } from '../sessions/sessions.ts';
@@ -32,9 +33,6 @@ import {
 } from './queries.ts';
 
 export const REMOVE_SECOND_FACTORS = 'Remove somebody’s second factors';
-
-/** Whoever was an owner or administrator so lately counts as one: otherwise a second person would be got round by another role first. */
-const REMEMBERED_MS = 30 * 24 * 60 * 60_000;
 
 /** What an approval keeps for the act. */
 export interface SecondFactorRemoval {
@@ -73,9 +71,8 @@ export async function removeSecondFactors(
     if (id !== undefined) await keepBreakGlass(tx, [userId]);
     const role = user.role as Role;
     const removal = { userIds: [userId], reason: reason.trim() };
-    const since = new Date(deps.clock.now().getTime() - REMEMBERED_MS);
-    const privileged = role === 'owner' || role === 'admin' || (await wasAdministrator(tx, userId, since));
-    if (id === undefined || !privileged) {
+    const administrators = await findAdministratorsAmong({ ...deps, db: tx }, [{ id: userId, role }]);
+    if (id === undefined || !administrators.has(userId)) {
       await takeFactorsAway(tx, deps, removal, actor);
       return undefined;
     }

@@ -12,6 +12,7 @@ import {
   type ListedPerson,
   type PeopleDeps,
 } from './people.ts';
+import { findAdministratorsAmong } from './administrators.ts';
 import { needsSecondFactor } from '../factors/methods.ts';
 import { listWaysOf, membersNeedSecondFactor } from '../factors/queries.ts';
 import { countByRole, findUser, getPeopleSettings, listLastSeen } from './queries.ts';
@@ -108,10 +109,11 @@ async function describePeople(
   seen: ReadonlyMap<string, Date>,
 ): Promise<PersonEntry[]> {
   const ids = people.map(({ id }) => id);
-  const [teams, ways, membersNeed] = [
+  const [teams, ways, membersNeed, administrators] = [
     await listTeamsOfPeople(deps, ids),
     await listWaysOf(deps.db, ids),
     await membersNeedSecondFactor(deps.db),
+    await findAdministratorsAmong(deps, people),
   ];
   return people.map(({ disabled, ...person }) => {
     const { password = false, ...factors } = ways.get(person.id) ?? {};
@@ -121,7 +123,11 @@ async function describePeople(
       lastSeenAt: seen.get(person.id)?.toISOString() ?? null,
       teams: teams.get(person.id) ?? [],
       password,
-      secondFactors: { ...NO_FACTORS, ...factors, required: needsSecondFactor(person.role, membersNeed) },
+      secondFactors: {
+        ...{ ...NO_FACTORS, ...factors },
+        required: needsSecondFactor(person.role, membersNeed),
+        needsApproval: administrators.has(person.id),
+      },
     };
   });
 }

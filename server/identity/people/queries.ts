@@ -151,19 +151,23 @@ export async function countShutOut(
   return Number(row.count);
 }
 
-/** Whether somebody was an owner or administrator since then, and is not because their role was changed. */
-export async function wasAdministrator(db: Database, userId: string, since: Date): Promise<boolean> {
-  const row = await db
+/** Who of these was an owner or administrator since then, and is not because their role was changed. */
+export async function listFormerAdministrators(
+  db: Database,
+  userIds: readonly string[],
+  since: Date,
+): Promise<string[]> {
+  const rows = await db
     .selectFrom('audit_entries')
-    .select('number')
+    .select('object_id')
+    .distinct()
     .where('object_type', '=', 'user')
-    .where('object_id', '=', userId)
+    .where('object_id', 'in', userIds)
     .where('action', '=', 'identity.user.role-changed')
     .where('at', '>', since)
     .where(sql<string>`detail ->> 'from'`, 'in', ['owner', 'admin'])
-    .limit(1)
-    .executeTakeFirst();
-  return row !== undefined;
+    .execute();
+  return rows.flatMap(({ object_id: id }) => id ?? []);
 }
 
 /** People who can sign in, by role. */

@@ -23,6 +23,8 @@ export const PersonEntry = Type.Object({
     recoveryCodes: Type.Integer(),
     /** Whether the account must have one. */
     required: Type.Boolean(),
+    /** Whether a second person is asked before somebody else takes them away. */
+    needsApproval: Type.Boolean(),
   }),
 });
 export type PersonEntry = Static<typeof PersonEntry>;
