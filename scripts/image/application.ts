@@ -12,7 +12,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join, relative } from 'node:path';
 import { BuildError, run } from './command.ts';
 import { joinModules } from './join-modules.ts';
 
@@ -24,6 +24,8 @@ const NOT_IN_IMAGE = [
   '@lucide/svelte',
   '@sveltejs/vite-plugin-svelte',
   'uqr',
+  // C code for ssh2, which does without.
+  'cpu-features',
 ];
 
 interface LockedPackage {
@@ -108,6 +110,7 @@ async function installProduction(project: string, staging: string): Promise<void
 export function runtimePackages(lock: Lock): Set<string> {
   const found = new Set<string>();
   const visit = (from: string, name: string) => {
+    if (NOT_IN_IMAGE.includes(name)) return;
     const path = resolvePackage(lock, from, name);
     if (path === undefined || found.has(path)) return;
     found.add(path);
@@ -120,9 +123,7 @@ export function runtimePackages(lock: Lock): Set<string> {
       visit(path, next);
     }
   };
-  for (const name of Object.keys(lock.packages['']?.dependencies ?? {})) {
-    if (!NOT_IN_IMAGE.includes(name)) visit('', name);
-  }
+  for (const name of Object.keys(lock.packages['']?.dependencies ?? {})) visit('', name);
   return found;
 }
 
@@ -151,13 +152,22 @@ function removeOthers(modules: string, wanted: Set<string>): void {
   }
 }
 
-/** Leaves out what no program reads: types, source maps, documents, and the second copy of Node with its C headers. */
+/**
+ * Whether no program reads a file of the packages: types, source maps, documents, and the packages' own tests, in which lie even
+ * private keys. @param path - below node_modules
+ */
+export function isUnread(path: string): boolean {
+  if (/^(@[^/]+\/)?[^/]+\/(tests?|__tests__|fixtures|examples?|benchmarks?)\//.test(path)) return true;
+  const name = basename(path);
+  return /\.(map|md|markdown|d\.[cm]?ts)$/.test(name) && !/licen[cs]e|notice|copying/i.test(name);
+}
+
+/** Leaves that out, and the second copy of Node with its C headers. */
 function slimDown(modules: string): void {
   rmSync(join(modules, 'node', 'node_modules'), { recursive: true, force: true });
   for (const entry of readdirSync(modules, { recursive: true, withFileTypes: true })) {
-    const unread =
-      /\.(map|md|markdown|d\.[cm]?ts)$/.test(entry.name) && !/licen[cs]e|notice|copying/i.test(entry.name);
-    if (entry.isFile() && unread) rmSync(join(entry.parentPath, entry.name));
+    const path = join(entry.parentPath, entry.name);
+    if (entry.isFile() && isUnread(relative(modules, path))) rmSync(path);
   }
   mkdirSync(join(modules, '.bin'), { recursive: true });
   rmSync(join(modules, '.bin', 'node'), { force: true });
