@@ -62,10 +62,10 @@ export async function packApplication(
   const done = join(staging, 'packages-are-ready');
   if (!(existsSync(done) && isSameLock(project, staging))) {
     await installProduction(project, staging);
-    removeOthers(join(staging, 'node_modules'), wanted);
-    slimDown(join(staging, 'node_modules'));
     writeFileSync(done, '');
   }
+  removeOthers(join(staging, 'node_modules'), wanted);
+  slimDown(join(staging, 'node_modules'));
   for (const name of ['server', 'systemd', 'LICENSE', 'scripts/holdfast', 'web/dist']) {
     rmSync(join(staging, name), { recursive: true, force: true });
     mkdirSync(dirname(join(staging, name)), { recursive: true });
