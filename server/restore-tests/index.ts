@@ -1,4 +1,5 @@
 export { restoreTestRoutes } from './routes.ts';
+export { comparePages, isPdf, type PrintedPages, printReport, takeAttachedReport } from './print-report.ts';
 export { runRestoreTest } from './run-restore-test.ts';
 export { isOverdue, readTestSchedule, settleRestoreTests } from './service.ts';
 export { type ReportTrust, type RestoreTestReport, verifyReport } from './report.ts';

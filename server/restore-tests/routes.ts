@@ -12,6 +12,7 @@ import {
 } from './schema.ts';
 import {
   checkPreflight,
+  printRestoreTestReport,
   readKitMaterial,
   readRestoreTestReport,
   showRestoreTest,
@@ -112,6 +113,22 @@ export const restoreTestRoutes =
           .header('content-disposition', `attachment; filename="restore-test-${request.params.id}.jsonl"`)
           .header('cache-control', 'no-store')
           .send(report);
+      },
+    );
+
+    app.get(
+      '/restore-tests/:id/report.pdf',
+      {
+        config: { access: { right: 'operations.read' } },
+        schema: { tags, summary: 'The report as PDF/A-3, the signed one attached', params: ById },
+      },
+      async (request, reply) => {
+        const pdf = await printRestoreTestReport(deps, request.params.id);
+        return reply
+          .type('application/pdf')
+          .header('content-disposition', `attachment; filename="restore-test-${request.params.id}.pdf"`)
+          .header('cache-control', 'no-store')
+          .send(pdf);
       },
     );
   };

@@ -20,6 +20,7 @@ import {
   listTargetNames,
   type RestoreTestRow,
 } from './queries.ts';
+import { printInThread } from './print-in-thread.ts';
 import { readReport } from './report.ts';
 import type {
   KitMaterial,
@@ -201,6 +202,11 @@ export async function readRestoreTestReport(deps: Pick<RestoreTestDeps, 'db'>, i
   throw new HoldfastError('not_found', 'This restore test has no report', {
     hint: 'It still runs, was cancelled, or could not be started.',
   });
+}
+
+/** The same as pages to read and print, with the signed report attached. @throws HoldfastError `not_found` while there is none. */
+export async function printRestoreTestReport(deps: Pick<RestoreTestDeps, 'db'>, id: string): Promise<Buffer> {
+  return printInThread(await readRestoreTestReport(deps, id));
 }
 
 export async function showRestoreTests(

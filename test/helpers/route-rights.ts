@@ -296,4 +296,5 @@ export const CASES: Record<string, 'public' | 'setup' | Right> = {
   'GET /api/v1/restore-tests/kit-material': 'backups.run',
   'GET /api/v1/restore-tests/:id': 'operations.read',
   'GET /api/v1/restore-tests/:id/report': 'operations.read',
+  'GET /api/v1/restore-tests/:id/report.pdf': 'operations.read',
 };

@@ -41,6 +41,7 @@ test('of the packages in the image nothing is a key, or is refused when the imag
 
   expect(keys).toEqual([]);
   expect(kept).toContain('ssh2/lib/index.js');
+  expect(kept).toContain('pdfkit/js/pdfkit.node.mjs');
 });
 
 test('native code for ssh2 is left out', () => {

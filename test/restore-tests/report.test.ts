@@ -1,5 +1,5 @@
 /** Signed reports, verified by someone who has nothing but the file and the public half of the trust root, or a kit. */
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -47,7 +47,11 @@ const certify = (key: SigningKeyPair, root = keys.trustRoot) =>
     root,
   );
 
-async function makeReport(certificate: string | undefined, signer = keys.signingKey): Promise<Buffer> {
+async function makeReport(
+  certificate: string | undefined,
+  signer = keys.signingKey,
+  changes: Partial<RestoreTestReport> = {},
+): Promise<Buffer> {
   const { repositoryId } = keys.statement;
   const report: RestoreTestReport = {
     kind: REPORT_KIND,
@@ -73,6 +77,7 @@ async function makeReport(certificate: string | undefined, signer = keys.signing
     checks: [],
     keysObject: { name: keys.keysObject.name, object: keys.keysObject.bytes.toString('base64') },
     ...(certificate === undefined ? {} : { certificate }),
+    ...changes,
   };
   return signReport(report, async (statement) =>
     signStatement(signer, { type: 'report', repositoryId, ...statement }),
@@ -155,6 +160,30 @@ describe('holdfast verify-report', () => {
       exitCode: 0,
       stdout: expect.stringContaining('about 61.0 s, an estimate') as string,
     });
+  });
+
+  test('prints what it verified as a PDF, and verifies that as well as the report', async () => {
+    const path = await write(await makeReport(await certify(keys.signingKey)));
+    const pdf = join(folder, 'report.pdf');
+    const words = ['--trust-root', root()];
+
+    expect(await runHoldfast(['verify-report', path, '--pdf', pdf, ...words])).toMatchObject({ exitCode: 0 });
+    const again = await runHoldfast(['verify-report', path, '--pdf', pdf, ...words]);
+    const verified = await runHoldfast(['verify-report', pdf, '--json', ...words]);
+
+    expect(again).toMatchObject({
+      exitCode: 2,
+      stderr: expect.stringContaining('is there already') as string,
+    });
+    expect(verified.exitCode).toBe(0);
+    expect(JSON.parse(verified.stdout)).toMatchObject({ valid: true, pages: 'as-signed' });
+    await writeFile(
+      pdf,
+      (await readFile(pdf)).toString('latin1').replace('/Lang (en)', '/Lang (de)'),
+      'latin1',
+    );
+    const altered = await runHoldfast(['verify-report', pdf, ...words]);
+    expect(altered).toMatchObject({ exitCode: 3, stdout: expect.stringContaining('ALTERED') as string });
   });
 
   test('with another trust root ends with 1', async () => {

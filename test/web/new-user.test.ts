@@ -2,10 +2,11 @@
  * What somebody does on the first day, whole and in the browser only: claim, bring a folder of a few thousand files, first snapshot,
  * proof with the kit, report.
  */
-import { cp, mkdir, mkdtemp, readdir, rm, utimes, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
 import { availableParallelism, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
+import { extractText, getDocumentProxy } from 'unpdf';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { expectAccessible } from './accessible.ts';
 import { keepingSight, openPage, startAppliance, startBrowser, type Appliance } from './browser.ts';
@@ -133,6 +134,12 @@ it(
       await page.getByText('KIT PROVEN').waitFor();
       await page.getByRole('link', { name: 'Report, signed JSON' }).waitFor();
       await expectAccessible(page, 'report');
+      const download = page.waitForEvent('download');
+      await page.getByRole('link', { name: 'Report, PDF' }).click();
+      const pdf = await getDocumentProxy(new Uint8Array(await readFile(await (await download).path())));
+      const { text } = await extractText(pdf, { mergePages: true });
+      expect(text).toContain('Kit proven');
+      expect(text.replaceAll(/\s+/g, ' ')).toContain('Sampled files decrypt with the keys');
       lap('report');
       expect(complaints).toEqual([]);
     });

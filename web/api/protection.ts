@@ -89,4 +89,5 @@ export const getPreflight = (
 ): Promise<Preflight> => request('/restore-tests/preflight', { query, signal });
 export const getKitMaterial = (targetId: string): Promise<KitMaterial> =>
   request('/restore-tests/kit-material', { query: { targetId } });
-export const reportUrl = (id: string): string => `${API}/restore-tests/${id}/report`;
+export const reportUrl = (id: string, format: '' | '.pdf' = ''): string =>
+  `${API}/restore-tests/${id}/report${format}`;

@@ -1,7 +1,16 @@
-import { open } from 'node:fs/promises';
+import { open, writeFile } from 'node:fs/promises';
 import type { Command } from 'commander';
-import { EXIT, HoldfastError } from '../../lib/errors.ts';
-import { verifyReport, type ReportTrust, type RestoreTestReport } from '../../restore-tests/index.ts';
+import { EXIT, HoldfastError, isSystemError } from '../../lib/errors.ts';
+import {
+  comparePages,
+  isPdf,
+  printReport,
+  takeAttachedReport,
+  verifyReport,
+  type PrintedPages,
+  type ReportTrust,
+  type RestoreTestReport,
+} from '../../restore-tests/index.ts';
 import { addCommand } from '../command.ts';
 import { formatInstant, printable } from '../output.ts';
 import { describeRto } from '../rto.ts';
@@ -10,9 +19,11 @@ import { readWholeKit } from '../secrets.ts';
 interface Options {
   kit?: string;
   trustRoot?: string;
+  pdf?: string;
 }
 
-const REPORT_LIMIT_BYTES = 1024 * 1024;
+/** Of a printed one, which has the letters in it. */
+const FILE_LIMIT_BYTES = 8 * 1024 * 1024;
 
 export function addVerifyReport(program: Command): void {
   addCommand<Options>(
@@ -21,7 +32,7 @@ export function addVerifyReport(program: Command): void {
     'Check the signature of a restore-test report, offline: by the trust root of its appliance, or by a recovery kit',
     (command) =>
       command
-        .argument('<file>', 'the report, as it was downloaded')
+        .argument('<file>', 'the report, as it was downloaded: JSON lines or PDF')
         .option(
           '--trust-root <base64>',
           'public; in every recovery kit, and in `holdfast keys status --json`',
@@ -29,14 +40,41 @@ export function addVerifyReport(program: Command): void {
         .option(
           '--kit <file>',
           'a recovery kit instead; needed for reports from before they had a certificate',
-        ),
+        )
+        .option('--pdf <file>', 'write the report, once it is found to be signed, as a PDF to this new file'),
     async ({ output }, options, file) => {
       const trust = await readTrust(options);
-      const report = await verifyReport(await readReportFile(file), trust);
-      output.result({ valid: true, report }, describe(report));
-      return EXIT.ok;
+      const bytes = await readReportFile(file);
+      const printed = isPdf(bytes);
+      const signed = printed ? takeAttachedReport(bytes) : bytes;
+      const report = await verifyReport(signed, trust);
+      if (options.pdf !== undefined) await writePdf(options.pdf, await printReport(signed));
+      const pages = printed ? await comparePages(bytes, signed) : undefined;
+      const about = pages === undefined ? [] : [PAGES[pages]];
+      output.result(
+        { valid: true, ...(pages && { pages }), report },
+        [...about, describe(report)].join('\n'),
+      );
+      return pages === undefined || pages === 'as-signed' ? EXIT.ok : EXIT.partial;
     },
   );
+}
+
+const PAGES: Record<PrintedPages, string> = {
+  'as-signed': 'The pages are what the signed report says.',
+  altered:
+    'THE PAGES WERE ALTERED: they are not what is printed of the signed report. Believe only what follows.',
+  'other-version':
+    'The pages were not compared: another version of Holdfast printed them. Believe only what follows.',
+};
+
+async function writePdf(path: string, pdf: Buffer): Promise<void> {
+  await writeFile(path, pdf, { flag: 'wx' }).catch((cause: unknown) => {
+    const there = isSystemError(cause, 'EEXIST');
+    throw new HoldfastError('invalid_input', `${path} ${there ? 'is there already' : 'cannot be written'}`, {
+      cause,
+    });
+  });
 }
 
 async function readTrust({ kit, trustRoot }: Options): Promise<ReportTrust> {
@@ -68,8 +106,7 @@ async function readReportFile(path: string): Promise<Buffer> {
   });
   try {
     const { size } = await file.stat();
-    if (size > REPORT_LIMIT_BYTES)
-      throw new HoldfastError('too_large', `${path} is too large to be a report`);
+    if (size > FILE_LIMIT_BYTES) throw new HoldfastError('too_large', `${path} is too large to be a report`);
     return await file.readFile();
   } finally {
     await file.close();
