@@ -16,6 +16,7 @@ import { boundRequestLog } from './identity/index.ts';
 import { collectDoomedContents, magicLinkRule, reviewWorkspaces } from './workspaces/index.ts';
 import {
   anchorWhenDue,
+  expireSignIns,
   runAuditAnchor,
   runAuditVerify,
   runPrune,
@@ -85,6 +86,7 @@ const CHORES: { name: string; cron: string; act: (deps: Deps) => Promise<unknown
     act: (deps) => answerAsks({ ...deps, ...magicLinkRule(deps) }),
   },
   { name: 'remind of registers', cron: '50 7 * * *', act: remindOfRegisters },
+  { name: 'let sign-ins of no target go', cron: '35 * * * *', act: expireSignIns },
   { name: 'clean sessions', cron: '20 * * * *', act: cleanSessions },
   { name: 'sum up refused sign-ins', cron: '*/10 * * * *', act: sumUpRefusals },
   { name: 'prune the API log', cron: '27 * * * *', act: pruneApiLog },

@@ -25,6 +25,8 @@ export interface SftpConfig {
   kind: 'sftp';
   host: string;
   port: number;
+  /** Whether the server may be this machine; never kept, but decided by who asks. Absent: no. */
+  ownMachine?: boolean;
   username: string;
   /** Absolute path on the server. */
   path: string;

@@ -9,6 +9,7 @@ export { runPrune, runVerify } from './job.ts';
 export { readKeptHeads } from './kept-heads.ts';
 export { findRepository, openFoundRepository } from './look.ts';
 export { locationOf, openTargetConfig } from './target-config.ts';
+export { expireSignIns } from './target-sign-ins.ts';
 export { openChunkReader, type ChunkReader } from './pipeline/chunk-reader.ts';
 export { postgresFacts, type PostgresFacts } from './postgres-source.ts';
 export { quarantine, readQuarantine, releaseFromQuarantine } from './quarantine.ts';

@@ -7,20 +7,28 @@ import { writeTransaction, type Database } from '../lib/db.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import type { TargetConfig } from './engine.ts';
 import {
+  deleteSignIn,
   findSignIn,
   getTarget,
-  insertSignIn,
   insertTarget,
   listActiveTargets,
   listTargets,
+  lockTarget,
   updateTarget,
   type TargetRow,
 } from './queries.ts';
 import type { TargetProbe, TargetReply, TargetRequest } from './schema.ts';
-import { directoryConfigOf, locationOf, openTargetConfig, sftpSettingsOf } from './target-config.ts';
-import { keepSignIn, takeSignIn } from './target-sign-ins.ts';
+import {
+  directoryConfigOf,
+  locationOf,
+  openTargetConfig,
+  reachOfAppliance,
+  sftpSettingsOf,
+} from './target-config.ts';
+import { sealForTarget, takeSignIn } from './target-sign-ins.ts';
 import { readFreeBytes } from './targets/free-space.ts';
 import { LOCAL_COPY_LABEL, probeTarget } from './targets/probe.ts';
+import { takeTrialTurn } from './trial-turns.ts';
 
 export interface TargetDeps {
   db: Database;
@@ -69,19 +77,42 @@ export async function showTargets(deps: Pick<TargetDeps, 'db'>): Promise<TargetR
   return Promise.all((await listTargets(deps.db)).map((row) => toTargetReply(deps, row)));
 }
 
-/** @throws HoldfastError `forbidden` for a region that the policy refuses; everything else is told in the probe. */
-export async function tryTarget(deps: TargetDeps, request: TargetRequest): Promise<TargetProbe> {
+/**
+ * @throws HoldfastError `forbidden` for a region that the policy refuses, `too_many_requests`, and as `takeSignIn` does; everything else
+ *   is told in the probe.
+ */
+export async function tryTarget(
+  deps: TargetDeps,
+  actor: Actor,
+  request: TargetRequest,
+): Promise<TargetProbe> {
   await requireAllowedRegion(deps.db, request.region);
-  const config = await configOf(deps, request);
+  const config = await configOf(deps, actor, request);
+  await noteTrial(deps, actor, config);
   return probeTarget(config, { dataPath: deps.dataDir, clock: deps.clock });
 }
 
 /** Of what somebody asks for; an SFTP server's key is not known before it was compared. */
-async function configOf(deps: TargetDeps, request: TargetRequest): Promise<TargetConfig> {
+async function configOf(deps: TargetDeps, actor: Actor, request: TargetRequest): Promise<TargetConfig> {
   if (request.kind === 'directory') return { kind: 'directory', path: request.path };
   const { kind, host, port, username, path, fingerprint = '' } = request;
-  const { signIn } = await takeSignIn(deps, request.signIn);
-  return { kind, host, port, username, path, hostKey: { fingerprint }, signIn };
+  const { signIn } = await takeSignIn(deps, actor, request.signIn);
+  return { ...{ kind, host, port, username, path, hostKey: { fingerprint }, signIn }, ...reachOfAppliance() };
+}
+
+/** Before anything goes out: a trial that searches the network is in the log also when it never ends. */
+async function noteTrial(deps: TargetDeps, actor: Actor, config: TargetConfig, id?: string): Promise<void> {
+  if (config.kind === 'directory') return;
+  takeTrialTurn(deps, actor);
+  const { host, port, username } = config;
+  await writeTransaction(deps.db, (tx) =>
+    recordAudit(tx, deps.clock, actor, {
+      action: 'backups.target.tried',
+      objectType: 'target',
+      ...(id === undefined ? {} : { objectId: id }),
+      detail: { host, port, username },
+    }),
+  );
 }
 
 /**
@@ -104,7 +135,7 @@ export async function addTarget(
       hint: 'Retire it first; what it holds stays there. Shipping to several targets at once is not part of this version.',
     });
   }
-  const probe = await tryTarget(deps, request);
+  const probe = await tryTarget(deps, actor, request);
   const bad = probe.checks.find((check) => check.state === 'bad');
   if (!probe.ok || bad !== undefined) {
     throw new HoldfastError(
@@ -120,9 +151,9 @@ export async function addTarget(
       hint: 'Choose an empty folder, or recover that appliance with `holdfast recover` and its kit.',
     });
   }
-  const { settings, signIn } = await settingsOf(deps, request, probe);
+  const { settings, keepSignIn } = await settingsOf(deps, actor, request, probe);
   const row = await writeTransaction(deps.db, async (tx) => {
-    if (signIn !== undefined) await insertSignIn(tx, signIn);
+    await keepSignIn?.(tx);
     const { name, kind, region } = request;
     const inserted = await insertTarget(tx, {
       id: randomUUID(),
@@ -144,22 +175,28 @@ export async function addTarget(
   return toTargetReply(deps, row);
 }
 
-/** What is kept of a request whose trial was good, and the sealed secret that is to be kept beside it. */
-async function settingsOf(deps: TargetDeps, request: TargetRequest, probe: TargetProbe) {
-  if (request.kind === 'directory') return { settings: { path: request.path }, signIn: undefined };
+/** What is kept of a request whose trial was good, and how the sealed secret is kept beside it. */
+async function settingsOf(deps: TargetDeps, actor: Actor, request: TargetRequest, probe: TargetProbe) {
+  if (request.kind === 'directory') return { settings: { path: request.path } };
   const { host, port, username, path } = request;
   const { type, fingerprint } = probe.hostKey ?? { type: '', fingerprint: request.fingerprint ?? '' };
-  const kept = await keepSignIn(deps, request.signIn);
+  const sealed = await sealForTarget(deps, await takeSignIn(deps, actor, request.signIn));
   return {
-    settings: { host, port, username, path, hostKey: { type, fingerprint }, signInId: kept.id },
-    signIn: kept.row,
+    settings: { host, port, username, path, hostKey: { type, fingerprint }, signInId: sealed.id },
+    keepSignIn: sealed.keep,
   };
 }
 
 /** Tries an existing target again and keeps what was found. */
-export async function probeAgain(deps: TargetDeps, id: string): Promise<TargetProbe> {
+export async function probeAgain(deps: TargetDeps, actor: Actor, id: string): Promise<TargetProbe> {
   const row = await getTarget(deps.db, id);
+  if (row.state === 'retired' && row.kind !== 'directory') {
+    throw new HoldfastError('wrong_state', 'This target is retired', {
+      hint: 'What it holds can be read with the recovery kit.',
+    });
+  }
   const config = await openTargetConfig(deps, row);
+  await noteTrial(deps, actor, config, id);
   const probe = await probeTarget(config, { dataPath: deps.dataDir, clock: deps.clock });
   const known = probe.checks.some((check) => check.name === 'place');
   const stranger = probe.hostKey?.confirmed === false ? probe.checks[0] : undefined;
@@ -169,7 +206,12 @@ export async function probeAgain(deps: TargetDeps, id: string): Promise<TargetPr
     ...(known ? { sameDisk: probe.sameDisk } : {}),
     ...(stranger === undefined ? {} : { lastError: { code: 'wrong_key', message: stranger.message } }),
   };
-  await writeTransaction(deps.db, (tx) => updateTarget(tx, id, change));
+  await writeTransaction(deps.db, async (tx) => {
+    // A key that an owner accepted while this trial was under way is not to be called a stranger's.
+    const { settings } = await lockTarget(tx, id);
+    const same = JSON.stringify(settings) === JSON.stringify(row.settings);
+    await updateTarget(tx, id, same ? change : {});
+  });
   return probe;
 }
 
@@ -188,7 +230,11 @@ export async function retireTarget(deps: TargetDeps, actor: Actor, id: string): 
         hint: 'Wait for the running jobs to end, or cancel them.',
       });
     }
-    const changed = await updateTarget(tx, id, { state: 'retired' });
+    const { settings } = await lockTarget(tx, id);
+    const changed = await updateTarget(tx, id, { state: 'retired', withoutSignIn: true });
+    // No run needs it any more, and whoever recovers from there gives it again.
+    const { signInId } = settings as { signInId?: string };
+    if (signInId !== undefined) await deleteSignIn(tx, signInId);
     await recordAudit(tx, deps.clock, actor, {
       action: 'backups.target.retired',
       objectType: 'target',

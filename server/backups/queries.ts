@@ -30,6 +30,18 @@ export async function getTarget(db: Database, id: string): Promise<TargetRow> {
   return row;
 }
 
+/** Nobody else changes it until the transaction ends. */
+export async function lockTarget(tx: WriteTransaction, id: string): Promise<TargetRow> {
+  const row = await tx
+    .selectFrom('targets')
+    .selectAll()
+    .where('id', '=', id)
+    .forNoKeyUpdate()
+    .executeTakeFirst();
+  if (row === undefined) throw new HoldfastError('not_found', 'There is no such target');
+  return row;
+}
+
 export interface NewTarget {
   id: string;
   name: string;
@@ -74,7 +86,9 @@ export async function updateTarget(
   change: {
     state?: 'retired';
     probe?: unknown;
+    /** Only what is to be different; the rest stays as it is by then. */
     settings?: object;
+    withoutSignIn?: true;
     sameDisk?: boolean;
     lastOkAt?: Date;
     lastError?: unknown;
@@ -86,7 +100,10 @@ export async function updateTarget(
       version: sql`version + 1`,
       ...(change.state === undefined ? {} : { state: change.state }),
       ...(change.probe === undefined ? {} : { probe: JSON.stringify(change.probe) }),
-      ...(change.settings === undefined ? {} : { settings: JSON.stringify(change.settings) }),
+      ...(change.settings === undefined
+        ? {}
+        : { settings: sql`settings || ${JSON.stringify(change.settings)}::jsonb` }),
+      ...(change.withoutSignIn === undefined ? {} : { settings: sql`settings - 'signInId'` }),
       ...(change.sameDisk === undefined ? {} : { same_disk: change.sameDisk }),
       ...(change.lastOkAt === undefined ? {} : { last_ok_at: change.lastOkAt, last_error: null }),
       ...(change.lastError === undefined
@@ -106,7 +123,35 @@ export async function insertSignIn(tx: WriteTransaction, row: SignInRow): Promis
   await tx.insertInto('target_sign_ins').values(row).execute();
 }
 
-/** Those that no target uses and that were made before an instant; one as soon as its target has another. */
+/** A key that was made becomes its target's own. */
+export async function updateSignInSecret(
+  tx: WriteTransaction,
+  row: Pick<SignInRow, 'id' | 'secret_sealed' | 'key_id'>,
+): Promise<void> {
+  const { id, secret_sealed, key_id } = row;
+  await tx
+    .updateTable('target_sign_ins')
+    .set({ secret_sealed, key_id })
+    .where('id', '=', id)
+    .executeTakeFirstOrThrow();
+}
+
+export async function deleteSignIn(tx: WriteTransaction, id: string): Promise<void> {
+  await tx.deleteFrom('target_sign_ins').where('id', '=', id).execute();
+}
+
+/** Whether a target in use signs in by it. */
+export async function isSignInUsed(db: Database, id: string): Promise<boolean> {
+  const row = await db
+    .selectFrom('targets')
+    .select('id')
+    .where('state', '=', 'active')
+    .where(sql<boolean>`settings ->> 'signInId' = ${id}`)
+    .executeTakeFirst();
+  return row !== undefined;
+}
+
+/** Those that no target in use signs in by and that were made before an instant. */
 export async function deleteUnusedSignIns(tx: WriteTransaction, before: Date): Promise<void> {
   await tx
     .deleteFrom('target_sign_ins')
@@ -117,6 +162,7 @@ export async function deleteUnusedSignIns(tx: WriteTransaction, before: Date): P
           eb
             .selectFrom('targets')
             .select('targets.id')
+            .where('targets.state', '=', 'active')
             .where(sql<boolean>`targets.settings ->> 'signInId' = target_sign_ins.id::text`),
         ),
       ),

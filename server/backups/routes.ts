@@ -87,15 +87,15 @@ function targetRoutes(deps: BackupDeps): FastifyPluginAsyncTypebox {
     app.post(
       '/targets/probe',
       {
-        config: { access: { right: 'backups.manage' } },
+        config: { access: { right: 'backups.manage' }, stepUp: true },
         schema: { tags, summary: 'Try a place out', body: TargetRequest, response: { 200: TargetProbe } },
       },
-      ({ body }) => tryTarget(deps, body),
+      ({ body, actor }) => tryTarget(deps, actor, body),
     );
     app.post(
       '/targets',
       {
-        config: { access: { right: 'backups.manage' } },
+        config: { access: { right: 'backups.manage' }, stepUp: true },
         schema: { tags, summary: 'Add a target', body: TargetRequest, response: { 201: TargetReply } },
       },
       async ({ body, actor }, reply) => reply.status(201).send(await addTarget(deps, actor, body)),
@@ -114,12 +114,12 @@ function targetRoutes(deps: BackupDeps): FastifyPluginAsyncTypebox {
         config: { access: { right: 'backups.manage' } },
         schema: { tags, summary: 'Try a target again', params: TargetParams, response: { 200: TargetProbe } },
       },
-      ({ params }) => probeAgain(deps, params.id),
+      ({ params, actor }) => probeAgain(deps, actor, params.id),
     );
     app.post(
       '/targets/keys',
       {
-        config: { access: { right: 'backups.manage' } },
+        config: { access: { right: 'backups.manage' }, stepUp: true },
         schema: {
           tags,
           summary: 'Make a key to sign in to an SFTP target with; only its public half is shown',

@@ -4,6 +4,7 @@
  * environment, a reply or a log.
  */
 import type { FieldContext, FieldSealer, KeyClient } from '../keys/index.ts';
+import { mayReachOwnMachine } from '../lib/config.ts';
 import type { Database } from '../lib/db.ts';
 import type { SftpConfig, SftpHostKey, SftpSignIn, TargetConfig } from './engine.ts';
 import { findSignIn, type SignInRow, type TargetRow } from './queries.ts';
@@ -32,8 +33,13 @@ export async function openTargetConfig(deps: TargetConfigDeps, row: PlacedRow): 
   if (row.kind === 'directory') return directoryConfigOf(row);
   const { signInId, ...place } = sftpSettingsOf(row);
   const kept = signInId === undefined ? undefined : await findSignIn(deps.db, signInId);
-  const config: SftpConfig = { kind: 'sftp', ...place };
+  const config: SftpConfig = { kind: 'sftp', ...place, ...reachOfAppliance() };
   return kept === undefined ? config : { ...config, signIn: await openSignIn(deps, kept) };
+}
+
+/** Where the appliance may connect to, whoever asked for it. */
+export function reachOfAppliance(): { ownMachine: boolean } {
+  return { ownMachine: mayReachOwnMachine() };
 }
 
 export function directoryConfigOf(row: PlacedRow): { kind: 'directory'; path: string } {
@@ -49,17 +55,19 @@ export function locationOf(row: PlacedRow): string {
   return row.kind === 'directory' ? directoryConfigOf(row).path : placeOf(sftpSettingsOf(row));
 }
 
-function secretField(id: string): FieldContext {
-  return { type: 'target-sign-in', workspaceId: '', subjectId: '', objectId: id, version: '' };
+/** @param maker of a key that no target uses yet: only who made it can have it opened. */
+function secretField(id: string, maker = ''): FieldContext {
+  return { type: 'target-sign-in', workspaceId: '', subjectId: maker, objectId: id, version: '' };
 }
 
-/** The secret itself. */
+/** The secret itself. @throws HoldfastError `integrity_failure` for a key that somebody else made */
 export async function openSignIn(
   deps: Pick<TargetConfigDeps, 'sealer'>,
   row: SignInRow,
+  maker?: string,
 ): Promise<SftpSignIn> {
   const [opened] = await deps.sealer.open([
-    { keyId: row.key_id, purpose: 'secrets', context: secretField(row.id), sealed: row.secret_sealed },
+    { keyId: row.key_id, purpose: 'secrets', context: secretField(row.id, maker), sealed: row.secret_sealed },
   ]);
   const secret = opened?.toString('utf8') ?? '';
   return row.kind === 'password'
@@ -72,9 +80,11 @@ export async function sealSignIn(
   deps: { keys: Pick<KeyClient, 'applianceKey'>; sealer: Pick<FieldSealer, 'seal'> },
   id: string,
   signIn: SftpSignIn,
+  maker?: string,
 ): Promise<Pick<SignInRow, 'id' | 'kind' | 'secret_sealed' | 'key_id'>> {
   const { id: keyId } = await deps.keys.applianceKey();
   const value = signIn.kind === 'password' ? signIn.password : signIn.privateKey;
-  const [sealed] = await deps.sealer.seal([{ keyId, purpose: 'secrets', context: secretField(id), value }]);
+  const context = secretField(id, maker);
+  const [sealed] = await deps.sealer.seal([{ keyId, purpose: 'secrets', context, value }]);
   return { id, kind: signIn.kind, secret_sealed: sealed ?? Buffer.alloc(0), key_id: keyId };
 }

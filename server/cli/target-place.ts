@@ -42,8 +42,12 @@ export async function readPlace(from: string, options: PlaceOptions): Promise<Ta
       hint: 'It begins with SHA256: as OpenSSH prints it.',
     });
   }
-  return { kind: 'sftp', ...place, hostKey: { fingerprint }, signIn: await readSignIn(options, place) };
+  const signIn = await readSignIn(options, place);
+  return { kind: 'sftp', ...place, ...AT_THE_MACHINE, hostKey: { fingerprint }, signIn };
 }
+
+/** Who types a command here can reach this machine anyhow; a server may be reached through a tunnel of their own. */
+const AT_THE_MACHINE = { ownMachine: true } as const;
 
 interface Place {
   host: string;
@@ -77,7 +81,7 @@ function parseSftp(text: string): Place {
 }
 
 async function showHostKey(place: Place): Promise<never> {
-  const { type, fingerprint } = await askHostKey(place);
+  const { type, fingerprint } = await askHostKey({ ...place, ...AT_THE_MACHINE });
   throw new HoldfastError('invalid_input', `${place.host} shows the host key ${fingerprint} (${type})`, {
     hint: 'Compare it with what whoever runs the server says, then give it with --host-key. Nothing was sent yet.',
   });

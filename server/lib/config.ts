@@ -54,6 +54,7 @@ const SETTINGS: Record<string, Reader> = {
   HOLDFAST_SHARED_GROUP: readGroupName,
   HOLDFAST_HOST_SOCKET: readPath,
   HOLDFAST_CLAIM_CODE_FILE: readPath,
+  HOLDFAST_OWN_MACHINE: readAllow,
 };
 
 /** Names that belong to tests and one-off commands, not to the appliance's settings. */
@@ -117,6 +118,11 @@ export function isSharedWithGroup(): boolean {
   return (process.env.HOLDFAST_SHARED_GROUP ?? '') !== '';
 }
 
+/** Whether targets over the network may lie on this machine: for tests, and for trials on a single machine. */
+export function mayReachOwnMachine(): boolean {
+  return process.env.HOLDFAST_OWN_MACHINE === 'allow';
+}
+
 /** Folder of the credentials that systemd hands to a service ("systemd.exec(5)", LoadCredential); undefined where there are none. */
 export function credentialsDirectory(): string | undefined {
   return process.env.CREDENTIALS_DIRECTORY || undefined;
@@ -170,6 +176,13 @@ function readPath(value: string, name: string): string {
   if (isAbsolute(value) && !value.includes('\0')) return value;
   throw new HoldfastError('invalid_input', `${name} is not an absolute path: ${value}`, {
     hint: 'Give the whole path, beginning with /.',
+  });
+}
+
+function readAllow(value: string, name: string): string {
+  if (value === 'allow') return value;
+  throw new HoldfastError('invalid_input', `${name} is not \`allow\`: ${value}`, {
+    hint: 'Leave it out to refuse.',
   });
 }
 

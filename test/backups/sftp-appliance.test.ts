@@ -35,12 +35,14 @@ let target: TargetReply;
 let snapshotId: string;
 let rootFolderId: string;
 const CONTENT = randomBytes(300_000);
+/** The server of these tests is on this machine, which is otherwise refused. */
+const ON_ONE_MACHINE = { HOLDFAST_OWN_MACHINE: 'allow' };
 
 beforeAll(async () => {
   place = await makeFolder('sftp');
   server = await startSftpServer();
   folder = await server.makeFolder('repository');
-  appliance = await serveAppliance({ dataDir: join(place, 'data') });
+  appliance = await serveAppliance({ dataDir: join(place, 'data'), env: ON_ONE_MACHINE });
   kit = await claimAppliance(appliance);
   const { items } = await expectStatus(
     appliance.call<{ items: { rootFolderId: string }[] }>('GET', '/workspaces'),
@@ -242,7 +244,7 @@ describe('after the machine is lost', () => {
     });
     expect(report.files).toBeGreaterThan(0);
 
-    appliance = await serveAppliance({ dataDir });
+    appliance = await serveAppliance({ dataDir, env: ON_ONE_MACHINE });
     await signIn(appliance);
 
     expect(await shown()).toMatchObject({ kind: 'sftp', sftp: { hostKey: server.hostKey } });

@@ -149,7 +149,7 @@ export async function startSftpServer(options: ServerOptions = {}): Promise<Sftp
     giveAway: own,
     authorize: (line) => appendFile(join(keys, 'client.pub'), `${line}\n`),
     config: (path) => ({
-      ...{ kind: 'sftp', host: '127.0.0.1', port, username, path, hostKey },
+      ...{ kind: 'sftp', host: '127.0.0.1', ownMachine: true, port, username, path, hostKey },
       signIn: { kind: 'private-key', privateKey },
     }),
     async restart({ newHostKey = false } = {}) {
@@ -235,8 +235,16 @@ export interface PasswordServer {
   stop(): Promise<void>;
 }
 
-/** Takes one user with one password, and hands the channel to OpenSSH's sftp-server, which runs as this account. */
-export async function startPasswordServer(user: string, password: string): Promise<PasswordServer> {
+/**
+ * Takes one user with one password, and hands the channel to OpenSSH's sftp-server, which runs as this account.
+ *
+ * @param admit is waited for before the password is accepted.
+ */
+export async function startPasswordServer(
+  user: string,
+  password: string,
+  admit: () => Promise<void> = async () => undefined,
+): Promise<PasswordServer> {
   const { privateKey } = generateKeyPairSync('rsa', {
     modulusLength: 2048,
     publicKeyEncoding: { type: 'spki', format: 'pem' },
@@ -250,7 +258,7 @@ export async function startPasswordServer(user: string, password: string): Promi
     client.on('error', () => undefined);
     client.on('authentication', (context) => {
       const right = context.method === 'password' && context.username === user;
-      if (right && context.password === password) context.accept();
+      if (right && context.password === password) void admit().then(() => context.accept());
       else context.reject(['password']);
     });
     client.on('session', (accept) => {
@@ -271,7 +279,7 @@ export async function startPasswordServer(user: string, password: string): Promi
   return {
     ...{ port, hostKey },
     config: (folder, given) => ({
-      ...{ kind: 'sftp', host: '127.0.0.1', port, username: user, path: folder, hostKey },
+      ...{ kind: 'sftp', host: '127.0.0.1', ownMachine: true, port, username: user, path: folder, hostKey },
       signIn: { kind: 'password', password: given },
     }),
     stop: () => new Promise((resolve) => server.close(() => resolve())),

@@ -365,10 +365,15 @@ describe('a dangerous act', () => {
       'POST /quarantine/release',
       'POST /recovery-kits',
       'POST /sessions/end-others',
+      'POST /targets',
       'POST /targets/:id/retire',
+      'POST /targets/keys',
+      'POST /targets/probe',
       'PUT /audit/retention',
       'PUT /settings/appliance',
       'PUT /settings/sessions',
+      'PUT /targets/:id/host-key',
+      'PUT /targets/:id/sign-in',
     ];
     expect(expected.filter((name) => !names.includes(name))).toEqual([]);
   });

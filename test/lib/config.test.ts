@@ -12,6 +12,7 @@ describe('settings', () => {
     [{ HOLDFAST_ORIGINS: 'http://plain.example' }, /no https origin/],
     [{ HOLDFAST_POSTGRES_BIN: 'bin' }, /HOLDFAST_POSTGRES_BIN is not an absolute path/],
     [{ HOLDFAST_SHARED_GROUP: 'a b' }, /no name of a group/],
+    [{ HOLDFAST_OWN_MACHINE: 'yes' }, /HOLDFAST_OWN_MACHINE is not `allow`/],
   ])('%j is refused in words', (environment, words) => {
     expect(() => loadConfig(environment)).toThrow(words);
   });

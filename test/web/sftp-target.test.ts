@@ -7,13 +7,19 @@ import { keepingSight, openPage, startAppliance, startBrowser, type Appliance } 
 import { claimWithKit } from './first-run.ts';
 
 const LIMIT_MS = 240_000;
+/** The server of these tests is on this machine, which is otherwise refused. */
+const ON_ONE_MACHINE = { HOLDFAST_OWN_MACHINE: 'allow' };
 
 let browser: Browser;
 let appliance: Appliance;
 let server: SftpServer;
 let folder: string;
 beforeAll(async () => {
-  [browser, appliance, server] = await Promise.all([startBrowser(), startAppliance(), startSftpServer()]);
+  [browser, appliance, server] = await Promise.all([
+    startBrowser(),
+    startAppliance(ON_ONE_MACHINE),
+    startSftpServer(),
+  ]);
   folder = await server.makeFolder('repository');
 }, LIMIT_MS);
 afterAll(async () => {

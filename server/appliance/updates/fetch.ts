@@ -4,13 +4,12 @@
  * and what was cut off is gone on with when the server says that it is still the same file.
  */
 import { createHash } from 'node:crypto';
-import { lookup } from 'node:dns/promises';
 import type { IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
-import { BlockList, isIPv6 } from 'node:net';
 import { Type, type Static } from 'typebox';
 import type { Actor } from '../../audit/index.ts';
 import { HoldfastError, messageOf } from '../../lib/errors.ts';
+import { pinnedLookup, resolveOutgoing } from '../../lib/outgoing-address.ts';
 import { connectHost, requireHost } from '../host/client.ts';
 import type { CheckedBundle, PartialBundle } from '../host/updates/schema.ts';
 import { uploadBundle, type UpdateServiceDeps } from './service.ts';
@@ -23,23 +22,6 @@ export const FetchRequest = Type.Object({
 export type FetchRequest = Static<typeof FetchRequest>;
 
 const STALL_MS = 60_000;
-/** This machine, its link (where clouds keep their metadata), and what is no single machine. */
-const REFUSED = new BlockList();
-for (const [network, bits] of [
-  ['0.0.0.0', 8],
-  ['127.0.0.0', 8],
-  ['169.254.0.0', 16],
-  ['224.0.0.0', 3],
-] as const)
-  REFUSED.addSubnet(network, bits, 'ipv4');
-for (const [network, bits] of [
-  ['::', 127],
-  ['fe80::', 10],
-  ['ff00::', 8],
-  ['fd00:ec2::254', 128],
-] as const)
-  REFUSED.addSubnet(network, bits, 'ipv6');
-
 /** @throws HoldfastError `invalid_input` for an address that is refused, `unavailable` when it does not answer with the file. */
 export async function fetchBundle(
   deps: UpdateServiceDeps,
@@ -75,21 +57,8 @@ function parseUrl(text: string): URL {
   return url;
 }
 
-/** @returns a numeric address that may be asked. */
-export async function resolveAllowed(hostname: string): Promise<string> {
-  const name = hostname.replace(/^\[|\]$/g, '');
-  const found = await lookup(name).catch((error: unknown) => {
-    throw new HoldfastError('unavailable', `The name ${name} cannot be resolved`, { cause: error });
-  });
-  const plain = found.address.replace(/^::ffff:/i, '');
-  if (!REFUSED.check(plain, isIPv6(plain) ? 'ipv6' : 'ipv4')) return found.address;
-  throw new HoldfastError('invalid_input', `${name} is an address of this machine or of its link`, {
-    hint: 'Name a server of your own network.',
-  });
-}
-
 async function openReply(url: URL, wanted: FetchRequest, partial: PartialBundle): Promise<IncomingMessage> {
-  const address = await resolveAllowed(url.hostname);
+  const addresses = await resolveOutgoing(url.hostname, 'network');
   const resume = partial.offset > 0 && partial.tag !== null;
   const reply = await new Promise<IncomingMessage>((resolve, reject) => {
     const request = httpsRequest(
@@ -98,11 +67,7 @@ async function openReply(url: URL, wanted: FetchRequest, partial: PartialBundle)
         agent: false,
         ...(wanted.certificateAuthority === undefined ? {} : { ca: wanted.certificateAuthority }),
         minVersion: 'TLSv1.2',
-        lookup: (_name, options, done) => {
-          const family = isIPv6(address) ? 6 : 4;
-          if (options.all === true) done(null, [{ address, family }]);
-          else done(null, address, family);
-        },
+        lookup: pinnedLookup(addresses),
         headers: {
           'accept-encoding': 'identity',
           ...(resume ? { range: `bytes=${String(partial.offset)}-`, 'if-range': partial.tag ?? '' } : {}),

@@ -1,7 +1,7 @@
 /** What a trial asks of an SFTP server beyond its folder: who it is, where it stands, what it can. */
 import { lookup } from 'node:dns/promises';
-import { networkInterfaces } from 'node:os';
 import { HoldfastError, messageOf } from '../../lib/errors.ts';
+import { isOwnAddress } from '../../lib/outgoing-address.ts';
 import type { SftpConfig, Target } from '../engine.ts';
 import type { TargetProbe } from '../schema.ts';
 import type { Check } from './probe.ts';
@@ -36,11 +36,8 @@ export async function meetServer(
 
 /** True when the name leads back to this machine, so that one failure takes both copies. */
 export async function isThisMachine(host: string): Promise<boolean> {
-  const own = Object.values(networkInterfaces()).flatMap((list) => list ?? []);
   const addresses = await lookup(host, { all: true }).catch(() => []);
-  return addresses.some(
-    ({ address }) => address.startsWith('127.') || own.some((mine) => mine.address === address),
-  );
+  return addresses.some(({ address }) => isOwnAddress(address));
 }
 
 /** What the server lacks, and what that means. */

@@ -1,11 +1,14 @@
 /**
  * One SSH connection to an SFTP server, with a few channels over it.
  *
- * Guarantees: nothing but the key exchange happens before the server has shown the pinned host key; no wait is without a limit;
+ * Guarantees: no address of this machine or of its link is reached unless the configuration allows it, whatever the name servers say
+ * from one moment to the next; nothing but the key exchange happens before the server has shown the pinned host key; no wait is without a limit;
  * when the connection is lost every call under way ends with `ConnectionLost`, and so does every later one.
  */
+import { connect as connectSocket, type Socket } from 'node:net';
 import ssh2, { type Client, type ConnectConfig, type SFTPWrapper } from 'ssh2';
 import { HoldfastError } from '../../../lib/errors.ts';
+import { pinnedLookup, resolveOutgoing } from '../../../lib/outgoing-address.ts';
 import type { SftpConfig, SftpHostKey } from '../../engine.ts';
 import { explainConnecting } from './failures.ts';
 import { readHostKey, sameFingerprint, wantedTypes } from './host-key.ts';
@@ -65,16 +68,16 @@ export interface Connection {
   close(): Promise<void>;
 }
 
+/** Where a server listens. */
+export type SftpPlace = Pick<SftpConfig, 'host' | 'port' | 'ownMachine'>;
+
 /** The server's key, without signing in: nothing secret leaves this machine. @throws HoldfastError `unavailable` */
-export async function askHostKey(
-  place: Pick<SftpConfig, 'host' | 'port'>,
-  type?: string,
-): Promise<SftpHostKey> {
+export async function askHostKey(place: SftpPlace, type?: string): Promise<SftpHostKey> {
   let shown: SftpHostKey | undefined;
   const client = new ssh2.Client();
   try {
-    await connect(client, {
-      ...commonOptions(place, type),
+    await connect(client, place, {
+      ...commonOptions(type),
       username: 'holdfast',
       hostVerifier: (blob: Buffer) => {
         shown = readHostKey(blob);
@@ -95,8 +98,8 @@ export async function openConnection(config: SftpConfig): Promise<Connection> {
   const client = new ssh2.Client();
   let shown: SftpHostKey | undefined;
   try {
-    await connect(client, {
-      ...commonOptions(config, config.hostKey.type),
+    await connect(client, config, {
+      ...commonOptions(config.hostKey.type),
       username: config.username,
       ...signInOptions(config),
       hostVerifier: (blob: Buffer) => {
@@ -124,10 +127,8 @@ function changedHostKey(config: SftpConfig, shown: SftpHostKey): HoldfastError {
   );
 }
 
-function commonOptions(place: Pick<SftpConfig, 'host' | 'port'>, keyType?: string): ConnectConfig {
+function commonOptions(keyType?: string): ConnectConfig {
   return {
-    host: place.host,
-    port: place.port,
     readyTimeout: CONNECT_TIMEOUT_MS,
     keepaliveInterval: KEEP_ALIVE_MS,
     keepaliveCountMax: MOST_MISSED,
@@ -151,15 +152,16 @@ function commonOptions(place: Pick<SftpConfig, 'host' | 'port'>, keyType?: strin
 function signInOptions({ signIn, host }: SftpConfig): Partial<ConnectConfig> {
   if (signIn === undefined) {
     throw new HoldfastError('wrong_state', `How to sign in to ${host} is not known on this appliance`, {
-      hint: 'Give the password or the key again on the page of the target.',
+      hint: 'Give the password or the key again on the page of the target; one that is retired is read with the recovery kit.',
     });
   }
   if (signIn.kind === 'private-key') return { privateKey: signIn.privateKey };
   return { password: signIn.password, tryKeyboard: true };
 }
 
-function connect(client: Client, options: ConnectConfig): Promise<void> {
-  return new Promise((resolve, reject) => {
+async function connect(client: Client, place: SftpPlace, options: ConnectConfig): Promise<void> {
+  const sock = await openSocket(place);
+  await new Promise<void>((resolve, reject) => {
     const timer = setTimeout(
       () => reject(new Error('Timed out while waiting for handshake')),
       CONNECT_TIMEOUT_MS + 1_000,
@@ -170,14 +172,45 @@ function connect(client: Client, options: ConnectConfig): Promise<void> {
     };
     client.on('error', (error) => settle(() => reject(error)));
     client.once('close', () => settle(() => reject(new Error('The connection was closed'))));
-    // Requests are small and wait for answers: held back for a fuller packet, each would cost 40 ms.
-    client.once('connect', () => client.setNoDelay(true));
     client.once('ready', () => settle(resolve));
     // Servers that ask for the password in a dialog: one question, one answer.
     client.on('keyboard-interactive', (_name, _words, _language, prompts, finish) => {
       finish(prompts.length === 1 && options.password !== undefined ? [options.password] : []);
     });
-    client.connect(options);
+    try {
+      client.connect({ ...options, sock });
+    } catch (error) {
+      settle(() => reject(new Error((error as Error).message, { cause: error })));
+    }
+  }).catch((error: unknown) => {
+    // Options that the library refuses end it before it knows of the socket.
+    sock.destroy();
+    throw error;
+  });
+}
+
+/** To the addresses that were looked at, and to no others: the name is not asked for again. */
+async function openSocket({ host, port, ownMachine = false }: SftpPlace): Promise<Socket> {
+  const addresses = await resolveOutgoing(host, ownMachine ? 'loopback' : 'no');
+  const [only, second] = addresses;
+  return new Promise((resolve, reject) => {
+    const socket = connectSocket({
+      port,
+      // Requests are small and wait for answers: held back for a fuller packet, each would cost 40 ms.
+      noDelay: true,
+      host: second === undefined && only !== undefined ? only.address : host,
+      lookup: pinnedLookup(addresses),
+    });
+    const fail = (error: Error) => {
+      socket.destroy();
+      reject(error);
+    };
+    socket.setTimeout(CONNECT_TIMEOUT_MS, () => fail(new Error('ETIMEDOUT')));
+    socket.once('error', fail);
+    socket.once('connect', () => {
+      socket.setTimeout(0).removeAllListeners('timeout').off('error', fail);
+      resolve(socket);
+    });
   });
 }
 

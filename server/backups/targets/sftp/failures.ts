@@ -18,9 +18,6 @@ export function explainConnecting(error: unknown, place: Place): HoldfastError {
       parts('Check the user, and that the public key stands in its authorized_keys on one line.'),
     );
   }
-  if (/ENOTFOUND|EAI_AGAIN/.test(said)) {
-    return unavailable(`The name ${place.host} is not known`, parts('Check the name, and the name servers.'));
-  }
   if (said.includes('ECONNREFUSED')) {
     return unavailable(`Nothing answers at ${at}`, parts('Check the port, and that the server runs.'));
   }

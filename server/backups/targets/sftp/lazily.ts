@@ -1,9 +1,10 @@
 /** What others need of the SSH library, loaded when it is first asked for: a process without SFTP targets does not pay for it. */
 import type { SftpHostKey } from '../../engine.ts';
+import type { SftpPlace } from './connection.ts';
 import type { SshKeyPair } from './key-pair.ts';
 
 /** @see askHostKey in `connection.ts` */
-export async function askHostKey(place: { host: string; port: number }, type?: string): Promise<SftpHostKey> {
+export async function askHostKey(place: SftpPlace, type?: string): Promise<SftpHostKey> {
   return (await import('./connection.ts')).askHostKey(place, type);
 }
 
