@@ -51,6 +51,7 @@ import {
 import { schemaCompilers } from './lib/lazy-schemas.ts';
 import { SOFTWARE_VERSION } from './lib/version.ts';
 import { mailRoutes } from './mail/index.ts';
+import { monitoringRoutes } from './monitoring/index.ts';
 import { restoreTestRoutes } from './restore-tests/index.ts';
 import { sendDeps } from './send-deps.ts';
 import { webRoutes } from './web.ts';
@@ -166,6 +167,7 @@ function apiRoutes(deps: Deps): FastifyPluginAsync {
     await scope.register(workspaceRoutes(deps));
     await scope.register(backupRoutes(deps));
     await scope.register(restoreTestRoutes(deps));
+    await scope.register(monitoringRoutes(deps));
     await scope.register(applianceRoutes(deps));
   };
 }

@@ -5,6 +5,7 @@
 import cron from 'node-cron';
 import {
   advanceUpdate,
+  checkForAlerts,
   enterHostActs,
   renewCertificate,
   runUpdateRehearsal,
@@ -41,6 +42,7 @@ import { HoldfastError } from './lib/errors.ts';
 import type { RunKind } from './lib/run-schema.ts';
 import type { RunContext, RunOutcome } from './lib/runs.ts';
 import { ensureSchedules, startDueRuns } from './lib/schedules.ts';
+import { keepAlerts } from './monitoring/index.ts';
 import { runRestoreTest, settleRestoreTests } from './restore-tests/index.ts';
 import type { RunDeps } from './run-deps.ts';
 
@@ -96,6 +98,11 @@ const CHORES: { name: string; cron: string; act: (deps: Deps) => Promise<unknown
   { name: "take over the machine's journal", cron: '* * * * *', act: enterHostActs },
   { name: 'renew the certificate', cron: '*/10 * * * *', act: renewCertificate },
   { name: 'watch the machine', cron: '* * * * *', act: watchMachine },
+  {
+    name: 'keep alerts',
+    cron: '* * * * *',
+    act: (deps) => keepAlerts({ ...deps, look: () => checkForAlerts(deps) }),
+  },
   { name: 'advance update', cron: '* * * * *', act: advanceUpdate },
 ];
 

@@ -41,6 +41,7 @@ export const paths = {
   mail: () => '/settings/mail',
   mailLog: () => '/settings/mail/log',
   appearance: () => '/settings/appearance',
+  alerts: () => '/alerts',
   approvals: () => '/approvals',
   sessions: () => '/security/sessions',
   sessionSettings: () => '/settings/sessions',
@@ -141,6 +142,7 @@ export const routes: readonly Route[] = [
   route('/api-keys/log', 'api-keys.own', () => import('./pages/identity/api-keys/ApiLogPage.svelte')),
   route('/settings/mail', 'settings.read', () => import('./pages/identity/mail/MailPage.svelte')),
   route('/settings/mail/log', 'mail.read', () => import('./pages/identity/mail/MailLogPage.svelte')),
+  route('/alerts', 'operations.read', () => import('./pages/monitoring/AlertsPage.svelte')),
   route('/approvals', 'approvals.read', () => import('./pages/identity/approvals/ApprovalsPage.svelte')),
   route('/security/sessions', 'account.own', () => import('./pages/identity/security/SessionsPage.svelte')),
   route(

@@ -31,6 +31,7 @@ export type {
   Update,
   UpdateOverview,
 } from './host/updates/schema.ts';
+export { checkForAlerts } from './watch-work.ts';
 export { advanceUpdate } from './updates/driver.ts';
 export { runUpdateRehearsal } from './updates/rehearsal.ts';
 export type { CheckedSetBack, SetBackView } from './host/set-back/schema.ts';

@@ -4,6 +4,7 @@
  */
 import { sql, type Selectable } from 'kysely';
 import type { Database } from '../lib/db.ts';
+import type { RunKind } from '../lib/run-schema.ts';
 import type { RestoreTests, Snapshots, Targets } from '../lib/tables.ts';
 
 export interface TargetFacts extends Pick<
@@ -196,4 +197,41 @@ export async function listCoverageDays(db: Database, from: Date): Promise<DayFac
       coalesce(partial, false) as partial, f is not null as failed
     from snapshot_days full join failed_days f using (day)`.execute(db);
   return rows;
+}
+
+/** The newest run of a kind that came to an end; one that a person stopped says nothing. */
+export async function findLastEndedRun(
+  db: Database,
+  kind: RunKind,
+): Promise<{ state: string; error: { message?: string; hint?: string } | null } | undefined> {
+  const row = await db
+    .selectFrom('runs')
+    .select(['state', 'error'])
+    .where('kind', '=', kind)
+    .where('state', 'in', ['succeeded', 'partial', 'failed'])
+    .where('finished_at', 'is not', null)
+    .orderBy('finished_at', 'desc')
+    .limit(1)
+    .executeTakeFirst();
+  return row && { state: row.state, error: row.error as { message?: string; hint?: string } | null };
+}
+
+/** A due test that waits for a kit, with none passed since. */
+export async function findTestThatNeedsKit(db: Database): Promise<{ id: string } | undefined> {
+  return db
+    .selectFrom('restore_tests as waiting')
+    .select('waiting.id')
+    .where('waiting.state', '=', 'needs-kit')
+    .where(({ not, exists, selectFrom }) =>
+      not(
+        exists(
+          selectFrom('restore_tests as later')
+            .select('later.id')
+            .where('later.state', '=', 'passed')
+            .whereRef('later.finished_at', '>', 'waiting.created_at'),
+        ),
+      ),
+    )
+    .limit(1)
+    .executeTakeFirst();
 }

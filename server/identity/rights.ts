@@ -63,7 +63,7 @@ export const RIGHTS = {
   },
   'backups.run': {
     title: 'Run backups and tests',
-    description: 'Take a snapshot, start a restore test, verify a target, cancel a job.',
+    description: 'Take a snapshot, start a restore test, verify a target, cancel a job, acknowledge an alert.',
     roles: ADMINISTRATORS,
     apiKeys: true,
     console: true,

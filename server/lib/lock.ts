@@ -13,6 +13,8 @@ export const LOCKS = {
   scheduler: 0x484f4c48,
   /** One transaction gives audit entries their places. */
   auditSequencer: 0x484f4c49,
+  /** One process looks after alerts. */
+  alerts: 0x484f4c4a,
 } as const;
 
 export type LockName = keyof typeof LOCKS;

@@ -88,6 +88,31 @@ export interface Acme {
   singleton: Generated<boolean>;
 }
 
+export interface Alerts {
+  acknowledged_at: Timestamp | null;
+  acknowledged_by: string | null;
+  clear_since: Timestamp | null;
+  ended_at: Timestamp | null;
+  first_seen_at: Timestamp;
+  hint: string | null;
+  id: string;
+  message: string;
+  name: string;
+  note: string | null;
+  raised_at: Timestamp | null;
+  silent_until: Timestamp | null;
+  state: string;
+  told: Generated<number>;
+  told_at: Timestamp | null;
+}
+
+export interface AlertSettings {
+  least: Generated<string>;
+  recipients: Generated<string>;
+  remind_hours: Generated<number>;
+  singleton: Generated<boolean>;
+}
+
 export interface ApiKeys {
   created_at: Timestamp;
   expires_at: Timestamp;
@@ -794,6 +819,8 @@ export interface DB {
   access_review_settings: AccessReviewSettings;
   access_reviews: AccessReviews;
   acme: Acme;
+  alert_settings: AlertSettings;
+  alerts: Alerts;
   api_keys: ApiKeys;
   api_log: ApiLog;
   api_log_drops: ApiLogDrops;

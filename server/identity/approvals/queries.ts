@@ -80,17 +80,6 @@ export async function updateApproval(db: Database, id: string, change: Updateabl
   await db.updateTable('approvals').set(change).where('id', '=', id).execute();
 }
 
-/** People who could decide: owners and admins who can sign in. */
-export async function listAdministratorIds(db: Database): Promise<string[]> {
-  const rows = await db
-    .selectFrom('users')
-    .select('id')
-    .where('role', 'in', ['owner', 'admin'])
-    .where('disabled_at', 'is', null)
-    .execute();
-  return rows.map(({ id }) => id);
-}
-
 export async function getApprovalSettings(db: Database): Promise<Selectable<ApprovalSettings>> {
   return db.selectFrom('approval_settings').selectAll().executeTakeFirstOrThrow();
 }

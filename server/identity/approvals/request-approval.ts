@@ -9,7 +9,8 @@ import { HoldfastError } from '../../lib/errors.ts';
 import type { AskedApproval } from '../../lib/shapes.ts';
 import type { JsonObject } from '../../lib/tables.ts';
 import { queueMail, type QueueMailDeps } from '../../mail/index.ts';
-import { getApprovalSettings, insertApproval, listAdministratorIds } from './queries.ts';
+import { listAdministratorIds } from '../people/queries.ts';
+import { getApprovalSettings, insertApproval } from './queries.ts';
 
 export interface ApprovalRequest {
   /** Name in the registry of acts. */

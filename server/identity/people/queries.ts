@@ -170,6 +170,17 @@ export async function listFormerAdministrators(
   return rows.flatMap(({ object_id: id }) => id ?? []);
 }
 
+/** People who could decide: owners and admins who can sign in. */
+export async function listAdministratorIds(db: Database): Promise<string[]> {
+  const rows = await db
+    .selectFrom('users')
+    .select('id')
+    .where('role', 'in', ['owner', 'admin'])
+    .where('disabled_at', 'is', null)
+    .execute();
+  return rows.map(({ id }) => id);
+}
+
 /** People who can sign in, by role. */
 export async function countByRole(db: Database): Promise<Map<string, number>> {
   const rows = await db

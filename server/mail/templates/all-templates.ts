@@ -1,6 +1,7 @@
 /** Every template by its name, which is what the log keeps: a name is never given another meaning. */
 import { accessReview } from './access-review.ts';
 import { administratorJoined } from './administrator-joined.ts';
+import { alert } from './alert.ts';
 import { approvalEnded } from './approval-ended.ts';
 import { approvalRequested } from './approval-requested.ts';
 import { certificateExpiry } from './certificate-expiry.ts';
@@ -18,6 +19,7 @@ import { testMessage } from './test-message.ts';
 export const TEMPLATES = {
   'access-review': accessReview,
   'administrator-joined': administratorJoined,
+  alert,
   'approval-ended': approvalEnded,
   'approval-requested': approvalRequested,
   'certificate-expiry': certificateExpiry,

@@ -1,5 +1,6 @@
 /** The areas of the console in their order, and who sees them. */
 import ArrowLeftRight from '@lucide/svelte/icons/arrow-left-right';
+import BellRing from '@lucide/svelte/icons/bell-ring';
 import Camera from '@lucide/svelte/icons/camera';
 import ClipboardCheck from '@lucide/svelte/icons/clipboard-check';
 import Folder from '@lucide/svelte/icons/folder';
@@ -31,7 +32,10 @@ interface Area {
 export const areas: readonly { group: string; areas: readonly Area[] }[] = [
   {
     group: '',
-    areas: [{ label: 'Overview', href: paths.overview(), icon: LayoutDashboard, right: 'operations.read' }],
+    areas: [
+      { label: 'Overview', href: paths.overview(), icon: LayoutDashboard, right: 'operations.read' },
+      { label: 'Alerts', href: paths.alerts(), icon: BellRing, right: 'operations.read' },
+    ],
   },
   { group: 'Data', areas: [{ label: 'Files', href: paths.files(), icon: Folder, right: 'files.read' }] },
   {

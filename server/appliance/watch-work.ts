@@ -1,0 +1,82 @@
+/** Whether the work that protects the data is done: what alerts look at beside the health of the appliance. */
+import type { Clock } from '../lib/clock.ts';
+import type { Database } from '../lib/db.ts';
+import { listSchedules } from '../lib/schedules.ts';
+import { readTestSchedule } from '../restore-tests/index.ts';
+import { checkEverything, type OverviewDeps } from './overview.ts';
+import { findLastEndedRun, findNewestSnapshot, findTestThatNeedsKit } from './overview-queries.ts';
+import type { HealthCheck } from './schema.ts';
+import { isOverdue } from './schedule-state.ts';
+
+type WorkDeps = Pick<OverviewDeps, 'db' | 'clock'>;
+
+/** Everything that an alert is raised for. */
+export async function checkForAlerts(deps: OverviewDeps): Promise<HealthCheck[]> {
+  return [...(await checkEverything(deps)), ...(await checkSnapshots(deps)), ...(await checkTests(deps))];
+}
+
+async function checkSnapshots(deps: WorkDeps): Promise<HealthCheck[]> {
+  const name = 'snapshots';
+  const [schedule, newest, last] = [
+    (await listSchedules(deps.db)).find((row) => row.name === 'snapshot'),
+    await findNewestSnapshot(deps.db),
+    await findLastEndedRun(deps.db, 'snapshot'),
+  ];
+  const checks: HealthCheck[] = [];
+  const facts = schedule && {
+    enabled: schedule.enabled,
+    nextDueAt: schedule.next_due_at,
+    lastDueAt: schedule.last_due_at,
+  };
+  if (last?.state === 'failed')
+    checks.push({
+      name,
+      state: 'bad',
+      message: `The last snapshot failed: ${last.error?.message ?? 'see its log'}`,
+      hint: last.error?.hint ?? 'The log of the run says more. Take one again when the cause is gone.',
+    });
+  if (isOverdue(facts, newest?.taken_at ?? null, deps.clock.now()))
+    checks.push({
+      name,
+      state: 'bad',
+      message: 'The last due snapshot was not taken',
+      hint: 'Look at the runs, and take one now.',
+    });
+  if (last?.state === 'partial')
+    checks.push({
+      name,
+      state: 'warn',
+      message: 'The newest snapshot is partial',
+      hint: 'Its page lists what it lacks.',
+    });
+  // Somebody may not want one; then nothing is due, and nobody would ever hear of it.
+  if (schedule?.enabled === false && newest !== undefined)
+    checks.push({
+      name,
+      state: 'warn',
+      message: 'Snapshots are not taken by themselves',
+      hint: 'Switch the schedule on, under Settings, Schedules.',
+    });
+  return checks;
+}
+
+async function checkTests(deps: { db: Database; clock: Clock }): Promise<HealthCheck[]> {
+  const name = 'restore tests';
+  const checks: HealthCheck[] = [];
+  if ((await readTestSchedule(deps)).overdue)
+    checks.push({
+      name,
+      state: 'bad',
+      message: 'The last due restore test did not pass in time',
+      hint: 'Start one, or see the log of the last.',
+    });
+  const waiting = await findTestThatNeedsKit(deps.db);
+  if (waiting !== undefined)
+    checks.push({
+      name,
+      state: 'warn',
+      message: 'A restore test is due, and only a recovery kit opens the backups',
+      hint: 'Start a restore test with the kit.',
+    });
+  return checks;
+}
