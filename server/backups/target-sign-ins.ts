@@ -183,7 +183,8 @@ export async function acceptHostKey(
 ): Promise<TargetRow> {
   const settings = requireSftp(await getTarget(deps.db, id));
   takeTrialTurn(deps, actor);
-  const shown = await askHostKey({ ...settings, ...reachOfAppliance() });
+  // As the trial asked, which showed it: a server with keys of several kinds shows the one that it is asked for.
+  const shown = await askHostKey({ ...settings, ...reachOfAppliance() }, settings.hostKey.type);
   if (!sameFingerprint(shown.fingerprint, fingerprint)) {
     throw new HoldfastError('conflict', `${settings.host} shows ${shown.fingerprint} and not this key`, {
       hint: 'Compare it again with whoever runs the server.',

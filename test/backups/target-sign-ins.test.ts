@@ -1,7 +1,5 @@
 /** Who may use which key, what a target believes when two change it at once, and where trials may go. */
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
-import { connect, createServer, type AddressInfo } from 'node:net';
-import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
@@ -15,12 +13,8 @@ import {
   type TestAppliance,
   type TestCaller,
 } from '../helpers/appliance.ts';
-import {
-  startPasswordServer,
-  startSftpServer,
-  type PasswordServer,
-  type SftpServer,
-} from '../helpers/sftp-server.ts';
+import { startPasswordServer, startSftpServer, type SftpServer } from '../helpers/sftp-server.ts';
+import { openTcpLine } from '../helpers/tcp-line.ts';
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 });
 
@@ -138,7 +132,7 @@ describe('a change of the sign-in', () => {
       ++asked > hold.from ? gate : Promise.resolve(),
     );
     const two = await startPasswordServer('vault', 'horse');
-    const line = await switchedLine(one);
+    const line = await openTcpLine(one.port);
     try {
       const target = await add(
         request({
@@ -151,7 +145,7 @@ describe('a change of the sign-in', () => {
         signIn: { kind: 'password', password: 'horse' },
       });
       await vi.waitFor(() => expect(asked).toBeGreaterThan(hold.from), 20_000);
-      line.to(two);
+      line.to(two.port);
       const { fingerprint } = two.hostKey;
       await expectStatus(owner.call('PUT', `/targets/${target.id}/host-key`, { fingerprint }), 200);
       release();
@@ -167,6 +161,27 @@ describe('a change of the sign-in', () => {
       await Promise.all([one.stop(), two.stop()]);
       await rm(top, { recursive: true });
     }
+  });
+});
+
+describe('a host key of another kind', () => {
+  test('is shown by a trial when the server has none of the kind before, and an owner accepts it', async () => {
+    const other = await startPasswordServer('vault', 'horse');
+    const line = await openTcpLine(server.port);
+    const target = await add(request({ port: line.port }));
+    line.to(other.port);
+
+    const found = await expectStatus(owner.call<TargetProbe>('POST', `/targets/${target.id}/probe`), 200);
+
+    expect(server.hostKey.type).not.toBe(other.hostKey.type);
+    expect(found).toMatchObject({ ok: false, hostKey: { ...other.hostKey, confirmed: false } });
+    const { fingerprint } = other.hostKey;
+    const path = `/targets/${target.id}/host-key`;
+    const accepted = await expectStatus(owner.call<TargetReply>('PUT', path, { fingerprint }), 200);
+    expect(accepted).toMatchObject({ lastError: null, sftp: { hostKey: other.hostKey } });
+    await retire(target.id);
+    line.close();
+    await other.stop();
   });
 });
 
@@ -230,24 +245,3 @@ describe('a trial', () => {
     expect((await admin.call('POST', '/targets/probe', request({ port: 1 }))).status).toBe(200);
   });
 });
-
-/** A port that leads to one server, and from a moment on to another. */
-async function switchedLine(first: PasswordServer) {
-  let behind = first.port;
-  const line = createServer((socket) => {
-    const onward = connect(behind, '127.0.0.1');
-    socket.pipe(onward).pipe(socket);
-    for (const side of [socket, onward]) side.on('error', () => undefined);
-    socket.on('close', () => onward.destroy());
-    onward.on('close', () => socket.destroy());
-  });
-  line.listen(0, '127.0.0.1');
-  await once(line, 'listening');
-  return {
-    port: (line.address() as AddressInfo).port,
-    to: (next: PasswordServer) => {
-      behind = next.port;
-    },
-    close: () => line.close(),
-  };
-}

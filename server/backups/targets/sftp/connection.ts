@@ -14,8 +14,13 @@ import { explainConnecting } from './failures.ts';
 import { readHostKey, sameFingerprint, wantedTypes } from './host-key.ts';
 
 const CONNECT_TIMEOUT_MS = 20_000;
-/** Of one request. A server that syncs a large object to a slow disk is silent for long. */
-const REQUEST_TIMEOUT_MS = 90_000;
+/**
+ * Of silence while something was asked of a channel: each answer lets those that wait behind it have as long again, so that a slow line
+ * is only slow.
+ */
+const SILENCE_MS = 90_000;
+/** Of one sync: a server that brings a large object to a slow disk says nothing meanwhile, but shows that it lives. */
+const SYNC_SILENCE_MS = 10 * 60_000;
 const KEEP_ALIVE_MS = 15_000;
 const MOST_MISSED = 4;
 /** Each is a process of the server's. */
@@ -51,8 +56,8 @@ export function isStatus(error: unknown, ...wanted: number[]): boolean {
 
 type Callback<T> = (error: Error | null | undefined, value: T) => void;
 
-/** One request over one channel. */
-type Ask = <T>(act: (sftp: SFTPWrapper, done: Callback<T>) => void) => Promise<T>;
+/** One request over one channel; `sync`: one whose answer may take long. */
+type Ask = <T>(act: (sftp: SFTPWrapper, done: Callback<T>) => void, sync?: 'sync') => Promise<T>;
 
 export interface Channel {
   ask: Ask;
@@ -71,7 +76,12 @@ export interface Connection {
 /** Where a server listens. */
 export type SftpPlace = Pick<SftpConfig, 'host' | 'port' | 'ownMachine'>;
 
-/** The server's key, without signing in: nothing secret leaves this machine. @throws HoldfastError `unavailable` */
+/**
+ * The server's key, without signing in: nothing secret leaves this machine.
+ *
+ * @param type the kind to ask for; of a server that has none of it, the one it likes best is asked for.
+ * @throws HoldfastError `unavailable`, `invalid_input` for an address that is refused
+ */
 export async function askHostKey(place: SftpPlace, type?: string): Promise<SftpHostKey> {
   let shown: SftpHostKey | undefined;
   const client = new ssh2.Client();
@@ -85,6 +95,7 @@ export async function askHostKey(place: SftpPlace, type?: string): Promise<SftpH
       },
     });
   } catch (error) {
+    if (type !== undefined && type !== '' && isHostKeyMissing(error)) return await askHostKey(place);
     if (shown === undefined) throw explainConnecting(error, place);
   } finally {
     client.destroy();
@@ -94,7 +105,7 @@ export async function askHostKey(place: SftpPlace, type?: string): Promise<SftpH
 }
 
 /** @throws HoldfastError `wrong_key` for another host key, `target_refused` for a refused sign-in, `unavailable` */
-export async function openConnection(config: SftpConfig): Promise<Connection> {
+export async function openConnection(config: SftpConfig, silenceMs = SILENCE_MS): Promise<Connection> {
   const client = new ssh2.Client();
   let shown: SftpHostKey | undefined;
   try {
@@ -112,9 +123,25 @@ export async function openConnection(config: SftpConfig): Promise<Connection> {
     if (shown !== undefined && !sameFingerprint(shown.fingerprint, config.hostKey.fingerprint))
       throw changedHostKey(config, shown);
     if (error instanceof HoldfastError) throw error;
+    if (isHostKeyMissing(error) && config.hostKey.type !== undefined) throw goneHostKey(config);
     throw explainConnecting(error, config);
   }
-  return manageChannels(client);
+  return manageChannels(client, silenceMs);
+}
+
+/** Of a server that has no key of the kinds that were asked for. */
+function isHostKeyMissing(error: unknown): boolean {
+  return error instanceof Error && error.message.includes('no matching host key');
+}
+
+function goneHostKey({ host, hostKey: { type = '', fingerprint } }: SftpConfig): HoldfastError {
+  return new HoldfastError(
+    'wrong_key',
+    `${host} has no host key of the kind that was confirmed any more: ${type}, ${fingerprint}`,
+    {
+      hint: 'Nothing was sent. Ask whoever runs the server. “Try it now” on the page of the target shows the key that it has; an owner can accept that.',
+    },
+  );
 }
 
 function changedHostKey(config: SftpConfig, shown: SftpHostKey): HoldfastError {
@@ -218,7 +245,12 @@ interface OpenChannel extends Channel {
   busy: number;
 }
 
-function manageChannels(client: Client): Connection {
+/** When a channel answered last; the server works off what is asked of one channel in turn. */
+interface Silence {
+  answeredAt: number;
+}
+
+function manageChannels(client: Client, silenceMs: number): Connection {
   const failLater = new Set<(error: Error) => void>();
   const channels: Promise<OpenChannel>[] = [];
   const settled: OpenChannel[] = [];
@@ -232,37 +264,44 @@ function manageChannels(client: Client): Connection {
   client.once('close', lose);
   client.once('end', lose);
 
-  /** Ends at the answer, when the connection is lost, or after the time limit, which ends the connection. */
-  const limited = <T>(start: (done: Callback<T>) => void): Promise<T> =>
+  /** Ends at the answer, when the connection is lost, or when the channel is silent for too long, which ends the connection. */
+  const limited = <T>(channel: Silence, limitMs: number, start: (done: Callback<T>) => void): Promise<T> =>
     new Promise((resolve, reject) => {
       if (lost) {
         reject(new ConnectionLost('The connection to the server was lost'));
         return;
       }
+      const asked = performance.now();
       const end = (act: () => void) => {
         clearTimeout(timer);
         failLater.delete(fail);
         act();
       };
-      const timer = setTimeout(() => {
-        lose();
-      }, REQUEST_TIMEOUT_MS);
+      const look = () => {
+        const left = Math.max(asked, channel.answeredAt) + limitMs - performance.now();
+        if (left <= 0) lose();
+        else timer = setTimeout(look, left);
+      };
+      let timer = setTimeout(look, limitMs);
       const fail = (error: Error) => end(() => reject(error));
       failLater.add(fail);
       try {
-        start((error, value) =>
+        start((error, value) => {
+          channel.answeredAt = performance.now();
           end(() => {
             if (error == null) resolve(value);
             else reject(toFailure(error));
-          }),
-        );
+          });
+        });
       } catch (error) {
         end(() => reject(new ConnectionLost('The channel was closed', { cause: error })));
       }
     });
 
   const open = async (): Promise<OpenChannel> => {
-    const sftp = await limited<SFTPWrapper>((done) => client.sftp(done)).catch((error: unknown) => {
+    const silence: Silence = { answeredAt: 0 };
+    const opening = limited<SFTPWrapper>(silence, silenceMs, (done) => client.sftp(done));
+    const sftp = await opening.catch((error: unknown) => {
       // The number is what the server's program ended with, and says nothing of a file.
       if (error instanceof StatusError)
         throw new ConnectionLost('The server opens no SFTP', { cause: error });
@@ -273,7 +312,10 @@ function manageChannels(client: Client): Connection {
     sftp.on('error', lose);
     const channel: OpenChannel = {
       busy: 0,
-      ask: (act) => limited((done) => act(sftp, done)),
+      ask: (act, sync) =>
+        limited(silence, sync === undefined ? silenceMs : Math.max(silenceMs, SYNC_SILENCE_MS), (done) =>
+          act(sftp, done),
+        ),
       ...factsOf(sftp),
     };
     settled.push(channel);

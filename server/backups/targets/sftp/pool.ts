@@ -20,8 +20,8 @@ export interface Pool {
 }
 
 /** Connects, so that a target that cannot be reached is known at once. */
-export async function openPool(config: SftpConfig): Promise<Pool> {
-  let current: Promise<Connection> | undefined = openConnection(config);
+export async function openPool(config: SftpConfig, silenceMs?: number): Promise<Pool> {
+  let current: Promise<Connection> | undefined = openConnection(config, silenceMs);
   let closed = false;
   await current;
 
@@ -30,7 +30,7 @@ export async function openPool(config: SftpConfig): Promise<Pool> {
     const present = await current?.catch(() => undefined);
     if (present !== undefined && !present.lost) return present;
     // Several calls come here at once after a loss; one of them connects.
-    current = reconnecting ??= openConnection(config).finally(() => {
+    current = reconnecting ??= openConnection(config, silenceMs).finally(() => {
       reconnecting = undefined;
     });
     try {

@@ -1,6 +1,6 @@
 /** Single requests to an SFTP server, as promises. */
 import { randomBytes } from 'node:crypto';
-import type { Attributes, SFTPWrapper, Stats } from 'ssh2';
+import type { Attributes, FileEntryWithStats, SFTPWrapper, Stats } from 'ssh2';
 import { TEMPORARY_PREFIX } from '../../../lib/files.ts';
 import { isStatus, STATUS, StatusError, type Channel } from './connection.ts';
 
@@ -29,7 +29,7 @@ export async function makeFolder(channel: Channel, path: string): Promise<boolea
 
 export async function sync(channel: Channel, handle: Buffer): Promise<void> {
   if (!channel.extensions.has(FEATURES.fsync)) return;
-  await ask(channel, (sftp, done) => sftp.ext_openssh_fsync(handle, done));
+  await ask(channel, (sftp, done) => sftp.ext_openssh_fsync(handle, done), 'sync');
 }
 
 export async function freeBytes(channel: Channel, path: string): Promise<number | undefined> {
@@ -46,8 +46,26 @@ interface StatVfs {
 
 type Act = (sftp: SFTPWrapper, done: (error?: Error | null) => void) => void;
 
-export function ask(channel: Channel, act: Act): Promise<void> {
-  return channel.ask<undefined>((sftp, done) => act(sftp, (error) => done(error, undefined)));
+export function ask(channel: Channel, act: Act, sync?: 'sync'): Promise<void> {
+  return channel.ask<undefined>((sftp, done) => act(sftp, (error) => done(error, undefined)), sync);
+}
+
+/** What lies in a folder, in as many steps as the server makes of it: each has its own limit of time. */
+export async function listFolder(channel: Channel, path: string): Promise<FileEntryWithStats[]> {
+  const handle = await channel.ask<Buffer>((sftp, done) => sftp.opendir(path, done));
+  const entries: FileEntryWithStats[] = [];
+  try {
+    for (;;) entries.push(...(await nextEntries(channel, handle)));
+  } catch (error) {
+    if (!isStatus(error, STATUS.endOfFile)) throw error;
+    return entries;
+  } finally {
+    await ask(channel, (sftp, done) => sftp.close(handle, done)).catch(() => undefined);
+  }
+}
+
+function nextEntries(channel: Channel, handle: Buffer): Promise<FileEntryWithStats[]> {
+  return channel.ask<FileEntryWithStats[]>((sftp, done) => sftp.readdir(handle, done));
 }
 
 export async function withHandle<T>(

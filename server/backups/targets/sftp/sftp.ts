@@ -30,6 +30,7 @@ import {
   FILE_MODE,
   freeBytes,
   fstat,
+  listFolder,
   lstatIfPresent,
   lstatOrTarget,
   makeFolder,
@@ -50,14 +51,15 @@ const SPACE_MARGIN_BYTES = 1024 * 1024;
  *
  * @throws HoldfastError `unavailable` when the server or the folder is not there, `wrong_key` for another host key,
  *   `target_refused` for a refused sign-in.
+ * @param silenceMs how long a server may say nothing.
  */
-export async function openSftpTarget(config: SftpConfig): Promise<Target> {
+export async function openSftpTarget(config: SftpConfig, silenceMs?: number): Promise<Target> {
   if (!config.path.startsWith('/') || config.path.includes('\0')) {
     throw new HoldfastError('invalid_input', 'An SFTP target needs an absolute path on the server');
   }
   const top = config.path.length > 1 ? config.path.replace(/\/+$/, '') : config.path;
-  const pool = await openPool(config);
-  const scene: Scene = { config, top, pool, folderSync: true };
+  const pool = await openPool(config, silenceMs);
+  const scene: Scene = { config, top, pool, folderSync: 'untried' };
   try {
     await checkTop(scene);
   } catch (error) {
@@ -68,9 +70,8 @@ export async function openSftpTarget(config: SftpConfig): Promise<Target> {
     checkObjectName(name);
     return join(top, name);
   };
-  /** Over a channel, with the server's refusals explained. */
-  const run = <T>(name: string, act: (channel: Channel) => Promise<T>, sizeBytes = 0): Promise<T> =>
-    pool.use(act).catch((error: unknown) => explain(scene, error, name, sizeBytes));
+  const run = <T>(name: string, act: (channel: Channel) => Promise<T>, sizeBytes?: number): Promise<T> =>
+    runExplained(scene, name, act, sizeBytes);
 
   return {
     config,
@@ -138,7 +139,7 @@ export async function openSftpTarget(config: SftpConfig): Promise<Target> {
     },
     async freeBytes() {
       await checkTop(scene);
-      return pool.use((channel) => freeBytes(channel, top));
+      return run('', (channel) => freeBytes(channel, top));
     },
     features: () => pool.use(async (channel) => channel.extensions),
     topEntries: async () => (await readFolder(scene, top)).map((entry) => entry.filename),
@@ -160,8 +161,18 @@ interface Scene {
   config: SftpConfig;
   top: string;
   pool: Pool;
-  /** Until the server refuses it. */
-  folderSync: boolean;
+  /** `worked`: the server syncs folders, so a refusal is a failure; `unsupported`: it said so. */
+  folderSync: 'untried' | 'worked' | 'unsupported';
+}
+
+/** Over a channel, with the server's refusals explained. */
+function runExplained<T>(
+  scene: Scene,
+  name: string,
+  act: (channel: Channel) => Promise<T>,
+  sizeBytes = 0,
+): Promise<T> {
+  return scene.pool.use(act).catch((error: unknown) => explain(scene, error, name, sizeBytes));
 }
 
 interface NewObject {
@@ -270,14 +281,19 @@ async function makeParents(scene: Scene, channel: Channel, name: string, folder:
   }
 }
 
-/** OpenSSH opens a folder for reading as any file, and so syncs it. */
+/**
+ * OpenSSH opens a folder for reading as any file, and so syncs it. Other servers refuse that, not all of them by saying that they do not
+ * support it; those are asked each time. A server that did it before and now refuses has failed.
+ */
 async function syncFolder(scene: Scene, channel: Channel, folder: string): Promise<void> {
-  if (!scene.folderSync || !channel.extensions.has(FEATURES.fsync)) return;
+  if (scene.folderSync === 'unsupported' || !channel.extensions.has(FEATURES.fsync)) return;
   try {
     await withHandle(channel, folder, 'r', (handle) => sync(channel, handle));
+    scene.folderSync = 'worked';
   } catch (error) {
     if (!(error instanceof StatusError)) throw error;
-    scene.folderSync = false;
+    if (error.status === STATUS.unsupported) scene.folderSync = 'unsupported';
+    else if (scene.folderSync === 'worked') throw error;
   }
 }
 
@@ -301,8 +317,10 @@ async function readFile(
 }
 
 async function* walkTop(scene: Scene): AsyncIterable<TargetObject> {
-  const { pool, top } = scene;
-  const hint = await pool.use((channel) => lstatIfPresent(channel, join(top, HINT_NAME)));
+  const { top } = scene;
+  const hint = await runExplained(scene, HINT_NAME, (channel) =>
+    lstatIfPresent(channel, join(top, HINT_NAME)),
+  );
   if (hint?.isFile() === true) yield { name: HINT_NAME, sizeBytes: hint.size };
   for (const kind of OBJECT_KINDS) yield* walk(scene, join(top, kind), `${kind}/`);
 }
@@ -332,9 +350,7 @@ async function* walk(scene: Scene, folder: string, prefix: string): AsyncIterabl
 /** Empty when it is not there. @throws HoldfastError `unavailable` */
 async function readFolder(scene: Scene, folder: string): Promise<FileEntryWithStats[]> {
   try {
-    const entries = await scene.pool.use((channel) =>
-      channel.ask<FileEntryWithStats[]>((sftp, done) => sftp.readdir(folder, done)),
-    );
+    const entries = await scene.pool.use((channel) => listFolder(channel, folder));
     return entries.filter(({ filename }) => filename !== '.' && filename !== '..' && !filename.includes('/'));
   } catch (error) {
     if (isStatus(error, STATUS.noSuchFile)) return [];
@@ -349,7 +365,7 @@ async function sweepFolder(scene: Scene, folder: string): Promise<number> {
     const path = join(folder, filename);
     if (attrs.isDirectory()) below.push(path);
     else if (attrs.isFile() && filename.startsWith(TEMPORARY_PREFIX)) {
-      await scene.pool.use((channel) => unlinkIfPresent(channel, path));
+      await runExplained(scene, path, (channel) => unlinkIfPresent(channel, path));
       count++;
     }
   }
@@ -366,13 +382,13 @@ async function removeFolder(scene: Scene, folder: string): Promise<void> {
   for (const { filename, attrs } of await readFolder(scene, folder)) {
     const path = join(folder, filename);
     if (attrs.isDirectory()) await removeFolder(scene, path);
-    else await scene.pool.use((channel) => unlinkIfPresent(channel, path));
+    else await runExplained(scene, path, (channel) => unlinkIfPresent(channel, path));
   }
-  await scene.pool.use((channel) => ask(channel, (sftp, done) => sftp.rmdir(folder, done)));
+  await runExplained(scene, folder, (channel) => ask(channel, (sftp, done) => sftp.rmdir(folder, done)));
 }
 
 async function checkTop(scene: Scene): Promise<void> {
-  const found = await scene.pool.use((channel) => lstatOrTarget(channel, scene.top));
+  const found = await runExplained(scene, '', (channel) => lstatOrTarget(channel, scene.top));
   if (found === undefined) throw unavailable(scene, 'is not there');
   if (!found.isDirectory()) throw unavailable(scene, 'is not a directory');
 }
@@ -398,17 +414,22 @@ async function explain(scene: Scene, error: unknown, name: string, sizeBytes: nu
     });
   }
   if (error.status === STATUS.permissionDenied) {
-    throw new HoldfastError('unavailable', `${config.host} does not let us read and write in ${top}`, {
-      hint: `Give the user ${config.username} the right to read and write there.`,
+    throw new HoldfastError('unavailable', `${config.host} does not let us in ${top}: ${saidBy(error)}`, {
+      hint: `Give the user ${config.username} the right to read and write there, and to enter the folders above.`,
       detail: name,
       cause: error,
     });
   }
-  throw new HoldfastError('unavailable', `${config.host} refused an operation in ${top}`, {
+  throw new HoldfastError('unavailable', `${config.host} refused an operation in ${top}: ${saidBy(error)}`, {
     hint: 'Look at the free space, the rights and the health of that server, then try again.',
-    detail: `${name}: ${String(error.status)} ${error.message.slice(0, 200)}`,
+    detail: name,
     cause: error,
   });
+}
+
+/** Words and number, as the server gave them; they go to people, so nothing but plain letters. */
+function saidBy({ status, message }: StatusError): string {
+  return `“${message.replace(/[^\x20-\x7e]/g, '').slice(0, 200)}” (${String(status)})`;
 }
 
 /** OpenSSH says no more than "failure" when its disk is full. */
