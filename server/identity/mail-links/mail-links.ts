@@ -11,8 +11,8 @@ import { HoldfastError } from '../../lib/errors.ts';
 import { mailState, queueMail } from '../../mail/index.ts';
 import { countFactors, isKnownAddress, membersNeedSecondFactor } from '../factors/queries.ts';
 import { needsSecondFactor } from '../factors/methods.ts';
-import { emailHashOf, type PasswordDeps } from '../people/people.ts';
-import { findUserByEmailHash, type UserRow } from '../people/queries.ts';
+import { emailHashOf, ensureEmailIndex, type PasswordDeps } from '../people/people.ts';
+import { findUserByEmailHash, isEmailIndexWhole, type UserRow } from '../people/queries.ts';
 import type { Role } from '../schema.ts';
 import { describeBrowser } from '../sessions/browser.ts';
 import { newSessionToken, sessionTokenHash } from '../sessions/session-cookie.ts';
@@ -73,6 +73,7 @@ export async function askForLink(deps: LinkDeps, ask: Ask, actor: Actor): Promis
 
 /** Sends what was asked for, as far as there is somebody to send it to. @returns how many asked. */
 export async function answerAsks(deps: LinkDeps): Promise<number> {
+  await ensureEmailIndex(deps);
   let answered = 0;
   while (await writeTransaction(deps.db, (tx) => answerOne(tx, deps))) answered += 1;
   return answered;
@@ -82,6 +83,9 @@ async function answerOne(tx: WriteTransaction, deps: LinkDeps): Promise<boolean>
   await deleteOldLinks(tx, deps.clock.now());
   const ask = await takeAsk(tx);
   if (ask === undefined) return false;
+  // Lost with a crash this instant: it is answered when the index is whole again.
+  if (!(await isEmailIndexWhole(tx)))
+    throw new HoldfastError('unavailable', 'The index of addresses was lost');
   const user = await findUserByEmailHash(tx, ask.email_hash);
   const stale = deps.clock.now().getTime() - ask.asked_at.getTime() > STALE_MS;
   if (user?.disabled_at !== null || stale || !(await isAllowed(tx, deps, ask, user))) return true;

@@ -15,13 +15,16 @@ import { queueMail, type QueueMailDeps } from '../../mail/index.ts';
 import type { LeakDeps } from '../passwords/leaked-passwords.ts';
 import { checkPassword } from '../passwords/password-policy.ts';
 import {
+  completeEmailIndex,
   deleteEmailHashes,
   findUser,
   insertEmailHash,
   insertUser,
+  isEmailIndexWhole,
   listOwnerIds,
   listUserRows,
   listUsersByIds,
+  lockEmailIndex,
   updatePasswordHash,
   type UserRow,
 } from './queries.ts';
@@ -114,9 +117,7 @@ export async function insertPerson(
     created_at: now,
     password_changed_at: person.passwordHash === null ? null : now,
   });
-  if (!(await insertEmailHash(tx, person.emailHash, person.userId))) {
-    throw new HoldfastError('conflict', 'Somebody with this e-mail address exists already');
-  }
+  await takeEmail(tx, person.emailHash, person.userId);
   await recordAudit(tx, deps.clock, actor, {
     action: 'identity.user.created',
     objectType: 'user',
@@ -216,14 +217,21 @@ export async function listOwners(deps: Pick<PeopleDeps, 'db'>): Promise<string[]
 }
 
 /**
- * Fills the look-up table for e-mails again: it is UNLOGGED, so a crash or a restore empties it. Called at every start,
- * before anyone can sign in.
+ * Fills the look-up table for e-mails again: it is UNLOGGED, so a crash of the database or a restore empties it. Called at every start, before
+ * anyone can sign in, and whenever somebody is looked up while it is not whole: a crash beneath a running server stops nobody from
+ * signing in, and gives no address away twice.
  *
- * @returns how many people can be found by e-mail.
+ * @param when `lost`: only where it is not whole, such as not after another process has just done it.
+ * @returns how many people can be found by e-mail; undefined when there was nothing to do.
  */
-export async function rebuildEmailIndex(deps: PeopleDeps): Promise<number> {
+export async function rebuildEmailIndex(
+  deps: PeopleDeps,
+  when: 'always' | 'lost' = 'always',
+): Promise<number | undefined> {
   const { id: keyId } = await deps.keys.applianceKey();
   return writeTransaction(deps.db, async (tx) => {
+    await lockEmailIndex(tx);
+    if (when === 'lost' && (await isEmailIndexWhole(tx))) return undefined;
     await deleteEmailHashes(tx);
     let count = 0;
     for await (const rows of allUserRows({ db: tx })) {
@@ -241,12 +249,37 @@ export async function rebuildEmailIndex(deps: PeopleDeps): Promise<number> {
         if (hash !== undefined && (await insertEmailHash(tx, hash, id))) count += 1;
       }
     }
+    await completeEmailIndex(tx);
     return count;
   });
 }
 
-/** What a person is looked up by. */
+/** Before anybody is looked up, or given an address. */
+export async function ensureEmailIndex(deps: PeopleDeps): Promise<void> {
+  if (!(await isEmailIndexWhole(deps.db))) await rebuildEmailIndex(deps, 'lost');
+}
+
+/**
+ * Gives somebody the address, in the transaction of the act.
+ *
+ * @throws HoldfastError `conflict` when it is somebody else's; `unavailable` when the database crashed since the hash was made.
+ */
+export async function takeEmail(tx: WriteTransaction, emailHash: Buffer, userId: string): Promise<void> {
+  if (!(await isEmailIndexWhole(tx)))
+    throw new HoldfastError(
+      'unavailable',
+      'The index of e-mail addresses was lost with a crash of the database',
+      {
+        hint: 'Try again: it is built anew.',
+      },
+    );
+  if (!(await insertEmailHash(tx, emailHash, userId)))
+    throw new HoldfastError('conflict', 'Somebody with this e-mail address exists already');
+}
+
+/** What a person is looked up by; the index is whole when this returns. */
 export async function emailHashOf(deps: PeopleDeps, email: string): Promise<Buffer> {
+  await ensureEmailIndex(deps);
   const { id } = await deps.keys.applianceKey();
   return deps.sealer.blindIndex(id, EMAIL_CONTEXT, normaliseEmail(email));
 }

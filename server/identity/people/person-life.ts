@@ -10,12 +10,19 @@ import { ROLE_WORDS } from '../rights.ts';
 import type { Role } from '../schema.ts';
 import { endSessionsOf } from '../sessions/sessions.ts';
 import { keepBreakGlass, leaveOwnership } from '../single-sign-on/leave-ownership.ts';
-import { checkName, emailHashOf, getPerson, normaliseEmail, personField, type PeopleDeps } from './people.ts';
+import {
+  checkName,
+  emailHashOf,
+  getPerson,
+  normaliseEmail,
+  personField,
+  takeEmail,
+  type PeopleDeps,
+} from './people.ts';
 import {
   findUser,
   deleteEmailHashOf,
   getPeopleSettings,
-  insertEmailHash,
   lockOwnerIds,
   lockUser,
   updatePeopleSettings,
@@ -151,8 +158,7 @@ export async function changePerson(
     if (normaliseEmail(email) === normaliseEmail(before.email)) return;
     await deleteEmailHashOf(tx, userId);
     await deleteLinksOf(tx, userId);
-    if (!(await insertEmailHash(tx, hash, userId)))
-      throw new HoldfastError('conflict', 'Somebody with this e-mail address exists already');
+    await takeEmail(tx, hash, userId);
     await recordAudit(tx, deps.clock, actor, {
       action: 'identity.user.email-changed',
       objectType: 'user',

@@ -67,6 +67,30 @@ export async function updatePasswordHash(
     .execute();
 }
 
+/** Whom the last row of a rebuild is of: lost with all others, it tells that the index is not whole. */
+const SENTINEL = '00000000-0000-0000-0000-000000000000';
+
+export async function isEmailIndexWhole(db: Database): Promise<boolean> {
+  const row = await db
+    .selectFrom('user_email_index')
+    .select('user_id')
+    .where('user_id', '=', SENTINEL)
+    .executeTakeFirst();
+  return row !== undefined;
+}
+
+/** Whoever else would enter something waits. */
+export async function lockEmailIndex(db: Database): Promise<void> {
+  await sql`lock table user_email_index in exclusive mode`.execute(db);
+}
+
+export async function completeEmailIndex(db: Database): Promise<void> {
+  await db
+    .insertInto('user_email_index')
+    .values({ email_hash: Buffer.from([0]), user_id: SENTINEL })
+    .execute();
+}
+
 /** @returns false when the e-mail belongs to somebody already. */
 export async function insertEmailHash(db: Database, emailHash: Buffer, userId: string): Promise<boolean> {
   const result = await db
