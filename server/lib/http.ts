@@ -30,7 +30,8 @@ export function errorCodeOf(request: FastifyRequest): string | undefined {
 /** The reply to any error: public text to the caller, the rest to the log. */
 export function installErrorReplies(app: FastifyInstance): void {
   app.setErrorHandler((error: FastifyError | HoldfastError, request, reply) => {
-    const known = toHoldfastError(error);
+    const known =
+      hasLeft(request) && !(error instanceof HoldfastError) ? leftEarly(error) : toHoldfastError(error);
     const status = ERROR_STATUS[known.code];
     const entry = { err: error, code: known.code, detail: known.detail };
     if (status >= 500) request.log.error(entry, known.message);
@@ -106,6 +107,15 @@ function drainBody(request: FastifyRequest): void {
     if (dropped > MOST_DROPPED_BYTES) raw.destroy();
   });
   raw.resume();
+}
+
+/** Whoever hangs up in the middle of a body: the error is of their connection, not of ours to the database, though both have one code. */
+function hasLeft({ raw }: FastifyRequest): boolean {
+  return raw.destroyed && !raw.complete;
+}
+
+function leftEarly(cause: Error): HoldfastError {
+  return new HoldfastError('invalid_input', 'The client left before its request was whole', { cause });
 }
 
 function toHoldfastError(error: FastifyError | HoldfastError): HoldfastError {

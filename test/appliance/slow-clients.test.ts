@@ -1,12 +1,14 @@
 /** Clients that hold a connection without using it are dropped; slow honest ones, and those that wait for us, are not. */
 import { readFile } from 'node:fs/promises';
 import type { AddressInfo } from 'node:net';
+import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { FastifyInstance } from 'fastify';
 import { buildApp } from '../../server/app.ts';
 import { CONNECTION_LIMITS } from '../../server/lib/door/index.ts';
 import { loadTlsIdentity } from '../../server/lib/tls.ts';
 import { startTestAppliance, type TestAppliance, type TestCaller } from '../helpers/appliance.ts';
+import { waitFor } from '../helpers/wait-for.ts';
 import { openRaw, type RawConnection } from '../helpers/raw-connection.ts';
 
 /** As in use, in a second instead of half a minute. */
@@ -49,6 +51,25 @@ async function dribble(connection: RawConnection, piece: Buffer | string, pieces
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
 }
+
+test('whoever hangs up in the middle of a body is no trouble with the database', async () => {
+  const lines: string[] = [];
+  const log = pino({ level: 'info' }, { write: (line: string) => void lines.push(line) });
+  const tls = await loadTlsIdentity(appliance.deps.config, appliance.deps.clock);
+  const own = await buildApp({ ...appliance.deps, log }, { tls, connections: QUICK });
+  await own.listen({ host: '127.0.0.1', port: 0 });
+  const connection = await openRaw((own.server.address() as AddressInfo).port);
+  const type = 'Content-Type: application/json';
+  connection.send(
+    `POST /api/v1/session HTTP/1.1\r\nHost: a\r\nx-holdfast: 1\r\n${type}\r\nContent-Length: 1000\r\n\r\n{"em`,
+  );
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  connection.close();
+
+  await waitFor('what is said of it', () => lines.some((line) => line.includes('left before its request')));
+  await own.close();
+  expect(lines.filter((line) => /"level":(50|"error")|database/.test(line))).toEqual([]);
+});
 
 describe('a connection is dropped', () => {
   test('on which nothing is asked', async () => {

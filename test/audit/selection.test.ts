@@ -115,6 +115,8 @@ describe('a selection that was changed', () => {
     ]);
     expect(changed((copy) => copy.pop())).toEqual(['truncated']);
     expect(changed((copy) => copy.splice(at - 1, 2))).toEqual(['truncated']);
+    for (const line of [lines[at] ?? '', 'anything', ''])
+      expect(changed((copy) => copy.push(line))).toEqual(['added']);
     expect(changed((copy) => copy.push(...copy.splice(at - 1, 2, ...copy.slice(at + 1, at + 3))))).toContain(
       'added',
     );

@@ -264,6 +264,13 @@ describe('an end that was taken off', () => {
     expect(report.findings[0]?.message).toMatch(/^10 entries are missing at the end/);
   });
 
+  test('is not where something stands behind it: that is named', async () => {
+    const log = await makeLog();
+    const lines = await log.export();
+    for (const line of [lines.find((one) => one.startsWith('{"action"')) ?? '', 'anything', ''])
+      expect(codesOf(log.verify([...lines, line, line]))).toEqual(['added']);
+  });
+
   test('is named, in a file that was cut anywhere', async () => {
     const log = await makeLog();
     const lines = await log.export();

@@ -89,6 +89,8 @@ def main(path, trust_root):
         header = json.loads(export.readline())["export"]
         tree = Tree(header["from"], [b64(part) for part in header["frontier"]])
         for line in export:
+            if ended:
+                raise SystemExit("a line stands behind the last one")
             line = line.rstrip(b"\n")
             if line.startswith((b'{"action":', b'{"expired":')):
                 leaf = sha256(b"\x00" + leaf_line(line))

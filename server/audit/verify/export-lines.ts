@@ -46,3 +46,10 @@ export function parseLine(line: Buffer): Record<string, unknown> | undefined {
 export function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
+
+/** Whoever reads the file on would take them for a part of it. */
+export function linesBehind(count: number): string {
+  return count === 1
+    ? 'A line stands behind the last one: nothing speaks for it'
+    : `${count} lines stand behind the last one: nothing speaks for them`;
+}

@@ -12,7 +12,7 @@ import { HASH_BYTES } from '../../lib/merkle/hashing.ts';
 import { ENTRY_FORMAT, hashStub, stubOfLine } from '../entry-leaf.ts';
 import { EXPORT_FORMAT } from '../export-log.ts';
 import { watchClock, type ClockWatch } from './clock-watch.ts';
-import { isRecord, parseLine } from './export-lines.ts';
+import { isRecord, linesBehind, parseLine } from './export-lines.ts';
 import { createFindingList, type Finding, type FindingList } from './findings.ts';
 import { createHeadCheck, type CheckedHead, type HeadCheck } from './head-check.ts';
 import { readKeptHead, repositoryOf, type KeptHead, type LogTrust } from './known-heads.ts';
@@ -74,7 +74,8 @@ export function createLogVerifier(options: VerifyOptions): LogVerifier {
   return {
     line(line) {
       if (state === undefined) state = readHeader(line, options);
-      else if (!state.ended) takeLine(state, line);
+      else if (state.ended) state.behind += 1;
+      else takeLine(state, line);
     },
     end(extra = []) {
       if (state === undefined) throw notAnExport();
@@ -108,6 +109,8 @@ interface State {
   found: Buffer[];
   entries: number;
   ended: boolean;
+  /** Lines behind the last one. */
+  behind: number;
 }
 
 /** Keys of canonical JSON are sorted, so that every entry begins with its action, and no other line does. */
@@ -160,6 +163,7 @@ function readHeader(line: Buffer, { trust, kept = [], remembered }: VerifyOption
     found: [],
     entries: 0,
     ended: false,
+    behind: 0,
   };
 }
 
@@ -289,6 +293,7 @@ function makeReport(state: State, extra: readonly Finding[]): VerifyReport {
     const message = `${state.promised - size} entries are missing at the end: the first line promises ${state.promised}, here are ${size}`;
     findings.add('truncated', size, message);
   }
+  if (state.behind > 0) findings.add('added', size, linesBehind(state.behind));
   const { fitting, newest, lost, notices } = heads.settle({ from, size }, findings);
   // Signed time, because anybody who can insert an entry can date it.
   state.expiry.settle(findings, newest?.at.getTime() ?? Date.parse(clock.lastAt ?? ''));

@@ -5,7 +5,7 @@ import { HASH_BYTES } from '../../lib/merkle/hashing.ts';
 import { verifyInclusion } from '../../lib/merkle/verify-proof.ts';
 import { ENTRY_FORMAT, hashStub, stubOfLine } from '../entry-leaf.ts';
 import { SELECTION_FORMAT } from '../export-selection.ts';
-import { isRecord, parseLine } from './export-lines.ts';
+import { isRecord, linesBehind, parseLine } from './export-lines.ts';
 import { createFindingList, type Finding, type FindingList } from './findings.ts';
 import { repositoryOf, type LogTrust } from './known-heads.ts';
 
@@ -46,6 +46,8 @@ interface State {
   proven: number;
   uncovered: number;
   end: { entries: unknown; more: boolean } | undefined;
+  /** Lines behind the last one. */
+  behind: number;
 }
 
 /** True for the beginning of a selection. */
@@ -59,7 +61,8 @@ export function createSelectionVerifier(trust: LogTrust): SelectionVerifier {
     line(line) {
       const value = parseLine(line);
       if (state === undefined) state = readHeader(value, trust);
-      else if (state.end === undefined) takeLine(state, line, value);
+      else if (state.end !== undefined) state.behind += 1;
+      else takeLine(state, line, value);
     },
     end() {
       if (state === undefined) throw notASelection();
@@ -79,7 +82,7 @@ function readHeader(value: Record<string, unknown> | undefined, trust: LogTrust)
   return {
     ...{ trust, findings: createFindingList(), filter: header.filter, certificate: '' },
     ...{ head: undefined, place: undefined, end: undefined, seen: new Set() },
-    ...{ entries: 0, proven: 0, uncovered: 0 },
+    ...{ entries: 0, proven: 0, uncovered: 0, behind: 0 },
   };
 }
 
@@ -160,6 +163,7 @@ function makeReport(state: State): SelectionReport {
       `The last line promises ${String(end.entries)} entries, here are ${entries}`,
     );
   }
+  if (state.behind > 0) findings.add('added', null, linesBehind(state.behind));
   if (head === undefined && !findings.has('key-replaced')) {
     findings.add('unsigned', null, 'No signed checkpoint speaks for these entries');
   }

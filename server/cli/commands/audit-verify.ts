@@ -228,7 +228,7 @@ function describeSelection(report: SelectionReport): string {
     report.ok
       ? `${count(proven, 'entry', 'entries')} in the log, unchanged`
       : `NOT as it was written: ${count(report.findingCount, 'finding')}; ${count(proven, 'entry', 'entries')} proven`,
-    `Chosen by ${printable(JSON.stringify(report.filter))}`,
+    `Chosen by ${printable(JSON.stringify(report.filter))}, as the file says: that is not signed`,
   ];
   if (head !== null) lines.push(`Checkpoint of ${formatInstant(head.at)} over ${head.size} entries`);
   if (uncovered > 0)
