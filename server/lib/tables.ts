@@ -53,7 +53,7 @@ export interface AccessReviews {
   cause: string;
   due_at: Timestamp;
   id: string;
-  number: Generated<number>;
+  number: number;
   origin: string | null;
   reminded_at: Timestamp | null;
   sha256: string | null;

@@ -8,10 +8,15 @@ export type ItemRow = Selectable<AccessReviewItems>;
 const CHUNK = 1_000;
 
 /** @returns false when one is open. */
-export async function insertReview(db: Database, row: Insertable<AccessReviews>): Promise<boolean> {
+export async function insertReview(
+  db: Database,
+  row: Omit<Insertable<AccessReviews>, 'number'>,
+): Promise<boolean> {
+  // Without holes: of two at once the second is refused, by this number or because one is open.
+  const number = sql<number>`(select coalesce(max(number), 0) + 1 from access_reviews)`;
   const result = await db
     .insertInto('access_reviews')
-    .values(row)
+    .values({ ...row, number })
     .onConflict((conflict) => conflict.doNothing())
     .executeTakeFirst();
   return result.numInsertedOrUpdatedRows === 1n;
