@@ -3,6 +3,7 @@ import type { Clock } from '../lib/clock.ts';
 import type { Database } from '../lib/db.ts';
 import { listSchedules } from '../lib/schedules.ts';
 import { readTestSchedule } from '../restore-tests/index.ts';
+import { countUnmanaged } from '../workspaces/index.ts';
 import { checkEverything, type OverviewDeps } from './overview.ts';
 import { findLastEndedRun, findNewestSnapshot, findTestThatNeedsKit } from './overview-queries.ts';
 import type { HealthCheck } from './schema.ts';
@@ -12,7 +13,21 @@ type WorkDeps = Pick<OverviewDeps, 'db' | 'clock'>;
 
 /** Everything that an alert is raised for. */
 export async function checkForAlerts(deps: OverviewDeps): Promise<HealthCheck[]> {
-  return [...(await checkEverything(deps)), ...(await checkSnapshots(deps)), ...(await checkTests(deps))];
+  return [
+    ...(await checkEverything(deps)),
+    ...(await checkSnapshots(deps)),
+    ...(await checkTests(deps)),
+    ...(await checkManagers(deps)),
+  ];
+}
+
+/** The last manager may be deactivated or become an auditor, which nobody in the workspace decides. */
+async function checkManagers(deps: WorkDeps): Promise<HealthCheck[]> {
+  const count = await countUnmanaged(deps.db);
+  if (count === 0) return [];
+  const message = `${count === 1 ? 'A workspace has' : `${count} workspaces have`} members and no manager who can sign in`;
+  const hint = 'See People, Workspaces, and make somebody manager.';
+  return [{ name: 'workspaces', state: 'warn', message, hint }];
 }
 
 async function checkSnapshots(deps: WorkDeps): Promise<HealthCheck[]> {

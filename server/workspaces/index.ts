@@ -5,7 +5,7 @@ export { exportDirectory } from './export.ts';
 export { contentPath } from './file-store.ts';
 export { importDirectory } from './import.ts';
 export { collectDoomedContents } from './job.ts';
-export { listGrantedWorkspaces } from './member-queries.ts';
+export { countUnmanaged, listGrantedWorkspaces } from './member-queries.ts';
 export { requireRole } from './members.ts';
 export { magicLinkRule } from './magic-links.ts';
 export { ensureNameIndex } from './name-index.ts';

@@ -246,6 +246,22 @@ export async function countManagers(db: Database, workspaceId: string): Promise<
   return Number(count);
 }
 
+/** How many workspaces have members and no manager who can sign in: nobody in them can let anybody in. */
+export async function countUnmanaged(db: Database): Promise<number> {
+  const row = await db
+    .selectFrom(
+      db
+        .selectFrom('workspace_members')
+        .select('workspace_id')
+        .union(db.selectFrom('workspace_teams').select('workspace_id'))
+        .as('used'),
+    )
+    .select(({ fn }) => fn.countAll<string>().as('count'))
+    .where('used.workspace_id', 'not in', managersOf(db).select('managers.workspace_id'))
+    .executeTakeFirstOrThrow();
+  return Number(row.count);
+}
+
 /** Of all workspaces; of one person when one is given. */
 export async function listManagers(
   db: Database,

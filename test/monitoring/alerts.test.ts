@@ -13,6 +13,7 @@ import {
   type TestCaller,
 } from '../helpers/appliance.ts';
 import { partOf } from '../helpers/mail-server.ts';
+import { createTestWorkspace } from '../helpers/workspaces.ts';
 import { startMailbox, type Mailbox } from '../helpers/mailbox.ts';
 
 const MINUTE = 60_000;
@@ -198,6 +199,20 @@ test('a look that cannot be made is an alert itself, and ends no other', async (
     'data disk',
     'looking after everything',
     'target Vault',
+  ]);
+});
+
+test('the real look finds a workspace whose only manager was deactivated', async () => {
+  const manager = await appliance.addPerson('member');
+  const found = async () =>
+    (await checkForAlerts(appliance.deps)).filter(({ name }) => name === 'workspaces');
+  await createTestWorkspace(appliance.deps, manager.userId);
+  expect(await found()).toEqual([]);
+
+  await expectStatus(owner.call('POST', `/people/${manager.userId}/deactivate`), 200);
+
+  expect(await found()).toMatchObject([
+    { state: 'warn', message: expect.stringContaining('no manager') as string },
   ]);
 });
 
