@@ -1,6 +1,6 @@
 /**
- * Holdfast's engine beside restic's sftp backend: one folder, one OpenSSH server on the loopback address, one run.
- * `node scripts/bench/sftp.ts FOLDER`. Prints a table; restic is left out where it is not installed.
+ * Holdfast's engine on an OpenSSH server on the loopback address, beside itself in a plain directory and restic's sftp backend: one
+ * folder, one run. `node scripts/bench/sftp.ts FOLDER`. Prints a table; restic is left out where it is not installed.
  */
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { mkdtemp } from 'node:fs/promises';
@@ -18,7 +18,8 @@ const server = await startSftpServer();
 const rows: string[] = [];
 try {
   for (const [name, run] of [
-    ['Holdfast', await prepareHoldfast()],
+    ['directory', await prepareHoldfast('directory')],
+    ['Holdfast', await prepareHoldfast('sftp')],
     ['restic', await prepareRestic()],
   ] as const) {
     if (run === undefined) continue;
@@ -47,11 +48,12 @@ interface Runner {
   restore(folder: string): Promise<Measured>;
 }
 
-async function prepareHoldfast(): Promise<Runner> {
-  const stored = await server.makeFolder('holdfast');
-  const state = join(top, 'holdfast');
+async function prepareHoldfast(kind: 'directory' | 'sftp'): Promise<Runner> {
+  const state = join(top, kind);
   mkdirSync(state);
-  writeFileSync(join(state, 'target.json'), JSON.stringify(server.config(stored)), { mode: 0o600 });
+  const stored = kind === 'sftp' ? await server.makeFolder('holdfast') : join(state, 'repository');
+  if (kind === 'sftp')
+    writeFileSync(join(state, 'target.json'), JSON.stringify(server.config(stored)), { mode: 0o600 });
   const script = join(import.meta.dirname, 'engine-run.ts');
   const run = (...args: string[]) =>
     measure(process.execPath, ['--max-semi-space-size=2', '--max-old-space-size=512', script, ...args], {
@@ -62,7 +64,7 @@ async function prepareHoldfast(): Promise<Runner> {
     init: () => run('init', state),
     first: (folder) => run('snapshot', state, folder),
     unchanged: (folder) => run('snapshot', state, folder),
-    restore: () => run('restore', state, join(top, 'restored')),
+    restore: () => run('restore', state, join(top, `restored-${kind}`)),
   };
 }
 

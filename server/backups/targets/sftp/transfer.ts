@@ -1,11 +1,17 @@
 /** Bytes of one remote file, many requests under way at once, so that a far server is as quick as its line. */
 import { createHash } from 'node:crypto';
+import { noteGarbage } from '../../../lib/process-memory.ts';
 import type { ReadBack } from '../../engine.ts';
 import { isStatus, STATUS, type Channel } from './connection.ts';
 import { ask } from './requests.ts';
 
 /** Bytes under way for one file, in either direction. */
-const WINDOW_BYTES = 2 * 1024 * 1024;
+const WINDOW_BYTES = 1024 * 1024;
+/**
+ * What a byte leaves behind on its way: it is copied into a request, cut into packets and ciphered, or the other way round, each time
+ * into a buffer that nobody needs a moment later. V8 hardly sees their weight: without being told it let 70 MiB of them pile up.
+ */
+const GARBAGE_PER_BYTE = 4;
 
 /** @returns how many bytes. */
 export async function writePieces(
@@ -20,7 +26,10 @@ export async function writePieces(
     for (let at = 0; at < data.length; at += channel.pieceBytes) {
       const length = Math.min(channel.pieceBytes, data.length - at);
       const to = position + at;
-      await flight.add(() => ask(channel, (sftp, done) => sftp.write(handle, data, at, length, to, done)));
+      await flight.add(async () => {
+        await ask(channel, (sftp, done) => sftp.write(handle, data, at, length, to, done));
+        noteGarbage(GARBAGE_PER_BYTE * length);
+      });
     }
     position += data.length;
   }
@@ -59,6 +68,7 @@ async function readPiece(channel: Channel, handle: Buffer, piece: Buffer, positi
       const count = await channel.ask<number>((sftp, done) =>
         sftp.read(handle, piece, length, rest, position + length, done),
       );
+      noteGarbage(GARBAGE_PER_BYTE * count);
       if (count === 0) break;
       length += count;
     } catch (error) {
@@ -103,7 +113,7 @@ export async function hashRemote(channel: Channel, handle: Buffer, sizeBytes: nu
 
 /** Lets as many requests be under way as fit into the window. The first failure stops it, after the others have ended. */
 function openFlight(channel: Channel) {
-  const most = Math.max(1, Math.floor(WINDOW_BYTES / 2 / channel.pieceBytes));
+  const most = Math.max(1, Math.floor(WINDOW_BYTES / channel.pieceBytes));
   const open = new Set<Promise<void>>();
   let failure: { error: unknown } | undefined;
   return {
