@@ -1,96 +1,39 @@
 /** A review of access in a real browser: begun, decided by an owner and a manager, signed, exported. */
 import { readFile } from 'node:fs/promises';
-import type { Browser, BrowserContext, Page } from 'playwright-core';
-import { afterAll, beforeAll, expect, it } from 'vitest';
-import { expectAccessible } from './accessible.ts';
-import { keepingSight, openPage, startAppliance, startBrowser, type Appliance } from './browser.ts';
+import { beforeAll, expect, it } from 'vitest';
+import { keepingSight } from './browser.ts';
 import { OWNER } from './first-run.ts';
-import { addSecondFactor } from './sign-in.ts';
+import { look, ownedAppliance, type Somebody } from './owned.ts';
 
 const LIMIT_MS = 300_000;
-const SIGHTS = process.env.HOLDFAST_TEST_SIGHTS;
 const GRACE = { name: 'Grace Hopper', email: 'grace@example.org', password: 'amber lantern walks 9' };
 const ALAN = { name: 'Alan Turing', email: 'alan@example.org', password: 'violet orchard hums 4' };
 
-interface Somebody {
-  context: BrowserContext;
-  page: Page;
-  complaints: string[];
-}
-
-let browser: Browser;
-let appliance: Appliance;
-let owner: Somebody;
+const here = ownedAppliance();
 let manager: Somebody;
 
 beforeAll(async () => {
-  [browser, appliance] = await Promise.all([startBrowser(), startAppliance()]);
-  owner = await openPage(browser, appliance.url, { width: 1280, theme: 'light' });
-  await post(owner, '/setup/claim', { code: appliance.claimCode, owner: OWNER });
-  await owner.page.goto('/people');
-  await addSecondFactor(owner.page, OWNER.email);
-  manager = await join(GRACE);
-  const alan = await join(ALAN);
+  manager = await here.join(GRACE);
+  const alan = await here.join(ALAN);
   await alan.context.close();
-  const workspace = await post<{ id: string }>(owner, '/workspaces', {
+  const workspace = await here.ask<{ id: string }>(here.owner, 'post', '/workspaces', {
     ...{ name: 'Surgery', managerId: await idOf(GRACE.name) },
   });
-  await put(owner, `/workspaces/${workspace.id}/people/${await idOf(ALAN.name)}`, { role: 'editor' });
-}, LIMIT_MS);
-afterAll(async () => {
-  await browser.close();
-  await appliance.stop();
+  await here.ask(here.owner, 'put', `/workspaces/${workspace.id}/people/${await idOf(ALAN.name)}`, {
+    role: 'editor',
+  });
 }, LIMIT_MS);
 
-async function get<T>(who: Somebody, path: string): Promise<T> {
-  const reply = await who.context.request.get(`${appliance.url}/api/v1${path}`);
-  expect(reply.status(), path).toBe(200);
-  return (await reply.json()) as T;
-}
 async function idOf(name: string): Promise<string> {
-  const { items } = await get<{ items: { id: string; name: string }[] }>(owner, '/people');
+  const { items } = await here.ask<{ items: { id: string; name: string }[] }>(here.owner, 'get', '/people');
   return items.find((person) => person.name === name)?.id ?? '';
-}
-async function post<T>(who: Somebody, path: string, data: object): Promise<T> {
-  const reply = await who.context.request.post(`${appliance.url}/api/v1${path}`, {
-    data,
-    headers: { 'x-holdfast': '1' },
-  });
-  expect(reply.status(), path).toBe(201);
-  return (await reply.json()) as T;
-}
-async function put(who: Somebody, path: string, data: object): Promise<void> {
-  const headers = { 'x-holdfast': '1' };
-  const reply = await who.context.request.put(`${appliance.url}/api/v1${path}`, { data, headers });
-  expect(reply.status(), path).toBe(200);
-}
-
-/** Invited as a member, and in. */
-async function join(who: { name: string; email: string; password: string }): Promise<Somebody> {
-  const { link } = await post<{ link: string }>(owner, '/invitations', {
-    ...{ email: who.email, role: 'member', teamIds: [] },
-  });
-  const one = await openPage(browser, appliance.url, { width: 1280, theme: 'light' });
-  const token = link.split('#')[1] ?? '';
-  await post(one, '/invitations/accept', { token, name: who.name, password: who.password });
-  return one;
-}
-
-/** Wide and narrow: nothing sticks out, and axe finds nothing. */
-async function look(page: Page, where: string): Promise<void> {
-  for (const width of [375, 1280]) {
-    await page.setViewportSize({ width, height: 900 });
-    await expectAccessible(page, `${where} at ${width}`);
-    if (SIGHTS !== undefined)
-      await page.screenshot({ path: `${SIGHTS}/${where.replaceAll(' ', '-')}-${width}.png`, fullPage: true });
-  }
 }
 
 it(
   'a review is begun, decided by an owner and a manager, signed, and exported',
   { timeout: LIMIT_MS },
   async () => {
-    const { page } = owner;
+    const { page } = here.owner;
     await keepingSight(page, 'access-review', async () => {
       await page.goto('/people/reviews');
       await page.getByText('No review yet').waitFor();
@@ -133,7 +76,7 @@ it(
       await page.getByRole('button', { name: `More about ${ALAN.name}, Member` }).click();
       const dialog = page.getByRole('dialog');
       await dialog.getByLabel('Note').fill('Left in May');
-      await put(owner, `/people/${await idOf(ALAN.name)}/role`, { role: 'auditor' });
+      await here.ask(here.owner, 'put', `/people/${await idOf(ALAN.name)}/role`, { role: 'auditor' });
       await dialog.getByRole('button', { name: 'Keep it' }).click();
       await dialog.getByText('It has changed since you looked').waitFor();
       await look(page, 'changed since it was looked at');
@@ -217,16 +160,16 @@ it(
       await page.getByText('6 items').first().waitFor();
       await look(page, 'withdrawn');
     });
-    expect([...owner.complaints, ...manager.complaints]).toEqual([]);
+    expect([...here.owner.complaints, ...manager.complaints]).toEqual([]);
   },
 );
 
 it('a decision on a later page leaves the pages that were asked for', { timeout: LIMIT_MS }, async () => {
-  const { page } = owner;
+  const { page } = here.owner;
   const userId = await idOf(GRACE.name);
   for (let number = 1; number <= 100; number += 1) {
-    const team = await post<{ id: string }>(owner, '/teams', { name: `Shift ${number}` });
-    await put(owner, `/teams/${team.id}/members/${userId}`, {});
+    const team = await here.ask<{ id: string }>(here.owner, 'post', '/teams', { name: `Shift ${number}` });
+    await here.ask(here.owner, 'put', `/teams/${team.id}/members/${userId}`, {});
   }
   await keepingSight(page, 'access-review-pages', async () => {
     await page.goto('/people/reviews');

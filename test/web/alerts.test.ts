@@ -1,49 +1,19 @@
 /** Alerts in a real browser: seen, taken care of, given back, over; and who is told. */
 import { randomUUID } from 'node:crypto';
-import type { Browser, BrowserContext, Page } from 'playwright-core';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { ADMIN_ROLE, socketAddress, withClient } from '../../server/lib/postgres/index.ts';
 import { dataPaths } from '../../server/lib/data-folder.ts';
-import { expectAccessible } from './accessible.ts';
-import { keepingSight, openPage, startAppliance, startBrowser, type Appliance } from './browser.ts';
+import { keepingSight } from './browser.ts';
 import { OWNER } from './first-run.ts';
-import { addSecondFactor } from './sign-in.ts';
+import { look, ownedAppliance } from './owned.ts';
 
 const LIMIT_MS = 240_000;
-const SIGHTS = process.env.HOLDFAST_TEST_SIGHTS;
 
-let browser: Browser;
-let appliance: Appliance;
-let owner: { context: BrowserContext; page: Page; complaints: string[] };
-
-beforeAll(async () => {
-  [browser, appliance] = await Promise.all([startBrowser(), startAppliance()]);
-  owner = await openPage(browser, appliance.url, { width: 1280, theme: 'dark' });
-  const reply = await owner.context.request.post(`${appliance.url}/api/v1/setup/claim`, {
-    data: { code: appliance.claimCode, owner: OWNER },
-    headers: { 'x-holdfast': '1' },
-  });
-  expect(reply.status()).toBe(201);
-  await owner.page.goto('/people');
-  await addSecondFactor(owner.page, OWNER.email);
-}, LIMIT_MS);
-afterAll(async () => {
-  await browser.close();
-  await appliance.stop();
-}, LIMIT_MS);
-
-async function look(page: Page, where: string): Promise<void> {
-  for (const width of [375, 1280]) {
-    await page.setViewportSize({ width, height: 900 });
-    await expectAccessible(page, `${where} at ${width}`);
-    if (SIGHTS !== undefined)
-      await page.screenshot({ path: `${SIGHTS}/${where.replaceAll(' ', '-')}-${width}.png`, fullPage: true });
-  }
-}
+const here = ownedAppliance('dark');
 
 /** As if it had been found for an hour; one without an end stays only where the appliance finds it too. */
 async function hasLasted(name: string, endedAt: Date | null): Promise<void> {
-  const address = socketAddress(dataPaths(appliance.dataDir).databaseSocket, ADMIN_ROLE, 'holdfast');
+  const address = socketAddress(dataPaths(here.appliance.dataDir).databaseSocket, ADMIN_ROLE, 'holdfast');
   await withClient(address, 'superuser', async (client) => {
     const before = new Date(Date.now() - 3_600_000);
     await client.query('delete from alerts where name = $1 and ended_at is null', [name]);
@@ -59,7 +29,7 @@ it(
   'what needs somebody is taken care of, given back, and who is told is changed',
   { timeout: LIMIT_MS },
   async () => {
-    const { page } = owner;
+    const { page } = here.owner;
     await keepingSight(page, 'alerts', async () => {
       await page.goto('/alerts');
       await page
@@ -103,6 +73,6 @@ it(
       await page.getByLabel('Hours between reminders').waitFor();
       await expect.poll(() => page.getByLabel('Hours between reminders').inputValue()).toBe('4');
     });
-    expect(owner.complaints).toEqual([]);
+    expect(here.owner.complaints).toEqual([]);
   },
 );

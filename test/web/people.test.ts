@@ -1,50 +1,20 @@
 /** People in a real browser: invited, accepted, given another role, shut out; and the pages around it. */
-import type { Browser, BrowserContext, Page } from 'playwright-core';
-import { afterAll, beforeAll, expect, it } from 'vitest';
-import { expectAccessible } from './accessible.ts';
-import { addSecondFactor } from './sign-in.ts';
-import { keepingSight, openPage, startAppliance, startBrowser, type Appliance } from './browser.ts';
+import { expect, it } from 'vitest';
+import { keepingSight, openPage } from './browser.ts';
 import { OWNER } from './first-run.ts';
+import { addSecondFactor } from './sign-in.ts';
+import { look, ownedAppliance } from './owned.ts';
 
 const LIMIT_MS = 240_000;
-const SIGHTS = process.env.HOLDFAST_TEST_SIGHTS;
 const GRACE = { name: 'Grace Hopper', email: 'grace@example.org', password: 'amber lantern walks 9' };
 
-let browser: Browser;
-let appliance: Appliance;
-let owner: { context: BrowserContext; page: Page; complaints: string[] };
-
-beforeAll(async () => {
-  [browser, appliance] = await Promise.all([startBrowser(), startAppliance()]);
-  owner = await openPage(browser, appliance.url, { width: 1280, theme: 'light' });
-  const reply = await owner.context.request.post(`${appliance.url}/api/v1/setup/claim`, {
-    data: { code: appliance.claimCode, owner: OWNER },
-    headers: { 'x-holdfast': '1' },
-  });
-  expect(reply.status()).toBe(201);
-  await owner.page.goto('/people');
-  await addSecondFactor(owner.page, OWNER.email);
-}, LIMIT_MS);
-afterAll(async () => {
-  await browser.close();
-  await appliance.stop();
-}, LIMIT_MS);
-
-/** Wide and narrow: nothing sticks out, and axe finds nothing. */
-async function look(page: Page, where: string): Promise<void> {
-  for (const width of [375, 1280]) {
-    await page.setViewportSize({ width, height: 900 });
-    await expectAccessible(page, `${where} at ${width}`);
-    if (SIGHTS !== undefined)
-      await page.screenshot({ path: `${SIGHTS}/${where.replaceAll(' ', '-')}-${width}.png`, fullPage: true });
-  }
-}
+const here = ownedAppliance();
 
 it(
   'somebody is invited, accepts, gets another role, and is shut out at once',
   { timeout: LIMIT_MS },
   async () => {
-    const { page } = owner;
+    const { page } = here.owner;
     await keepingSight(page, 'people', async () => {
       await page.goto('/people');
       await page.getByRole('link', { name: OWNER.name }).waitFor();
@@ -65,7 +35,7 @@ it(
       await page.getByText(GRACE.email).waitFor();
       await look(page, 'invitations');
 
-      const invited = await openPage(browser, appliance.url, { width: 1280, theme: 'light' });
+      const invited = await openPage(here.browser, here.appliance.url, { width: 1280, theme: 'light' });
       await invited.page.goto(link);
       await invited.page.getByText(GRACE.email).waitFor();
       expect(invited.page.url()).not.toContain('#');
@@ -110,7 +80,7 @@ it(
       await page.getByRole('button', { name: 'Withdraw' }).click();
       await page.getByText('Nothing waits.').waitFor();
     });
-    expect(owner.complaints).toEqual([]);
+    expect(here.owner.complaints).toEqual([]);
   },
 );
 
@@ -118,7 +88,7 @@ it(
   'a team is made and given a role in a workspace, and the table of roles says what each may do',
   { timeout: LIMIT_MS },
   async () => {
-    const { page } = owner;
+    const { page } = here.owner;
     await keepingSight(page, 'teams', async () => {
       await page.goto('/people/teams');
       await page.getByRole('button', { name: 'Create a team' }).click();
@@ -154,7 +124,7 @@ it(
       await look(page, 'roles');
     });
     // A refusal is said by the browser too.
-    expect(owner.complaints.filter((one) => !one.includes('409'))).toEqual([]);
+    expect(here.owner.complaints.filter((one) => !one.includes('409'))).toEqual([]);
   },
 );
 
@@ -162,7 +132,7 @@ it(
   'somebody who never was an administrator loses a lost second factor at once',
   { timeout: LIMIT_MS },
   async () => {
-    const { page } = owner;
+    const { page } = here.owner;
     const id = await joinWithPasskey('Alan Turing', 'alan@example.org');
     await keepingSight(page, 'lost factor', async () => {
       await page.goto(`/people/${id}`);
@@ -179,7 +149,7 @@ it(
   'several people are chosen, one is taken out again, and their deactivation is asked for by name',
   { timeout: LIMIT_MS },
   async () => {
-    const { page } = owner;
+    const { page } = here.owner;
     await keepingSight(page, 'deactivating several', async () => {
       await page.goto('/people');
       await page.getByRole('button', { name: 'Deactivate several' }).click();
@@ -207,7 +177,7 @@ it(
       await request.getByRole('button', { name: 'Withdraw' }).click();
       await page.getByText('Nothing waits.').waitFor();
     });
-    expect(owner.complaints.filter((one) => !one.includes('409'))).toEqual([]);
+    expect(here.owner.complaints.filter((one) => !one.includes('409'))).toEqual([]);
   },
 );
 
@@ -215,26 +185,17 @@ it(
   'the third person within an hour is not shut out yet, and the page says so',
   { timeout: LIMIT_MS },
   async () => {
-    const { page, context } = owner;
-    const headers = { 'x-holdfast': '1' };
-    const post = (path: string, data: object) =>
-      context.request.post(`${appliance.url}/api/v1${path}`, { data, headers });
+    const { page } = here.owner;
     const people: { id: string; name: string }[] = [];
     for (const name of ['Edith Clarke', 'Mary Jackson', 'Joan Clarke']) {
       const email = `${name.replace(' ', '.').toLowerCase()}@example.org`;
-      const { link } = (await (await post('/invitations', { email, role: 'member' })).json()) as {
-        link: string;
-      };
-      const invited = await openPage(browser, appliance.url, { width: 1280, theme: 'light' });
-      const accepted = await invited.context.request.post(`${appliance.url}/api/v1/invitations/accept`, {
-        data: { token: link.split('#')[1], name, password: GRACE.password },
-        headers,
-      });
-      people.push({ ...((await accepted.json()) as { user: { id: string } }).user, name });
-      await invited.context.close();
+      const { id, context } = await here.join({ name, email, password: GRACE.password });
+      people.push({ id, name });
+      await context.close();
     }
     const [first, second, third] = people;
-    for (const one of [first, second]) await post(`/people/${one?.id}/deactivate`, {});
+    for (const one of [first, second])
+      await here.ask(here.owner, 'post', `/people/${one?.id}/deactivate`, {});
 
     await page.goto(`/people/${third?.id}`);
     await page.getByRole('button', { name: 'Deactivate' }).click();
@@ -252,7 +213,7 @@ it(
 
 /** Fills in the dialog of the person whose page is open. */
 async function removeFactorsOf(name: string, act: string): Promise<void> {
-  const { page } = owner;
+  const { page } = here.owner;
   await page.getByText('1 passkey, 10 recovery codes').waitFor();
   await page.getByRole('button', { name: 'Remove second factors' }).click();
   await page.getByRole('dialog').getByLabel('Type').fill(name);
@@ -265,24 +226,12 @@ async function removeFactorsOf(name: string, act: string): Promise<void> {
 
 /** A member with a passkey, which members must have from here on. @returns the id. */
 async function joinWithPasskey(name: string, email: string): Promise<string> {
-  const one = await openPage(browser, appliance.url, { width: 1280, theme: 'light' });
-  const post = async (by: BrowserContext, path: string, data: object): Promise<unknown> => {
-    const url = `${appliance.url}/api/v1${path}`;
-    const reply = await by.request.post(url, { data, headers: { 'x-holdfast': '1' } });
-    expect(reply.status(), path).toBe(201);
-    return reply.json();
-  };
-  const path = `${appliance.url}/api/v1/settings/sessions`;
-  const settings = (await (await owner.context.request.get(path)).json()) as object;
+  const settings = await here.ask<object>(here.owner, 'get', '/settings/sessions');
   const required = { ...settings, membersNeedSecondFactor: true };
-  const put = await owner.context.request.put(path, { data: required, headers: { 'x-holdfast': '1' } });
-  expect(put.status()).toBe(200);
-  const invitation = { email, role: 'member', teamIds: [] };
-  const { link } = (await post(owner.context, '/invitations', invitation)) as { link: string };
-  const accepted = { token: link.split('#')[1], name, password: 'violet orchard hums 4' };
-  const { user } = (await post(one.context, '/invitations/accept', accepted)) as { user: { id: string } };
+  await here.ask(here.owner, 'put', '/settings/sessions', required);
+  const one = await here.join({ name, email, password: 'violet orchard hums 4' });
   await one.page.goto('/');
   await addSecondFactor(one.page, email);
   await one.context.close();
-  return user.id;
+  return one.id;
 }

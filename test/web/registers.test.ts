@@ -1,49 +1,18 @@
 /** The registers in a real browser: entered, found, brought in from a file, seen by the person. */
-import type { Browser, BrowserContext, Page } from 'playwright-core';
-import { afterAll, beforeAll, expect, it } from 'vitest';
-import { expectAccessible } from './accessible.ts';
-import { keepingSight, openPage, startAppliance, startBrowser, type Appliance } from './browser.ts';
+import { expect, it } from 'vitest';
+import { keepingSight } from './browser.ts';
 import { OWNER } from './first-run.ts';
-import { addSecondFactor } from './sign-in.ts';
+import { look, ownedAppliance } from './owned.ts';
 
 const LIMIT_MS = 240_000;
-const SIGHTS = process.env.HOLDFAST_TEST_SIGHTS;
 
-let browser: Browser;
-let appliance: Appliance;
-let owner: { context: BrowserContext; page: Page; complaints: string[] };
-
-beforeAll(async () => {
-  [browser, appliance] = await Promise.all([startBrowser(), startAppliance()]);
-  owner = await openPage(browser, appliance.url, { width: 1280, theme: 'light' });
-  const reply = await owner.context.request.post(`${appliance.url}/api/v1/setup/claim`, {
-    data: { code: appliance.claimCode, owner: OWNER },
-    headers: { 'x-holdfast': '1' },
-  });
-  expect(reply.status()).toBe(201);
-  await owner.page.goto('/people');
-  await addSecondFactor(owner.page, OWNER.email);
-}, LIMIT_MS);
-afterAll(async () => {
-  await browser.close();
-  await appliance.stop();
-}, LIMIT_MS);
-
-/** Wide and narrow: nothing sticks out, and axe finds nothing. */
-async function look(page: Page, where: string): Promise<void> {
-  for (const width of [375, 1280]) {
-    await page.setViewportSize({ width, height: 900 });
-    await expectAccessible(page, `${where} at ${width}`);
-    if (SIGHTS !== undefined)
-      await page.screenshot({ path: `${SIGHTS}/${where.replaceAll(' ', '-')}-${width}.png`, fullPage: true });
-  }
-}
+const here = ownedAppliance();
 
 it(
   'something is entered, found when it is overdue, brought in from a file, and seen by the person',
   { timeout: LIMIT_MS },
   async () => {
-    const { page } = owner;
+    const { page } = here.owner;
     await keepingSight(page, 'registers', async () => {
       await page.goto('/people');
       await page.getByRole('link', { name: 'Registers' }).click();
@@ -111,25 +80,20 @@ it(
       await page.getByText('Overdue').waitFor();
       await look(page, 'own entries');
     });
-    expect(owner.complaints).toEqual([]);
+    expect(here.owner.complaints).toEqual([]);
   },
 );
 
 it('an auditor reads an entry with its note, and can change nothing', { timeout: LIMIT_MS }, async () => {
-  const { items } = await ask<{ items: { id: string }[] }>('get', '/people');
-  await ask('post', '/registers', {
+  const { items } = await here.ask<{ items: { id: string }[] }>(here.owner, 'get', '/people');
+  await here.ask(here.owner, 'post', '/registers', {
     ...{ userId: items[0]?.id, kind: 'background-check', what: 'Certificate of conduct' },
     ...{ doneOn: '2026-02-01', dueOn: null, reference: 'Safe 2', note: 'Seen, not kept' },
   });
-  const { link } = await ask<{ link: string }>('post', '/invitations', {
-    ...{ email: 'auditor@example.org', role: 'auditor', teamIds: [] },
+  const auditor = await here.join({
+    ...{ name: 'Katherine Johnson', email: 'auditor@example.org', role: 'auditor' },
+    password: 'amber lantern walks 9',
   });
-  const auditor = await openPage(browser, appliance.url, { width: 1280, theme: 'light' });
-  const accepted = await auditor.context.request.post(`${appliance.url}/api/v1/invitations/accept`, {
-    data: { token: link.split('#')[1], name: 'Katherine Johnson', password: 'amber lantern walks 9' },
-    headers: { 'x-holdfast': '1' },
-  });
-  expect(accepted.status()).toBe(201);
   const { page } = auditor;
   await keepingSight(page, 'registers-auditor', async () => {
     await page.goto('/people/registers?search=conduct');
@@ -144,12 +108,3 @@ it('an auditor reads an entry with its note, and can change nothing', { timeout:
   expect(auditor.complaints).toEqual([]);
   await auditor.context.close();
 });
-
-async function ask<T>(method: 'get' | 'post', path: string, data?: object): Promise<T> {
-  const reply = await owner.context.request[method](`${appliance.url}/api/v1${path}`, {
-    ...(data === undefined ? {} : { data }),
-    headers: { 'x-holdfast': '1' },
-  });
-  expect(reply.ok(), path).toBe(true);
-  return (await reply.json()) as T;
-}
