@@ -7,6 +7,12 @@ import { HoldfastError } from './lib/errors.ts';
 
 const BUILT = join(import.meta.dirname, '..', 'web', 'dist');
 
+/** No address of the page has a dot: who asks for a file that is not there should hear so. */
+function isNoPage(url: string): boolean {
+  const [path = ''] = url.split('?', 1);
+  return /^\/(api|health)\//.test(path) || path.includes('.');
+}
+
 export function webRoutes(): FastifyPluginAsync {
   return async (app) => {
     if (!existsSync(join(BUILT, 'index.html'))) {
@@ -27,7 +33,7 @@ export function webRoutes(): FastifyPluginAsync {
       },
     });
     app.get('/*', (request, reply) => {
-      if (request.url.startsWith('/api/') || request.url.startsWith('/health/')) {
+      if (isNoPage(request.url)) {
         throw new HoldfastError('not_found', 'There is nothing at this address');
       }
       return reply.header('cache-control', 'no-cache').sendFile('index.html', { cacheControl: false });

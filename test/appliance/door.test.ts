@@ -170,6 +170,19 @@ test('every answer names its type, and text its characters', async () => {
   );
 });
 
+test('a file that is not there is not found, and every page of the interface is', async () => {
+  for (const [path, status] of [
+    ['/files', 200],
+    ['/people/invitations', 200],
+    ['/robots.txt', 200],
+    ['/.well-known/security.txt', 404],
+    ['/.env', 404],
+    ['/wp-login.php', 404],
+    ['/assets/../../package.json', 404],
+  ] as const)
+    expect([path, statusOf(await askRaw(port, [`GET ${path} HTTP/1.1`, 'Host: a']))]).toEqual([path, status]);
+});
+
 describe('whoever asks too often', () => {
   const few = { address: 20, person: 5, unknown: 3 };
   test('is told to wait: changes of strangers, one person, one address; others are answered', async () => {
