@@ -103,6 +103,18 @@ it(
       await dialog.getByRole('button', { name: 'Accept this key' }).click();
       await dialog.waitFor({ state: 'hidden' });
       await page.getByText('It is the one that was compared.').waitFor();
+
+      await page.getByRole('button', { name: 'Retire' }).click();
+      await dialog.getByText('How the appliance signs in there is forgotten at once.').waitFor();
+      await page.emulateMedia({ colorScheme: 'dark' });
+      await look(page, 'retire');
+      await dialog.getByRole('textbox').fill('vault-eu');
+      await dialog.getByRole('button', { name: 'Retire' }).click();
+      await dialog.waitFor({ state: 'hidden' });
+      await page.getByText('Not known').waitFor();
+      const again = page.getByRole('button', { name: 'Try it now' });
+      expect(await again.getAttribute('aria-disabled')).toBe('true');
+      await look(page, 'retired');
     });
     expect(complaints).toEqual([]);
     await context.close();
