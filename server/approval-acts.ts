@@ -1,4 +1,14 @@
 /** The one list of acts that need a second person or a waiting period: what each does when it is approved. */
+import {
+  DISCARD,
+  discardApproved,
+  givePermit,
+  lookAtDiscard,
+  lookAtSetBack,
+  SET_BACK,
+  type PermitDeps,
+  type WantedSetBack,
+} from './appliance/index.ts';
 import { applyRetention, lookAtRetention, SHORTER_RETENTION, type RetentionChange } from './audit/index.ts';
 import {
   DEACTIVATE_SEVERAL,
@@ -16,7 +26,7 @@ import {
   type SecondFactorRemoval,
 } from './identity/index.ts';
 
-export function approvalActs(deps: PersonLifeDeps): ApprovalActs {
+export function approvalActs(deps: PersonLifeDeps & Pick<PermitDeps, 'config'>): ApprovalActs {
   return {
     'audit.retention.lower': {
       title: SHORTER_RETENTION,
@@ -43,6 +53,19 @@ export function approvalActs(deps: PersonLifeDeps): ApprovalActs {
       look: (tx, payload) => lookAtFactors(tx, payload as unknown as SecondFactorRemoval),
       perform: (tx, payload, actor) =>
         takeFactorsAway(tx, deps, payload as unknown as SecondFactorRemoval, actor),
+    },
+    'appliance.set-back': {
+      title: SET_BACK,
+      right: 'recovery.manage',
+      look: (tx, payload) => lookAtSetBack(tx, deps, (payload as unknown as WantedSetBack).snapshot),
+      perform: (tx, payload, actor, id) =>
+        givePermit(tx, deps, payload as unknown as WantedSetBack, actor, id),
+    },
+    'appliance.set-back.discard': {
+      title: DISCARD,
+      right: 'recovery.manage',
+      look: (tx) => lookAtDiscard(tx, deps),
+      perform: (_tx, _payload, actor) => discardApproved(deps, actor),
     },
   };
 }

@@ -9,6 +9,7 @@ import {
   enterHostActs,
   renewCertificate,
   runUpdateRehearsal,
+  settlePermits,
   watchMachine,
 } from './appliance/index.ts';
 import { approvalActs } from './approval-acts.ts';
@@ -77,6 +78,7 @@ const CHORES: { name: string; cron: string; act: (deps: Deps) => Promise<unknown
     cron: '* * * * *',
     act: (deps) => settleApprovals({ ...deps, acts: approvalActs(deps) }),
   },
+  { name: 'settle permits of set-backs', cron: '* * * * *', act: settlePermits },
   {
     name: 'keep access reviews',
     cron: '40 7 * * *',

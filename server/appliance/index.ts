@@ -36,3 +36,12 @@ export { advanceUpdate } from './updates/driver.ts';
 export { runUpdateRehearsal } from './updates/rehearsal.ts';
 export type { CheckedSetBack, SetBackView } from './host/set-back/schema.ts';
 export type { SetBackPlan, UndoPlan } from './set-back/schema.ts';
+export {
+  givePermit,
+  lookAtSetBack,
+  SET_BACK,
+  settlePermits,
+  type PermitDeps,
+  type WantedSetBack,
+} from './set-back/permits.ts';
+export { DISCARD, discardApproved, lookAtDiscard } from './set-back/requests.ts';

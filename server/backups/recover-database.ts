@@ -16,6 +16,7 @@ import { postgresFacts } from './postgres-source.ts';
 import { sectionOf, type RecoveryParts } from './recover-plan.ts';
 import {
   endAllSessions,
+  endApprovals,
   failOpenRuns,
   finishSnapshotRun,
   markRecovered,
@@ -67,6 +68,7 @@ async function settleDatabase(
     return await writeTransaction(db, async (tx) => {
       await markRecovered(tx, applianceId, clock.now());
       const endedSessions = await endAllSessions(tx, clock.now());
+      const endedApprovals = await endApprovals(tx, clock.now());
       const storedAt = new Date(Date.parse(snapshot.takenAt) + snapshot.durationMs);
       const targetId = await moveTarget(tx, target, storedAt);
       await finishSnapshotRun(tx, toOutcome(snapshot, storedAt, targetId));
@@ -89,6 +91,7 @@ async function settleDatabase(
               ...(options.setBack === undefined ? {} : { setBack: true }),
               headNumber: repository.head?.number ?? null,
               endedSessions,
+              endedApprovals,
               interruptedRuns,
             },
           },

@@ -33,6 +33,41 @@ export async function endAllSessions(tx: WriteTransaction, now: Date): Promise<n
 }
 
 /**
+ * What was asked for at the restore point may have been refused or withdrawn since, and what was permitted used: none of it goes on by
+ * itself. The snapshot may be of a version that knew neither table.
+ *
+ * @returns how many.
+ */
+export async function endApprovals(tx: WriteTransaction, now: Date): Promise<number> {
+  const why = 'The appliance was recovered from a snapshot of before it was decided';
+  let ended = 0;
+  if (await hasTable(tx, 'approvals')) {
+    const result = await tx
+      .updateTable('approvals')
+      .set({ state: 'failed', decided_at: now, failure: why })
+      .where('state', 'in', ['open', 'waiting'])
+      .executeTakeFirst();
+    ended += Number(result.numUpdatedRows);
+  }
+  if (await hasTable(tx, 'set_back_permits')) {
+    const result = await tx
+      .updateTable('set_back_permits')
+      .set({ state: 'void', ended_at: now })
+      .where('state', '=', 'open')
+      .executeTakeFirst();
+    ended += Number(result.numUpdatedRows);
+  }
+  return ended;
+}
+
+async function hasTable(tx: WriteTransaction, name: string): Promise<boolean> {
+  const { rows } = await sql<{ there: boolean }>`select to_regclass(${name}) is not null as there`.execute(
+    tx,
+  );
+  return rows[0]?.there === true;
+}
+
+/**
  * The run that took the snapshot was under way at its restore point, and only that one of its kind can be. What came of it is the
  * snapshot itself: told as failed it would look as if the last backup had not worked.
  */

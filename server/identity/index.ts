@@ -50,7 +50,7 @@ export {
 } from './factors/lost-factors.ts';
 export { identityRoutes } from './routes.ts';
 export { Email, Password, PersonName, Role, Session } from './schema.ts';
-export { settleApprovals, type ApprovalActs } from './approvals/decide.ts';
+export { mayStill, settleApprovals, type ApprovalActs } from './approvals/decide.ts';
 export { lookAtApprovalSettings, LOWER_WAITING, setApprovalSettings } from './approvals/list-approvals.ts';
 export { requestApproval } from './approvals/request-approval.ts';
 export { approvalRoutes } from './approvals/routes.ts';

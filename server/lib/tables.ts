@@ -642,6 +642,16 @@ export interface SessionSettings {
   singleton: Generated<boolean>;
 }
 
+export interface SetBackPermits {
+  approval_id: string;
+  ended_at: Timestamp | null;
+  ended_by: string | null;
+  expires_at: Timestamp;
+  given_at: Timestamp;
+  snapshot_id: string;
+  state: string;
+}
+
 export interface SignInFailures {
   bucket: string;
   failures: number;
@@ -870,6 +880,7 @@ export interface DB {
   session_limits: SessionLimits;
   session_settings: SessionSettings;
   sessions: Sessions;
+  set_back_permits: SetBackPermits;
   sign_in_failures: SignInFailures;
   sign_in_settings: SignInSettings;
   single_sign_on: SingleSignOn;

@@ -275,6 +275,8 @@ export const CASES: Record<string, 'public' | 'setup' | Right> = {
   'GET /api/v1/host/set-back/plan': 'recovery.manage',
   'GET /api/v1/host/set-back/undo': 'recovery.manage',
   'POST /api/v1/host/set-back': 'recovery.manage',
+  'POST /api/v1/host/set-back/requests': 'recovery.manage',
+  'POST /api/v1/host/set-back/permits/:id/withdraw': 'approvals.decide',
   'POST /api/v1/host/set-back/check': 'recovery.manage',
   'POST /api/v1/host/set-back/undo': 'recovery.manage',
   'POST /api/v1/host/set-back/discard': 'recovery.manage',

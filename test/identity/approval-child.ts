@@ -18,6 +18,6 @@ const keys = await connectKeyd({
   clock: systemClock,
 });
 const db = openDatabase(address, { name: 'child', max: 2 });
-const deps = { db, clock: systemClock, keys, sealer: openSealer(keys) };
+const deps = { db, clock: systemClock, keys, sealer: openSealer(keys), config: { hostSocket: undefined } };
 await settleApprovals({ ...deps, acts: approvalActs(deps) });
 process.exit(0);

@@ -1,8 +1,12 @@
 /** Setting this appliance back, on its machine image. Without hostd each of these routes answers `wrong_state`. */
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
-import { NoContent } from '../../lib/shapes.ts';
+import { Type } from 'typebox';
+import { AskedApproval, Id, NoContent } from '../../lib/shapes.ts';
 import { CheckedSetBack, SetBackView } from '../host/set-back/schema.ts';
+import { withdrawPermit } from './permits.ts';
+import { askForSetBack } from './requests.ts';
 import {
+  AskSetBackBody,
   CheckSetBackBody,
   DiscardSetBackBody,
   SetBackPlan,
@@ -51,7 +55,7 @@ export const hostSetBackRoutes =
           response: { 200: SetBackPlan },
         },
       },
-      (request) => planSetBack(deps, request.query.snapshot),
+      (request) => planSetBack(deps, request.query.snapshot, request.signedIn),
     );
     app.get(
       '/host/set-back/undo',
@@ -76,6 +80,38 @@ export const hostSetBackRoutes =
       (request) => checkSetBack(deps, request.actor, request.body),
     );
     app.post(
+      '/host/set-back/requests',
+      {
+        config: { ...owner, stepUp: true },
+        schema: {
+          tags,
+          summary: 'Ask another administrator to approve setting this appliance back to a snapshot',
+          description:
+            'What is approved may be begun once within 24 hours, with the recovery kit. With a sole administrator it is permitted after the waiting period.',
+          body: AskSetBackBody,
+          response: { 202: AskedApproval },
+        },
+      },
+      async (request, reply) =>
+        reply.status(202).send(await askForSetBack(deps, request.actor, request.body)),
+    );
+    app.post(
+      '/host/set-back/permits/:id/withdraw',
+      {
+        config: { access: { right: 'approvals.decide' } },
+        schema: {
+          tags,
+          summary: 'Take back the approval of a set-back that nobody has begun yet',
+          params: Type.Object({ id: Id }),
+          response: { 204: NoContent },
+        },
+      },
+      async (request, reply) => {
+        await withdrawPermit(deps, request.params.id, request.actor);
+        return reply.status(204).send(null);
+      },
+    );
+    app.post(
       '/host/set-back',
       {
         config: { ...owner, stepUp: true },
@@ -83,7 +119,7 @@ export const hostSetBackRoutes =
           tags,
           summary: 'Set this appliance back to a snapshot. This server stops meanwhile',
           description:
-            'What was written since goes out of use. The data from before are set aside on the data volume for seven days.',
+            'What was written since goes out of use. The data from before are set aside on the data volume for seven days. A person needs the approval of another one; the console gives a reason instead.',
           body: StartSetBackBody,
           response: { 202: NoContent },
         },
@@ -115,14 +151,15 @@ export const hostSetBackRoutes =
         config: { ...owner, stepUp: true },
         schema: {
           tags,
-          summary: 'Discard the data from before the last set-back, and free their space',
+          summary:
+            'Discard the data from before the last set-back, and free their space; a person asks for approval',
           body: DiscardSetBackBody,
-          response: { 204: NoContent },
+          response: { 202: AskedApproval, 204: NoContent },
         },
       },
       async (request, reply) => {
-        await discardSetBack(deps, request.actor, request.body.name);
-        return reply.status(204).send(null);
+        const asked = await discardSetBack(deps, request.actor, request.body);
+        return asked === undefined ? reply.status(204).send(null) : reply.status(202).send(asked);
       },
     );
   };

@@ -1,14 +1,17 @@
 /**
  * The owner sets this appliance back to a snapshot, undoes that, or discards what was set aside. hostd does it; here is decided who
- * asked, whether the kit is of this appliance, and whether anything stands in the way that hostd cannot know. The wish is in the
+ * asked, whether somebody else has approved it (`permits.ts`), whether the kit is of this appliance, and whether anything stands in the way that hostd cannot know. The wish is in the
  * audit log of the data that step aside; what became of it, in the log of those that come into use.
  */
 import { recordAudit, type Actor } from '../../audit/index.ts';
 import { findRepository, rememberedHead } from '../../backups/index.ts';
 import { type KeyClient, parseRecoveryKit, type RecoveryKit } from '../../keys/index.ts';
-import { writeTransaction } from '../../lib/db.ts';
+import type { Person } from '../../identity/index.ts';
+import { crashPoint } from '../../lib/crash-point.ts';
+import { writeTransaction, type WriteTransaction } from '../../lib/db.ts';
 import { HoldfastError } from '../../lib/errors.ts';
 import { listRuns } from '../../lib/runs.ts';
+import type { AskedApproval } from '../../lib/shapes.ts';
 import { connectHost, requireHost, type HostClient } from '../host/client.ts';
 import type {
   CheckedSetBack,
@@ -20,11 +23,19 @@ import { enterHostActs } from '../host-acts.ts';
 import { hostActor, type HostMachineDeps } from '../host-machine.ts';
 import { getAppliance } from '../queries.ts';
 import { countWrittenSince, findSnapshotPlace, type SnapshotPlace } from './queries.ts';
-import type { SetBackPlan, StartSetBackBody, UndoPlan, UndoSetBackBody } from './schema.ts';
+import { giveBackPermit, usePermit, type UsedPermit } from './permits.ts';
+import { askForDiscard, readRequest, type RequestDeps } from './requests.ts';
+import type {
+  DiscardSetBackBody,
+  SetBackPlan,
+  StartSetBackBody,
+  UndoPlan,
+  UndoSetBackBody,
+} from './schema.ts';
 
-export interface SetBackServiceDeps extends HostMachineDeps {
+export interface SetBackServiceDeps extends HostMachineDeps, Pick<RequestDeps, 'sealer'> {
   dataDir: string;
-  keys: Pick<KeyClient, 'status' | 'renewAuditLog'>;
+  keys: RequestDeps['keys'] & Pick<KeyClient, 'status' | 'renewAuditLog'>;
 }
 
 /** A repository with many snapshots on a slow share; mounting comes before. */
@@ -35,7 +46,11 @@ export function readSetBack(deps: Pick<SetBackServiceDeps, 'config'>): Promise<S
 }
 
 /** What it means and what it takes, before a kit is asked for. @throws HoldfastError `not_found`, `unavailable` */
-export async function planSetBack(deps: SetBackServiceDeps, snapshotId: string): Promise<SetBackPlan> {
+export async function planSetBack(
+  deps: SetBackServiceDeps,
+  snapshotId: string,
+  person: Person | undefined,
+): Promise<SetBackPlan> {
   const { record } = await readSetBack(deps);
   const place = await requirePlace(deps, snapshotId);
   const [{ name }, found, lost] = await Promise.all([
@@ -50,6 +65,8 @@ export async function planSetBack(deps: SetBackServiceDeps, snapshotId: string):
     target: { id: targetId, name: targetName },
     found,
     lost,
+    needsApproval: person !== undefined,
+    request: person === undefined ? null : await readRequest(deps, person, snapshotId, lost),
     barrier: await findBarrier(deps, record, 'set-back'),
   };
 }
@@ -76,27 +93,48 @@ export async function checkSetBack(
   return hostOf(deps).send('POST', '/set-back/check', request, LOOK_TIMEOUT_MS);
 }
 
-/** Answers when it is about to begin: then this server stops. */
+/**
+ * Answers when it is about to begin: then this server stops. A person uses up the permit in the transaction that enters the wish; where
+ * it is refused before it began, they have it again.
+ *
+ * @throws HoldfastError `wrong_state` for a person without a permit; as hostd says.
+ */
 export async function startSetBack(
   deps: SetBackServiceDeps,
   actor: Actor,
-  { name, reason, acceptWarnings, ...wanted }: StartSetBackBody,
+  { name, acceptWarnings, acceptMore, ...body }: StartSetBackBody,
 ): Promise<void> {
+  const wanted = { snapshot: body.snapshot, kit: body.kit };
   const { snapshot } = wanted;
-  await audited(deps, actor, 'wanted', { snapshot, reason }, async () => {
+  const use = (tx: WriteTransaction) =>
+    actor.id === undefined
+      ? Promise.resolve(undefined)
+      : usePermit(tx, deps, { snapshot, acceptMore: acceptMore === true }, actor);
+  const giveBack = async (tx: WriteTransaction, permit: UsedPermit | undefined) => {
+    if (permit !== undefined) await giveBackPermit(tx, permit);
+  };
+  const tell = (permit: UsedPermit | undefined) => ({
+    ...{ snapshot, reason: permit?.reason ?? body.reason ?? '' },
+    ...(permit === undefined ? {} : { approval: permit.id }),
+  });
+  await audited(deps, actor, 'wanted', { use, giveBack, tell }, async (permit) => {
+    const reason = permit?.reason ?? requireReason(body.reason);
     await requireName(deps, name);
     const { record } = await readSetBack(deps);
     refuse(await findBarrier(deps, record, 'set-back'));
     const request = await requestFor(deps, actor, wanted);
     // What the journal still has is of the data that step aside.
     await enterHostActs(deps);
-    const body: StartSetBackRequest = {
+    const start: StartSetBackRequest = {
       ...request,
       ...{ reason, applianceId: (await getAppliance(deps.db)).id },
       acceptWarnings: acceptWarnings === true,
+      ...(permit === undefined
+        ? {}
+        : { approval: { id: permit.id, askedBy: permit.askedBy, approvedBy: permit.approvedBy } }),
     };
     await beginAnotherLog(deps);
-    await hostOf(deps).send('POST', '/set-back/start', body, LOOK_TIMEOUT_MS);
+    await hostOf(deps).send('POST', '/set-back/start', start, LOOK_TIMEOUT_MS);
   });
 }
 
@@ -105,7 +143,7 @@ export async function undoSetBack(
   actor: Actor,
   { name, reason }: UndoSetBackBody,
 ): Promise<void> {
-  await audited(deps, actor, 'undo-wanted', { reason }, async () => {
+  await audited(deps, actor, 'undo-wanted', { ...NOTHING_USED, tell: () => ({ reason }) }, async () => {
     await requireName(deps, name);
     const { record } = await readSetBack(deps);
     refuse(await findBarrier(deps, record, 'undo'));
@@ -115,13 +153,31 @@ export async function undoSetBack(
   });
 }
 
-export async function discardSetBack(deps: SetBackServiceDeps, actor: Actor, name: string): Promise<void> {
+/**
+ * Takes the way back away, so people ask for it; the console does it at once.
+ *
+ * @returns undefined when it was done.
+ */
+export async function discardSetBack(
+  deps: SetBackServiceDeps,
+  actor: Actor,
+  { name, reason }: DiscardSetBackBody,
+): Promise<AskedApproval | undefined> {
   await requireName(deps, name);
+  if (actor.id !== undefined) return askForDiscard(deps, actor, requireReason(reason));
   try {
     await hostOf(deps).send('POST', '/set-back/discard', { actor: hostActor(actor) });
   } finally {
     await enterHostActs(deps);
   }
+  return undefined;
+}
+
+function requireReason(reason: string | undefined): string {
+  if (reason !== undefined) return reason;
+  throw new HoldfastError('invalid_input', 'A reason is needed, for the audit log', {
+    hint: 'At least ten characters.',
+  });
 }
 
 /**
@@ -218,30 +274,49 @@ function nothingKept(): HoldfastError {
   return new HoldfastError('wrong_state', 'No data from before a set-back are kept on this machine');
 }
 
+/** What an act uses up in the transaction that enters the wish for it, and gives back with the entry that it was refused. */
+interface Uses<T> {
+  use: (tx: WriteTransaction) => Promise<T | undefined>;
+  giveBack: (tx: WriteTransaction, used: T | undefined) => Promise<void>;
+  tell: (used: T | undefined) => Record<string, unknown>;
+}
+
+const NOTHING_USED = {
+  use: () => Promise.resolve(undefined),
+  giveBack: () => Promise.resolve(),
+};
+
 /** Enters the wish first, then what refused it. */
-async function audited(
+async function audited<T>(
   deps: SetBackServiceDeps,
   actor: Actor,
   verb: string,
-  detail: Record<string, unknown>,
-  perform: () => Promise<void>,
+  { use, giveBack, tell }: Uses<T>,
+  perform: (used: T | undefined) => Promise<void>,
 ): Promise<void> {
   hostOf(deps);
-  const enter = (result: 'done' | 'refused', more: Record<string, unknown>) =>
-    writeTransaction(deps.db, (tx) =>
-      recordAudit(tx, deps.clock, actor, {
-        action: `appliance.set-back.${verb}`,
-        objectType: 'set-back',
-        objectId: null,
-        result,
-        detail: { ...detail, ...more },
-      }),
-    );
-  await enter('done', {});
+  const enter = (tx: WriteTransaction, result: 'done' | 'refused', detail: Record<string, unknown>) =>
+    recordAudit(tx, deps.clock, actor, {
+      action: `appliance.set-back.${verb}`,
+      objectType: 'set-back',
+      objectId: null,
+      ...{ result, detail },
+    });
+  let used: T | undefined;
   try {
-    await perform();
+    used = await writeTransaction(deps.db, async (tx) => {
+      const taken = await use(tx);
+      await enter(tx, 'done', tell(taken));
+      return taken;
+    });
+    crashPoint('appliance.set-back.wanted');
+    await perform(used);
   } catch (error) {
-    await enter('refused', { code: error instanceof HoldfastError ? error.code : 'internal' });
+    await writeTransaction(deps.db, async (tx) => {
+      await giveBack(tx, used);
+      const code = error instanceof HoldfastError ? error.code : 'internal';
+      await enter(tx, 'refused', { ...tell(used), code });
+    });
     throw error;
   }
 }

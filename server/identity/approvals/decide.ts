@@ -18,6 +18,7 @@ import type { Role } from '../schema.ts';
 import {
   addWaited,
   findApproval,
+  isPermit,
   listDueApprovals,
   lockApproval,
   updateApproval,
@@ -36,11 +37,12 @@ export interface ApprovalAct {
    */
   look(tx: WriteTransaction, payload: JsonObject): Promise<JsonObject>;
   /**
-   * Does it, or queues the run that does.
+   * Does it, or queues the run that does, or, for what somebody must be there for, writes down that they may.
    *
    * @param actor the person who asked for it.
+   * @param id of the request.
    */
-  perform(tx: WriteTransaction, payload: JsonObject, actor: Actor): Promise<unknown>;
+  perform(tx: WriteTransaction, payload: JsonObject, actor: Actor, id: string): Promise<unknown>;
 }
 
 /** Every act that needs approval, by name. */
@@ -166,9 +168,8 @@ async function perform(
   decision: { decided_by?: string },
 ): Promise<string | undefined> {
   const act = deps.acts[row.act];
-  const asker = await findUser(tx, row.requested_by);
   if (act === undefined) throw new HoldfastError('wrong_state', 'This version does not know that act');
-  if (asker?.disabled_at !== null || !hasRight(asker.role as Role, act.right)) {
+  if (!(await mayStill(tx, row.requested_by, act.right))) {
     throw new HoldfastError('wrong_state', 'Whoever asked for it may not do it any more', {
       hint: 'Refuse it.',
     });
@@ -180,9 +181,15 @@ async function perform(
     return CHANGED;
   }
   await end(tx, deps, row, 'executed', decision);
-  await act.perform(tx, payload, { kind: 'user', id: row.requested_by });
+  await act.perform(tx, payload, { kind: 'user', id: row.requested_by }, row.id);
   await recordDecision(tx, deps, row, systemActor('identity'), 'executed');
   return undefined;
+}
+
+/** Whether somebody is here and has the right. */
+export async function mayStill(tx: WriteTransaction, userId: string, right: Right): Promise<boolean> {
+  const user = await findUser(tx, userId);
+  return user?.disabled_at === null && hasRight(user.role as Role, right);
 }
 
 const CHANGED = 'What it is about has changed since it was asked for, so nothing was done';
@@ -208,7 +215,7 @@ async function end(
     template: 'approval-ended',
     data: {
       title: deps.acts[row.act]?.title ?? row.act,
-      state,
+      state: state === 'executed' && isPermit(row) ? 'approved' : state,
       at: deps.clock.now().toISOString(),
       reason: change.decision_reason ?? change.failure ?? '',
     },

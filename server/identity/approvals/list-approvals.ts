@@ -9,6 +9,7 @@ import type { ApprovalDeps } from './decide.ts';
 import {
   countApprovals,
   getApprovalSettings,
+  isPermit,
   listApprovals,
   lockApprovalSettings,
   updateApprovalSettings,
@@ -52,11 +53,14 @@ export async function readPending(
   const decidable =
     person.role === 'auditor' ? 0 : rows.filter((row) => row.requested_by !== person.id).length;
   const next = rows
-    .flatMap(({ runs_at: at }) => at ?? [])
-    .sort((a, b) => a.getTime() - b.getTime())
+    .flatMap((row) =>
+      row.runs_at === null ? [] : [{ at: row.runs_at.toISOString(), permit: isPermit(row) }],
+    )
+    .sort((a, b) => (a.at < b.at ? -1 : 1))
     .at(0);
   if (next === undefined) return { decidable, banners: [] };
-  const message = `A dangerous act runs by itself at ${next.toISOString().slice(0, 16).replace('T', ' ')} UTC, unless it is withdrawn or refused before.`;
+  const what = next.permit ? 'is permitted without a second person' : 'runs by itself';
+  const message = `A dangerous act ${what} at ${next.at.slice(0, 16).replace('T', ' ')} UTC, unless it is withdrawn or refused before.`;
   return { decidable, banners: [{ kind: 'approval', message }] };
 }
 
@@ -136,7 +140,7 @@ function toApproval(
   const administrator = person.role === 'owner' || person.role === 'admin';
   return {
     ...{ id: row.id, act: row.act, title: deps.acts[row.act]?.title ?? row.act, state },
-    ...{ objectType: row.object_type, objectId: row.object_id },
+    ...{ objectType: row.object_type, objectId: row.object_id, permit: isPermit(row) },
     ...{ reason: row.reason, consequence: row.consequence, concerns: concernedBy(row).map(who) },
     ...{ requestedBy: who(row.requested_by), requestedAt: row.requested_at.toISOString() },
     expiresAt: row.expires_at.toISOString(),

@@ -6,6 +6,11 @@ export type ApprovalRow = Selectable<Approvals>;
 
 const PENDING = ['open', 'waiting'];
 
+/** Whether to approve it does nothing yet: somebody may then do it. */
+export function isPermit({ payload }: Pick<ApprovalRow, 'payload'>): boolean {
+  return (payload as { permit?: boolean }).permit === true;
+}
+
 /** @returns false when the same act on the same object is pending already. */
 export async function insertApproval(db: Database, row: Insertable<Approvals>): Promise<boolean> {
   const result = await db

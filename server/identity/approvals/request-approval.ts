@@ -26,6 +26,8 @@ export interface ApprovalRequest {
   payload: JsonObject;
   /** What the act's `look` says now, in this transaction. */
   seen: JsonObject;
+  /** To approve it does nothing yet: it permits what somebody must be there for, and has the recovery kit for. */
+  permit?: boolean;
   /** People who are no second person here: whoever lost their way in cannot come and decide that they get it back. They are told. */
   about?: readonly string[];
 }
@@ -53,9 +55,11 @@ export async function requestApproval(
   const expiresAt = new Date(now.getTime() + expiryMs);
   const id = randomUUID();
   const state = waits ? 'waiting' : 'open';
+  const permit = request.permit === true;
+  const payload = permit ? { ...request.payload, permit } : request.payload;
   const inserted = await insertApproval(tx, {
     ...{ id, act: request.act, object_type: request.object.type, object_id: request.object.id, state },
-    ...{ reason: request.reason, consequence: request.consequence, payload: JSON.stringify(request.payload) },
+    ...{ reason: request.reason, consequence: request.consequence, payload: JSON.stringify(payload) },
     ...{ requested_by: actor.id, requested_at: now, expires_at: expiresAt, runs_at: runsAt },
     ...{ seen: JSON.stringify(request.seen), wait_ms: waits ? waitMs : null },
   });
@@ -76,7 +80,7 @@ export async function requestApproval(
       template: 'approval-requested',
       data: {
         title: request.title,
-        ...{ reason: request.reason, consequence: request.consequence },
+        ...{ reason: request.reason, consequence: request.consequence, permit },
         ...(runsAt === null ? { until: expiresAt.toISOString() } : { runsAt: runsAt.toISOString() }),
       },
     });

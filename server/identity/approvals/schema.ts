@@ -26,6 +26,8 @@ export const Approval = Type.Object({
   objectId: OrNull(Type.String()),
   reason: Type.String(),
   consequence: Type.String(),
+  /** To approve it does nothing yet: somebody may then do it, once and in time. */
+  permit: Type.Boolean(),
   state: ApprovalState,
   /** People whom it is about. */
   concerns: Type.Array(Who),

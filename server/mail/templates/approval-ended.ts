@@ -2,6 +2,8 @@ import { facts, paragraph, type MailTemplate } from './template.ts';
 
 const WORDS: Record<string, string> = {
   executed: 'It was done.',
+  approved: 'It is approved, and may be done now, once. Its page in the console says until when.',
+  withdrawn: 'The approval was taken back before anybody used it. Nothing was done.',
   refused: 'Another administrator refused it. Nothing was done.',
   expired: 'Nobody decided in time. Nothing was done.',
   failed: 'It could not be done.',

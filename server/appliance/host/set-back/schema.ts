@@ -35,6 +35,8 @@ export type SetBackState = Static<typeof SetBackState>;
 
 /** What a person asked for after a set-back. */
 const Wish = Type.Object({ actor: HostActor, reason: Type.String({ maxLength: 500 }), at: Instant });
+/** The request that was approved, and by whom; nobody where its time was waited for. Absent for the console, which needs none. */
+const Approved = Type.Object({ id: Id, askedBy: Id, approvedBy: orNull(Id) });
 
 /** The last set-back of this machine, as it lies on the data volume beside the folders. */
 export const SetBackRecord = Type.Object({
@@ -44,7 +46,7 @@ export const SetBackRecord = Type.Object({
   snapshot: Type.Object({ id: SnapshotId, number: Type.Integer(), takenAt: Instant }),
   /** Folder of the repository. */
   place: Type.String({ maxLength: 1024 }),
-  wanted: Wish,
+  wanted: Type.Object({ ...Wish.properties, approval: Type.Optional(Approved) }),
   /** Wanted by somebody since, where one was. */
   undo: orNull(Wish),
   /** Who discarded the data from before; null while they are there. */
@@ -106,6 +108,7 @@ export const StartSetBackRequest = Type.Object(
     /** Identity that the appliance goes on with. */
     applianceId: Id,
     acceptWarnings: Type.Optional(Type.Boolean()),
+    approval: Type.Optional(Approved),
   },
   strict,
 );

@@ -107,7 +107,7 @@ async function readView({ dataDir, places }: SetBackDeps): Promise<SetBackView> 
 
 async function start(work: Work, request: StartSetBackRequest): Promise<void> {
   const { deps } = work;
-  const { actor, place, kit, reason, applianceId, knownHead } = request;
+  const { actor, place, kit, reason, applianceId, knownHead, approval } = request;
   const { snapshot } = await checkSetBack(deps, request, { acceptWarnings: request.acceptWarnings === true });
   const now = deps.clock.now().toISOString();
   try {
@@ -124,7 +124,7 @@ async function start(work: Work, request: StartSetBackRequest): Promise<void> {
       state: 'recovering',
       snapshot,
       place,
-      wanted: { actor, reason, at: now },
+      wanted: { actor, reason, at: now, ...(approval === undefined ? {} : { approval }) },
       at: now,
       told: [],
       ...{ undo: null, discardedBy: null, movedAt: null, keptUntil: null, beforeBytes: null, problem: null },

@@ -53,6 +53,7 @@ export async function tell(
       reason: wanted.reason,
       wantedAt: wanted.at,
       wantedBy: wanted.actor.id ?? wanted.actor.label ?? wanted.actor.kind,
+      ...(wanted.approval === undefined ? {} : { approval: wanted.approval }),
       ...(record.movedAt === null ? {} : { movedAt: record.movedAt }),
       ...(undo === null ? {} : { undoReason: undo.reason, undoWantedAt: undo.at }),
       ...(problem === null ? {} : { message: problem.message }),

@@ -1,0 +1,68 @@
+/** Permits, with the requests that they came of; of those only what was asked for is read. */
+import { type Insertable, type Updateable } from 'kysely';
+import type { Database } from '../../lib/db.ts';
+import type { SetBackPermits } from '../../lib/tables.ts';
+
+export async function insertPermit(db: Database, row: Insertable<SetBackPermits>): Promise<void> {
+  await db.insertInto('set_back_permits').values(row).execute();
+}
+
+export async function updatePermit(
+  db: Database,
+  approvalId: string,
+  change: Updateable<SetBackPermits>,
+): Promise<void> {
+  await db.updateTable('set_back_permits').set(change).where('approval_id', '=', approvalId).execute();
+}
+
+/** The newest unused one of a snapshot, held until the transaction ends: of two who use it one comes too late. */
+export async function lockOpenPermit(db: Database, snapshotId: string) {
+  return withRequest(db)
+    .where('set_back_permits.snapshot_id', '=', snapshotId)
+    .where('set_back_permits.state', '=', 'open')
+    .orderBy('given_at', 'desc')
+    .limit(1)
+    .forUpdate('set_back_permits')
+    .executeTakeFirst();
+}
+
+export async function lockPermit(db: Database, approvalId: string) {
+  return withRequest(db)
+    .where('approval_id', '=', approvalId)
+    .forUpdate('set_back_permits')
+    .executeTakeFirst();
+}
+
+export async function listOpenPermits(db: Database): Promise<{ approvalId: string; snapshotId: string }[]> {
+  return db
+    .selectFrom('set_back_permits')
+    .select(['approval_id as approvalId', 'snapshot_id as snapshotId'])
+    .where('state', '=', 'open')
+    .execute();
+}
+
+/** What was asked for last about a snapshot, and its permit. */
+export async function findNewestRequest(db: Database, act: string, snapshotId: string) {
+  return db
+    .selectFrom('approvals')
+    .leftJoin('set_back_permits', 'set_back_permits.approval_id', 'approvals.id')
+    .selectAll('approvals')
+    .select(['set_back_permits.state as permit_state', 'set_back_permits.expires_at as permit_expires_at'])
+    .select(['set_back_permits.ended_at as permit_ended_at', 'set_back_permits.ended_by as permit_ended_by'])
+    .where('approvals.act', '=', act)
+    .where('approvals.object_id', '=', snapshotId)
+    .orderBy('requested_at', 'desc')
+    .limit(1)
+    .executeTakeFirst();
+}
+export type RequestRow = NonNullable<Awaited<ReturnType<typeof findNewestRequest>>>;
+
+function withRequest(db: Database) {
+  return db
+    .selectFrom('set_back_permits')
+    .innerJoin('approvals', 'approvals.id', 'set_back_permits.approval_id')
+    .selectAll('set_back_permits')
+    .select(['approvals.reason', 'approvals.payload', 'approvals.seen', 'approvals.requested_by'])
+    .select('approvals.decided_by');
+}
+export type PermitRow = NonNullable<Awaited<ReturnType<typeof lockOpenPermit>>>;
