@@ -144,3 +144,71 @@ describe('one by one', () => {
     expect(both.map(({ status }) => status).sort()).toEqual([200, 202]);
   });
 });
+
+describe('the like of it counts with it:', () => {
+  let one: Someone;
+  let demoted: Someone[];
+  const demote = (who: TestCaller, { userId }: { userId: string }, role = 'member') =>
+    who.call<{ error?: { code: string; message: string; hint: string } }>('PUT', `/people/${userId}/role`, {
+      role,
+    });
+  const readdress = (who: TestCaller, { userId }: { userId: string }) =>
+    who.call<{ error?: { code: string; hint: string } }>('PATCH', `/people/${userId}`, {
+      email: `new-${randomUUID()}@example.org`,
+    });
+  beforeEach(async () => {
+    appliance.clock.offsetMs = 0;
+    one = await appliance.addPerson('owner');
+    demoted = [await appliance.addPerson('admin'), await appliance.addPerson('owner')];
+    for (const person of demoted) await expectStatus(demote(one, person, 'auditor'), 200);
+  });
+
+  test('whoever demoted two asks for the third deactivation, and demotes or readdresses no third within the hour', async () => {
+    const third = await appliance.addPerson('admin');
+
+    const answers = [await demote(one, third), await readdress(one, third)];
+
+    expect(answers.map(({ status, body }) => [status, body.error?.code])).toEqual([
+      [409, 'wrong_state'],
+      [409, 'wrong_state'],
+    ]);
+    expect(answers[0]?.body.error?.hint).toContain('Another owner');
+    expect((await third.call('GET', '/session')).status).toBe(200);
+    await expectStatus(one.call('POST', `/people/${third.userId}/deactivate`), 202);
+    await expectStatus(demote(await appliance.addPerson('owner'), third), 200);
+    await expectStatus(demote(appliance.console, await appliance.addPerson('admin')), 200);
+    const late = await appliance.addPerson('admin');
+    appliance.clock.offsetMs = 61 * 60_000;
+    const again = await appliance.signIn(one.email, OWNER.password);
+    await expectStatus(demote(again, late), 200);
+  });
+
+  test('two addresses of others count; one’s own, promotions, and members and auditors among themselves do not', async () => {
+    const other = await appliance.addPerson('owner');
+    const [first, second, third] = people.concat(await appliance.addPerson('member'));
+    for (const person of people) {
+      await expectStatus(demote(other, person, 'admin'), 200);
+      await expectStatus(readdress(other, person), 200);
+    }
+    await expectStatus(demote(other, third ?? one, 'auditor'), 200);
+    await expectStatus(demote(other, third ?? one, 'owner'), 200);
+    // The same two again are no further people.
+    await expectStatus(demote(other, first ?? one), 200);
+    await expectStatus(readdress(other, second ?? one), 200);
+
+    expect((await demote(other, third ?? one)).status).toBe(409);
+    await expectStatus(readdress(other, other), 200);
+  });
+
+  test('of two thirds at the same moment none is done, and a review does not get round it', async () => {
+    const [third, fourth] = [await appliance.addPerson('admin'), await appliance.addPerson('admin')];
+
+    const both = await Promise.all([demote(one, third), readdress(one, fourth)]);
+
+    expect(both.map(({ status }) => status)).toEqual([409, 409]);
+    const fresh = await appliance.addPerson('owner');
+    await expectStatus(readdress(fresh, third), 200);
+    const race = await Promise.all([demote(fresh, fourth), readdress(fresh, one)]);
+    expect(race.map(({ status }) => status).sort()).toEqual([200, 409]);
+  });
+});

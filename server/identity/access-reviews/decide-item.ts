@@ -8,7 +8,7 @@ import { writeTransaction, type WriteTransaction } from '../../lib/db.ts';
 import { HoldfastError } from '../../lib/errors.ts';
 import type { Person } from '../access.ts';
 import { revokeApiKey } from '../api-keys/api-keys.ts';
-import { refuseOneTooMany } from '../people/deactivate-several.ts';
+import { refuseOneTooMany } from '../people/acts-alone.ts';
 import { changeRole, deactivatePerson } from '../people/person-life.ts';
 import { listLastSeen } from '../people/queries.ts';
 import { ROLE_WORDS } from '../rights.ts';
@@ -130,6 +130,9 @@ async function findLive(
   return (await collectAccess(deps, tx, seen, only)).get(item.thing);
 }
 
+const ON_THEIR_PAGE =
+  'Deactivate this person on their own page: another administrator is asked to approve it. Then decide here.';
+
 interface Wanted {
   item: ItemRow;
   live: AccessThing | undefined;
@@ -155,7 +158,7 @@ async function perform(
   switch (live.kind) {
     case 'account': {
       if (remove) {
-        await refuseOneTooMany(tx, deps, userId, actor);
+        await refuseOneTooMany(tx, deps, userId, actor, ON_THEIR_PAGE);
         await deactivatePerson(deps, userId, actor);
         return 'Deactivated';
       }

@@ -1,6 +1,6 @@
 /**
  * Shutting out several people: an act that needs a second person, since one session of an owner could empty the house by it. Guarantees:
- * nobody gets round that by shutting them out one by one: whoever has shut out two within an hour asks for the third.
+ * nobody gets round that by shutting them out one by one: whoever has done such things to two (`acts-alone.ts`) asks for the third.
  */
 import type { Actor } from '../../audit/index.ts';
 import { writeTransaction, type WriteTransaction } from '../../lib/db.ts';
@@ -10,13 +10,11 @@ import { requestApproval } from '../approvals/request-approval.ts';
 import { ROLE_WORDS } from '../rights.ts';
 import type { Role } from '../schema.ts';
 import { keepBreakGlass } from '../single-sign-on/leave-ownership.ts';
+import { mayActAlone } from './acts-alone.ts';
 import { deactivatePerson, type PersonLifeDeps } from './person-life.ts';
-import { countShutOut, lockOwnerIds, lockUsers } from './queries.ts';
+import { lockOwnerIds, lockUsers } from './queries.ts';
 
 export const DEACTIVATE_SEVERAL = 'Deactivate several people';
-/** So many within an hour by one person alone. */
-const MOST_ALONE = 2;
-const HOUR_MS = 3_600_000;
 
 /**
  * Asks for it; whoever is at the console does it at once.
@@ -73,38 +71,9 @@ export async function deactivateOne(
     if (isShutOut(seen[userId] ?? '')) return undefined;
     refuseLastOwners(owners, [userId]);
     await keepBreakGlass(tx, [userId]);
-    const reason = 'They have deactivated others within the hour, and may not go on alone';
+    const reason = 'They have done so, or the like, to others within the hour, and may not go on alone';
     return askFor(tx, deps, { seen, object: { type: 'user', id: userId }, reason }, { ...actor, id });
   });
-}
-
-/** For acts that cannot wait for an approval themselves. @throws HoldfastError `wrong_state` */
-export async function refuseOneTooMany(
-  tx: WriteTransaction,
-  deps: Pick<PersonLifeDeps, 'clock'>,
-  userId: string,
-  actor: Actor,
-): Promise<void> {
-  await lockOwnerIds(tx);
-  if (actor.id === undefined || (await mayActAlone(tx, deps, userId, actor.id))) return;
-  throw new HoldfastError(
-    'wrong_state',
-    `You have deactivated ${MOST_ALONE} people within the hour, and may not go on alone`,
-    {
-      hint: 'Deactivate this person on their own page: another administrator is asked to approve it. Then decide here.',
-    },
-  );
-}
-
-/** In a transaction that holds the owners, so that of two acts at once the second counts the first. */
-async function mayActAlone(
-  tx: WriteTransaction,
-  deps: Pick<PersonLifeDeps, 'clock'>,
-  userId: string,
-  actorId: string,
-): Promise<boolean> {
-  const since = new Date(deps.clock.now().getTime() - HOUR_MS);
-  return (await countShutOut(tx, { by: actorId, since, beside: userId })) < MOST_ALONE;
 }
 
 function refuseLastOwners(owners: readonly string[], ids: readonly string[]): void {

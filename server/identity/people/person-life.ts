@@ -10,6 +10,7 @@ import { ROLE_WORDS } from '../rights.ts';
 import type { Role } from '../schema.ts';
 import { endSessionsOf } from '../sessions/sessions.ts';
 import { keepBreakGlass, leaveOwnership } from '../single-sign-on/leave-ownership.ts';
+import { isDemotion, refuseOneTooMany } from './acts-alone.ts';
 import {
   checkName,
   emailHashOf,
@@ -39,7 +40,7 @@ export type PersonLifeDeps = PeopleDeps & QueueMailDeps;
 /**
  * Gives a person another role and ends their sessions.
  *
- * @throws HoldfastError `not_found`; `wrong_state` for the last owner.
+ * @throws HoldfastError `not_found`; `wrong_state` for the last owner, and for the third owner or administrator demoted within an hour.
  */
 export async function changeRole(
   deps: PersonLifeDeps,
@@ -49,6 +50,7 @@ export async function changeRole(
 ): Promise<void> {
   await writeTransaction(deps.db, async (tx) => {
     const user = await holdPerson(tx, userId, { leavesOwners: role !== 'owner' });
+    if (isDemotion(user.role as Role, role)) await refuseOneTooMany(tx, deps, userId, actor);
     if (user.role === 'owner' && role !== 'owner') await leaveOwnership(tx, deps, { userId, role }, actor);
     await giveRole(tx, deps, user, role, actor);
   });
@@ -120,10 +122,11 @@ export async function reactivatePerson(deps: PersonLifeDeps, userId: string, act
 
 /**
  * Changes name or e-mail address. A change of address is told to the old one and to the new one, and ends what was sent to the old one.
+ * Of somebody else's it takes the account over, so the third within an hour is refused.
  *
  * @param first what else must hold in the transaction.
  *
- * @throws HoldfastError `not_found`; `conflict` when somebody has that address; `invalid_input`.
+ * @throws HoldfastError `not_found`; `conflict` when somebody has that address; `invalid_input`; `wrong_state` for one too many.
  */
 export async function changePerson(
   deps: PersonLifeDeps,
@@ -137,7 +140,9 @@ export async function changePerson(
   const name = checkName(change.name ?? before.name);
   const email = (change.email ?? before.email).trim();
   const hash = await emailHashOf(deps, email);
+  const moves = normaliseEmail(email) !== normaliseEmail(before.email);
   await writeTransaction(deps.db, async (tx) => {
+    if (moves) await refuseOneTooMany(tx, deps, userId, actor);
     const user = await holdPerson(tx, userId, { leavesOwners: false });
     await first(tx);
     const same =
@@ -155,7 +160,7 @@ export async function changePerson(
         objectId: userId,
       });
     }
-    if (normaliseEmail(email) === normaliseEmail(before.email)) return;
+    if (!moves) return;
     await deleteEmailHashOf(tx, userId);
     await deleteLinksOf(tx, userId);
     await takeEmail(tx, hash, userId);

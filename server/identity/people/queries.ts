@@ -159,18 +159,31 @@ export async function listLastSeen(db: Database, userId?: string): Promise<Map<s
   return new Map(rows.map((row) => [row.user_id, row.at]));
 }
 
-/** How many people, `beside` left out, somebody has deactivated since then, or had deactivated. */
-export async function countShutOut(
+/**
+ * How many people, `beside` and themself left out, somebody has deactivated since then, or had deactivated, has demoted from owner or
+ * administrator, or has given another address.
+ */
+export async function countBereft(
   db: Database,
   { by, since, beside }: { by: string; since: Date; beside: string },
 ): Promise<number> {
+  const from = sql<string>`detail ->> 'from'`;
   const row = await db
     .selectFrom('audit_entries')
     .select((of) => of.fn.count<string>('object_id').distinct().as('count'))
     .where('actor_id', '=', by)
     .where('at', '>', since)
-    .where('action', '=', 'identity.user.deactivated')
-    .where('object_id', '<>', beside)
+    .where('object_id', 'not in', [beside, by])
+    .where((of) =>
+      of.or([
+        of('action', 'in', ['identity.user.deactivated', 'identity.user.email-changed']),
+        of.and([
+          of('action', '=', 'identity.user.role-changed'),
+          of.or([of(from, '=', 'owner'), of(from, '=', 'admin')]),
+          of(sql<string>`detail ->> 'to'`, '<>', 'owner'),
+        ]),
+      ]),
+    )
     .executeTakeFirstOrThrow();
   return Number(row.count);
 }
