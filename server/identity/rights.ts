@@ -63,7 +63,8 @@ export const RIGHTS = {
   },
   'backups.run': {
     title: 'Run backups and tests',
-    description: 'Take a snapshot, start a restore test, verify a target, cancel a job, acknowledge an alert.',
+    description:
+      'Take a snapshot, start a restore test, verify a target, cancel a job, acknowledge an alert.',
     roles: ADMINISTRATORS,
     apiKeys: true,
     console: true,
@@ -222,7 +223,7 @@ export const RIGHTS = {
   'recovery.manage': {
     title: 'Set back and release',
     description:
-      'Set the appliance back to a snapshot, undo it, end a quarantine, accept another host key of a target.',
+      'Set the appliance back to a snapshot that another approves, undo it, end a quarantine, accept another host key of a target.',
     roles: OWNERS,
     apiKeys: false,
     console: true,

@@ -9,14 +9,18 @@ import { settlePermits, type SetBackPlan, type SetBackView } from '../../server/
 import { approvalActs } from '../../server/approval-acts.ts';
 import { settleApprovals } from '../../server/identity/index.ts';
 import { kitToJson, makeRecoveryKit } from '../../server/keys/index.ts';
+import { childEnvironment } from '../../server/lib/config.ts';
 import { DATABASE_NAME } from '../../server/lib/database-setup.ts';
 import { ADMIN_ROLE, socketAddress, startPostgres, withClient } from '../../server/lib/postgres/index.ts';
+import { endOf, startProcess } from '../../server/lib/spawn.ts';
 import { expectStatus, SETTINGS, type TestCaller } from '../helpers/appliance.ts';
 import { startStockedAppliance, type StockedAppliance } from '../helpers/stocked-appliance.ts';
 import { makeLiveData, startSetBackMachine, type SetBackMachine } from './host/set-back-machine.ts';
 
 const HOUR_MS = 3_600_000;
 const LONG_MS = 240_000;
+const CHILD = join(import.meta.dirname, 'set-back-begin-child.ts');
+const CRASH_AT = join(import.meta.dirname, '..', 'helpers', 'crash-at.ts');
 const REASON = 'The update broke the folders';
 
 let appliance: StockedAppliance;
@@ -203,6 +207,25 @@ describe('refused, and hostd hears nothing of it:', () => {
     expect((await begin({ kit: wrong })).status).toBeGreaterThanOrEqual(400);
 
     expect(await requestOf()).toMatchObject({ id, state: 'permitted', endedBy: null });
+  });
+
+  test('what was approved, after a kill between its use and hostd: it is used up, and may be asked for anew', async () => {
+    await permitted();
+    const child = startProcess(process.execPath, ['--import', CRASH_AT, CHILD], {
+      env: childEnvironment({
+        HOLDFAST_TEST_CRASH_AT: 'appliance.set-back.wanted:1',
+        HOLDFAST_TEST_ORDER: JSON.stringify({
+          ...{ address: appliance.database.address, dataDir: appliance.dataDir, hostSocket: box.socket },
+          ...{ userId: second.userId, body: { snapshot, kit, name: SETTINGS.name } },
+        }),
+      }),
+      stdio: ['ignore', 'inherit', 'inherit'],
+    });
+    expect((await endOf(child)).signal).toBe('SIGKILL');
+
+    expect(await requestOf()).toMatchObject({ state: 'used', endedBy: { id: second.userId } });
+    expect((await begin()).status).toBe(409);
+    await expectStatus(ask(), 202);
   });
 
   test('to whoever approves it is told in numbers, and that approving begins nothing', async () => {

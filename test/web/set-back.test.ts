@@ -1,5 +1,4 @@
 /** Set back, undone and discarded in the browser: a real `holdfast serve`, the real application of hostd, its programs and recovery page. */
-import { randomUUID } from 'node:crypto';
 import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -15,17 +14,9 @@ import { buildRecoveryPage } from '../../server/appliance/host/recovery/page.ts'
 import type { RecoveryStatus } from '../../server/appliance/host/recovery/schema.ts';
 import { settleAtStart } from '../../server/appliance/host/set-back/settle.ts';
 import { connectHost, requireHost } from '../../server/appliance/host/client.ts';
-import {
-  ageRecipientOf,
-  answerKitChallenge,
-  generateAgeIdentity,
-  kitToText,
-  makeRecoveryKit,
-  type RecoveryKit,
-} from '../../server/keys/index.ts';
+import { generateAgeIdentity, kitToText, type RecoveryKit } from '../../server/keys/index.ts';
 import { dataPaths } from '../../server/lib/data-folder.ts';
 import { createLog } from '../../server/lib/log.ts';
-import { makeVolumeRecoveryKey } from '../../server/lib/volume-recovery-key.ts';
 import {
   addDirectoryTarget,
   callerOf,
@@ -33,12 +24,26 @@ import {
   finishRun,
   OWNER,
   runHoldfast,
-  takeOwnership,
   type ServedAppliance,
 } from '../helpers/served-appliance.ts';
 import { originOf, signInAs } from '../helpers/sign-in.ts';
 import { waitFor } from '../helpers/wait-for.ts';
 import { expectAccessible } from './accessible.ts';
+import { ADMIN, addAdministrator, decideAsAdministrator } from './second-person.ts';
+import {
+  approveInBrowser,
+  askInBrowser,
+  claimMachine,
+  confirm,
+  filesOf,
+  giveKit,
+  NAME,
+  NARROW,
+  noteUpdate,
+  picture,
+  REASON,
+  WIDE,
+} from './set-back-scene.ts';
 import { signIn } from './sign-in.ts';
 import {
   keepingSight,
@@ -52,10 +57,6 @@ import { startMachine, type HostedMachine } from './machine-host.ts';
 
 const LIMIT_MS = 400_000;
 const LONG_MS = 120_000;
-const NAME = 'Vault North';
-const REASON = 'The update broke the folders';
-const WIDE: View = { width: 1280, theme: 'light' };
-const NARROW: View = { width: 375, theme: 'dark' };
 
 let top: string;
 let browser: Browser;
@@ -84,8 +85,9 @@ beforeAll(async () => {
     HOLDFAST_ROOT_KEY_FILE: join(machine.machine.places.run, 'root.key'),
   });
   api = callerOf(appliance.url);
-  kit = await claim();
+  kit = await claimMachine(api, appliance.claimCode);
   await addDirectoryTarget(api, join(top, 'target'));
+  await addAdministrator(api);
 }, LIMIT_MS);
 afterAll(async () => {
   await browser.close();
@@ -138,37 +140,6 @@ async function untilServing(): Promise<Health> {
   return { healthy: true };
 }
 
-/** Owner, name, an owner of the volume, and a proven kit. */
-async function claim(): Promise<RecoveryKit> {
-  await takeOwnership({ ...api, claimCode: appliance.claimCode }, OWNER);
-  const settings = {
-    name: NAME,
-    stage: 'production',
-    region: 'eu-central',
-    allowedRegions: ['eu-central', 'eu-north'],
-  };
-  await expectStatus(api.call('PUT', '/settings/appliance', settings), 200);
-  const recoveryKey = makeVolumeRecoveryKey();
-  const daily = { kind: 'passphrase', label: 'Daily', secret: 'gravel umbrella cello 41' };
-  expect((await api.call('POST', '/host/claim-volume', { recoveryKey, daily })).status).toBeLessThan(300);
-  const { identity } = await generateAgeIdentity();
-  type Begun = {
-    kitId: string;
-    repositoryId: string;
-    trustRoot: string;
-    applianceName: string;
-    createdAt: string;
-    challenge: string;
-  };
-  const recipient = await ageRecipientOf(identity);
-  const begun = await expectStatus(api.call<Begun>('POST', '/recovery-kits', { recipient }), 201);
-  const response = await answerKitChallenge(begun.kitId, identity, begun.challenge);
-  await expectStatus(api.call('POST', `/recovery-kits/${begun.kitId}/proof`, { response }), 200);
-  const { kitId, repositoryId, trustRoot, applianceName, createdAt } = begun;
-  const parts = { kitId, repositoryId, trustRoot, applianceName, createdAt };
-  return makeRecoveryKit({ ...parts, ageIdentity: identity, volumeRecoveryKey: recoveryKey, targets: [] });
-}
-
 async function signInApi(): Promise<void> {
   await signInAs(api.call, originOf(api.url), OWNER);
 }
@@ -184,30 +155,6 @@ async function takeSnapshot(): Promise<string> {
   const run = await finishRun(api, api.call('POST', '/snapshots'));
   expect(run).toMatchObject({ state: 'succeeded' });
   return run.result.snapshotId ?? '';
-}
-
-/** An update whose safety snapshot it was, as the history has it. */
-async function noteUpdate(safetySnapshotId: string): Promise<void> {
-  const at = new Date().toISOString();
-  await machine.updates.records.add({
-    ...{ id: randomUUID(), kind: 'update', state: 'confirmed', bundle: null },
-    ...{ version: '1.0.0', fromVersion: '0.9.0', fromSlot: 'B', toSlot: 'A', restart: 'now' },
-    ...{
-      requestedAt: at,
-      requestedBy: { kind: 'console' },
-      skipReason: null,
-      rehearsal: null,
-      safetySnapshotId,
-    },
-    ...{
-      installAttempts: 1,
-      progress: 100,
-      rebootAt: null,
-      rebootedFrom: null,
-      endedAt: at,
-      message: '1.0.0 runs.',
-    },
-  });
 }
 
 async function at(
@@ -228,28 +175,11 @@ async function at(
   await context.close();
 }
 
-async function filesOf(page: Page): Promise<string[]> {
-  await page.goto('/files');
-  await page.getByRole('button', { name: 'kept.txt', exact: true }).waitFor();
-  return (await page.getByRole('button', { name: /\.txt$/ }).allTextContents())
-    .map((text) => text.trim())
-    .filter((text) => text !== '');
-}
-
-const picture = (page: Page, name: string) =>
-  page.screenshot({
-    path: join(import.meta.dirname, '../../.cache/web', `set-back-${name}.png`),
-    fullPage: true,
-  });
-
-async function giveKit(page: Page, text: string): Promise<void> {
-  await page.getByLabel('Or paste the whole kit').fill(text);
-  await page.getByRole('button', { name: 'Use this kit' }).click();
-}
-
-async function confirm(page: Page): Promise<void> {
-  await page.getByLabel('Reason').fill(REASON);
-  await page.getByLabel(`Type ${NAME} to confirm`).fill(NAME);
+/** Asked for by the owner and approved by another, both elsewhere. */
+async function permit(snapshot: string): Promise<void> {
+  await signInApi();
+  await expectStatus(api.call('POST', '/host/set-back/requests', { snapshot, reason: REASON }), 202);
+  await decideAsAdministrator(appliance.url);
 }
 
 /** With the kit on standard input: it lies on no disk. */
@@ -293,7 +223,7 @@ describe('on the machine image', () => {
   beforeAll(async () => {
     await upload('kept.txt');
     snapshot = await takeSnapshot();
-    await noteUpdate(snapshot);
+    await noteUpdate(machine, snapshot);
     await upload('later.txt');
   }, LIMIT_MS);
 
@@ -312,6 +242,23 @@ describe('on the machine image', () => {
         await page.getByText('1 file that was added or changed').waitFor();
         await expectAccessible(page, 'set back');
         await picture(page, 'plan-1280');
+        expect(await page.getByRole('heading', { name: 'Recovery kit' }).count()).toBe(0);
+
+        await askInBrowser(page);
+        await picture(page, 'asked-1280');
+        await decideAsAdministrator(appliance.url, 'Try the way back of the update first');
+        await page.reload();
+        await page.getByText('It was refused.').waitFor();
+        await page.getByText('Try the way back of the update first').waitFor();
+        await expectAccessible(page, 'a refused set-back');
+        await picture(page, 'refused-1280');
+        await askInBrowser(page);
+        await approveInBrowser(browser, appliance.url);
+        await page.reload();
+        await page.getByText('It is approved.').waitFor();
+        await page.getByText(`Approved by ${ADMIN.name}`).waitFor();
+        await expectAccessible(page, 'an approved set-back');
+        await picture(page, 'approved-1280');
 
         const { identity } = await generateAgeIdentity();
         await giveKit(page, kitToText({ ...kit, ageIdentity: identity }));
@@ -320,7 +267,6 @@ describe('on the machine image', () => {
         await giveKit(page, kitToText(kit));
         await page.getByText('The kit opens the backups').waitFor({ timeout: LONG_MS });
         const act = page.getByRole('button', { name: /^Set back to / });
-        await page.getByLabel('Reason').fill(REASON);
         await page.getByLabel(`Type ${NAME} to confirm`).fill('Vault South');
         expect(await act.getAttribute('aria-disabled')).toBe('true');
         await confirm(page);
@@ -400,6 +346,7 @@ describe('on the machine image', () => {
         await picture(page, 'undo-375');
         const act = page.getByRole('button', { name: 'Undo the set-back' });
         expect(await act.getAttribute('aria-disabled')).toBe('true');
+        await page.getByLabel('Reason').fill(REASON);
         await confirm(page);
         await act.click();
         await page.getByText(/^The set-back is undone: .* Sign in as before/).waitFor({ timeout: LONG_MS });
@@ -431,15 +378,21 @@ describe('on the machine image', () => {
         await untilServing();
         return { healthy: false, reason: 'the server did not answer' };
       };
+      await permit(snapshot);
+      for (const name of ['more.bin', 'still-more.bin']) await upload(name);
       await at(NARROW, `/appliance/set-back/${snapshot}`, 'set-back-fails', async (page) => {
-        await page.getByText('is lost').waitFor();
+        await page.getByText(/^Everything written since .* is lost/).waitFor();
         await expectAccessible(page, 'set back, small');
-        await picture(page, 'plan-375');
+        await page.getByText('More is lost now than when it was asked for').waitFor();
+        await picture(page, 'grown-375');
         await giveKit(page, kitToText(kit));
         await page.getByText('The kit opens the backups').waitFor({ timeout: LONG_MS });
         await confirm(page);
+        const act = page.getByRole('button', { name: /^Set back to / });
+        expect(await act.getAttribute('aria-disabled')).toBe('true');
+        await page.getByLabel('Lose that too').check();
         await picture(page, 'ready-375');
-        await page.getByRole('button', { name: /^Set back to / }).click();
+        await act.click();
         await page
           .getByText(/The set-back did not succeed: The appliance did not start on the data of the snapshot/)
           .or(page.getByLabel('E-mail'))
@@ -470,11 +423,11 @@ describe('on the machine image', () => {
     },
   );
 
-  it('what was set aside is discarded only after the name is typed', { timeout: LIMIT_MS }, async () => {
+  it('what was set aside is discarded only when another one approves it', { timeout: LIMIT_MS }, async () => {
     health = untilServing;
     await signInApi();
-    const wish = { snapshot, kit: kitToText(kit), reason: REASON };
-    expect((await api.call('POST', '/host/set-back', { ...wish, name: 'another' })).status).toBe(400);
+    const wish = { snapshot, kit: kitToText(kit), name: NAME };
+    expect((await api.call('POST', '/host/set-back', wish)).status).toBe(409);
     await setBackByCommand();
     await machine.setBack.idle();
     expect((await machine.setBack.view()).record).toMatchObject({ state: 'kept' });
@@ -482,13 +435,17 @@ describe('on the machine image', () => {
       await page.getByText('Of it set aside, by a set-back').waitFor();
       await picture(page, 'machine-1280');
       await page.goto('/appliance/updates');
-      await page.getByRole('button', { name: 'Discard now' }).click();
+      await page.getByRole('button', { name: 'Discard early' }).click();
       await page.getByText('become free').waitFor();
       await expectAccessible(page, 'discard');
       await picture(page, 'discard-1280');
+      await page.getByLabel('Reason').fill('The volume runs full of it');
       await page.getByLabel(`Type ${NAME} to confirm`).fill(NAME);
       await page.keyboard.press('Enter');
-      await page.getByText('The data from before the set-back are discarded').waitFor();
+      await page.getByText('Nothing has changed yet: another administrator').waitFor();
+      await page.getByText(/^Set aside/).waitFor();
+      await decideAsAdministrator(appliance.url);
+      await page.reload();
       await page.getByRole('heading', { name: 'This appliance was set back' }).waitFor({ state: 'detached' });
     });
     expect((await machine.setBack.view()).record).toMatchObject({ state: 'discarded' });

@@ -2,14 +2,16 @@
 import type { CheckedSetBack, SetBackView } from '../../server/appliance/host/set-back/schema.ts';
 import type {
   SetBackPlan,
+  SetBackRequest,
   StartSetBackBody,
   UndoPlan,
   UndoSetBackBody,
   WrittenSince,
 } from '../../server/appliance/set-back/schema.ts';
+import type { AskedApproval } from '../../server/lib/shapes.ts';
 import { request } from './client.ts';
 
-export type { CheckedSetBack, SetBackPlan, SetBackView, UndoPlan, WrittenSince };
+export type { CheckedSetBack, SetBackPlan, SetBackRequest, SetBackView, UndoPlan, WrittenSince };
 export type SetBackRecord = NonNullable<SetBackView['record']>;
 
 const AT = '/host/set-back';
@@ -25,5 +27,11 @@ export const checkSetBack = (snapshot: string, kit: string): Promise<CheckedSetB
 export const startSetBack = (body: StartSetBackBody): Promise<void> => request(AT, { method: 'POST', body });
 export const undoSetBack = (body: UndoSetBackBody): Promise<void> =>
   request(`${AT}/undo`, { method: 'POST', body });
-export const discardSetBack = (name: string): Promise<void> =>
-  request(`${AT}/discard`, { method: 'POST', body: { name } });
+/** Asks another administrator for it. */
+export const discardSetBack = (body: { name: string; reason: string }): Promise<AskedApproval> =>
+  request(`${AT}/discard`, { method: 'POST', body });
+/** Asks another administrator for it; what is approved may be begun once within a day. */
+export const askForSetBack = (snapshot: string, reason: string): Promise<AskedApproval> =>
+  request(`${AT}/requests`, { method: 'POST', body: { snapshot, reason } });
+export const withdrawPermit = (id: string): Promise<void> =>
+  request(`${AT}/permits/${id}/withdraw`, { method: 'POST' });

@@ -47,7 +47,8 @@ export const hostSetBackRoutes =
     app.get(
       '/host/set-back/plan',
       {
-        config: owner,
+        // The page asks again by itself while it waits for a decision.
+        config: { ...owner, background: true },
         schema: {
           tags,
           summary: 'What setting this appliance back to a snapshot means',

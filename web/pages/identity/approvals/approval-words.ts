@@ -3,7 +3,7 @@ import { isAsked, type Approval } from '../../../api/approvals.ts';
 import { toasts } from '../../../lib/toasts.svelte.ts';
 import { paths } from '../../../routes.ts';
 
-export const STATE_WORDS: Record<Approval['state'], string> = {
+const STATE_WORDS: Record<Approval['state'], string> = {
   open: 'Waits for a decision',
   waiting: 'Runs by itself',
   executed: 'Done',
@@ -12,6 +12,12 @@ export const STATE_WORDS: Record<Approval['state'], string> = {
   expired: 'Expired',
   failed: 'Failed',
 };
+
+/** What became of a request. A permit is not what it permits. */
+export function stateWords({ state, permit }: Pick<Approval, 'state' | 'permit'>): string {
+  if (permit && state === 'executed') return 'Approved';
+  return permit && state === 'waiting' ? 'Permitted by itself' : STATE_WORDS[state];
+}
 
 /** Says that an act was asked for instead of done. @returns whether it was. */
 export function tellAsked(answer: object): boolean {

@@ -1,6 +1,7 @@
 /** How a set-back reads: what goes out of use, in numbers, and when something of it is still to be said. */
-import type { SetBackRecord, WrittenSince } from '../../../../api/set-back.ts';
+import type { SetBackRecord, SetBackRequest, WrittenSince } from '../../../../api/set-back.ts';
 import { formatBytes, formatCount, plural } from '../../../../lib/format.ts';
+import type { Tone } from '../../../../lib/states.ts';
 
 /** A line for each kind of thing that was written; empty where nothing was. */
 export function linesOf(written: WrittenSince): string[] {
@@ -34,12 +35,59 @@ export function isUnderWay(record: SetBackRecord): boolean {
 
 export const LEAST_REASON = 10;
 
-/** Why a wish cannot be sent yet. */
+/** What has become more, then and now. */
+export function growthOf(then: WrittenSince, now: WrittenSince): string[] {
+  return [
+    now.files > then.files
+      ? `${plural(now.files, 'file')} added or changed instead of ${formatCount(then.files)}`
+      : '',
+    now.bytes > then.bytes ? `${formatBytes(now.bytes)} instead of ${formatBytes(then.bytes)}` : '',
+    now.deletions > then.deletions
+      ? `${plural(now.deletions, 'deletion')} instead of ${formatCount(then.deletions)}`
+      : '',
+    now.people > then.people ? `${plural(now.people, 'account')} instead of ${formatCount(then.people)}` : '',
+  ].filter((line) => line !== '');
+}
+
+export const REQUEST_TONES: Record<SetBackRequest['state'], Tone> = {
+  open: 'info',
+  waiting: 'info',
+  permitted: 'ok',
+  used: 'neutral',
+  refused: 'bad',
+  withdrawn: 'neutral',
+  expired: 'warn',
+  failed: 'bad',
+  lapsed: 'warn',
+  'taken-back': 'warn',
+  void: 'warn',
+};
+
+/** What became of a request; the page adds who and until when. */
+export function wordsOf({ state }: Pick<SetBackRequest, 'state'>): string {
+  const words: Record<SetBackRequest['state'], string> = {
+    open: 'It is asked for.',
+    waiting: 'It is asked for, and waits.',
+    permitted: 'It is approved.',
+    used: 'The last approval was used.',
+    refused: 'It was refused.',
+    withdrawn: 'The request was withdrawn.',
+    expired: 'Nobody decided in time.',
+    failed: 'It could not be approved.',
+    lapsed: 'It was approved, and nobody began it within 24 hours.',
+    'taken-back': 'The approval was taken back.',
+    void: 'It was approved, but the machine was set back since, or the snapshot lies elsewhere: that approval counts no more.',
+  };
+  return words[state];
+}
+
+/** Why a wish cannot be sent yet. @param withReason false where it was given before. */
 export function whyNotConfirmed(
   typed: { reason: string; name: string },
   applianceName: string,
+  withReason = true,
 ): string | undefined {
-  if (typed.reason.trim().length < LEAST_REASON)
+  if (withReason && typed.reason.trim().length < LEAST_REASON)
     return `The reason needs at least ${LEAST_REASON} characters`;
   return typed.name.trim() === applianceName.trim()
     ? undefined
