@@ -75,6 +75,8 @@ export const AuditActions = Type.Object({ items: Type.Array(Type.String()) });
 export const TargetAnchorState = Type.Object({
   targetId: Id,
   targetName: Type.String(),
+  /** It lies on the disk or machine of the data: whoever can change the log there can change this too. */
+  sameDisk: Type.Boolean(),
   /** `none`: nothing is written before the first snapshot. */
   state: Type.Union([
     Type.Literal('current'),

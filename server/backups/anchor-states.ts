@@ -19,6 +19,7 @@ export async function listAnchorStates({
   return (await listTargetAnchors(db)).map((anchor) => ({
     targetId: anchor.target.id,
     targetName: anchor.target.name,
+    sameDisk: anchor.target.same_disk,
     state: stateOf(anchor, checkpoint, now),
     size: anchor.newest?.size ?? null,
     checkpointAt: anchor.newest?.at.toISOString() ?? null,

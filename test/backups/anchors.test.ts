@@ -65,7 +65,9 @@ describe('with a snapshot', () => {
   });
 
   test('the state of the log says where its checkpoint lies', async () => {
-    expect((await logState()).anchors).toMatchObject([{ targetName: 'copy', state: 'none', size: null }]);
+    expect((await logState()).anchors).toMatchObject([
+      { targetName: 'copy', sameDisk: true, state: 'none', size: null },
+    ]);
 
     await appliance.takeSnapshot();
 

@@ -80,6 +80,21 @@ const verify = (path: string) =>
 const rows = (page: Page) => page.getByRole('table', { name: 'Audit entries' }).locator('tbody tr');
 const actions = (page: Page) => page.locator('tbody .action').allInnerTexts();
 
+describe('what stands for the log', () => {
+  it(
+    'never calls an anchor on the disk of the data one outside this machine',
+    { timeout: LIMIT_MS },
+    async () => {
+      await onPage('anchors', '/audit', async (page) => {
+        await page.getByRole('heading', { name: 'Anchors', exact: true }).waitFor();
+        await page.getByRole('listitem').filter({ hasText: 'local copy, not offsite' }).waitFor();
+        await page.getByText('No checkpoint lies outside this machine').waitFor();
+        expect(await page.getByText('Anchors outside this machine').count()).toBe(0);
+      });
+    },
+  );
+});
+
 describe('searching', () => {
   it('an address that is none is said, with what one looks like', { timeout: LIMIT_MS }, async () => {
     await onPage('refused', '/audit', async (page) => {
