@@ -4,6 +4,7 @@ import type { Clock } from '../lib/clock.ts';
 import { writeTransaction, type Database } from '../lib/db.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import { SOFTWARE_VERSION } from '../lib/version.ts';
+import { checkShownName } from '../lib/shown-name.ts';
 import { getAppliance, lockAppliance, updateAppliance, type ApplianceRow } from './queries.ts';
 import type { ApplianceSettings, ApplianceSettingsChange } from './schema.ts';
 
@@ -25,10 +26,7 @@ export async function changeApplianceSettings(
   change: ApplianceSettingsChange,
   actor: Actor,
 ): Promise<ApplianceSettings> {
-  const name = change.name.trim();
-  if (name === '' || /[\p{Cc}\u2028\u2029]/u.test(name)) {
-    throw new HoldfastError('invalid_input', 'The name is empty or holds control characters');
-  }
+  const name = checkShownName(change.name);
   const allowedRegions = [...new Set(change.allowedRegions)];
   if (!allowedRegions.includes(change.region)) {
     throw new HoldfastError(

@@ -8,6 +8,7 @@ import type { FieldContext, FieldSealer, KeyClient } from '../keys/index.ts';
 import type { Clock } from '../lib/clock.ts';
 import { writeTransaction, type Database } from '../lib/db.ts';
 import { HoldfastError } from '../lib/errors.ts';
+import { checkShownName } from '../lib/shown-name.ts';
 import { checkMailAddress } from './mail-address.ts';
 import { mailState } from './mail-state.ts';
 import {
@@ -149,10 +150,7 @@ type CheckedRow = Omit<
 >;
 
 function checkChange(change: MailSettingsChange): CheckedRow {
-  const senderName = change.senderName.trim();
-  if (senderName === '' || /[\p{Cc}\u2028\u2029]/u.test(senderName)) {
-    throw new HoldfastError('invalid_input', 'The name of the sender is empty or holds control characters');
-  }
+  const senderName = checkShownName(change.senderName, 'The name of the sender');
   if (change.username !== null && /\p{Cc}/u.test(change.username))
     throw new HoldfastError('invalid_input', 'The user holds control characters');
   if (typeof change.password === 'string' && change.username === null) {

@@ -14,12 +14,14 @@ import {
 } from '../identity/index.ts';
 import { writeTransaction, type Database, type WriteTransaction } from '../lib/db.ts';
 import { HoldfastError } from '../lib/errors.ts';
+import { comparableName } from '../lib/shown-name.ts';
 import type { WorkspaceDeps } from './deps.ts';
 import {
   countManagers,
   deleteHolder,
   findHolderRole,
   findWorkspace,
+  listGrantedWorkspaces,
   listManagers,
   listPeopleIn,
   listTeamPeopleIn,
@@ -33,10 +35,10 @@ import {
 } from './member-queries.ts';
 import { findEffectiveRole } from './members.ts';
 import {
+  checkWorkspaceName,
   nameKeyId,
   nodeNameContext,
   openWorkspaceNames,
-  requireName,
   workspaceNameContext,
 } from './names.ts';
 import type { ManagedWorkspace, Workspace, WorkspaceMembers, WorkspaceRole } from './schema.ts';
@@ -64,7 +66,7 @@ export async function listAllWorkspaces(deps: MembershipDeps): Promise<ManagedWo
   }));
 }
 
-/** @throws HoldfastError `not_found` for the manager; `invalid_input` for the name, and when the manager is an auditor. */
+/** @throws HoldfastError `not_found` for the manager; `conflict` for a name that is taken; `invalid_input` for the name, and when the manager is an auditor. */
 export async function createWorkspace(
   deps: MembershipDeps,
   request: { name: string; managerId: string },
@@ -72,22 +74,24 @@ export async function createWorkspace(
   actor: Actor,
 ): Promise<WorkspaceMembers> {
   await requireHolder(deps, { userId: request.managerId });
+  await refuseTakenName(deps, checkWorkspaceName(request.name), acting);
   const workspace = await prepareWorkspace(deps, { name: request.name });
   const member = { userId: request.managerId, role: 'manager' as const };
   await writeTransaction(deps.db, (tx) => insertWorkspace(tx, deps, workspace, member, actor));
   return showMembers(deps, workspace.workspaceId, acting);
 }
 
-/** @throws as `setRole` */
+/** @throws as `setRole`; HoldfastError `conflict` for a name that is taken. */
 export async function renameWorkspace(
   deps: MembershipDeps,
   id: string,
-  name: string,
+  wanted: string,
   acting: Acting,
   actor: Actor,
 ): Promise<WorkspaceMembers> {
-  requireName(name);
+  const name = checkWorkspaceName(wanted);
   const row = await requireManager(deps.db, id, acting);
+  await refuseTakenName(deps, name, acting, id);
   const keyId = await nameKeyId(deps, id);
   const names = {
     workspace: await deps.sealer.sealName(keyId, workspaceNameContext(id), name),
@@ -101,6 +105,28 @@ export async function renameWorkspace(
     });
   });
   return showMembers(deps, id, acting);
+}
+
+/**
+ * A manager who is no administrator is refused the names of their own workspaces only: what they may not see does not exist for them.
+ */
+async function refuseTakenName(
+  deps: MembershipDeps,
+  name: string,
+  acting: Acting,
+  except?: string,
+): Promise<void> {
+  const seen =
+    acting === undefined || administers(acting)
+      ? await listWorkspaceRows(deps.db)
+      : await listGrantedWorkspaces(deps.db, acting.userId);
+  const others = seen.filter((row) => row.id !== except);
+  const wanted = comparableName(name).toLowerCase();
+  for (const taken of (await openWorkspaceNames(deps, others)).values())
+    if (comparableName(taken).toLowerCase() === wanted)
+      throw new HoldfastError('conflict', 'A workspace has this name already', {
+        hint: 'Choose another name.',
+      });
 }
 
 /** Who belongs to a workspace, for those who do and for administrators. @throws HoldfastError `not_found` */

@@ -4,6 +4,7 @@
  */
 import type { FieldContext } from '../keys/index.ts';
 import { HoldfastError } from '../lib/errors.ts';
+import { checkShownName } from '../lib/shown-name.ts';
 import type { WorkspaceDeps } from './deps.ts';
 
 const MAX_NAME_BYTES = 255;
@@ -26,6 +27,17 @@ export function requireName(name: string): void {
   throw new HoldfastError('invalid_input', `This name cannot be used: ${problem}`, {
     hint: `A name has 1 to ${MAX_NAME_BYTES} bytes of UTF-8, without "/" and NUL, and is not "." or "..".`,
   });
+}
+
+/**
+ * The name of a workspace as it is kept. Unlike files, workspaces are named by people and for people; its top folder has the name too.
+ *
+ * @throws HoldfastError `invalid_input`
+ */
+export function checkWorkspaceName(wanted: string): string {
+  const name = checkShownName(wanted);
+  requireName(name);
+  return name;
 }
 
 /** A name with a number before its ending, for when the name is taken: `report (2).pdf`. */

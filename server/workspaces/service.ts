@@ -16,7 +16,14 @@ import {
   type Visitor,
 } from './members.ts';
 import { nameHashes, namingTransaction } from './name-index.ts';
-import { nameKeyId, nodeNameContext, openNodeNames, requireName, workspaceNameContext } from './names.ts';
+import {
+  checkWorkspaceName,
+  nameKeyId,
+  nodeNameContext,
+  openNodeNames,
+  requireName,
+  workspaceNameContext,
+} from './names.ts';
 import { instantToNs, toNode } from './node-shape.ts';
 import {
   deleteName,
@@ -53,11 +60,10 @@ export async function prepareWorkspace(
   deps: Pick<WorkspaceDeps, 'keys' | 'sealer'>,
   request: { name: string },
 ): Promise<PreparedWorkspace> {
-  requireName(request.name);
+  const name = checkWorkspaceName(request.name);
   const [workspaceId, rootFolderId] = [randomUUID(), randomUUID()];
   const key = await deps.keys.createWorkspaceKey(workspaceId);
-  const seal = (context: ReturnType<typeof nodeNameContext>) =>
-    deps.sealer.sealName(key.id, context, request.name);
+  const seal = (context: ReturnType<typeof nodeNameContext>) => deps.sealer.sealName(key.id, context, name);
   return {
     workspaceId,
     rootFolderId,

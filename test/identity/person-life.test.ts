@@ -186,3 +186,44 @@ describe('the list of people', () => {
     expect(await kinds()).toEqual(['many-admins']);
   });
 });
+
+describe('the name of a person', () => {
+  test.each(['\u3164', '\u200b', 'Ada\u202e', 'Ada\u200b', ' \u00a0 '])('is never %j', async (name) => {
+    const person = await appliance.addPerson('member');
+    const before = await show(person.userId);
+
+    expect((await person.call('PATCH', '/profile', { name })).status).toBe(400);
+    expect((await owner.call('PATCH', `/people/${person.userId}`, { name })).status).toBe(400);
+
+    expect(await show(person.userId)).toEqual(before);
+  });
+
+  test('is kept as it is seen', async () => {
+    const person = await appliance.addPerson('member');
+
+    await expectStatus(person.call('PATCH', '/profile', { name: ' Ren\u0065\u0301 \u00a0 Descartes ' }), 204);
+
+    expect((await show(person.userId)).name).toBe('René Descartes');
+  });
+
+  test('is told by the id to whoever may see people, for the log keeps ids only', async () => {
+    const [person, auditor] = [await appliance.addPerson('member'), await appliance.addPerson('auditor')];
+    const ids = [person.userId, ownerId, '00000000-0000-4000-8000-000000000000', person.userId].join(',');
+
+    const { items } = await expectStatus(
+      auditor.call<{ items: { id: string; name: string }[] }>('GET', `/people/names?ids=${ids}`),
+      200,
+    );
+    expect(new Map(items.map(({ id, name }) => [id, name]))).toEqual(
+      new Map([
+        [person.userId, (await show(person.userId)).name],
+        [ownerId, OWNER.name],
+      ]),
+    );
+    expect(items).toHaveLength(2);
+    const many = Array.from({ length: 101 }, () => ownerId).join(',');
+    for (const wrong of ['', 'x', many, `${ownerId},`])
+      expect((await auditor.call('GET', `/people/names?ids=${wrong}`)).status).toBe(400);
+    expect((await person.call('GET', `/people/names?ids=${ownerId}`)).status).toBe(403);
+  });
+});

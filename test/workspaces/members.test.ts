@@ -178,3 +178,51 @@ describe('workspaces', () => {
     expect(of.items.map(({ name }) => name)).toContain('Ward 4');
   });
 });
+
+describe('the name of a workspace', () => {
+  const make = (name: string) =>
+    owner.call<WorkspaceMembers>('POST', '/workspaces', { name, managerId: ownerId });
+  const names = async (): Promise<string[]> => {
+    const { items } = await expectStatus(
+      owner.call<{ items: ManagedWorkspace[] }>('GET', '/workspaces/all'),
+      200,
+    );
+    return items.map(({ name }) => name);
+  };
+
+  test.each(['   ', '\u00a0', 'a\r\nb', 'red\u001b[31m', '\u3164', 'Main\u202e', 'a/b'])(
+    'is not %j',
+    async (name) => {
+      const before = await names();
+
+      expect((await make(name)).status).toBe(400);
+      expect((await owner.call('PATCH', path, { name })).status).toBe(400);
+
+      expect(await names()).toEqual(before);
+    },
+  );
+
+  test('is not that of another one, however it is written', async () => {
+    const made = await expectStatus(make('  Ward \u00a0Seven '), 201);
+    const before = await names();
+
+    expect(made.name).toBe('Ward Seven');
+    expect((await make('Ward Seven')).status).toBe(409);
+    expect((await make('ward  seven')).status).toBe(409);
+    expect((await owner.call('PATCH', path, { name: 'WARD SEVEN' })).status).toBe(409);
+
+    expect(await names()).toEqual(before);
+    await expectStatus(owner.call('PATCH', `/workspaces/${made.id}`, { name: 'Ward seven' }), 200);
+  });
+
+  test('tells a manager nothing about workspaces that they do not see', async () => {
+    await expectStatus(make('Secret plan'), 201);
+    const own = await expectStatus(make('Own ward'), 201);
+    await expectStatus(
+      owner.call('PUT', `/workspaces/${own.id}/people/${member.userId}`, { role: 'manager' }),
+      200,
+    );
+
+    expect((await member.call('PATCH', `/workspaces/${own.id}`, { name: 'Secret plan' })).status).toBe(200);
+  });
+});

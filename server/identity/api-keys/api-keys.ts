@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { recordAudit, type Actor } from '../../audit/index.ts';
 import { writeTransaction, type WriteTransaction } from '../../lib/db.ts';
 import { HoldfastError } from '../../lib/errors.ts';
+import { checkShownName } from '../../lib/shown-name.ts';
 import { queueMail } from '../../mail/index.ts';
 import type { Person } from '../access.ts';
 import { findContact, type PeopleDeps } from '../people/people.ts';
@@ -74,7 +75,7 @@ export async function makeApiKey(
 ): Promise<MadeApiKey> {
   const workspaces = await deps.workspacesOf(person.userId);
   checkRights(person, wanted, workspaces);
-  const name = checkName(wanted.name);
+  const name = checkShownName(wanted.name);
   const networks = checkNetworks(wanted.networks ?? []);
   const [prefix, secret, id] = [makePrefix(), makeSecret(), randomUUID()];
   const row = await writeTransaction(deps.db, async (tx) => {
@@ -218,12 +219,6 @@ function scopesOf(person: Person, workspaces: readonly KeyWorkspace[]): ApiKeys[
     ...workspaces.map(({ id, name }) => ({ workspaceId: id, name, rights: rightsFor(person, id) })),
     { workspaceId: null, name: 'Operations of the appliance', rights: rightsFor(person, null) },
   ].filter(({ rights }) => rights.length > 0);
-}
-
-function checkName(name: string): string {
-  const trimmed = name.trim();
-  if (trimmed !== '' && !/[\p{Cc}\u2028\u2029]/u.test(trimmed)) return trimmed;
-  throw new HoldfastError('invalid_input', 'The name is empty or holds control characters');
 }
 
 async function record(

@@ -7,6 +7,7 @@ import { randomUUID } from 'node:crypto';
 import type { AuthenticatorTransport } from '@simplewebauthn/server';
 import type { WriteTransaction } from '../../lib/db.ts';
 import { HoldfastError, messageOf } from '../../lib/errors.ts';
+import { checkShownName } from '../../lib/shown-name.ts';
 import { getPerson, type PeopleDeps } from '../people/people.ts';
 import { openPersonTexts, sealPersonBytes } from '../people/person-fields.ts';
 import { insertPasskey, listPasskeyRows, updatePasskeyUse, type PasskeyRow } from './queries.ts';
@@ -83,10 +84,7 @@ export async function checkNewPasskey(
 
 /** Seals its name. Outside a transaction: keyd is asked. */
 export async function preparePasskeyName(deps: PeopleDeps, userId: string, id: string, name: string) {
-  const trimmed = name.trim();
-  if (trimmed === '' || /\p{Cc}/u.test(trimmed))
-    throw new HoldfastError('invalid_input', 'The name is empty or holds control characters');
-  return sealPersonBytes(deps, userId, { field: NAME_FIELD, objectId: id }, trimmed);
+  return sealPersonBytes(deps, userId, { field: NAME_FIELD, objectId: id }, checkShownName(name));
 }
 
 export async function writePasskey(

@@ -2,9 +2,10 @@
 import type { Actor } from '../../audit/index.ts';
 import { writeTransaction } from '../../lib/db.ts';
 import { HoldfastError } from '../../lib/errors.ts';
+import { checkShownName } from '../../lib/shown-name.ts';
 import { hashPassword } from '../passwords/password-hash.ts';
 import { checkPassword } from '../passwords/password-policy.ts';
-import { checkName, emailHashOf, insertPerson, personField, type PasswordDeps } from '../people/people.ts';
+import { emailHashOf, insertPerson, personField, type PasswordDeps } from '../people/people.ts';
 import type { PersonLifeDeps } from '../people/person-life.ts';
 import type { Role } from '../schema.ts';
 import { openSession, type OpenedSession } from '../sessions/sessions.ts';
@@ -28,7 +29,7 @@ export async function acceptInvitation(
   const row = await findUsable(deps, request.token);
   await requireLocalCredentials(deps.db, row.role as Role);
   const [email = ''] = await openEmails(deps, [row]);
-  const name = checkName(request.name);
+  const name = checkShownName(request.name);
   await checkPassword(deps, request.password, [name, email]);
   const passwordHash = await hashPassword(request.password);
   const emailHash = await emailHashOf(deps, email);

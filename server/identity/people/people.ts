@@ -6,6 +6,7 @@ import { randomUUID } from 'node:crypto';
 import { recordAudit, type Actor } from '../../audit/index.ts';
 import { writeTransaction, type WriteTransaction } from '../../lib/db.ts';
 import { HoldfastError } from '../../lib/errors.ts';
+import { checkShownName } from '../../lib/shown-name.ts';
 import type { FieldContext, FieldSealer, KeyClient } from '../../keys/index.ts';
 import { deletePendingOf } from '../factors/queries.ts';
 import { deleteLinksOf } from '../mail-links/queries.ts';
@@ -69,7 +70,7 @@ const BATCH = 500;
  * @throws HoldfastError `invalid_input` for a password that is too short, too long, easy to guess or leaked.
  */
 export async function preparePerson(deps: PasswordDeps, person: NewPerson): Promise<PreparedPerson> {
-  const name = checkName(person.name);
+  const name = checkShownName(person.name);
   const email = person.email.trim();
   if (person.password !== null) await checkPassword(deps, person.password, [name, email]);
   const passwordHash = person.password === null ? null : await hashPassword(person.password);
@@ -337,12 +338,4 @@ export function personField(type: string, subjectKeyId: string, userId: string):
 /** Mailbox names are case-sensitive by RFC 5321, and nowhere in practice: two people must not differ by case alone. */
 export function normaliseEmail(email: string): string {
   return email.trim().normalize('NFC').toLowerCase();
-}
-
-export function checkName(name: string): string {
-  const trimmed = name.trim();
-  if (trimmed === '' || /\p{Cc}/u.test(trimmed)) {
-    throw new HoldfastError('invalid_input', 'The name is empty or holds control characters');
-  }
-  return trimmed;
 }

@@ -5,21 +5,14 @@
 import { recordAudit, type Actor } from '../../audit/index.ts';
 import { writeTransaction, type WriteTransaction } from '../../lib/db.ts';
 import { HoldfastError } from '../../lib/errors.ts';
+import { checkShownName } from '../../lib/shown-name.ts';
 import { queueMail, type QueueMailDeps } from '../../mail/index.ts';
 import { ROLE_WORDS } from '../rights.ts';
 import type { Role } from '../schema.ts';
 import { endSessionsOf } from '../sessions/sessions.ts';
 import { keepBreakGlass, leaveOwnership } from '../single-sign-on/leave-ownership.ts';
 import { isDemotion, refuseOneTooMany } from './acts-alone.ts';
-import {
-  checkName,
-  emailHashOf,
-  getPerson,
-  normaliseEmail,
-  personField,
-  takeEmail,
-  type PeopleDeps,
-} from './people.ts';
+import { emailHashOf, getPerson, normaliseEmail, personField, takeEmail, type PeopleDeps } from './people.ts';
 import {
   findUser,
   deleteEmailHashOf,
@@ -137,7 +130,8 @@ export async function changePerson(
 ): Promise<void> {
   const read = await findUser(deps.db, userId);
   const before = await getPerson(deps, userId);
-  const name = checkName(change.name ?? before.name);
+  // A name that is older than the rule stays until it is changed itself.
+  const name = change.name === undefined ? before.name : checkShownName(change.name);
   const email = (change.email ?? before.email).trim();
   const hash = await emailHashOf(deps, email);
   const moves = normaliseEmail(email) !== normaliseEmail(before.email);

@@ -6,13 +6,13 @@
 import { recordAudit, type Actor } from '../../audit/index.ts';
 import { writeTransaction, type WriteTransaction } from '../../lib/db.ts';
 import { HoldfastError } from '../../lib/errors.ts';
+import { checkShownName } from '../../lib/shown-name.ts';
 import { revokeKeysOf } from '../api-keys/api-keys.ts';
 import { needsSecondFactor } from '../factors/methods.ts';
 import { countFactors, deletePendingOf, membersNeedSecondFactor } from '../factors/queries.ts';
 import { openEmails, recordInvitation } from '../invitations/invitations.ts';
 import { findInvitationByToken, lockInvitation, updateInvitation } from '../invitations/queries.ts';
 import {
-  checkName,
   emailHashOf,
   insertPerson,
   personField,
@@ -245,7 +245,7 @@ async function enterAsInvited(
 
 function nameOf(identity: ProviderIdentity, email: string): string {
   try {
-    return checkName((identity.name ?? email).slice(0, 200));
+    return checkShownName((identity.name ?? email).slice(0, 200));
   } catch {
     return email;
   }

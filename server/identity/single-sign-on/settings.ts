@@ -6,6 +6,7 @@ import { createHash, X509Certificate } from 'node:crypto';
 import { recordAudit, type Actor } from '../../audit/index.ts';
 import { writeTransaction } from '../../lib/db.ts';
 import { HoldfastError } from '../../lib/errors.ts';
+import { checkShownName } from '../../lib/shown-name.ts';
 import type { PeopleDeps } from '../people/people.ts';
 import { nameTeams, noSuchTeam } from '../teams/teams.ts';
 import { RETURN_PATH } from './attempts.ts';
@@ -104,9 +105,7 @@ type CheckedRow = Omit<
 >;
 
 function checkChange(change: SingleSignOnChange): CheckedRow {
-  const name = change.name.trim();
-  if (name === '' || /[\p{Cc}\u2028\u2029]/u.test(name))
-    throw new HoldfastError('invalid_input', 'The name is empty or holds control characters');
+  const name = checkShownName(change.name);
   if (!URL.canParse(change.issuer) || new URL(change.issuer).username !== '')
     throw new HoldfastError('invalid_input', 'The issuer is no https address');
   const certificates = change.caCertificates?.trim() ?? '';

@@ -3,7 +3,8 @@ import { randomUUID } from 'node:crypto';
 import { recordAudit, type Actor } from '../../audit/index.ts';
 import { writeTransaction, type WriteTransaction } from '../../lib/db.ts';
 import { HoldfastError } from '../../lib/errors.ts';
-import { checkName, namePeople, type PeopleDeps } from '../people/people.ts';
+import { checkShownName } from '../../lib/shown-name.ts';
+import { namePeople, type PeopleDeps } from '../people/people.ts';
 import { lockUser } from '../people/queries.ts';
 import {
   deleteTeamMember,
@@ -200,7 +201,7 @@ async function openTeamNames(
 }
 
 async function sealTeamName(deps: TeamDeps, id: string, wanted: string): Promise<Buffer> {
-  const name = checkName(wanted);
+  const name = checkShownName(wanted);
   const others = (await listTeams(deps)).filter((team) => team.id !== id);
   if (others.some((team) => team.name.toLowerCase() === name.toLowerCase()))
     throw new HoldfastError('conflict', 'A team has this name already', { hint: 'Choose another name.' });
