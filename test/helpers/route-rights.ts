@@ -134,6 +134,7 @@ export const CASES: Record<string, 'public' | 'setup' | Right> = {
   'POST /api/v1/certificate/acme/orders': 'machine.manage',
   'PATCH /api/v1/profile': 'account.own',
   'GET /api/v1/people': 'people.read',
+  'GET /api/v1/people/names': 'people.read',
   'GET /api/v1/people/:id': 'people.read',
   'PATCH /api/v1/people/:id': 'people.manage',
   'PUT /api/v1/people/:id/role': 'people.manage',

@@ -95,6 +95,24 @@ describe('what stands for the log', () => {
   );
 });
 
+describe('who did it', () => {
+  it('is told by name where people may be seen, and chosen by name', { timeout: LIMIT_MS }, async () => {
+    await onPage('who', '/audit?object=', async (page) => {
+      await page.getByLabel('Who').selectOption('A person…');
+      await page
+        .getByRole('dialog')
+        .getByRole('radio', { name: new RegExp(OWNER.name) })
+        .click();
+      await page.waitForURL(/actor=[0-9a-f-]{36}/);
+      await rows(page).first().waitFor();
+
+      await page.locator('tbody .action').first().click();
+      await page.getByRole('dialog').getByRole('link', { name: OWNER.name }).waitFor();
+      await expectAccessible(page, 'an entry with its person');
+    });
+  });
+});
+
 describe('searching', () => {
   it('an address that is none is said, with what one looks like', { timeout: LIMIT_MS }, async () => {
     await onPage('refused', '/audit', async (page) => {

@@ -4,6 +4,7 @@ import { AskedApproval, Id, NoContent } from '../../lib/shapes.ts';
 import { removeSecondFactors } from '../factors/lost-factors.ts';
 import { deactivateOne, deactivateSeveral } from './deactivate-several.ts';
 import { listDirectory, showPerson } from './directory.ts';
+import { namePeople } from './people.ts';
 import {
   changePeopleSettings,
   changePerson,
@@ -14,6 +15,8 @@ import {
 } from './person-life.ts';
 import {
   DeactivateSeveral,
+  Names,
+  NamesQuery,
   PeoplePage,
   PeopleQuery,
   PeopleSettings,
@@ -39,6 +42,20 @@ export const peopleRoutes =
         schema: { tags, summary: 'People', querystring: PeopleQuery, response: { 200: PeoplePage } },
       },
       ({ query }) => listDirectory(deps, query),
+    );
+    app.get(
+      '/people/names',
+      {
+        config: reads,
+        schema: {
+          ...{ tags, summary: 'Names of up to 100 people by their ids; unknown ids are left out' },
+          ...{ querystring: NamesQuery, response: { 200: Names } },
+        },
+      },
+      async ({ query }) => {
+        const people = await namePeople(deps, [...new Set(query.ids.split(','))]);
+        return { items: [...people.values()].map(({ id, name }) => ({ id, name })) };
+      },
     );
     app.get(
       '/people/:id',

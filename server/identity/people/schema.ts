@@ -52,6 +52,16 @@ export const PeopleQuery = Type.Object({
 });
 export type PeopleQuery = Static<typeof PeopleQuery>;
 
+/** A page of the audit log has 100 entries. */
+const UUID = '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}';
+export const NamesQuery = Type.Object({
+  ids: Type.String({
+    ...{ maxLength: 3_699, pattern: `^${UUID}(,${UUID}){0,99}$` },
+    description: 'Ids with commas between them',
+  }),
+});
+export const Names = Type.Object({ items: Type.Array(Type.Object({ id: Id, name: Type.String() })) });
+
 export const PeopleWarning = Type.Object({
   kind: Type.Union([Type.Literal('few-owners'), Type.Literal('many-admins')]),
   message: Type.String(),
