@@ -197,8 +197,8 @@ describe('a message', () => {
       expect(server.taken[0]?.raw).toContain('Subject: Your password was changed (Holdfast)');
       expect(server.taken[0]?.raw).toContain(`Message-ID: <${id}@example.org>`);
       expect(server.taken[0]?.raw).toContain('Auto-Submitted: auto-generated');
-      expect(partOf(server.taken[0], 'text/plain')).toContain('When: 2026-11-22T10:00:00Z');
-      expect(partOf(server.taken[0], 'text/html')).toContain('2026-11-22T10:00:00Z');
+      expect(partOf(server.taken[0], 'text/plain')).toContain('When: 22 Nov 2026, 10:00 UTC');
+      expect(partOf(server.taken[0], 'text/html')).toContain('22 Nov 2026, 10:00 UTC');
       expect(await messageOf(id)).toMatchObject({ state: 'sent', data_sealed: null, reply_code: 250 });
     }
   });

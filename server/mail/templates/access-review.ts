@@ -1,4 +1,4 @@
-import { facts, link, paragraph, type MailTemplate } from './template.ts';
+import { facts, instant, link, paragraph, type MailTemplate } from './template.ts';
 
 const WORDS = {
   announced: {
@@ -35,8 +35,8 @@ export const accessReview: MailTemplate<{
     blocks: [
       paragraph(WORDS[data.news].text),
       data.news === 'announced'
-        ? facts(['Begins', data.dueAt])
-        : facts(['Items for you', String(data.count)], ['Due', data.dueAt]),
+        ? facts(['Begins', instant(data.dueAt)])
+        : facts(['Items for you', String(data.count)], ['Due', instant(data.dueAt)]),
       data.url === undefined
         ? paragraph('Open Access reviews in the console, or follow the notice at the top of its pages.')
         : link('Open the review', data.url),

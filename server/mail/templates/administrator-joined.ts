@@ -1,4 +1,4 @@
-import { facts, paragraph, type MailTemplate } from './template.ts';
+import { facts, instant, paragraph, type MailTemplate } from './template.ts';
 
 /** To managers of a workspace: an administrator has given themself access to it. */
 export const administratorJoined: MailTemplate<{
@@ -18,7 +18,7 @@ export const administratorJoined: MailTemplate<{
         `${data.person}, an administrator, has access to what is in ${data.workspaces.join(', ')} from now on, by an act of their own. You manage it.`,
       ),
       facts(
-        ['When', data.at],
+        ['When', instant(data.at)],
         ...(data.team === undefined ? [] : [['By joining the team', data.team] as const]),
       ),
       paragraph(

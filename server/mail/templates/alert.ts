@@ -1,4 +1,4 @@
-import { facts, paragraph, type Block, type MailTemplate } from './template.ts';
+import { facts, instant, paragraph, type Block, type MailTemplate } from './template.ts';
 
 /** One thing that is not well, or was. */
 export interface AlertLine {
@@ -44,7 +44,7 @@ const WORDS: Record<AlertLine['event'], string> = {
 
 function describe({ event, name, message, hint, since }: AlertLine): Block[] {
   return [
-    facts(['What', name], [WORDS[event], message], ['Since', since]),
+    facts(['What', name], [WORDS[event], message], ['Since', instant(since)]),
     ...(hint === undefined || event === 'ended' ? [] : [paragraph(hint)]),
   ];
 }

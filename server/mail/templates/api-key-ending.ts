@@ -1,4 +1,4 @@
-import { facts, paragraph, type MailTemplate } from './template.ts';
+import { facts, instant, paragraph, type MailTemplate } from './template.ts';
 
 /** A week before a key runs out, so that the program that uses it does not stop unforeseen. */
 export const apiKeyEnding: MailTemplate<{
@@ -13,7 +13,7 @@ export const apiKeyEnding: MailTemplate<{
     subject: `The API key ${data.name} runs out soon (${applianceName})`,
     blocks: [
       paragraph(`Your API key ${data.name} runs out soon. Programs that use it are refused from then on.`),
-      facts(['Key', `hf_${data.prefix}_…`], ['Runs out', data.expiresAt]),
+      facts(['Key', `hf_${data.prefix}_…`], ['Runs out', instant(data.expiresAt)]),
       paragraph(
         'Rotate it on the page API keys: the old secret goes on counting while you put in the new one.',
       ),

@@ -1,4 +1,4 @@
-import { facts, paragraph, type MailTemplate } from './template.ts';
+import { facts, instant, paragraph, type MailTemplate } from './template.ts';
 
 const WORDS: Record<string, string> = {
   executed: 'It was done.',
@@ -26,7 +26,7 @@ export const approvalEnded: MailTemplate<{
       paragraph(WORDS[data.state] ?? 'It is over.'),
       facts(
         ['Act', data.title],
-        ['When', data.at],
+        ['When', instant(data.at)],
         ...(data.reason === '' ? [] : [['Reason', data.reason] as const]),
       ),
     ],

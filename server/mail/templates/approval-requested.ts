@@ -1,4 +1,4 @@
-import { facts, paragraph, type MailTemplate } from './template.ts';
+import { facts, instant, paragraph, type MailTemplate } from './template.ts';
 
 /** Somebody asked for an act that needs a second person, or that runs by itself when nobody objects. */
 export const approvalRequested: MailTemplate<{
@@ -27,8 +27,8 @@ export const approvalRequested: MailTemplate<{
         ['Reason', data.reason],
         ['Consequence', data.consequence],
         data.runsAt === undefined
-          ? ['Until', data.until ?? '']
-          : [data.permit === true ? 'Permitted at' : 'Runs at', data.runsAt],
+          ? ['Until', instant(data.until ?? '')]
+          : [data.permit === true ? 'Permitted at' : 'Runs at', instant(data.runsAt)],
       ),
     ],
   }),

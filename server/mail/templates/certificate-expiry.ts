@@ -1,4 +1,4 @@
-import { facts, paragraph, type MailTemplate } from './template.ts';
+import { facts, instant, paragraph, type MailTemplate } from './template.ts';
 
 /** Tells owners that browsers will soon turn people away. */
 export const certificateExpiry: MailTemplate<{
@@ -17,7 +17,7 @@ export const certificateExpiry: MailTemplate<{
     blocks: [
       paragraph(`${data.message}.`),
       paragraph(data.hint),
-      facts(['For', data.name], ['Good until', data.validTo]),
+      facts(['For', data.name], ['Good until', instant(data.validTo)]),
     ],
   }),
 };

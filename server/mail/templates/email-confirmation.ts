@@ -1,4 +1,4 @@
-import { facts, link, paragraph, type MailTemplate } from './template.ts';
+import { facts, instant, link, paragraph, type MailTemplate } from './template.ts';
 
 /** To a new address: is it really theirs? */
 export const emailConfirmation: MailTemplate<{
@@ -17,7 +17,7 @@ export const emailConfirmation: MailTemplate<{
         `${data.name} asked to use this address at the Holdfast appliance ${applianceName}, also to sign in.`,
       ),
       link('Use this address', data.url),
-      facts(['Works once, until', data.until]),
+      facts(['Works once, until', instant(data.until)]),
       paragraph(
         'If you do not know what this is about, there is nothing to do: without you nothing happens.',
       ),

@@ -1,4 +1,4 @@
-import { facts, link, paragraph, type MailTemplate } from './template.ts';
+import { facts, instant, link, paragraph, type MailTemplate } from './template.ts';
 
 /** Asks somebody to become a person of this appliance. */
 export const invitation: MailTemplate<{
@@ -15,7 +15,7 @@ export const invitation: MailTemplate<{
     blocks: [
       paragraph(`You are invited to the Holdfast appliance ${applianceName}.`),
       link('Accept the invitation', data.url),
-      facts(['Role', data.role], ['Works once, until', data.until]),
+      facts(['Role', data.role], ['Works once, until', instant(data.until)]),
       paragraph(
         'If you do not know what this is about, there is nothing to do: without you nothing happens.',
       ),

@@ -1,4 +1,4 @@
-import { facts, link, paragraph, type MailTemplate } from './template.ts';
+import { facts, instant, link, paragraph, type MailTemplate } from './template.ts';
 
 /** Signing in without a password. */
 export const magicLink: MailTemplate<{
@@ -16,7 +16,7 @@ export const magicLink: MailTemplate<{
       paragraph('Open it in the browser in which you asked for it, and confirm there.'),
       link('Sign in', data.url),
       facts(
-        ['Works once, until', data.until],
+        ['Works once, until', instant(data.until)],
         ...(data.address === undefined ? [] : [['Asked from', data.address] as const]),
         ...(data.device === undefined ? [] : [['With', data.device] as const]),
       ),

@@ -1,4 +1,4 @@
-import { facts, link, paragraph, type MailTemplate } from './template.ts';
+import { facts, instant, link, paragraph, type MailTemplate } from './template.ts';
 
 /** A new password for somebody who forgot theirs. It tells of the reset before it happens. */
 export const passwordReset: MailTemplate<{
@@ -21,7 +21,7 @@ export const passwordReset: MailTemplate<{
       ),
       link('Set a new password', data.url),
       facts(
-        ['Works once, until', data.until],
+        ['Works once, until', instant(data.until)],
         ...(data.address === undefined ? [] : [['Asked from', data.address] as const]),
         ...(data.device === undefined ? [] : [['With', data.device] as const]),
       ),

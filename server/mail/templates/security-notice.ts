@@ -1,4 +1,4 @@
-import { facts, paragraph, type MailTemplate } from './template.ts';
+import { facts, instant, paragraph, type MailTemplate } from './template.ts';
 
 /** Tells a person what changed about their account, so that they notice when it was not them. */
 export const securityNotice: MailTemplate<{
@@ -22,7 +22,7 @@ export const securityNotice: MailTemplate<{
       paragraph(`${data.what}.`),
       ...(data.detail === undefined || data.detail === '' ? [] : [paragraph(data.detail)]),
       facts(
-        ['When', data.at],
+        ['When', instant(data.at)],
         ...(data.address === undefined ? [] : [['From', data.address] as const]),
         ...(data.device === undefined ? [] : [['With', data.device] as const]),
       ),

@@ -32,3 +32,13 @@ export interface MailTemplate<Data> {
 export const paragraph = (words: string): Block => ({ kind: 'paragraph', words });
 export const link = (label: string, url: string): Block => ({ kind: 'link', label, url });
 export const facts = (...list: (readonly [string, string])[]): Block => ({ kind: 'facts', facts: list });
+
+const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
+
+/** `23 Nov 2026, 03:32 UTC`: a mail does not know where it is read. What is no instant stays as it is. @param at RFC 3339. */
+export function instant(at: string): string {
+  const date = new Date(at);
+  if (Number.isNaN(date.getTime())) return at;
+  const day = `${date.getUTCDate()} ${MONTHS[date.getUTCMonth()] ?? ''} ${date.getUTCFullYear()}`;
+  return `${day}, ${date.toISOString().slice(11, 16)} UTC`;
+}

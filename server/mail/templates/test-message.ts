@@ -1,4 +1,4 @@
-import { facts, paragraph, type MailTemplate } from './template.ts';
+import { facts, instant, paragraph, type MailTemplate } from './template.ts';
 
 /** What the test button sends. */
 export const testMessage: MailTemplate<{
@@ -10,7 +10,7 @@ export const testMessage: MailTemplate<{
     subject: `Test message from ${applianceName}`,
     blocks: [
       paragraph(`Mail from the Holdfast appliance ${applianceName} reaches you.`),
-      facts(['Asked for', data.askedAt]),
+      facts(['Asked for', instant(data.askedAt)]),
       paragraph('There is nothing to do.'),
     ],
   }),
