@@ -56,6 +56,7 @@ it(
       await look('approvals-375');
 
       await request.getByRole('button', { name: 'Withdraw' }).click();
+      await page.getByRole('dialog').getByRole('button', { name: 'Withdraw it' }).click();
       await page.getByText('Nothing waits.').waitFor();
       await page.getByRole('table', { name: 'Past requests' }).getByText('Withdrawn').waitFor();
       await page.getByText('A dangerous act runs by itself').waitFor({ state: 'hidden' });

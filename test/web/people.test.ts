@@ -78,6 +78,7 @@ it(
       await page.getByText('1 passkey, 10 recovery codes').waitFor();
       await page.goto('/approvals');
       await page.getByRole('button', { name: 'Withdraw' }).click();
+      await page.getByRole('dialog').getByRole('button', { name: 'Withdraw it' }).click();
       await page.getByText('Nothing waits.').waitFor();
     });
     expect(here.owner.complaints).toEqual([]);
@@ -175,6 +176,7 @@ it(
       await request.getByText(GRACE.email).waitFor();
       await look(page, 'asked to deactivate several');
       await request.getByRole('button', { name: 'Withdraw' }).click();
+      await page.getByRole('dialog').getByRole('button', { name: 'Withdraw it' }).click();
       await page.getByText('Nothing waits.').waitFor();
     });
     expect(here.owner.complaints.filter((one) => !one.includes('409'))).toEqual([]);
