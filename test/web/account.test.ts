@@ -212,7 +212,7 @@ it('a link signs in where it was asked for, and nowhere else', { timeout: LIMIT_
     expect((await page.context().request.get(link)).status()).toBe(200);
 
     await page.goto(link);
-    await page.getByText('You asked for a link in this browser').waitFor();
+    await page.getByText('The link works in the browser in which you asked for it').waitFor();
     await look(page, 'link');
     await page.getByRole('button', { name: 'Sign in' }).click();
     await inside(page);

@@ -20,7 +20,12 @@ export function isWholeToken(token: string): boolean {
   return /^[\w-]{43}$/.test(token);
 }
 
-export const CUT_LINK = {
-  message: 'This link is not whole',
-  hint: 'Open it again from the mail, or copy all of it.',
-};
+/** What is wrong with a link whose token is not whole: a page that is loaded again has none left. */
+export function brokenLink(token: string): { message: string; hint: string } {
+  if (token === '')
+    return {
+      message: 'The address of this page holds no link any more',
+      hint: 'It is taken out when the page opens, so a reload loses it. Open the link again; it works until it is used or runs out.',
+    };
+  return { message: 'This link is not whole', hint: 'Open it again from the mail, or copy all of it.' };
+}
