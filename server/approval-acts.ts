@@ -51,6 +51,7 @@ export function approvalActs(deps: PersonLifeDeps & Pick<PermitDeps, 'config'>):
       title: REMOVE_SECOND_FACTORS,
       right: 'people.manage',
       look: (tx, payload) => lookAtFactors(tx, payload as unknown as SecondFactorRemoval),
+      barred: (payload) => (payload as unknown as SecondFactorRemoval).userIds,
       perform: (tx, payload, actor) =>
         takeFactorsAway(tx, deps, payload as unknown as SecondFactorRemoval, actor),
     },

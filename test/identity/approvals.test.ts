@@ -26,7 +26,7 @@ interface Listed {
   state: string;
   runsAt: string | null;
   consequence: string;
-  can: { decide: boolean; withdraw: boolean };
+  can: { decide: boolean; approve: boolean; withdraw: boolean };
 }
 
 let appliance: TestAppliance;
@@ -88,7 +88,7 @@ describe('an act that needs a second person', () => {
     expect((await admin.call('POST', `/approvals/${id}/withdraw`)).status).toBe(404);
     expect(await actsDays()).toBe(2557);
     expect(await list(owner)).toMatchObject([
-      { id, state: 'open', runsAt: null, can: { decide: false, withdraw: true } },
+      { id, state: 'open', runsAt: null, can: { decide: false, approve: false, withdraw: true } },
     ]);
   });
 

@@ -191,6 +191,16 @@ test('whoever lost them is no second person: with nobody else it waits for its t
   const { approval } = await expectStatus(remove(owner, lost.userId), 202);
 
   expect(approval.state).toBe('waiting');
+  // With a session of theirs it would be no second person either.
+  const path = `/approvals/${approval.id}`;
+  expect((await lost.call('POST', `${path}/approve`)).body).toMatchObject({
+    error: { code: 'forbidden', message: expect.stringContaining('about you') as string },
+  });
+  const { items } = await expectStatus(
+    lost.call<{ items: object[] }>('GET', '/approvals?state=pending'),
+    200,
+  );
+  expect(items).toMatchObject([{ can: { decide: true, approve: false } }]);
   expect((await mailbox.collect()).flatMap(({ to }) => to)).toContain(lost.email);
   await settle();
   appliance.clock.offsetMs += 25 * HOUR_MS;

@@ -36,6 +36,8 @@ export interface ApprovalAct {
    * was decided since must not be undone by an older request.
    */
   look(tx: WriteTransaction, payload: JsonObject): Promise<JsonObject>;
+  /** Ids of people who may refuse it but not approve it: it is about them, and they count as no second person. */
+  barred?(payload: JsonObject): readonly string[];
   /**
    * Does it, or queues the run that does, or, for what somebody must be there for, writes down that they may.
    *
@@ -55,13 +57,14 @@ export interface ApprovalDeps extends PeopleDeps {
 /**
  * Approves and does it.
  *
- * @throws HoldfastError `forbidden` for one's own request; `wrong_state` when it is not pending any more, and when what it is about has
+ * @throws HoldfastError `forbidden` for one's own request, and for one about oneself; `wrong_state` when it is not pending any more, and when what it is about has
  *   changed since, which ends it; or as the act says.
  */
 export async function approve(deps: ApprovalDeps, person: Person, id: string, actor: Actor): Promise<void> {
   const changed = await writeTransaction(deps.db, async (tx) => {
     const row = await lockPending(tx, deps, id);
     refuseOwn(row, person);
+    refuseBarred(deps, row, person);
     await recordDecision(tx, deps, row, actor, 'approved');
     const why = await perform(tx, deps, row, { decided_by: person.userId });
     crashPoint('identity.approval.executed');
@@ -258,6 +261,18 @@ function refuseOwn(row: ApprovalRow, person: Person): void {
   if (row.requested_by !== person.userId) return;
   throw new HoldfastError('forbidden', 'Another administrator decides about what you asked for', {
     hint: 'You can withdraw it.',
+  });
+}
+
+/** Whoever may refuse this request and not approve it. */
+export function isBarred({ acts }: Pick<ApprovalDeps, 'acts'>, row: ApprovalRow, userId: string): boolean {
+  return acts[row.act]?.barred?.(row.payload as JsonObject).includes(userId) === true;
+}
+
+function refuseBarred(deps: ApprovalDeps, row: ApprovalRow, person: Person): void {
+  if (!isBarred(deps, row, person.userId)) return;
+  throw new HoldfastError('forbidden', 'This is about you: somebody else approves it', {
+    hint: 'You can refuse it.',
   });
 }
 

@@ -5,7 +5,7 @@ import type { AskedApproval } from '../../lib/shapes.ts';
 import type { Person } from '../access.ts';
 import { namePeople, type PeopleDeps } from '../people/people.ts';
 import type { Session } from '../schema.ts';
-import type { ApprovalDeps } from './decide.ts';
+import { isBarred, type ApprovalDeps } from './decide.ts';
 import {
   countApprovals,
   getApprovalSettings,
@@ -138,6 +138,7 @@ function toApproval(
   const state = row.state as ApprovalState;
   const own = row.requested_by === person.userId;
   const administrator = person.role === 'owner' || person.role === 'admin';
+  const decide = isPending(state) && !own && administrator;
   return {
     ...{ id: row.id, act: row.act, title: deps.acts[row.act]?.title ?? row.act, state },
     ...{ objectType: row.object_type, objectId: row.object_id, permit: isPermit(row) },
@@ -148,6 +149,9 @@ function toApproval(
     decidedBy: row.decided_by === null ? null : who(row.decided_by),
     decidedAt: row.decided_at?.toISOString() ?? null,
     ...{ decisionReason: row.decision_reason, failure: row.failure },
-    can: { decide: isPending(state) && !own && administrator, withdraw: isPending(state) && own },
+    can: {
+      ...{ decide, approve: decide && !isBarred(deps, row, person.userId) },
+      withdraw: isPending(state) && own,
+    },
   };
 }

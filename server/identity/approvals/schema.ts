@@ -42,7 +42,13 @@ export const Approval = Type.Object({
   /** Why it could not be done. */
   failure: OrNull(Type.String()),
   /** What the person who asks may do now. */
-  can: Type.Object({ decide: Type.Boolean(), withdraw: Type.Boolean() }),
+  can: Type.Object({
+    /** Approve or refuse it. */
+    decide: Type.Boolean(),
+    /** False where only refusing it is open to them: it is about them. */
+    approve: Type.Boolean(),
+    withdraw: Type.Boolean(),
+  }),
 });
 export type Approval = Static<typeof Approval>;
 
