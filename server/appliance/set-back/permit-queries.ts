@@ -65,4 +65,4 @@ function withRequest(db: Database) {
     .select(['approvals.reason', 'approvals.payload', 'approvals.seen', 'approvals.requested_by'])
     .select('approvals.decided_by');
 }
-export type PermitRow = NonNullable<Awaited<ReturnType<typeof lockOpenPermit>>>;
+type PermitRow = NonNullable<Awaited<ReturnType<typeof lockOpenPermit>>>;
