@@ -65,4 +65,3 @@ function withRequest(db: Database) {
     .select(['approvals.reason', 'approvals.payload', 'approvals.seen', 'approvals.requested_by'])
     .select('approvals.decided_by');
 }
-type PermitRow = NonNullable<Awaited<ReturnType<typeof lockOpenPermit>>>;
