@@ -4,7 +4,12 @@ import { join } from 'node:path';
 
 const web = join(import.meta.dirname, '..', 'web');
 /** Sources of the server that the browser runs too. */
-const SHARED = ['server/keys/recovery-kit.ts', 'server/keys/kit-challenge.ts', 'server/lib/errors.ts'];
+const SHARED = [
+  'server/backups/retention/policy-words.ts',
+  'server/keys/recovery-kit.ts',
+  'server/keys/kit-challenge.ts',
+  'server/lib/errors.ts',
+];
 const built = join(web, 'dist', 'index.html');
 
 if (process.argv.includes('--if-stale') && existsSync(built) && newestSource() < statSync(built).mtimeMs) {

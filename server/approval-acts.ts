@@ -11,6 +11,18 @@ import {
 } from './appliance/index.ts';
 import { applyRetention, lookAtRetention, SHORTER_RETENTION, type RetentionChange } from './audit/index.ts';
 import {
+  FORGET_PROTECTED,
+  forgetAsApproved,
+  letGo,
+  lookAtPolicy,
+  lookAtSnapshot,
+  REMOVE_SNAPSHOTS,
+  savePolicy,
+  SHORTER_BACKUP_RETENTION,
+  type Removal,
+  type RetentionPolicy,
+} from './backups/index.ts';
+import {
   DEACTIVATE_SEVERAL,
   deactivateAll,
   lookAtApprovalSettings,
@@ -33,6 +45,30 @@ export function approvalActs(deps: PersonLifeDeps & Pick<PermitDeps, 'config'>):
       right: 'settings.change',
       look: lookAtRetention,
       perform: (tx, payload, actor) => applyRetention(tx, deps, actor, payload as unknown as RetentionChange),
+    },
+    'backups.retention.change': {
+      title: SHORTER_BACKUP_RETENTION,
+      right: 'backups.manage',
+      look: lookAtPolicy,
+      perform: (tx, payload, actor) =>
+        savePolicy(
+          tx,
+          deps,
+          actor,
+          payload as unknown as { targetId: string; policy: RetentionPolicy; agreed: string[] },
+        ),
+    },
+    'backups.retention.remove': {
+      title: REMOVE_SNAPSHOTS,
+      right: 'backups.manage',
+      look: lookAtPolicy,
+      perform: (tx, payload, actor) => letGo(tx, deps, payload as unknown as Removal, actor),
+    },
+    'backups.snapshot.forget': {
+      title: FORGET_PROTECTED,
+      right: 'backups.manage',
+      look: lookAtSnapshot,
+      perform: (tx, payload, actor) => forgetAsApproved(tx, deps, payload, actor),
     },
     'identity.approval-settings.lower': {
       title: LOWER_WAITING,

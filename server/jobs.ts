@@ -18,6 +18,7 @@ import { boundRequestLog } from './identity/index.ts';
 import { collectDoomedContents, magicLinkRule, reviewWorkspaces } from './workspaces/index.ts';
 import {
   anchorWhenDue,
+  applyRetentionWhenDue,
   expireSignIns,
   runAuditAnchor,
   runAuditVerify,
@@ -68,6 +69,7 @@ export function findRunFunction(kind: RunKind): RunFunction {
 /** Small work that the server does itself, by name. */
 const CHORES: { name: string; cron: string; act: (deps: Deps) => Promise<unknown> }[] = [
   { name: 'start due runs', cron: '* * * * *', act: startDueRuns },
+  { name: 'apply retention', cron: '* * * * *', act: applyRetentionWhenDue },
   { name: 'settle restore tests', cron: '* * * * *', act: settleRestoreTests },
   { name: 'collect deleted files', cron: '*/10 * * * *', act: collectDoomedContents },
   { name: 'anchor the audit log', cron: '* * * * *', act: anchorWhenDue },

@@ -1,5 +1,5 @@
 /** Collects "are we safe?" from the tables, the disks and the keyring, and lets `verdict.ts` decide. */
-import { locationOf, readFreeBytes } from '../backups/index.ts';
+import { findRetentionTrouble, locationOf, readFreeBytes } from '../backups/index.ts';
 import type { Database } from '../lib/db.ts';
 import { checkMailHealth } from '../mail/index.ts';
 import { listRuns } from '../lib/runs.ts';
@@ -95,7 +95,12 @@ export async function readOverview(deps: OverviewDeps): Promise<Overview> {
 
 /** Every health check, those of the targets included. */
 export async function checkEverything(deps: OverviewDeps): Promise<HealthCheck[]> {
-  return checkHealth(deps, { targets: checkTargets, proofs: checkProofs, mail: checkMail });
+  return checkHealth(deps, {
+    targets: checkTargets,
+    proofs: checkProofs,
+    mail: checkMail,
+    retention: checkRetention,
+  });
 }
 
 /** Checks that speak of what is stored: what they find, the verdict says too. */
@@ -153,6 +158,13 @@ async function checkTargets(deps: HealthDeps): Promise<HealthCheck[]> {
       message: last === undefined ? 'Nothing written yet' : `Last written ${last} UTC`,
     };
   });
+}
+
+/** Says something only where a policy needs people. */
+async function checkRetention(deps: HealthDeps): Promise<HealthCheck[]> {
+  return (await findRetentionTrouble(deps)).map(({ targetName, message, hint }) => ({
+    ...{ name: `retention on ${targetName}`, state: 'warn' as const, message, hint },
+  }));
 }
 
 function toLastSnapshot(row: { id: string; taken_at: Date; state: string; size_bytes: string }) {

@@ -83,7 +83,7 @@ export interface Target {
   write(name: string, data: Uint8Array | readonly Uint8Array[]): Promise<void>;
   /** As `write`, but `conflict` whenever the name exists. */
   create(name: string, data: Uint8Array): Promise<void>;
-  /** Absent is fine. */
+  /** Absent is fine. @throws LockedObjectError where the target itself keeps it for a time. */
   delete(name: string): Promise<void>;
   /** Hashes the stored object, past the operating system's cache where that is possible. @throws not_found, unavailable. */
   readBack(name: string): Promise<ReadBack>;

@@ -1,11 +1,21 @@
 /** The front door of the backups module. */
 export { answerBrowsing } from './answer-browsing.ts';
+export { applyRetentionWhenDue } from './apply-retention.ts';
 export { anchorWhenDue, runAuditAnchor } from './anchor-job.ts';
 export { listAnchorStates } from './anchor-states.ts';
 export { APPLIANCE_SECTION } from './appliance-source.ts';
 export type { FileEntry, SnapshotRecord, SourceSection, Target, TargetConfig } from './engine.ts';
 export { findReadableSnapshot } from './find-readable-snapshot.ts';
 export { runPrune, runVerify } from './job.ts';
+export {
+  findRetentionTrouble,
+  letGo,
+  lookAtPolicy,
+  REMOVE_SNAPSHOTS,
+  savePolicy,
+  SHORTER_BACKUP_RETENTION,
+  type Removal,
+} from './keep-policy.ts';
 export { readKeptHeads } from './kept-heads.ts';
 export { findRepository, openFoundRepository } from './look.ts';
 export { locationOf, openTargetConfig } from './target-config.ts';
@@ -20,6 +30,10 @@ export type { RecoveryQuestion, RecoveryReport } from './recover-plan.ts';
 export { openRepository, type OpenRepositoryOptions, type Repository } from './repository/open-repository.ts';
 export { verifyRepository, type VerifyReport } from './repository/verify-repository.ts';
 export { runRestoreFile } from './restore-file.ts';
+export { FORGET_PROTECTED, forgetAsApproved, lookAtSnapshot } from './request-forget.ts';
+export { type RetentionPolicy } from './retention/policy.ts';
+export { KEEP_NOTHING_MORE, PROPOSED_POLICY } from './retention/policy-words.ts';
+export { RetentionPreview, RetentionStatus } from './retention/schema.ts';
 export { requestDirectoryRestore, runRestoreDirectory } from './restore-directory.ts';
 export { restoreTree, type RestoreTreeReport } from './restore-tree.ts';
 export { startScratchDatabase } from './scratch-database.ts';

@@ -4,8 +4,12 @@ import { writeTransaction } from '../lib/db.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import { withAdvisoryLock } from '../lib/lock.ts';
 import type { RunContext, RunOutcome } from '../lib/runs.ts';
+import { applyPolicy, noteBehind, notePruned } from './apply-retention.ts';
+import { finishForgetting, forgetSnapshots } from './forget-snapshots.ts';
+import { heldSnapshot } from './holds.ts';
 import { requireTarget } from './manage-targets.ts';
 import { reconcileSnapshots } from './record-snapshots.ts';
+import type { PruneReport } from './repository/prune.ts';
 import { verifyRepository } from './repository/verify-repository.ts';
 import { toRunProgress } from './run-progress.ts';
 import {
@@ -15,19 +19,25 @@ import {
 } from './target-repository.ts';
 import type { TargetRow } from './queries.ts';
 
-/** The run of kind `prune`: forgets the snapshot in `input.forget` when there is one, then reclaims what may go. */
+/**
+ * The run of kind `prune`: forgets the snapshot in `input.forget` when there is one, carries out the policy of the target with
+ * `input.policy`, then reclaims what may go.
+ */
 export async function runPrune(deps: RepositoryRunDeps, run: RunContext): Promise<RunOutcome> {
   return withRepositoryLock(deps, run, async (target, open) => {
-    const { forget } = run.input;
-    if (typeof forget === 'string') {
-      await run.step('Forgetting the snapshot');
-      await open.writer.forget([forget]);
-      await recordForgotten(deps, run, target, open, forget);
-      await run.log('info', 'The snapshot is forgotten; its bytes go with a prune after the waiting time');
-    }
+    const { forget, policy } = run.input;
+    if (typeof forget === 'string') await forgetOne(deps, run, target, open, forget);
+    const applied = policy === true ? await applyPolicy(deps, run, target, open) : {};
+    run.signal.throwIfAborted();
     await run.step('Reclaiming what no snapshot needs');
-    const report = await open.writer.prune();
-    const result = { ...report, nextAt: report.nextAt ?? null };
+    const report = await open.writer.prune({
+      signal: run.signal,
+      progress: (filesDone, filesTotal) => run.report({ filesDone, filesTotal }),
+    });
+    if (report.lockedObjects > 0) await run.log('info', tellLocked(report));
+    await notePruned(deps, target.id, report);
+    const { lockedUntil = null, nextAt = null } = report;
+    const result = { ...report, ...applied, nextAt, lockedUntil, targetId: target.id };
     await writeTransaction(deps.db, (tx) =>
       recordAudit(tx, deps.clock, systemActor('prune'), {
         action: 'backups.repository.pruned',
@@ -36,34 +46,32 @@ export async function runPrune(deps: RepositoryRunDeps, run: RunContext): Promis
         detail: { deletedObjects: report.deletedObjects, deletedBytes: report.deletedBytes, run: run.runId },
       }),
     );
+    run.signal.throwIfAborted();
     return { state: report.missingChunks === 0 ? 'succeeded' : 'partial', result };
   });
 }
 
-async function recordForgotten(
+export function tellLocked({ lockedObjects, lockedUntil }: PruneReport): string {
+  const until = lockedUntil === undefined ? 'for a time that it does not tell' : `until ${lockedUntil}`;
+  return `${lockedObjects} objects are held by the lock of the target ${until}; they go with a later prune`;
+}
+
+async function forgetOne(
   deps: RepositoryRunDeps,
   run: RunContext,
   target: TargetRow,
   open: OpenTargetRepository,
-  forgotten: string,
+  id: string,
 ): Promise<void> {
-  const retained = open.repository.snapshotReferences
-    .map((one) => one.sha256)
-    .filter((id) => id !== forgotten);
-  await writeTransaction(deps.db, async (tx) => {
-    await reconcileSnapshots(tx, deps.clock, {
-      repositoryId: open.repository.id,
-      targetId: target.id,
-      records: [],
-      retained,
-    });
-    await recordAudit(tx, deps.clock, systemActor('prune'), {
-      action: 'backups.snapshot.forgotten',
-      objectType: 'snapshot',
-      objectId: forgotten,
-      detail: { run: run.runId, targetId: target.id },
-    });
+  await run.step('Forgetting the snapshot');
+  const listed = open.repository.snapshotReferences.map((one) => one.sha256);
+  await finishForgetting(deps, open.repository.id, listed);
+  const gone = await forgetSnapshots(deps, run, open.writer, {
+    ...{ targetId: target.id, by: 'prune', repositoryId: open.repository.id, listed },
+    snapshots: [{ id, reason: 'forgotten by hand' }],
   });
+  if (gone.length === 0) throw heldSnapshot();
+  await run.log('info', 'The snapshot is forgotten; its bytes go with a prune after the waiting time');
 }
 
 /** The run of kind `verify`: every object is read back, every chunk compared with its id. */
@@ -122,13 +130,18 @@ async function withRepositoryLock(
   act: (target: TargetRow, open: OpenTargetRepository) => Promise<RunOutcome>,
 ): Promise<RunOutcome> {
   const target = await requireTarget(deps.db);
-  const outcome = await withAdvisoryLock(
-    deps.db,
-    'repositoryWork',
-    () => withTargetRepository(deps, target, run, (open) => act(target, open)),
-    { tryOnly: true },
-  );
-  if (outcome !== undefined) return outcome;
+  try {
+    const outcome = await withAdvisoryLock(
+      deps.db,
+      'repositoryWork',
+      () => withTargetRepository(deps, target, run, (open) => act(target, open)),
+      { tryOnly: true },
+    );
+    if (outcome !== undefined) return outcome;
+  } catch (error) {
+    if (run.input.policy === true && !run.signal.aborted) await noteBehind(deps, target.id, error);
+    throw error;
+  }
   throw new HoldfastError('locked', 'Other work on the repository is under way', {
     hint: 'Wait for it to end, then try again.',
   });

@@ -5,6 +5,7 @@ import { writeTransaction, type Database } from '../lib/db.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import type { Run } from '../lib/run-schema.ts';
 import { enqueueRun, getRun } from '../lib/runs.ts';
+import { describeHolds } from './holds.ts';
 import { requireTarget } from './manage-targets.ts';
 import {
   countSnapshots,
@@ -16,34 +17,38 @@ import {
   type SnapshotRow,
   type SnapshotTargetRow,
 } from './queries.ts';
-import { snapshotCan, type Snapshot, type SnapshotState } from './schema.ts';
+import type { Snapshot, SnapshotState } from './schema.ts';
 
 export interface SnapshotDeps {
   db: Database;
   clock: Clock;
 }
 
+type DescribeDeps = SnapshotDeps & Parameters<typeof describeHolds>[0];
+
 interface PageRequest {
   cursor?: string;
   limit?: number;
   state?: SnapshotState;
+  held?: boolean;
   order?: 'asc' | 'desc';
 }
 
 export async function showSnapshots(
-  deps: SnapshotDeps,
+  deps: DescribeDeps,
   request: PageRequest,
 ): Promise<{ items: Snapshot[]; total: number; nextCursor: string | null }> {
   const limit = request.limit ?? 50;
   const after = request.cursor === undefined ? undefined : readCursor(request.cursor);
+  const filter = { state: request.state, held: request.held };
   const [rows, total] = await Promise.all([
-    listSnapshots(deps.db, { state: request.state, order: request.order ?? 'desc', after, limit: limit + 1 }),
-    countSnapshots(deps.db, request.state),
+    listSnapshots(deps.db, { ...filter, order: request.order ?? 'desc', after, limit: limit + 1 }),
+    countSnapshots(deps.db, filter),
   ]);
   const page = rows.slice(0, limit);
   const last = page.at(-1);
   return {
-    items: await describeSnapshots(deps.db, page),
+    items: await describeSnapshots(deps, page),
     total,
     nextCursor: rows.length > limit && last !== undefined ? last.number : null,
   };
@@ -56,21 +61,26 @@ function readCursor(cursor: string): string {
   });
 }
 
-export async function showSnapshot(deps: SnapshotDeps, id: string): Promise<Snapshot> {
+export async function showSnapshot(deps: DescribeDeps, id: string): Promise<Snapshot> {
   const row = await getSnapshot(deps.db, id);
-  const [snapshot] = await describeSnapshots(deps.db, [row]);
+  const [snapshot] = await describeSnapshots(deps, [row]);
   if (snapshot === undefined) throw new HoldfastError('not_found', 'There is no such snapshot');
   return snapshot;
 }
 
-async function describeSnapshots(db: Database, rows: readonly SnapshotRow[]): Promise<Snapshot[]> {
+async function describeSnapshots(deps: DescribeDeps, rows: readonly SnapshotRow[]): Promise<Snapshot[]> {
   const ids = rows.map((row) => row.id);
-  const [places, proofs] = await Promise.all([listSnapshotTargets(db, ids), listSnapshotProofs(db, ids)]);
+  const [places, proofs, holds] = await Promise.all([
+    listSnapshotTargets(deps.db, ids),
+    listSnapshotProofs(deps.db, ids),
+    describeHolds(deps, ids),
+  ]);
   return rows.map((row) =>
     toSnapshot(
       row,
       places.filter((place) => place.snapshot_id === row.id),
       proofs.find((proof) => proof.snapshot_id === row.id),
+      holds.get(row.id) ?? null,
     ),
   );
 }
@@ -79,6 +89,7 @@ function toSnapshot(
   row: SnapshotRow,
   places: readonly SnapshotTargetRow[],
   proof: SnapshotProofRow | undefined,
+  hold: Snapshot['hold'],
 ): Snapshot {
   return {
     id: row.id,
@@ -103,6 +114,11 @@ function toSnapshot(
             grade: proof.grade as 'data-proven' | 'kit-proven',
             at: proof.finished_at.toISOString(),
           },
+    hold,
+    forgotten:
+      row.state === 'forgotten'
+        ? { at: row.forgotten_at?.toISOString() ?? null, because: row.forgotten_because }
+        : null,
     runId: row.run_id,
   };
 }
@@ -171,40 +187,4 @@ export async function requestRepositoryRun(
     return runId;
   });
   return getRun(deps.db, id);
-}
-
-/**
- * Queues the forgetting of one snapshot: it leaves the head at once, its bytes go with a later prune.
- *
- * @throws HoldfastError `wrong_state` when it is forgotten already, or is the last one that was proven.
- */
-export async function requestForget(deps: SnapshotDeps, actor: Actor, id: string): Promise<Run> {
-  const row = await getSnapshot(deps.db, id);
-  if (!snapshotCan[row.state as SnapshotState].forget) {
-    throw new HoldfastError('wrong_state', 'This snapshot is forgotten already');
-  }
-  await refuseLastProven(deps.db, id);
-  return requestRepositoryRun(deps, actor, 'prune', { forget: id });
-}
-
-async function refuseLastProven(db: Database, id: string): Promise<void> {
-  const kept = (await listSnapshots(db, { order: 'desc', limit: 10_000 })).filter(
-    (row) => row.state !== 'forgotten',
-  );
-  const proven = new Set(
-    (
-      await listSnapshotProofs(
-        db,
-        kept.map((row) => row.id),
-      )
-    ).map((row) => row.snapshot_id),
-  );
-  if (kept.length > 1 && !(proven.size === 1 && proven.has(id))) return;
-  throw new HoldfastError(
-    'wrong_state',
-    kept.length <= 1
-      ? 'This is the only snapshot there is'
-      : 'This is the only snapshot that a restore test has proven',
-    { hint: 'Take another snapshot and prove it by a restore test first.' },
-  );
 }

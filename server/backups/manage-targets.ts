@@ -17,6 +17,9 @@ import {
   updateTarget,
   type TargetRow,
 } from './queries.ts';
+import { beginRetention } from './apply-retention.ts';
+import { checkPolicy } from './retention/policy.ts';
+import { KEEP_EVERYTHING } from './retention/policy-words.ts';
 import type { TargetProbe, TargetReply, TargetRequest } from './schema.ts';
 import {
   directoryConfigOf,
@@ -124,6 +127,7 @@ export async function addTarget(
   actor: Actor,
   request: TargetRequest,
 ): Promise<TargetReply> {
+  if (request.retention !== undefined) checkPolicy(request.retention);
   const { repository } = await deps.keys.status();
   if (!repository.claimed) {
     throw new HoldfastError('wrong_state', 'A target needs a proven recovery kit first', {
@@ -154,19 +158,20 @@ export async function addTarget(
   const { settings, keepSignIn } = await settingsOf(deps, actor, request, probe);
   const row = await writeTransaction(deps.db, async (tx) => {
     await keepSignIn?.(tx);
-    const { name, kind, region } = request;
+    const { name, kind, region, retention } = request;
     const inserted = await insertTarget(tx, {
       id: randomUUID(),
       ...{ name, kind, region, settings, probe },
       sameDisk: probe.sameDisk,
       createdAt: deps.clock.now(),
     });
+    await beginRetention(tx, deps.clock, inserted.id, retention);
     await recordAudit(tx, deps.clock, actor, {
       action: 'backups.target.added',
       objectType: 'target',
       objectId: inserted.id,
       detail: {
-        ...{ kind, region, sameDisk: probe.sameDisk },
+        ...{ kind, region, sameDisk: probe.sameDisk, retention: retention ?? KEEP_EVERYTHING },
         ...(request.kind === 'sftp' ? { host: request.host, fingerprint: request.fingerprint ?? '' } : {}),
       },
     });

@@ -254,6 +254,8 @@ export async function getSnapshot(db: Database, id: string): Promise<SnapshotRow
 
 interface SnapshotFilter {
   state?: string | undefined;
+  /** Only those under legal hold. */
+  held?: boolean | undefined;
   order: 'asc' | 'desc';
   /** Number of the last row of the page before. */
   after?: string | undefined;
@@ -263,15 +265,22 @@ interface SnapshotFilter {
 export async function listSnapshots(db: Database, filter: SnapshotFilter): Promise<SnapshotRow[]> {
   let query = db.selectFrom('snapshots').selectAll().orderBy('number', filter.order).limit(filter.limit);
   if (filter.state !== undefined) query = query.where('state', '=', filter.state);
+  if (filter.held === true) query = query.where(IS_HELD);
   if (filter.after !== undefined) {
     query = query.where('number', filter.order === 'desc' ? '<' : '>', filter.after);
   }
   return query.execute();
 }
 
-export async function countSnapshots(db: Database, state?: string): Promise<number> {
+const IS_HELD = sql<boolean>`exists (select from snapshot_holds where snapshot_id = snapshots.id)`;
+
+export async function countSnapshots(
+  db: Database,
+  { state, held }: Pick<SnapshotFilter, 'state' | 'held'>,
+): Promise<number> {
   let query = db.selectFrom('snapshots').select((eb) => eb.fn.countAll<string>().as('count'));
   if (state !== undefined) query = query.where('state', '=', state);
+  if (held === true) query = query.where(IS_HELD);
   return Number((await query.executeTakeFirstOrThrow()).count);
 }
 
@@ -321,6 +330,11 @@ export async function listSnapshotProofs(db: Database, ids: readonly string[]): 
     .orderBy('grade', 'desc')
     .orderBy('finished_at', 'desc')
     .execute();
+}
+
+/** Which of these a restore test has proven, from any target. */
+export async function findProven(db: Database, ids: readonly string[]): Promise<ReadonlySet<string>> {
+  return new Set((await listSnapshotProofs(db, ids)).map((row) => row.snapshot_id));
 }
 
 /** The newest snapshot that is on a target in use. */

@@ -3,10 +3,11 @@ import { Type } from 'typebox';
 import { requireFreshProof, type Person } from '../identity/index.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import { Run } from '../lib/run-schema.ts';
-import { Id } from '../lib/shapes.ts';
+import { AskedApproval, Id } from '../lib/shapes.ts';
 import { browseSnapshot, requestFileRestore, type BrowseDeps } from './browse-snapshot.ts';
+import { requestForget } from './request-forget.ts';
+import { retentionRoutes, type RetentionRouteDeps } from './retention-routes.ts';
 import {
-  requestForget,
   requestRepositoryRun,
   requestSnapshot,
   type SnapshotConsent,
@@ -40,7 +41,7 @@ import {
   TargetRequest,
 } from './schema.ts';
 
-export type BackupDeps = RunRouteDeps & BrowseDeps;
+export type BackupDeps = RunRouteDeps & BrowseDeps & RetentionRouteDeps;
 
 const TargetParams = Type.Object({ id: Id });
 const SnapshotParams = Type.Object({ id: Type.String({ pattern: '^[0-9a-f]{64}$' }) });
@@ -65,6 +66,7 @@ export function backupRoutes(deps: BackupDeps): FastifyPluginAsyncTypebox {
   return async (app) => {
     await app.register(targetRoutes(deps));
     await app.register(snapshotRoutes(deps));
+    await app.register(retentionRoutes(deps));
     await app.register(runRoutes(deps));
   };
 }
@@ -233,7 +235,12 @@ function snapshotRoutes(deps: BackupDeps): FastifyPluginAsyncTypebox {
       '/snapshots/:id',
       {
         config: { access: { right: 'backups.manage' }, stepUp: true },
-        schema: { tags, summary: 'Forget a snapshot', params: SnapshotParams, response: { 202: Run } },
+        schema: {
+          tags,
+          summary: 'Forget a snapshot',
+          params: SnapshotParams,
+          response: { 202: Type.Union([Run, AskedApproval]) },
+        },
       },
       async ({ params, actor }, reply) => reply.status(202).send(await requestForget(deps, actor, params.id)),
     );

@@ -1,6 +1,8 @@
 /** Shapes of targets, snapshots and their content, and what is allowed in which state. */
 import { Type, type Static } from 'typebox';
 import { Cursor, Id, Instant, Problem } from '../lib/shapes.ts';
+import { RetentionPolicy } from './retention/policy.ts';
+import { SnapshotHold } from './retention/schema.ts';
 
 export const HostKey = Type.Object({
   /** Such as `ssh-ed25519`. */
@@ -29,6 +31,8 @@ export type TargetProbe = Static<typeof TargetProbe>;
 const common = {
   name: Type.String({ minLength: 1, maxLength: 60, pattern: '^[A-Za-z0-9][A-Za-z0-9 ._-]*$' }),
   region: Type.String({ minLength: 2, maxLength: 64 }),
+  /** How long snapshots are kept there; everything, when nothing is said. */
+  retention: Type.Optional(RetentionPolicy),
 };
 
 export const DirectoryTargetRequest = Type.Object({
@@ -146,6 +150,15 @@ export const Snapshot = Type.Object({
     }),
     Type.Null(),
   ]),
+  /** Legal hold: nothing forgets it. */
+  hold: Type.Union([SnapshotHold, Type.Null()]),
+  forgotten: Type.Union([
+    Type.Object({
+      at: Type.Union([Instant, Type.Null()]),
+      because: Type.Union([Type.String(), Type.Null()]),
+    }),
+    Type.Null(),
+  ]),
   runId: Type.Union([Id, Type.Null()]),
 });
 export type Snapshot = Static<typeof Snapshot>;
@@ -159,6 +172,8 @@ export const SnapshotQuery = Type.Object({
   cursor: Type.Optional(Cursor),
   limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 200, default: 50 })),
   state: Type.Optional(SnapshotState),
+  /** Only those under legal hold. */
+  held: Type.Optional(Type.Boolean()),
   order: Type.Optional(Type.Union([Type.Literal('asc'), Type.Literal('desc')], { default: 'desc' })),
 });
 

@@ -17,6 +17,7 @@ import { withAdvisoryLock } from '../lib/lock.ts';
 import type { RunContext, RunOutcome } from '../lib/runs.ts';
 import { SOFTWARE_VERSION } from '../lib/version.ts';
 import { anchorTo, compareWhereReached } from './anchors.ts';
+import { applyPolicy, noteBehind, notePruned } from './apply-retention.ts';
 import { APPLIANCE_SECTION, copyApplianceFacts } from './appliance-source.ts';
 import type { ChunkingParameters, SnapshotRecord, SourceSection } from './engine.ts';
 import { openChunkWriter, type ChunkWriter } from './pipeline/chunk-writer.ts';
@@ -120,7 +121,7 @@ async function snapshotTo(deps: SnapshotRunDeps, run: RunContext, target: Target
       crashPoint('snapshot.head-published');
       const outcome = await recordStored(deps, run, target, open, record);
       await anchorLog(deps, run, target, checkpoint);
-      await tidy(run, open);
+      await tidy(deps, run, target, open, record.id);
       return outcome;
     } catch (error) {
       await chunks.abort();
@@ -271,11 +272,24 @@ async function recordStored(
   };
 }
 
-/** Merges index objects and removes what waited long enough. The snapshot is stored already, whatever comes of it. */
-async function tidy(run: RunContext, open: OpenTargetRepository): Promise<void> {
+/** The policy of the target, and what waited long enough. The snapshot is stored already, whatever comes of it. */
+async function tidy(
+  deps: SnapshotRunDeps,
+  run: RunContext,
+  target: TargetRow,
+  open: OpenTargetRepository,
+  snapshotId: string,
+): Promise<void> {
+  try {
+    await applyPolicy(deps, run, target, open, [snapshotId]);
+  } catch (error) {
+    if (!run.signal.aborted) await noteBehind(deps, target.id, error);
+    await run.log('warn', `The retention policy was not applied: ${messageOf(error)}`);
+  }
   await run.step('Tidying the repository');
   try {
     const report = await open.writer.prune();
+    await notePruned(deps, target.id, report);
     if (report.deletedObjects > 0) {
       await run.log('info', `Removed ${report.deletedObjects} objects that no snapshot needs`);
     }

@@ -1,5 +1,5 @@
 /** Set-up by file: where the target lies, and how it is asked for. */
-import { locationOf, type TargetRequest } from '../backups/index.ts';
+import { locationOf, PROPOSED_POLICY, type TargetRequest } from '../backups/index.ts';
 import { mountShare } from './mount-share.ts';
 import { readSecretFromEnvironment, readSmallFile } from './secrets.ts';
 import type { SetupFile } from './setup-file.ts';
@@ -29,11 +29,12 @@ export async function findTargetPlace(work: SetupWork): Promise<string> {
 
 /** What the appliance is asked to add. Secrets come from where the file says. */
 export async function readTargetRequest(target: SetupFile['target'], path: string): Promise<TargetRequest> {
-  if (target.kind === 'directory') return { ...target, path };
+  const { retention = PROPOSED_POLICY } = target;
+  if (target.kind === 'directory') return { ...target, path, retention };
   const { hostKey, signInFile, passwordVariable, ...place } = target;
   const signIn =
     signInFile === undefined
       ? { kind: 'password' as const, password: readSecretFromEnvironment(passwordVariable ?? '') }
       : await signInOf(await readSmallFile(signInFile, SECRET_LIMIT_BYTES));
-  return { port: SSH_PORT, ...place, fingerprint: hostKey, signIn };
+  return { port: SSH_PORT, ...place, fingerprint: hostKey, signIn, retention };
 }

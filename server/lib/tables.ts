@@ -708,11 +708,21 @@ export interface SingleSignOnLogouts {
   token_id_hash: Buffer;
 }
 
+export interface SnapshotHolds {
+  held_at: Timestamp;
+  held_by: string | null;
+  reason: string;
+  snapshot_id: string;
+}
+
 export interface Snapshots {
   added_bytes: Int8;
   duration_ms: Int8;
   end_lsn: string | null;
   file_count: Int8;
+  forgetting: Json | null;
+  forgotten_at: Timestamp | null;
+  forgotten_because: string | null;
   id: string;
   keyring_epoch: string;
   number: Int8;
@@ -744,6 +754,23 @@ export interface TargetAnchors {
   size: Int8 | null;
   target_id: string;
   tried_at: Timestamp;
+}
+
+export interface TargetRetention {
+  agreed: Generated<Json>;
+  applied_at: Timestamp | null;
+  baseline_at: Timestamp | null;
+  baseline_count: number | null;
+  changed_at: Timestamp;
+  locked_until: Timestamp | null;
+  next_prune_at: Timestamp | null;
+  policy: Json;
+  problem: Json | null;
+  reclaimed_bytes: Generated<Int8>;
+  target_id: string;
+  tried_at: Timestamp | null;
+  waiting: Json | null;
+  waiting_bytes: Generated<Int8>;
 }
 
 export interface TargetSignIns {
@@ -887,9 +914,11 @@ export interface DB {
   single_sign_on_attempts: SingleSignOnAttempts;
   single_sign_on_ended: SingleSignOnEnded;
   single_sign_on_logouts: SingleSignOnLogouts;
+  snapshot_holds: SnapshotHolds;
   snapshot_targets: SnapshotTargets;
   snapshots: Snapshots;
   target_anchors: TargetAnchors;
+  target_retention: TargetRetention;
   target_sign_ins: TargetSignIns;
   targets: Targets;
   team_members: TeamMembers;

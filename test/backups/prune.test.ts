@@ -1,6 +1,8 @@
 /** Forget, and prune in its two phases, against a clock that the test moves. */
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import type { PruneOptions } from '../../server/backups/repository/prune.ts';
+import { LockedObjectError } from '../../server/backups/targets/locked-object.ts';
 import {
   bytesOf,
   createPlace,
@@ -30,7 +32,8 @@ afterEach(async () => {
 
 describe('forget and prune', () => {
   const big = (seed: string) => ({ [`${seed}.bin`]: bytesOf(seed, 50_000), shared: bytesOf('shared', 9000) });
-  const prune = (options = {}) => withWriter(place, (writer) => writer.prune(), options);
+  const prune = (options = {}, how: PruneOptions = {}) =>
+    withWriter(place, (writer) => writer.prune(how), options);
   const packCount = async () => {
     const repository = await openPlace(place);
     const names = await listObjects(repository, 'packs/');
@@ -102,6 +105,69 @@ describe('forget and prune', () => {
     expect(repository.warnings).toEqual([]);
     expect(await readFiles(repository, 'latest')).toEqual(big('two'));
     await expect(repository.findSnapshot(first.id)).rejects.toMatchObject({ code: 'not_found' });
+    await repository.close();
+  });
+
+  test('what a lock of the target keeps is told with its end, is no error, and goes when the lock has ended', async () => {
+    const first = await takeSnapshot(place, big('one'));
+    await takeSnapshot(place, big('two'));
+    await withWriter(place, (writer) => writer.forget([first.id]));
+    await pruneAt(0);
+    place.clock.advance(2 * DAY_MS);
+    const until = new Date(place.clock.now().getTime() + DAY_MS);
+    const before = await packCount();
+    const repository = await openPlace(place);
+    const { target } = repository;
+    const locking: typeof target = {
+      ...target,
+      delete: async (name) => {
+        if (name.startsWith('packs/')) throw new LockedObjectError(name, until);
+        await target.delete(name);
+      },
+    };
+
+    const writer = await openPlaceWriter(place, { ...repository, target: locking });
+    const kept = await writer.prune();
+    await writer.release();
+    await repository.close();
+
+    expect(kept).toMatchObject({ deletedBytes: 0, lockedUntil: until.toISOString(), missingChunks: 0 });
+    expect(kept.lockedObjects).toBeGreaterThan(0);
+    expect(kept.lockedBytes).toBeGreaterThan(0);
+    expect(kept.deletedObjects).toBeGreaterThan(0);
+    expect(await packCount()).toBe(before);
+    const later = await pruneAt(0);
+    expect(later).toMatchObject({ deletedBytes: kept.lockedBytes, lockedObjects: 0, lockedUntil: undefined });
+    expect(await packCount()).toBeLessThan(before);
+  });
+
+  test('a prune that is cancelled leaves the rest to the next one', async () => {
+    const first = await takeSnapshot(place, big('one'));
+    await takeSnapshot(place, big('two'));
+    await withWriter(place, (writer) => writer.forget([first.id]));
+    await pruneAt(0);
+    place.clock.advance(2 * DAY_MS);
+    const cancelled = new AbortController();
+    const told: number[] = [];
+
+    const cut = await prune(
+      {},
+      {
+        signal: cancelled.signal,
+        progress: (done: number) => {
+          told.push(done);
+          cancelled.abort();
+        },
+      },
+    );
+    const rest = await prune();
+
+    expect(cut.deletedObjects).toBe(1);
+    expect(told).toEqual([1]);
+    expect(rest.deletedObjects).toBeGreaterThan(0);
+    const repository = await openPlace(place);
+    expect(repository.warnings).toEqual([]);
+    expect(await readFiles(repository, 'latest')).toEqual(big('two'));
     await repository.close();
   });
 

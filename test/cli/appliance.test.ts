@@ -347,6 +347,28 @@ describe('snapshot and restore', () => {
     }
   });
 
+  test('forget --dry-run without a snapshot shows what a policy would keep and why; a draft is not saved', async () => {
+    const before = await holdfast('snapshots');
+
+    const asItIs = await holdfast('forget', '--dry-run');
+    const draft = await holdfast('forget', '--dry-run', '--keep-daily', '2', '--time-zone', 'Europe/Zurich');
+
+    expect(asItIs.json).toMatchObject({
+      dryRun: true,
+      removes: 0,
+      words: expect.stringContaining('the last 3, all of 7 days') as string,
+    });
+    expect(draft.json).toMatchObject({ removes: 0, reclaim: { bytes: 0, exact: true } });
+    expect((draft.json.items as { reasons: string[] }[])[0]?.reasons[0]).toBe('the minimum of 1');
+    for (const wrong of [['--dry-run', '--by-policy'], [], ['--keep-daily', '2'], ['1', '--keep-daily', '2']])
+      expect([wrong, (await holdfast('forget', ...wrong)).exitCode]).toEqual([wrong, 2]);
+    expect((await holdfast('forget', '--dry-run', '--time-zone', 'Mars/Olympus')).json.error).toMatchObject({
+      code: 'invalid_input',
+    });
+    expect((await holdfast('forget', '--by-policy')).exitCode).toBe(0);
+    expect((await holdfast('snapshots')).json).toEqual(before.json);
+  });
+
   test('forget --dry-run forgets nothing', async () => {
     const before = await holdfast('snapshots');
     const id = (before.json.items as { id: string }[])[0]?.id ?? '';

@@ -46,6 +46,12 @@ const PARTS: Record<string, (ids: Things) => { body?: unknown; query?: string; o
   'PATCH /api/v1/nodes/:id': () => ({ body: { name: 'renamed' } }),
   'PATCH /api/v1/me/passkeys/:id': () => ({ body: { name: 'renamed' } }),
   'POST /api/v1/snapshots/:id/restores': ({ folder, file }) => ({ body: { folderId: folder, nodeId: file } }),
+  'POST /api/v1/targets/:id/retention/preview': () => ({ body: { policy: { kind: 'keep-everything' } } }),
+  'PUT /api/v1/targets/:id/retention': () => ({ body: { policy: { kind: 'keep-everything' } } }),
+  'POST /api/v1/targets/:id/retention/agree': () => ({ body: { reason: 'Little space', removes: 1 } }),
+  'POST /api/v1/snapshots/:id/forget': () => ({ body: { reason: 'Little space' } }),
+  'PUT /api/v1/snapshots/:id/hold': () => ({ body: { reason: 'litigation' } }),
+  'POST /api/v1/snapshots/:id/hold/lift': () => ({ body: { reason: 'settled' } }),
   'POST /api/v1/access-reviews/:id/items/:itemId/decision': () => ({
     body: { decision: 'keep', version: 'any' },
   }),

@@ -7,6 +7,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { randomBytes, randomUUID } from 'node:crypto';
 import { findRunFunction } from '../../server/jobs.ts';
+import { childEnvironment } from '../../server/lib/config.ts';
+import { endOf, startProcess } from '../../server/lib/spawn.ts';
 import { connectKeyd, credentialPath, openRunSealer } from '../../server/keys/index.ts';
 import { systemClock } from '../../server/lib/clock.ts';
 import { dataPaths } from '../../server/lib/data-folder.ts';
@@ -147,6 +149,33 @@ async function performQueuedRun(appliance: TestAppliance, signal: AbortSignal) {
   const ended = await findRun(deps.db, row.id);
   if (ended === undefined) throw new Error('the run is gone');
   return { ...ended, reports, lines };
+}
+
+/** Carries out the oldest queued run in a process of its own that is killed at a crash point. @returns how it ended. */
+export async function killRunAt(
+  appliance: TestAppliance,
+  point: string,
+): Promise<{ exitCode: number | null; signal: string | null }> {
+  const { deps, dataDir, database, clock } = appliance;
+  const row = await takeQueuedRun(deps.db, clock);
+  if (row === undefined) throw new Error('no run is queued');
+  await deps.keys.lend(row.id, null, { testIdentity: true, liveKeys: true });
+  const here = import.meta.dirname;
+  const child = startProcess(
+    process.execPath,
+    ['--import', join(here, 'crash-at.ts'), join(here, 'run-child.ts')],
+    {
+      env: childEnvironment({
+        HOLDFAST_TEST_CRASH_AT: `${point}:1`,
+        HOLDFAST_TEST_ORDER: JSON.stringify({ address: database.adminAddress, dataDir, row }),
+      }),
+      stdio: ['ignore', 'inherit', 'inherit'],
+    },
+  );
+  const end = await endOf(child);
+  const error = { code: 'unavailable', message: 'killed' };
+  await finishRun(deps.db, clock, row.id, { state: 'failed', error });
+  return end;
 }
 
 /** Queues a run as the schedule does. */

@@ -50,14 +50,12 @@ export const putSchedule = (name: Schedule['name'], body: Static<typeof Schedule
   request(`/schedules/${name}`, { method: 'PUT', body });
 
 export const listSnapshots = (
-  query: { cursor?: string | undefined; limit?: number; state?: string; order?: string },
+  query: { cursor?: string | undefined; limit?: number; state?: string; order?: string; held?: string },
   signal?: AbortSignal,
 ): Promise<SnapshotRows> => request('/snapshots', { query, signal });
 export const getSnapshot = (id: string, signal?: AbortSignal): Promise<Snapshot> =>
   request(`/snapshots/${id}`, { signal });
 export const takeSnapshot = (): Promise<Run> => request('/snapshots', { method: 'POST' });
-export const forgetSnapshot = (id: string): Promise<void> =>
-  request(`/snapshots/${id}`, { method: 'DELETE' });
 export const getSnapshotFolder = (
   id: string,
   query: { folderId?: string | undefined; cursor?: string | undefined; search?: string; limit?: number },

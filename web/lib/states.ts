@@ -22,6 +22,15 @@ const LOOKS: Record<string, StateLook> = {
   forgotten: { tone: 'neutral', label: 'Forgotten' },
   active: { tone: 'ok', label: 'Active' },
   retired: { tone: 'neutral', label: 'Retired' },
+  // Retention
+  held: { tone: 'warn', label: 'Under legal hold' },
+  stays: { tone: 'ok', label: 'Stays' },
+  goes: { tone: 'bad', label: 'Goes' },
+  'past-age': { tone: 'warn', label: 'Beyond its age' },
+  'keeps-everything': { tone: 'info', label: 'Keeps everything' },
+  new: { tone: 'info', label: 'Not carried out yet' },
+  applied: { tone: 'ok', label: 'Carried out' },
+  asks: { tone: 'warn', label: 'Asks people' },
   // Proof
   'kit-proven': { tone: 'ok', label: 'Kit proven' },
   'data-proven': { tone: 'ok', label: 'Data proven' },

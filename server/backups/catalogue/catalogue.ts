@@ -105,6 +105,19 @@ export function wrapCatalogue(db: DatabaseSync): Catalogue {
   };
 }
 
+/** The parts that only read. */
+export type CatalogueView = Pick<
+  Catalogue,
+  'count' | 'packs' | 'packOfChunk' | 'findSnapshot' | 'knowsSegment' | 'segmentChunks'
+>;
+
+/** On a file that is open for reading only. */
+export function viewCatalogue(db: DatabaseSync): CatalogueView {
+  const q = prepareQueries(db);
+  const readOnly: Transaction = (work) => work();
+  return { ...packsOf(q, readOnly), ...chunksOf(q), ...snapshotsOf(q), ...segmentsOf(q, readOnly) };
+}
+
 type Transaction = <T>(work: () => T) => T;
 
 function transactionOf(db: DatabaseSync): Transaction {

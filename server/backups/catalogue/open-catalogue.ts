@@ -5,8 +5,17 @@ import { DatabaseSync } from 'node:sqlite';
 import { isSystemError } from '../../lib/errors.ts';
 import { PRIVATE_DIRECTORY_MODE, PRIVATE_FILE_MODE } from '../../lib/files.ts';
 import type { ObjectReference } from '../objects/object-names.ts';
-import { type Catalogue, explainCatalogueError, parseHead, wrapCatalogue } from './catalogue.ts';
+import {
+  type Catalogue,
+  type CatalogueView,
+  explainCatalogueError,
+  parseHead,
+  viewCatalogue,
+  wrapCatalogue,
+} from './catalogue.ts';
 import { CATALOGUE_VERSION, createTables } from './queries.ts';
+
+export type { CatalogueView };
 
 export interface OpenedCatalogue {
   catalogue: Catalogue;
@@ -41,6 +50,26 @@ export function readRememberedHead(path: string): ObjectReference | undefined {
   try {
     db = new DatabaseSync(path, { readOnly: true });
     return parseHead(db.prepare('select value from facts where name = ?').get('head')?.value);
+  } catch {
+    return undefined;
+  } finally {
+    if (db?.isOpen === true) db.close();
+  }
+}
+
+/**
+ * Looks something up as it is at one moment, beside a run that may be writing.
+ *
+ * @returns what `read` returns; undefined when there is no catalogue of this version that can be read.
+ */
+export function readCatalogue<T>(path: string, read: (catalogue: CatalogueView) => T): T | undefined {
+  let db: DatabaseSync | undefined;
+  try {
+    db = new DatabaseSync(path, { readOnly: true });
+    const version = db.prepare('select value from facts where name = ?').get('version')?.value;
+    if (version !== String(CATALOGUE_VERSION)) return undefined;
+    db.exec('begin');
+    return read(viewCatalogue(db));
   } catch {
     return undefined;
   } finally {

@@ -3,6 +3,7 @@
  * segment names is kept in the catalogue, so each is read at most once, and a write-only appliance need not read any.
  */
 import { HoldfastError } from '../../lib/errors.ts';
+import type { Catalogue } from '../catalogue/catalogue.ts';
 import { ID_BYTES } from '../catalogue/chunk-list.ts';
 import type { SegmentReference } from '../engine.ts';
 import { decodeChunkList, readChunks } from '../pipeline/chunk-source.ts';
@@ -47,21 +48,24 @@ export async function findLivePacks(
         if (options.readAll || !repository.catalogue.knowsSegment(segment.chunk)) {
           await learnSegment(repository, reader, segment);
         }
-        count(repository, treePacks, Buffer.from(segment.chunk, 'hex'), live);
+        countLive(catalogue, treePacks, Buffer.from(segment.chunk, 'hex'), live);
       }
     }
   }
   return live;
 }
 
-/** Counts chunks, and what those of them list that are segments or chunk lists themselves. */
-function count(
-  repository: Repository,
+/**
+ * Counts chunks, and what those of them list that are segments or chunk lists themselves.
+ *
+ * @param treePacks rows of the packs of kind `tree`.
+ */
+export function countLive(
+  catalogue: Pick<Catalogue, 'packOfChunk' | 'knowsSegment' | 'segmentChunks'>,
   treePacks: ReadonlySet<number>,
   ids: Uint8Array,
   live: LivePacks,
 ): void {
-  const { catalogue } = repository;
   for (let at = 0; at < ids.length; at += ID_BYTES) {
     const id = ids.subarray(at, at + ID_BYTES);
     const row = catalogue.packOfChunk(id);
@@ -71,7 +75,7 @@ function count(
     const hex = Buffer.from(id.buffer, id.byteOffset, ID_BYTES).toString('hex');
     if (live.segments.has(hex) || !catalogue.knowsSegment(hex)) continue;
     live.segments.add(hex);
-    for (const listed of [...catalogue.segmentChunks(hex)]) count(repository, treePacks, listed, live);
+    for (const listed of [...catalogue.segmentChunks(hex)]) countLive(catalogue, treePacks, listed, live);
   }
 }
 

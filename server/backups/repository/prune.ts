@@ -18,6 +18,7 @@ import {
   parseKeyringName,
   parsePackName,
 } from '../objects/object-names.ts';
+import { LockedObjectError } from '../targets/locked-object.ts';
 import { findLivePacks, type LivePacks } from './live-packs.ts';
 import { listNames, listNumbered, listPacks, sameReference } from './listing.ts';
 import { isWriteOnly } from './object-store.ts';
@@ -43,15 +44,27 @@ export interface PruneReport {
   waitingObjects: number;
   /** When the oldest of them may go, RFC 3339. */
   nextAt: string | undefined;
+  /** Objects that were due and that the target keeps locked, and the bytes of the packs among them. */
+  lockedObjects: number;
+  lockedBytes: number;
+  /** When the last of these locks ends, RFC 3339; undefined where the target does not say. */
+  lockedUntil: string | undefined;
   /** Chunks that retained snapshots name and no pack on the target has. Not zero: run verify. */
   missingChunks: number;
+}
+
+export interface PruneOptions {
+  /** Looked at between deletions: those that are left wait for the next prune. */
+  signal?: AbortSignal;
+  /** Told of each deletion. */
+  progress?: (done: number, total: number) => void;
 }
 
 /**
  * @throws wrong_state when the clock cannot be believed; wrong_key when the catalogue was lost and no key is at hand to
  *   rebuild it; locked.
  */
-export async function prune(state: WriterState): Promise<PruneReport> {
+export async function prune(state: WriterState, options: PruneOptions = {}): Promise<PruneReport> {
   const { repository } = state;
   const now = await state.guard.check(repository.target);
   checkComplete(repository);
@@ -61,9 +74,8 @@ export async function prune(state: WriterState): Promise<PruneReport> {
   const waitMs = DAY_MS + state.longestRunMs;
   const isDue = (mark: RemovalMark) => now.getTime() - Date.parse(mark.since) >= waitMs;
   const due = marks.filter((mark) => isDue(mark) && garbage.listed.has(mark.name));
-  const deleted = await deleteObjects(state, due, garbage.listed);
+  const { gone, ...deleted } = await deleteObjects(state, due, { sizes: garbage.listed, ...options });
 
-  const gone = new Set(due.map((mark) => mark.name));
   const kept = marks.filter((mark) => garbage.listed.has(mark.name) && !gone.has(mark.name));
   const marked = new Set(kept.map((mark) => mark.name));
   const fresh = [...garbage.listed.keys(), ...garbage.indexed.keys()].filter(
@@ -147,16 +159,35 @@ async function findGarbage(state: WriterState, live: LivePacks): Promise<Garbage
 async function deleteObjects(
   state: WriterState,
   due: readonly RemovalMark[],
-  sizes: ReadonlyMap<string, number>,
-): Promise<{ deletedObjects: number; deletedBytes: number }> {
-  let deletedBytes = 0;
-  for (const mark of due) {
+  { sizes, signal, progress }: PruneOptions & { sizes: ReadonlyMap<string, number> },
+) {
+  const gone = new Set<string>();
+  const locked = new Set<string>();
+  let until: Date | undefined;
+  for (const { name } of due) {
+    if (signal?.aborted === true) break;
     await state.claim.check();
-    await state.repository.target.delete(mark.name);
+    try {
+      await state.repository.target.delete(name);
+      gone.add(name);
+    } catch (error) {
+      if (!(error instanceof LockedObjectError)) throw error;
+      locked.add(name);
+      if (error.until !== undefined && (until === undefined || error.until > until)) until = error.until;
+    }
     crashPoint('backups.prune.deleted');
-    deletedBytes += parsePackName(mark.name) === undefined ? 0 : (sizes.get(mark.name) ?? 0);
+    progress?.(gone.size + locked.size, due.length);
   }
-  return { deletedObjects: due.length, deletedBytes };
+  const bytesOf = (names: ReadonlySet<string>) =>
+    [...names].reduce(
+      (sum, name) => sum + (parsePackName(name) === undefined ? 0 : (sizes.get(name) ?? 0)),
+      0,
+    );
+  return {
+    gone,
+    ...{ deletedObjects: gone.size, deletedBytes: bytesOf(gone) },
+    ...{ lockedObjects: locked.size, lockedBytes: bytesOf(locked), lockedUntil: until?.toISOString() },
+  };
 }
 
 interface Rewrite {

@@ -24,7 +24,7 @@ import { createClockGuard } from './clock-guard.ts';
 import { listNumbered } from './listing.ts';
 import { publish, sealObject } from './object-store.ts';
 import type { Repository } from './open-repository.ts';
-import { prune, type PruneReport } from './prune.ts';
+import { prune, type PruneOptions, type PruneReport } from './prune.ts';
 import type { WarningCode } from './warnings.ts';
 import { publishHead, publishIndexObject, type WriterState } from './writer-state.ts';
 
@@ -61,7 +61,7 @@ export interface RepositoryWriter {
   /** Drops snapshots by id, and publishes the head that says so. Bytes go with `prune`. @throws not_found, wrong_state. */
   forget(snapshotIds: readonly string[]): Promise<void>;
   /** @see prune.ts */
-  prune(): Promise<PruneReport>;
+  prune(options?: PruneOptions): Promise<PruneReport>;
   /** Ends the work of this writer; nothing can be published after it. */
   release(): Promise<void>;
 }
@@ -174,10 +174,10 @@ function makeWriter(state: WriterState): RepositoryWriter {
       await state.guard.check(repository.target);
       await forget(state, snapshotIds);
     },
-    async prune() {
+    async prune(options) {
       await flush();
       await begin();
-      return prune(state);
+      return prune(state, options);
     },
     async release() {
       released = true;

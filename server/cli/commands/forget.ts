@@ -1,14 +1,20 @@
 import type { Command } from 'commander';
-import type { Snapshot } from '../../backups/index.ts';
+import type { Static } from 'typebox';
+import type { RetentionPreview, RetentionStatus, Snapshot, TargetReply } from '../../backups/index.ts';
 import type { Run } from '../../lib/run-schema.ts';
-import { EXIT } from '../../lib/errors.ts';
+import { EXIT, HoldfastError } from '../../lib/errors.ts';
+import type { ControlClient } from '../control-client.ts';
+import { addPolicyOptions, policyOfOptions, type PolicyOptions } from '../policy-options.ts';
 import { listSnapshots, pickSnapshot, SNAPSHOT_WORDS } from '../choose-snapshot.ts';
 import { addCommand } from '../command.ts';
-import { formatBytes, formatInstant } from '../output.ts';
+import { formatBytes, formatInstant, type Output } from '../output.ts';
 import { describeEnd, followRun, runExitCode } from '../runs.ts';
 
-interface Options {
+type Preview = Static<typeof RetentionPreview>;
+
+interface Options extends PolicyOptions {
   dryRun?: boolean;
+  byPolicy?: boolean;
 }
 
 export function addForget(program: Command): void {
@@ -16,9 +22,17 @@ export function addForget(program: Command): void {
     program,
     'forget',
     'Drop a snapshot; what only it needs is reclaimed by prune',
-    (command) => command.argument('<snapshot>', SNAPSHOT_WORDS).option('--dry-run', 'only say what would go'),
-    async ({ control, output }, options, wanted) => {
+    (command) =>
+      addPolicyOptions(
+        command
+          .argument('[snapshot]', `${SNAPSHOT_WORDS}; without it, what the policy of the target says`)
+          .option('--dry-run', 'only say what would go, and why the rest stays')
+          .option('--by-policy', 'carry out the policy of the target now'),
+      ),
+    async ({ control, output }, options, wanted?: string) => {
       const client = control();
+      if (wanted === undefined) return forgetByPolicy(client, output, options);
+      if (options.byPolicy === true || policyOfOptions(options) !== undefined) throw eitherOr();
       const snapshots = await listSnapshots(client);
       const snapshot = pickSnapshot(snapshots, wanted);
       const warnings = listWarnings(snapshots, snapshot);
@@ -39,6 +53,55 @@ export function addForget(program: Command): void {
       return runExitCode(run);
     },
   );
+}
+
+function eitherOr(): HoldfastError {
+  return new HoldfastError('invalid_input', 'Either one snapshot is forgotten, or what a policy says', {
+    hint: 'Try `holdfast forget 12`, `holdfast forget --dry-run --keep-daily 30`, or `holdfast forget --by-policy`.',
+  });
+}
+
+/** A draft is only shown: it is saved on the page of the target, where a second person can be asked. */
+async function forgetByPolicy(client: ControlClient, output: Output, options: Options): Promise<number> {
+  const draft = policyOfOptions(options);
+  const dryRun = options.dryRun === true;
+  if (dryRun === (options.byPolicy === true) || (draft !== undefined && !dryRun)) throw eitherOr();
+  const { items } = await client.get<{ items: TargetReply[] }>('/targets');
+  const target = items.find((one) => one.state === 'active');
+  if (target === undefined)
+    throw new HoldfastError('wrong_state', 'There is no target', { hint: 'Add one first.' });
+  const path = `/targets/${target.id}/retention`;
+  if (!dryRun) {
+    const run = await followRun(client, output, (await client.send<Run>('POST', `${path}/apply`)).id);
+    const waits = run.result?.waits;
+    const told = typeof waits === 'string' ? `Nothing was removed. ${waits}` : tellEnd(run);
+    output.result(run, run.state === 'succeeded' ? told : describeEnd(run));
+    return runExitCode(run);
+  }
+  const policy = draft ?? (await client.get<Static<typeof RetentionStatus>>(path)).policy;
+  const preview = await client.send<Preview>('POST', `${path}/preview`, { policy });
+  output.result({ dryRun: true, target: target.name, ...preview }, describePreview(preview));
+  return EXIT.ok;
+}
+
+function tellEnd(run: Run): string {
+  return `Forgot ${Number(run.result?.forgotten ?? 0)} snapshots, deleted ${formatBytes(Number(run.result?.deletedBytes ?? 0))}`;
+}
+
+function describePreview(preview: Preview): string {
+  const { reclaim, removes, total, asks } = preview;
+  const lines = preview.items.map(
+    (one) =>
+      `${one.keep ? 'keep  ' : 'remove'} ${one.number.padStart(6)}  ${formatInstant(one.takenAt)}  ${one.reasons.join('; ')}`,
+  );
+  const bytes = `${reclaim.exact ? '' : 'at most '}${formatBytes(reclaim.bytes)}`;
+  const end = `${removes} of ${total} would go, ${bytes} would be freed, a day later`;
+  return [
+    preview.words,
+    ...lines,
+    end,
+    ...(asks === null ? [] : [`! ${asks}: a second person has to agree`]),
+  ].join('\n');
 }
 
 /** What a careful person would want to know before. */

@@ -8,7 +8,7 @@ const TITLES: Partial<Record<string, string>> = {
   'restore-file': 'Restore of a file',
   'restore-directory': 'Restore into a directory',
   verify: 'Verify',
-  prune: 'Prune',
+  prune: 'Forget and prune',
   'collect-files': 'Collect files',
   'audit-anchor': 'Anchoring of the audit log',
   'audit-verify': 'Verification of the audit log',

@@ -1,0 +1,222 @@
+/**
+ * Carrying out a target's policy: after each snapshot, daily, and when it changed. First the head without what goes, then prune in its own
+ * time. Nothing here trusts that it ran before: each run decides anew from what the head lists and the rows say, so it may be cut off
+ * anywhere and done again.
+ */
+import { recordAudit, systemActor } from '../audit/index.ts';
+import type { Clock } from '../lib/clock.ts';
+import { writeTransaction, type Database, type WriteTransaction } from '../lib/db.ts';
+import { HoldfastError } from '../lib/errors.ts';
+import { enqueueRun, findOpenRun, type RunContext } from '../lib/runs.ts';
+import { finishForgetting, forgetSnapshots } from './forget-snapshots.ts';
+import type { PruneReport } from './repository/prune.ts';
+import {
+  countSince,
+  findRecoveredAt,
+  findRetention,
+  listRetained,
+  listRetentionOfActive,
+  setPolicy,
+  updateRetention,
+  type RetentionRow,
+} from './retention-queries.ts';
+import { decide, type Decision } from './retention/decide.ts';
+import { type RetentionPolicy } from './retention/policy.ts';
+import { KEEP_EVERYTHING } from './retention/policy-words.ts';
+import type { WaitingRemoval } from './retention/schema.ts';
+import { weigh, whyAsk } from './retention/weigh.ts';
+import type { TargetRow } from './queries.ts';
+import type { OpenTargetRepository, RepositoryRunDeps } from './target-repository.ts';
+
+type ApplyDeps = Pick<RepositoryRunDeps, 'db' | 'clock'>;
+
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
+/** A target that was away is tried again after this long. */
+const RETRY_MS = HOUR_MS;
+/** Steps within so long count as one. */
+const BASELINE_MS = 7 * DAY_MS;
+
+export const policyOf = (row: RetentionRow | undefined): RetentionPolicy =>
+  row === undefined ? KEEP_EVERYTHING : (row.policy as unknown as RetentionPolicy);
+
+export const agreedOf = (row: RetentionRow | undefined): ReadonlySet<string> =>
+  new Set(row === undefined ? [] : (row.agreed as string[]));
+
+/** How many snapshots there were before the first of the steps that count as one. */
+export function baselineOf(
+  row: Pick<RetentionRow, 'baseline_at' | 'baseline_count'> | undefined,
+  total: number,
+  now: Date,
+): { count: number; at: Date } {
+  const { baseline_at: at = null, baseline_count: count = null } = row ?? {};
+  if (at === null || count === null || Math.abs(now.getTime() - at.getTime()) > BASELINE_MS) {
+    return { count: total, at: now };
+  }
+  return { count: Math.max(count, total), at };
+}
+
+/** Holds and agreements that came after the snapshot are not known to an appliance that was made again from it. */
+export const AFTER_RECOVERY =
+  'This appliance was recovered from a snapshot: legal holds that were set later are not known here';
+
+/**
+ * Forgets what the policy lets go. What is too much at once waits for people instead.
+ *
+ * @param newer snapshots that this run has published since it opened the repository.
+ * @returns how many were forgotten, and why the rest waits.
+ * @throws HoldfastError `wrong_state` when the clock cannot be believed.
+ */
+export async function applyPolicy(
+  deps: ApplyDeps,
+  run: RunContext,
+  target: Pick<TargetRow, 'id' | 'name'>,
+  open: Pick<OpenTargetRepository, 'repository' | 'writer'>,
+  newer: readonly string[] = [],
+): Promise<{ forgotten: number; waits?: string }> {
+  const listed = [...open.repository.snapshotReferences.map((one) => one.sha256), ...newer];
+  await finishForgetting(deps, open.repository.id, listed);
+  const row = await findRetention(deps.db, target.id);
+  const policy = policyOf(row);
+  if (row === undefined || policy.kind === 'keep-everything') return { forgotten: 0 };
+  await run.step('Applying the retention policy');
+  // One that the head lists and no row tells of is kept: nothing is known of it.
+  const snapshots = await listRetained(deps.db, target.id, listed);
+  const agreed = agreedOf(row);
+  const decisions = decide(snapshots, policy, { now: deps.clock.now(), agreed });
+  const going = decisions.filter((one) => !one.keep);
+  const why = await whyWait(deps, row, decisions, agreed);
+  if (why !== undefined && going.length > 0) {
+    await noteWaiting(deps, run, row, { why, ...weigh(decisions) });
+    return { forgotten: 0, waits: why };
+  }
+  run.signal.throwIfAborted();
+  const gone = await forgetSnapshots(deps, run, open.writer, {
+    ...{ targetId: target.id, by: 'retention', repositoryId: open.repository.id, listed },
+    snapshots: going.map(({ snapshot, reasons }) => ({ id: snapshot.id, reason: reasons.join('; ') })),
+  });
+  for (const { id, reason } of gone) {
+    const number = snapshots.find((one) => one.id === id)?.number;
+    await run.log('info', `Snapshot ${String(number)} is forgotten on ${target.name}: ${reason}`);
+  }
+  const now = deps.clock.now();
+  await writeTransaction(deps.db, (tx) =>
+    updateRetention(tx, target.id, {
+      appliedAt: now,
+      triedAt: now,
+      problem: null,
+      waiting: null,
+      agreed: [],
+    }),
+  );
+  return { forgotten: gone.length };
+}
+
+async function whyWait(
+  deps: ApplyDeps,
+  row: RetentionRow,
+  decisions: readonly Decision[],
+  agreed: ReadonlySet<string>,
+): Promise<string | undefined> {
+  const recoveredAt = await findRecoveredAt(deps.db);
+  if (recoveredAt !== undefined && recoveredAt > row.changed_at) return AFTER_RECOVERY;
+  const before = row.baseline_at === null ? 0 : baselineOf(row, 0, deps.clock.now()).count;
+  return whyAsk(
+    decisions.filter((one) => one.keep || !agreed.has(one.snapshot.id)),
+    before,
+  );
+}
+
+/** The policy of a new target. One that is retired and added again begins with what there was, or that would be the way round. */
+export async function beginRetention(
+  tx: WriteTransaction,
+  clock: Clock,
+  targetId: string,
+  policy: RetentionPolicy | undefined,
+): Promise<void> {
+  const now = clock.now();
+  const count = await countSince(tx, new Date(now.getTime() - BASELINE_MS));
+  if (policy === undefined && count === 0) return;
+  await setPolicy(tx, targetId, { policy: policy ?? KEEP_EVERYTHING, agreed: [], now });
+  await updateRetention(tx, targetId, { baseline: { count, at: now } });
+}
+
+/** Said once in the audit log, as long as the reason is the same. */
+async function noteWaiting(
+  deps: ApplyDeps,
+  run: RunContext,
+  row: RetentionRow,
+  { why, removes, total }: Omit<WaitingRemoval, 'since'>,
+): Promise<void> {
+  const now = deps.clock.now();
+  const before = row.waiting as WaitingRemoval | null;
+  const same = before !== null && before.why === why;
+  const waiting = { why, removes, total, since: same ? before.since : now.toISOString() };
+  await run.log('warn', `${why}. Nothing is removed until people agree, on the page of the target.`);
+  await writeTransaction(deps.db, async (tx) => {
+    await updateRetention(tx, row.target_id, { triedAt: now, waiting, problem: null });
+    if (same) return;
+    await recordAudit(tx, deps.clock, systemActor('retention'), {
+      action: 'backups.retention.refused',
+      objectType: 'target',
+      objectId: row.target_id,
+      result: 'refused',
+      detail: { why, removes, total, run: run.runId },
+    });
+  });
+}
+
+/** What a prune freed and what still waits, on the target's page. Targets without a policy have no such row. */
+export async function notePruned(deps: ApplyDeps, targetId: string, report: PruneReport): Promise<void> {
+  const row = await findRetention(deps.db, targetId);
+  if (row === undefined) return;
+  const waited = Math.max(0, Number(row.waiting_bytes) - report.deletedBytes);
+  await writeTransaction(deps.db, (tx) =>
+    updateRetention(tx, targetId, {
+      reclaimedMore: report.deletedBytes,
+      waitingBytes: report.waitingObjects === 0 ? 0 : waited + report.markedBytes,
+      nextPruneAt: report.nextAt === undefined ? null : new Date(report.nextAt),
+      lockedUntil: report.lockedUntil === undefined ? null : new Date(report.lockedUntil),
+    }),
+  );
+}
+
+/** A policy that could not be carried out is behind; it is tried again by itself. */
+export async function noteBehind(deps: ApplyDeps, targetId: string, error: unknown): Promise<void> {
+  const known = error instanceof HoldfastError ? error : undefined;
+  const problem = {
+    code: known?.code ?? 'internal',
+    message: known?.message ?? 'Something went wrong inside the appliance; its log says what',
+    ...(known?.hint === undefined ? {} : { hint: known.hint }),
+  };
+  await writeTransaction(deps.db, (tx) =>
+    updateRetention(tx, targetId, { triedAt: deps.clock.now(), problem }),
+  );
+}
+
+/** Once a minute: queues the run that carries out a policy which changed, was not carried out for a day, or has bytes due. */
+export async function applyRetentionWhenDue(deps: { db: Database; clock: Clock }): Promise<void> {
+  const now = deps.clock.now();
+  const due = (await listRetentionOfActive(deps.db)).filter((row) => isDue(row, now));
+  if (due.length === 0) return;
+  await writeTransaction(deps.db, async (tx) => {
+    for (const kind of ['snapshot', 'verify', 'prune'] as const) {
+      if ((await findOpenRun(tx, kind)) !== undefined) return;
+    }
+    await enqueueRun(tx, deps.clock, { kind: 'prune', input: { policy: true }, cause: 'schedule' });
+  });
+}
+
+function isDue(row: RetentionRow, now: Date): boolean {
+  // A clock that went back must not make anything wait for years.
+  const since = (at: Date | null): number =>
+    at === null ? Infinity : Math.abs(now.getTime() - at.getTime());
+  const changed = row.tried_at === null || row.changed_at > row.tried_at;
+  if (changed) return true;
+  if (since(row.tried_at) < RETRY_MS) return false;
+  return (
+    row.problem !== null ||
+    since(row.tried_at) >= DAY_MS ||
+    (row.next_prune_at !== null && row.next_prune_at <= now)
+  );
+}

@@ -1,0 +1,270 @@
+import { sql, type Selectable } from 'kysely';
+import type { Database, WriteTransaction } from '../lib/db.ts';
+import type { SnapshotHolds, TargetRetention } from '../lib/tables.ts';
+import type { RetainedSnapshot } from './retention/decide.ts';
+import type { RetentionPolicy } from './retention/policy.ts';
+
+export type RetentionRow = Selectable<TargetRetention>;
+export type HoldRow = Selectable<SnapshotHolds>;
+
+export async function findRetention(db: Database, targetId: string): Promise<RetentionRow | undefined> {
+  return db.selectFrom('target_retention').selectAll().where('target_id', '=', targetId).executeTakeFirst();
+}
+
+/** Held until the transaction ends. A target without a row is locked by its own. */
+export async function lockRetention(
+  tx: WriteTransaction,
+  targetId: string,
+): Promise<RetentionRow | undefined> {
+  await tx.selectFrom('targets').select('id').where('id', '=', targetId).forUpdate().execute();
+  return tx
+    .selectFrom('target_retention')
+    .selectAll()
+    .where('target_id', '=', targetId)
+    .forUpdate()
+    .executeTakeFirst();
+}
+
+/** Another policy: what was agreed and asked under the one before is void. */
+export async function setPolicy(
+  tx: WriteTransaction,
+  targetId: string,
+  { policy, agreed, now }: { policy: RetentionPolicy; agreed: readonly string[]; now: Date },
+): Promise<void> {
+  const values = {
+    policy: JSON.stringify(policy),
+    agreed: JSON.stringify(agreed),
+    changed_at: now,
+    waiting: null,
+    problem: null,
+  };
+  await tx
+    .insertInto('target_retention')
+    .values({ target_id: targetId, ...values })
+    .onConflict((conflict) => conflict.column('target_id').doUpdateSet(values))
+    .execute();
+}
+
+/** Json columns are given as they are. */
+export interface RetentionProgress {
+  agreed?: readonly string[];
+  waiting?: object | null;
+  problem?: object | null;
+  triedAt?: Date;
+  appliedAt?: Date;
+  changedAt?: Date;
+  /** Null: what was agreed to is the new beginning. */
+  baseline?: { count: number; at: Date } | null;
+  nextPruneAt?: Date | null;
+  lockedUntil?: Date | null;
+  waitingBytes?: number;
+  reclaimedMore?: number;
+}
+
+const json = (value: object | null): string | null => (value === null ? null : JSON.stringify(value));
+
+export async function updateRetention(
+  tx: WriteTransaction,
+  targetId: string,
+  change: RetentionProgress,
+): Promise<void> {
+  const set = {
+    ...(change.agreed === undefined ? {} : { agreed: JSON.stringify(change.agreed) }),
+    ...(change.waiting === undefined ? {} : { waiting: json(change.waiting) }),
+    ...(change.problem === undefined ? {} : { problem: json(change.problem) }),
+    ...(change.triedAt === undefined ? {} : { tried_at: change.triedAt }),
+    ...(change.appliedAt === undefined ? {} : { applied_at: change.appliedAt }),
+    ...(change.changedAt === undefined ? {} : { changed_at: change.changedAt }),
+    ...(change.baseline === undefined
+      ? {}
+      : { baseline_count: change.baseline?.count ?? null, baseline_at: change.baseline?.at ?? null }),
+    ...(change.nextPruneAt === undefined ? {} : { next_prune_at: change.nextPruneAt }),
+    ...(change.lockedUntil === undefined ? {} : { locked_until: change.lockedUntil }),
+    ...(change.waitingBytes === undefined ? {} : { waiting_bytes: change.waitingBytes }),
+    ...(change.reclaimedMore === undefined
+      ? {}
+      : { reclaimed_bytes: sql<string>`reclaimed_bytes + ${change.reclaimedMore}` }),
+  };
+  await tx.updateTable('target_retention').set(set).where('target_id', '=', targetId).execute();
+}
+
+export interface RetainedRow extends RetainedSnapshot {
+  repositoryId: string;
+  storedBytes: number;
+}
+
+/**
+ * Snapshots of a target that are not forgotten, with what decides about them.
+ *
+ * @param only of these ids, wherever the rows say that they lie.
+ */
+export async function listRetained(
+  db: Database,
+  targetId: string,
+  only?: readonly string[],
+): Promise<RetainedRow[]> {
+  if (only?.length === 0) return [];
+  let query = db
+    .selectFrom('snapshots')
+    .leftJoin('snapshot_holds', 'snapshot_holds.snapshot_id', 'snapshots.id')
+    .select([
+      'snapshots.id',
+      'snapshots.number',
+      'snapshots.taken_at',
+      'snapshots.state',
+      'snapshots.stored_bytes',
+      'snapshots.repository_id',
+      'snapshot_holds.reason',
+    ])
+    .select((eb) =>
+      eb
+        .selectFrom('restore_tests')
+        .select((test) => test.fn.max('restore_tests.grade').as('grade'))
+        .whereRef('restore_tests.snapshot_id', '=', 'snapshots.id')
+        .where('restore_tests.target_id', '=', targetId)
+        .where('restore_tests.state', '=', 'passed')
+        .as('grade'),
+    )
+    .where('snapshots.state', '!=', 'forgotten');
+  query =
+    only === undefined
+      ? query.where((eb) =>
+          eb.exists(
+            eb
+              .selectFrom('snapshot_targets')
+              .select('snapshot_targets.snapshot_id')
+              .whereRef('snapshot_targets.snapshot_id', '=', 'snapshots.id')
+              .where('snapshot_targets.target_id', '=', targetId),
+          ),
+        )
+      : query.where(sql<boolean>`snapshots.id = any(${[...only]}::text[])`);
+  return (await query.execute()).map((row) => ({
+    id: row.id,
+    number: Number(row.number),
+    takenAt: row.taken_at,
+    state: row.state as RetainedSnapshot['state'],
+    proof: row.grade as RetainedSnapshot['proof'],
+    hold: row.reason === null ? null : { reason: row.reason },
+    storedBytes: Number(row.stored_bytes),
+    repositoryId: row.repository_id,
+  }));
+}
+
+export async function listHolds(db: Database, ids: readonly string[]): Promise<HoldRow[]> {
+  if (ids.length === 0) return [];
+  return db.selectFrom('snapshot_holds').selectAll().where('snapshot_id', 'in', ids).execute();
+}
+
+export async function findHold(db: Database, snapshotId: string): Promise<HoldRow | undefined> {
+  return (await listHolds(db, [snapshotId]))[0];
+}
+
+/** @returns false when it is held already. */
+export async function insertHold(tx: WriteTransaction, hold: HoldRow): Promise<boolean> {
+  const result = await tx
+    .insertInto('snapshot_holds')
+    .values(hold)
+    .onConflict((conflict) => conflict.doNothing())
+    .executeTakeFirst();
+  return result.numInsertedOrUpdatedRows === 1n;
+}
+
+export async function deleteHold(tx: WriteTransaction, snapshotId: string): Promise<void> {
+  await tx.deleteFrom('snapshot_holds').where('snapshot_id', '=', snapshotId).execute();
+}
+
+/** Whoever holds one and whoever forgets it wait for each other. */
+export async function lockSnapshots(
+  tx: WriteTransaction,
+  ids: readonly string[],
+): Promise<{ id: string; state: string; forgetting: unknown }[]> {
+  return tx
+    .selectFrom('snapshots')
+    .select(['id', 'state', 'forgetting'])
+    .where(sql<boolean>`id = any(${[...ids]}::text[])`)
+    .orderBy('id')
+    .forUpdate()
+    .execute();
+}
+
+/** What is noted of a snapshot before the head that leaves it out is published. */
+export type Forgetting = {
+  reason: string;
+  runId: string;
+  targetId: string;
+  by: string;
+};
+
+export async function noteForgetting(tx: WriteTransaction, id: string, note: Forgetting): Promise<void> {
+  await tx
+    .updateTable('snapshots')
+    .set({ forgetting: JSON.stringify(note) })
+    .where('id', '=', id)
+    .execute();
+}
+
+export async function listForgetting(
+  db: Database,
+  repositoryId: string,
+): Promise<{ id: string; note: Forgetting }[]> {
+  const rows = await db
+    .selectFrom('snapshots')
+    .select(['id', 'forgetting'])
+    .where('repository_id', '=', repositoryId)
+    .where('forgetting', 'is not', null)
+    .orderBy('number')
+    .execute();
+  return rows.map((row) => ({ id: row.id, note: row.forgetting as unknown as Forgetting }));
+}
+
+export async function clearForgetting(tx: WriteTransaction, ids: readonly string[]): Promise<void> {
+  await tx
+    .updateTable('snapshots')
+    .set({ forgetting: null })
+    .where(sql<boolean>`id = any(${[...ids]}::text[])`)
+    .execute();
+}
+
+export async function setForgotten(
+  tx: WriteTransaction,
+  id: string,
+  forgotten: { at: Date; because: string },
+): Promise<void> {
+  await tx
+    .updateTable('snapshots')
+    .set({
+      state: 'forgotten',
+      forgetting: null,
+      forgotten_at: forgotten.at,
+      forgotten_because: forgotten.because,
+    })
+    .where('id', '=', id)
+    .execute();
+}
+
+/** Targets in use whose policy removes something, with what says whether it is due. */
+export async function listRetentionOfActive(db: Database): Promise<RetentionRow[]> {
+  return db
+    .selectFrom('target_retention')
+    .innerJoin('targets', 'targets.id', 'target_retention.target_id')
+    .selectAll('target_retention')
+    .where('targets.state', '=', 'active')
+    .where(sql<boolean>`target_retention.policy ->> 'kind' = 'rules'`)
+    .execute();
+}
+
+/** Snapshots that are kept, and those that were forgotten since an instant, on whatever target. */
+export async function countSince(db: Database, since: Date): Promise<number> {
+  const { count } = await db
+    .selectFrom('snapshots')
+    .select((eb) => eb.fn.countAll<string>().as('count'))
+    .where((eb) => eb.or([eb('state', '!=', 'forgotten'), eb('forgotten_at', '>', since)]))
+    .executeTakeFirstOrThrow();
+  return Number(count);
+}
+
+/** When this appliance was last made again from a snapshot. */
+export async function findRecoveredAt(db: Database): Promise<Date | undefined> {
+  const row = await db.selectFrom('appliance').select('recovered_at').executeTakeFirst();
+  return row?.recovered_at ?? undefined;
+}

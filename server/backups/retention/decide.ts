@@ -1,0 +1,155 @@
+/**
+ * Which snapshots of a target a policy keeps, and why. Pure. Guarantees:
+ *
+ * - One under legal hold is kept.
+ * - At least `minimumCount` are kept, whole ones before partial ones, and the last that a restore test proved is kept. Beyond the maximum
+ *   age these are `overdue`: kept until people agree that they go (`agreed`), since a promise about age must not take the last good copy.
+ * - Deciding again about what is kept takes nothing more away, and the order in which snapshots are given does not matter.
+ * - What is newest is told by the number of a snapshot, which is signed, never by a clock. Only the maximum age looks at the present
+ *   time: when backups stop, or a clock jumps, nothing else grows old.
+ */
+import { type RetentionPolicy, type RetentionRules } from './policy.ts';
+import { days } from './policy-words.ts';
+import { PERIODS, periodNamer, type Period } from './periods.ts';
+
+export interface RetainedSnapshot {
+  id: string;
+  /** One more than that of the snapshot before. */
+  number: number;
+  takenAt: Date;
+  /** `partial`: its sources had problems. */
+  state: 'stored' | 'partial';
+  /** The best that a restore test from this target proved. */
+  proof: 'data-proven' | 'kit-proven' | null;
+  hold: { reason: string } | null;
+}
+
+export interface Decision {
+  snapshot: RetainedSnapshot;
+  keep: boolean;
+  /** In plain words; at least one. */
+  reasons: string[];
+  /** Older than the maximum age, and kept only because it is one of the last. */
+  overdue: boolean;
+}
+
+interface Present {
+  now: Date;
+  /** Ids of those that people agreed to let go, although they are among the last. */
+  agreed?: ReadonlySet<string>;
+}
+
+const DAY_MS = 86_400_000;
+/** A clock may be this far off. */
+const AHEAD_MS = 3_600_000;
+
+/** @returns one decision for each snapshot, the newest first. */
+export function decide(
+  snapshots: readonly RetainedSnapshot[],
+  policy: RetentionPolicy,
+  present: Present,
+): Decision[] {
+  const newestFirst = [...snapshots].sort((a, b) => b.number - a.number || (a.id < b.id ? -1 : 1));
+  if (policy.kind === 'keep-everything') {
+    return newestFirst.map((snapshot) => ({
+      snapshot,
+      keep: true,
+      reasons: ['everything is kept'],
+      overdue: false,
+    }));
+  }
+  const byRule = applyRules(newestFirst, policy, present.now);
+  const lasting = findLasting(newestFirst, policy.minimumCount);
+  return newestFirst.map((snapshot) => judge(snapshot, { policy, present, byRule, lasting }));
+}
+
+type Reasons = ReadonlyMap<string, readonly string[]>;
+
+function judge(
+  snapshot: RetainedSnapshot,
+  by: { policy: RetentionRules; present: Present; byRule: Reasons; lasting: Reasons },
+): Decision {
+  const { maximumAgeDays } = by.policy;
+  const ageMs = by.present.now.getTime() - snapshot.takenAt.getTime();
+  const tooOld = maximumAgeDays !== null && ageMs > maximumAgeDays * DAY_MS;
+  const held = snapshot.hold === null ? [] : [`under legal hold: ${snapshot.hold.reason}`];
+  const lasting = by.lasting.get(snapshot.id) ?? [];
+  const rules = by.byRule.get(snapshot.id) ?? [];
+  if (!tooOld) {
+    const reasons = [...held, ...lasting, ...rules];
+    if (reasons.length > 0) return { snapshot, keep: true, reasons, overdue: false };
+    return { snapshot, keep: false, reasons: ['no rule keeps it'], overdue: false };
+  }
+  const age = `older than the maximum age of ${days(maximumAgeDays)}`;
+  if (held.length > 0) return { snapshot, keep: true, reasons: [...held, ...lasting], overdue: false };
+  if (lasting.length === 0) return { snapshot, keep: false, reasons: [age], overdue: false };
+  if (by.present.agreed?.has(snapshot.id) === true) {
+    return { snapshot, keep: false, reasons: [age, 'people agreed that it goes'], overdue: false };
+  }
+  return { snapshot, keep: true, reasons: [...lasting, `${age}: goes when people agree`], overdue: true };
+}
+
+/** Those that no rule and no age takes away by itself. */
+function findLasting(newestFirst: readonly RetainedSnapshot[], minimumCount: number): Reasons {
+  const reasons = new Map<string, string[]>();
+  const say = (one: RetainedSnapshot | undefined, why: string) => {
+    if (one !== undefined) reasons.set(one.id, [...(reasons.get(one.id) ?? []), why]);
+  };
+  const whole = newestFirst.filter((one) => one.state === 'stored');
+  const partial = newestFirst.filter((one) => one.state === 'partial');
+  const fewest = minimumCount === 1 ? 'the minimum of 1' : `one of the minimum of ${minimumCount}`;
+  for (const one of [...whole, ...partial].slice(0, minimumCount)) say(one, fewest);
+  const proven = newestFirst.find((one) => one.proof !== null);
+  const byKit = newestFirst.find((one) => one.proof === 'kit-proven');
+  say(proven, 'last that a restore test proved');
+  if (byKit !== proven) say(byKit, 'last that was proven with the recovery kit');
+  return reasons;
+}
+
+function applyRules(newestFirst: readonly RetainedSnapshot[], policy: RetentionRules, now: Date): Reasons {
+  const reasons = new Map<string, string[]>();
+  const say = (one: RetainedSnapshot, why: string) =>
+    reasons.set(one.id, [...(reasons.get(one.id) ?? []), why]);
+  const isAhead = (one: RetainedSnapshot) => one.takenAt.getTime() > now.getTime() + AHEAD_MS;
+  for (const one of newestFirst.slice(0, policy.last)) say(one, `one of the last ${policy.last}`);
+  const timed = newestFirst.filter((one) => {
+    if (isAhead(one)) say(one, 'its time is in the future: kept until the clock has passed it');
+    return !isAhead(one);
+  });
+  keepWithin(timed, policy.withinDays, say);
+  const nameOf = periodNamer(policy.timeZone);
+  for (const state of ['stored', 'partial'] as const) {
+    // Each by itself: a partial one never takes the place of a whole one.
+    const some = timed.filter((one) => one.state === state);
+    for (const period of PERIODS) keepPeriods(some, { period, most: policy[period], nameOf }, say);
+  }
+  return reasons;
+}
+
+/** Reckoned from the newest, not from now: when backups stop, what there is does not fade away. */
+function keepWithin(
+  timed: readonly RetainedSnapshot[],
+  withinDays: number,
+  say: (one: RetainedSnapshot, why: string) => void,
+): void {
+  const newestAt = timed.reduce((max, one) => Math.max(max, one.takenAt.getTime()), -Infinity);
+  for (const one of timed) {
+    if (withinDays > 0 && newestAt - one.takenAt.getTime() <= withinDays * DAY_MS)
+      say(one, `within ${days(withinDays)} of the newest`);
+  }
+}
+
+function keepPeriods(
+  newestFirst: readonly RetainedSnapshot[],
+  rule: { period: Period; most: number; nameOf: (period: Period, at: Date) => string },
+  say: (one: RetainedSnapshot, why: string) => void,
+): void {
+  const seen = new Set<string>();
+  for (const one of newestFirst) {
+    if (seen.size >= rule.most) return;
+    const name = rule.nameOf(rule.period, one.takenAt);
+    if (seen.has(name)) continue;
+    seen.add(name);
+    say(one, `newest ${one.state === 'partial' ? 'partial one ' : ''}of ${name}`);
+  }
+}

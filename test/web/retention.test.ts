@@ -1,0 +1,151 @@
+/** How long snapshots are kept, in a real browser: proposed for a new target, previewed, saved, asked for; a legal hold set and lifted. */
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import {
+  addDirectoryTarget,
+  callerOf,
+  claimAppliance,
+  finishRun,
+  OWNER,
+} from '../helpers/served-appliance.ts';
+import { expectAccessible, expectAccessibleEverywhere } from './accessible.ts';
+import { keepingSight, openPage, startAppliance, startBrowser, type Appliance } from './browser.ts';
+import { signIn } from './sign-in.ts';
+
+const LIMIT_MS = 240_000;
+const SIGHTS = process.env.HOLDFAST_TEST_SIGHTS;
+
+let browser: Browser;
+let appliance: Appliance;
+let targetId: string;
+const caller = () => callerOf(appliance.url);
+let call: ReturnType<typeof caller>['call'];
+
+beforeAll(async () => {
+  [browser, appliance] = await Promise.all([startBrowser(), startAppliance()]);
+  const served = { ...caller(), claimCode: appliance.claimCode };
+  call = served.call;
+  await claimAppliance(served);
+}, LIMIT_MS);
+afterAll(async () => {
+  await browser.close();
+  await appliance.stop();
+}, LIMIT_MS);
+
+async function look(page: Page, name: string): Promise<void> {
+  if (SIGHTS === undefined) return;
+  for (const width of [1280, 375]) {
+    await page.setViewportSize({ width, height: 900 });
+    for (const colorScheme of ['light', 'dark'] as const) {
+      await page.emulateMedia({ colorScheme });
+      await page.waitForTimeout(300);
+      await page.screenshot({ path: `${SIGHTS}/${name}-${width}-${colorScheme}.png`, fullPage: true });
+    }
+  }
+  await page.emulateMedia({ colorScheme: 'light' });
+  await page.setViewportSize({ width: 1280, height: 900 });
+}
+
+it(
+  'a policy is proposed for a new target, previewed with reasons, and asks a second person for a large removal',
+  async () => {
+    const { context, page, complaints } = await openPage(browser, appliance.url, {
+      width: 1280,
+      theme: 'light',
+    });
+    await keepingSight(page, 'retention', async () => {
+      await page.goto('/targets/new');
+      await signIn(page, OWNER);
+      const proposed = page.getByRole('region', { name: 'How long snapshots are kept there' });
+      await proposed.getByText('Kept are the last 3, all of 7 days, 30 daily').waitFor();
+      await proposed.getByText('Change it').click();
+      await proposed.getByLabel('Daily').fill('14');
+      await proposed.getByText('14 daily').waitFor();
+      await expectAccessibleEverywhere(page, 'the policy of a new target');
+      await page.setViewportSize({ width: 1280, height: 900 });
+      await look(page, 'retention-new-target');
+      await proposed.getByLabel('Keep everything').check();
+      await proposed.getByText('Every snapshot is kept until somebody forgets it.').waitFor();
+
+      targetId = await addDirectoryTarget({ call }, appliance.targetDir);
+      await page.goto(`/targets/${targetId}`);
+      const panel = page.getByRole('region', { name: 'Retention' });
+      await panel.getByText('Every snapshot is kept until somebody forgets it.').waitFor();
+      await panel.getByRole('button', { name: 'Change the policy' }).click();
+      await panel.getByText('No snapshot yet').waitFor();
+      await panel.getByRole('button', { name: 'Cancel' }).click();
+
+      for (let count = 0; count < 4; count += 1) {
+        await finishRun({ call }, call('POST', '/snapshots'));
+      }
+      await page.goto('/snapshots');
+      await page.getByRole('row').nth(4).getByRole('link').first().click();
+      await page.getByRole('button', { name: 'Put it under legal hold' }).click();
+      await page.getByRole('dialog').getByLabel('Why').fill('Litigation with a supplier');
+      await expectAccessible(page, 'a hold about to be set');
+      await page.getByRole('button', { name: 'Hold it' }).click();
+      await page.getByText('Litigation with a supplier').waitFor();
+      await page.getByRole('link', { name: OWNER.name }).waitFor();
+      await page.locator('button[aria-disabled=true]', { hasText: 'Forget' }).waitFor();
+      await expectAccessibleEverywhere(page, 'a held snapshot');
+      await page.setViewportSize({ width: 1280, height: 900 });
+      await look(page, 'retention-held');
+
+      await page.goto('/snapshots');
+      await page.getByRole('button', { name: 'Under legal hold' }).click();
+      await expect.poll(() => page.getByRole('row').count()).toBe(2);
+      await look(page, 'retention-snapshots');
+
+      await page.goto(`/targets/${targetId}`);
+      await panel.getByRole('button', { name: 'Change the policy' }).click();
+      await panel.getByText('0 of 4 snapshots would go').waitFor();
+      await panel.getByLabel('By rules').check();
+      await panel.getByLabel('Days begin in').selectOption('Europe/Berlin');
+      for (const label of ['The last', 'Daily', 'Weekly', 'Monthly', 'All within days', 'Never fewer than'])
+        await panel.getByLabel(label, { exact: true }).fill(label === 'Never fewer than' ? '1' : '0');
+      // Two go, one is held, one is the newest.
+      await panel.getByText('2 of 4 snapshots would go').waitFor();
+      await panel.getByText('under legal hold: Litigation with a supplier').waitFor();
+      await panel.getByText('no rule keeps it').first().waitFor();
+      await expectAccessibleEverywhere(page, 'a policy with its preview');
+      await page.setViewportSize({ width: 1280, height: 900 });
+      await look(page, 'retention-preview');
+      await panel.getByRole('button', { name: 'Save the policy' }).click();
+      await page.getByText('Saved: it is carried out within a minute').waitFor();
+      await panel.getByText('at least 1, nothing older than 180 days (Europe/Berlin)').waitFor();
+      await panel.getByRole('button', { name: 'Carry it out now' }).click();
+      await panel.getByText('Carried out', { exact: true }).first().waitFor({ timeout: 60_000 });
+      await panel.getByRole('status').getByText('Done').waitFor({ timeout: 60_000 });
+      await expectAccessibleEverywhere(page, 'a policy that was carried out');
+      await page.setViewportSize({ width: 1280, height: 900 });
+      await look(page, 'retention-applied');
+
+      await page.goto('/snapshots?held=true');
+      await page.getByRole('row').nth(1).getByRole('link').first().click();
+      await page.getByRole('button', { name: 'Lift the hold' }).click();
+      await page.getByRole('dialog').getByLabel('Why').fill('Settled');
+      await page.getByRole('button', { name: 'Lift it' }).click();
+      await page.getByText('A held snapshot is kept beyond every policy').waitFor();
+      await page.goto('/snapshots?held=true');
+      await page.getByText('No snapshot under legal hold').waitFor();
+
+      await page.goto('/snapshots');
+      await page.getByRole('row').nth(1).getByRole('link').first().click();
+      const number =
+        /Snapshot (\d+)/.exec(await page.getByRole('heading', { level: 1 }).innerText())?.[1] ?? '';
+      await page.getByRole('button', { name: 'Forget' }).click();
+      const dialog = page.getByRole('dialog');
+      await dialog.getByLabel(/to confirm/).fill(`snapshot ${number}`);
+      await dialog.getByLabel('Why').fill('Space is short');
+      await look(page, 'retention-forget');
+      await dialog.getByRole('button', { name: 'Forget' }).click();
+      await page.getByText('Nothing has changed yet: it runs by itself').waitFor();
+      await page.goto('/approvals');
+      await page.getByRole('region', { name: 'Forget a snapshot that protects the rest' }).waitFor();
+      await look(page, 'retention-approval');
+    });
+    expect(complaints).toEqual([]);
+    await context.close();
+  },
+  LIMIT_MS,
+);
