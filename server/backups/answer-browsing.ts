@@ -11,7 +11,7 @@ import { openRepository, type Repository } from './repository/open-repository.ts
 import type { BrowseAnswer, BrowseQuestion } from './snapshot-browser.ts';
 import { openSnapshotListing, type SnapshotListing } from './snapshot-listing.ts';
 import { takeTestIdentity } from './target-repository.ts';
-import { placeOf } from './targets/sftp/failures.ts';
+import { describePlace } from './target-config.ts';
 
 /** Ancestors of a folder; a longer chain is a loop. */
 const DEEPEST = 1_000;
@@ -82,7 +82,7 @@ export async function answerBrowsing(options: BrowsingOptions): Promise<Browsing
 
 /** Without secrets. */
 function locationKey(target: TargetConfig): string {
-  return target.kind === 'directory' ? target.path : placeOf(target);
+  return describePlace(target);
 }
 
 interface OpenSnapshot {

@@ -12,7 +12,7 @@ export type {
 } from '../keys/index.ts';
 
 /** How to reach a target. Serialisable, so that a worker thread can open its own connection. */
-export type TargetConfig = DirectoryConfig | SftpConfig;
+export type TargetConfig = DirectoryConfig | SftpConfig | S3Config;
 
 export interface DirectoryConfig {
   kind: 'directory';
@@ -48,9 +48,56 @@ export interface SftpHostKey {
   fingerprint: string;
 }
 
+/** Holds secrets, as `SftpConfig` does. */
+export interface S3Config {
+  kind: 's3';
+  /** `https://host:port` of the server, without the bucket. */
+  endpoint: string;
+  /** As of an SFTP server. */
+  ownMachine?: boolean;
+  /** As requests are signed. */
+  region: string;
+  bucket: string;
+  /** Below which the repository lies: parts between `/`, none at the ends; empty for the whole bucket. */
+  prefix: string;
+  /** `https://host/bucket/key`, as most servers of one's own want it, instead of `https://bucket.host/key`. */
+  pathStyle: boolean;
+  /** PEM of the authority that signed the server's certificate, where it is none of the public ones. */
+  ca?: string;
+  storageClass?: string;
+  /** By the server, on top of ours. Without a key id, KMS uses the key of the account. */
+  encryption?: { kind: 'sse-s3' } | { kind: 'sse-kms'; keyId?: string };
+  lock?: ObjectLock;
+  /** Absent where it is not known, as on a recovered appliance. */
+  signIn?: S3SignIn;
+}
+
+export interface ObjectLock {
+  /** Compliance: nobody shortens it, not even the account's owner. Governance: whoever has a special right does. */
+  mode: 'governance' | 'compliance';
+  /** At least so long after the last snapshot that needs it an object cannot be deleted. */
+  days: number;
+}
+
+export type S3SignIn = S3AccessKey | { kind: 'role' };
+
+export interface S3AccessKey {
+  kind: 'access-key';
+  accessKeyId: string;
+  secretAccessKey: string;
+  /** Of a key that was lent for some hours. */
+  sessionToken?: string;
+}
+
 export interface TargetObject {
   name: string;
   sizeBytes: number;
+}
+
+/** An object that the target does not let go yet. */
+export interface Held {
+  /** Undefined when the target does not say; far away for a hold without an end. */
+  until: Date | undefined;
 }
 
 /** What a read-back found. */
@@ -83,8 +130,8 @@ export interface Target {
   write(name: string, data: Uint8Array | readonly Uint8Array[]): Promise<void>;
   /** As `write`, but `conflict` whenever the name exists. */
   create(name: string, data: Uint8Array): Promise<void>;
-  /** Absent is fine. @throws LockedObjectError where the target itself keeps it for a time. */
-  delete(name: string): Promise<void>;
+  /** Absent is fine. @returns until when a lock holds it, when it was not deleted for that. */
+  delete(name: string): Promise<Held | undefined>;
   /** Hashes the stored object, past the operating system's cache where that is possible. @throws not_found, unavailable. */
   readBack(name: string): Promise<ReadBack>;
   /** Removes what interrupted writes left behind; only for the one writer, before it writes. @returns how many. */
@@ -92,6 +139,13 @@ export interface Target {
   /** The target's own clock, for the clock guard; undefined when it has none. */
   now(): Promise<Date | undefined>;
   freeBytes(): Promise<number | undefined>;
+  /**
+   * Of a target that locks what it holds: lets nobody delete the object before `until`, where its lock ends before `atLeast`. Never
+   * shortens.
+   *
+   * @returns until when it is locked now. Absent on targets without locks.
+   */
+  holdUntil?: (name: string, wanted: { atLeast: Date; until: Date }) => Promise<Date>;
   /** What a server says that it can, by the names of its protocol's extensions; empty for a directory. */
   features(): Promise<ReadonlySet<string>>;
   /** Names in the top folder, whatever they are: a place for a new repository must be empty. */

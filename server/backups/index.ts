@@ -4,7 +4,14 @@ export { applyRetentionWhenDue } from './apply-retention.ts';
 export { anchorWhenDue, runAuditAnchor } from './anchor-job.ts';
 export { listAnchorStates } from './anchor-states.ts';
 export { APPLIANCE_SECTION } from './appliance-source.ts';
-export type { FileEntry, SnapshotRecord, SourceSection, Target, TargetConfig } from './engine.ts';
+export type {
+  FileEntry,
+  S3AccessKey,
+  SnapshotRecord,
+  SourceSection,
+  Target,
+  TargetConfig,
+} from './engine.ts';
 export { findReadableSnapshot } from './find-readable-snapshot.ts';
 export { runPrune, runVerify } from './job.ts';
 export {
@@ -40,6 +47,7 @@ export { startScratchDatabase } from './scratch-database.ts';
 export { backupRoutes } from './routes.ts';
 export {
   DirectoryTargetRequest,
+  S3TargetRequest,
   Schedule,
   ScheduleChange,
   SftpTargetRequest,

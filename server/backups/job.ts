@@ -9,7 +9,7 @@ import { finishForgetting, forgetSnapshots } from './forget-snapshots.ts';
 import { heldSnapshot } from './holds.ts';
 import { requireTarget } from './manage-targets.ts';
 import { reconcileSnapshots } from './record-snapshots.ts';
-import type { PruneReport } from './repository/prune.ts';
+import { tellLocked } from './repository/prune.ts';
 import { verifyRepository } from './repository/verify-repository.ts';
 import { toRunProgress } from './run-progress.ts';
 import {
@@ -43,17 +43,15 @@ export async function runPrune(deps: RepositoryRunDeps, run: RunContext): Promis
         action: 'backups.repository.pruned',
         objectType: 'target',
         objectId: target.id,
-        detail: { deletedObjects: report.deletedObjects, deletedBytes: report.deletedBytes, run: run.runId },
+        detail: {
+          ...{ deletedObjects: report.deletedObjects, deletedBytes: report.deletedBytes },
+          ...{ lockedObjects: report.lockedObjects, run: run.runId },
+        },
       }),
     );
     run.signal.throwIfAborted();
     return { state: report.missingChunks === 0 ? 'succeeded' : 'partial', result };
   });
-}
-
-export function tellLocked({ lockedObjects, lockedUntil }: PruneReport): string {
-  const until = lockedUntil === undefined ? 'for a time that it does not tell' : `until ${lockedUntil}`;
-  return `${lockedObjects} objects are held by the lock of the target ${until}; they go with a later prune`;
 }
 
 async function forgetOne(

@@ -20,7 +20,7 @@ import {
 import { beginRetention } from './apply-retention.ts';
 import { checkPolicy } from './retention/policy.ts';
 import { KEEP_EVERYTHING } from './retention/policy-words.ts';
-import type { TargetProbe, TargetReply, TargetRequest } from './schema.ts';
+import type { S3TargetRequest, TargetProbe, TargetReply, TargetRequest } from './schema.ts';
 import {
   directoryConfigOf,
   locationOf,
@@ -28,6 +28,7 @@ import {
   reachOfAppliance,
   sftpSettingsOf,
 } from './target-config.ts';
+import { describeS3, s3ConfigOf, s3SettingsFor } from './s3-targets.ts';
 import { sealForTarget, takeSignIn } from './target-sign-ins.ts';
 import { readFreeBytes } from './targets/free-space.ts';
 import { LOCAL_COPY_LABEL, probeTarget } from './targets/probe.ts';
@@ -49,6 +50,7 @@ export async function toTargetReply(deps: Pick<TargetDeps, 'db'>, row: TargetRow
     kind: row.kind as TargetReply['kind'],
     location: locationOf(row),
     sftp: row.kind === 'sftp' ? await describeSftp(deps, row) : null,
+    s3: row.kind === 's3' ? await describeS3(deps, row) : null,
     region: row.region,
     regionKnownBy: row.region_known_by,
     sameDisk: row.same_disk,
@@ -98,6 +100,7 @@ export async function tryTarget(
 /** Of what somebody asks for; an SFTP server's key is not known before it was compared. */
 async function configOf(deps: TargetDeps, actor: Actor, request: TargetRequest): Promise<TargetConfig> {
   if (request.kind === 'directory') return { kind: 'directory', path: request.path };
+  if (request.kind === 's3') return s3ConfigOf(request);
   const { kind, host, port, username, path, fingerprint = '' } = request;
   const { signIn } = await takeSignIn(deps, actor, request.signIn);
   return { ...{ kind, host, port, username, path, hostKey: { fingerprint }, signIn }, ...reachOfAppliance() };
@@ -107,13 +110,16 @@ async function configOf(deps: TargetDeps, actor: Actor, request: TargetRequest):
 async function noteTrial(deps: TargetDeps, actor: Actor, config: TargetConfig, id?: string): Promise<void> {
   if (config.kind === 'directory') return;
   takeTrialTurn(deps, actor);
-  const { host, port, username } = config;
+  const place =
+    config.kind === 's3'
+      ? { endpoint: config.endpoint, bucket: config.bucket, prefix: config.prefix }
+      : { host: config.host, port: config.port, username: config.username };
   await writeTransaction(deps.db, (tx) =>
     recordAudit(tx, deps.clock, actor, {
       action: 'backups.target.tried',
       objectType: 'target',
       ...(id === undefined ? {} : { objectId: id }),
-      detail: { host, port, username },
+      detail: place,
     }),
   );
 }
@@ -163,6 +169,7 @@ export async function addTarget(
       id: randomUUID(),
       ...{ name, kind, region, settings, probe },
       sameDisk: probe.sameDisk,
+      regionKnownBy: probe.regionSaid === true ? 'provider' : undefined,
       createdAt: deps.clock.now(),
     });
     await beginRetention(tx, deps.clock, inserted.id, retention);
@@ -173,6 +180,7 @@ export async function addTarget(
       detail: {
         ...{ kind, region, sameDisk: probe.sameDisk, retention: retention ?? KEEP_EVERYTHING },
         ...(request.kind === 'sftp' ? { host: request.host, fingerprint: request.fingerprint ?? '' } : {}),
+        ...(request.kind === 's3' ? s3Detail(request) : {}),
       },
     });
     return inserted;
@@ -180,9 +188,15 @@ export async function addTarget(
   return toTargetReply(deps, row);
 }
 
+function s3Detail({ endpoint, bucket, prefix, lock, signIn }: S3TargetRequest): object {
+  const accessKeyId = signIn.kind === 'access-key' ? { accessKeyId: signIn.accessKeyId } : {};
+  return { endpoint, bucket, prefix, ...(lock === undefined ? {} : { lock }), ...accessKeyId };
+}
+
 /** What is kept of a request whose trial was good, and how the sealed secret is kept beside it. */
 async function settingsOf(deps: TargetDeps, actor: Actor, request: TargetRequest, probe: TargetProbe) {
   if (request.kind === 'directory') return { settings: { path: request.path } };
+  if (request.kind === 's3') return s3SettingsFor(deps, request);
   const { host, port, username, path } = request;
   const { type, fingerprint } = probe.hostKey ?? { type: '', fingerprint: request.fingerprint ?? '' };
   const sealed = await sealForTarget(deps, await takeSignIn(deps, actor, request.signIn));

@@ -45,7 +45,8 @@ export async function lockTarget(tx: WriteTransaction, id: string): Promise<Targ
 export interface NewTarget {
   id: string;
   name: string;
-  kind: 'directory' | 'sftp';
+  regionKnownBy?: 'declared' | 'provider' | undefined;
+  kind: 'directory' | 'sftp' | 's3';
   settings: object;
   region: string;
   sameDisk: boolean;
@@ -64,7 +65,7 @@ export async function insertTarget(tx: WriteTransaction, target: NewTarget): Pro
         kind: target.kind,
         settings: JSON.stringify(target.settings),
         region: target.region,
-        region_known_by: 'declared',
+        region_known_by: target.regionKnownBy ?? 'declared',
         same_disk: target.sameDisk,
         probe: JSON.stringify(target.probe),
         created_at: target.createdAt,

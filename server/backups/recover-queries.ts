@@ -1,9 +1,9 @@
 /** What recovery changes in the recovered database, before anyone can reach it. */
 import { sql } from 'kysely';
 import type { WriteTransaction } from '../lib/db.ts';
-import type { TargetConfig } from './engine.ts';
+import type { S3Config, TargetConfig } from './engine.ts';
 import type { TargetRow } from './queries.ts';
-import { sftpSettingsOf } from './target-config.ts';
+import { s3SettingsOf, sftpSettingsOf } from './target-config.ts';
 
 /**
  * The new machine is another appliance: the old one, should it still run, is not mistaken for it. Which machine it is, is learned
@@ -140,6 +140,7 @@ export async function moveTarget(
 
 function settingsAfter(row: Pick<TargetRow, 'kind' | 'settings'>, target: TargetConfig): object {
   if (target.kind === 'directory') return { path: target.path };
+  if (target.kind === 's3') return s3SettingsAfter(row, target);
   const { host, port, username, path, hostKey } = target;
   const before = row.kind === 'sftp' ? sftpSettingsOf(row) : undefined;
   const same = before?.host === host && before.port === port && before.username === username;
@@ -147,4 +148,13 @@ function settingsAfter(row: Pick<TargetRow, 'kind' | 'settings'>, target: Target
     hostKey.type ?? (before?.hostKey.fingerprint === hostKey.fingerprint ? before.hostKey.type : '');
   const kept = same && before.signInId !== undefined ? { signInId: before.signInId } : {};
   return { host, port, username, path, hostKey: { type, fingerprint: hostKey.fingerprint }, ...kept };
+}
+
+/** What the command line does not say, such as a lock, is kept as long as it is the same bucket of the same server. */
+function s3SettingsAfter(row: Pick<TargetRow, 'kind' | 'settings'>, target: S3Config): object {
+  const { endpoint, region, bucket, prefix, pathStyle, ca, signIn } = target;
+  const place = { endpoint, region, bucket, prefix, pathStyle, ...(ca === undefined ? {} : { ca }) };
+  const before = row.kind === 's3' ? s3SettingsOf(row) : undefined;
+  const same = before?.endpoint === place.endpoint && before.bucket === place.bucket;
+  return { ...(same ? before : {}), ...place, ...(signIn?.kind === 'role' ? { role: true } : {}) };
 }

@@ -1,5 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
+import type { Actor } from '../audit/index.ts';
 import { requireFreshProof, type Person } from '../identity/index.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import { Run } from '../lib/run-schema.ts';
@@ -22,7 +23,8 @@ import {
   toTargetReply,
   tryTarget,
 } from './manage-targets.ts';
-import { getTarget } from './queries.ts';
+import { getTarget, type TargetRow } from './queries.ts';
+import { changeS3SignIn } from './s3-targets.ts';
 import { acceptHostKey, changeSignIn, makeTargetKey } from './target-sign-ins.ts';
 import { runRoutes, type RunRouteDeps } from './run-routes.ts';
 import {
@@ -60,6 +62,16 @@ async function requireOwnersConsent(
     'forbidden',
     'Only an owner may go on with a repository that is not as it should be',
   );
+}
+
+function changeAnySignIn(
+  deps: BackupDeps,
+  actor: Actor,
+  id: string,
+  signIn: SignInChange['signIn'],
+): Promise<TargetRow> {
+  const ofS3 = signIn.kind === 'access-key' || signIn.kind === 'role';
+  return ofS3 ? changeS3SignIn(deps, actor, id, signIn) : changeSignIn(deps, actor, id, signIn);
 }
 
 export function backupRoutes(deps: BackupDeps): FastifyPluginAsyncTypebox {
@@ -136,14 +148,14 @@ function targetRoutes(deps: BackupDeps): FastifyPluginAsyncTypebox {
         config: { access: { right: 'backups.manage' }, stepUp: true },
         schema: {
           tags,
-          summary: 'Give an SFTP target another password or key',
+          summary: 'Give an SFTP or S3 target another password or key',
           params: TargetParams,
           body: SignInChange,
           response: { 200: TargetReply },
         },
       },
       async ({ params, body, actor }) =>
-        toTargetReply(deps, await changeSignIn(deps, actor, params.id, body.signIn)),
+        toTargetReply(deps, await changeAnySignIn(deps, actor, params.id, body.signIn)),
     );
     app.put(
       '/targets/:id/host-key',

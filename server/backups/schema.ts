@@ -18,6 +18,8 @@ export const TargetProbe = Type.Object({
   existingRepository: Type.Union([Type.String(), Type.Null()]),
   /** What an SFTP server shows now; `confirmed`: it is the one that was compared. */
   hostKey: Type.Optional(Type.Object({ ...HostKey.properties, confirmed: Type.Boolean() })),
+  /** True when an S3 server itself says where the bucket stands. */
+  regionSaid: Type.Optional(Type.Boolean()),
   checks: Type.Array(
     Type.Object({
       name: Type.String(),
@@ -75,7 +77,68 @@ export const SftpTargetRequest = Type.Object({
 });
 export type SftpTargetRequest = Static<typeof SftpTargetRequest>;
 
-export const TargetRequest = Type.Union([DirectoryTargetRequest, SftpTargetRequest]);
+/** Write-only but for the id of the key. */
+export const S3SignIn = Type.Union([
+  Type.Object({
+    kind: Type.Literal('access-key'),
+    accessKeyId: Type.String({ minLength: 1, maxLength: 128, pattern: '^[\\x21-\\x7e]+$' }),
+    secretAccessKey: Type.String({ minLength: 1, maxLength: 256, pattern: '^[\\x21-\\x7e]+$' }),
+    /** Of a key that was lent for some hours. */
+    sessionToken: Type.Optional(Type.String({ minLength: 1, maxLength: 8192, pattern: '^[\\x21-\\x7e]+$' })),
+  }),
+  /** What the role of the machine lends. */
+  Type.Object({ kind: Type.Literal('role') }),
+]);
+export type S3SignIn = Static<typeof S3SignIn>;
+
+export const ObjectLock = Type.Object({
+  mode: Type.Union([Type.Literal('governance'), Type.Literal('compliance')]),
+  days: Type.Integer({ minimum: 1, maximum: 3650 }),
+});
+const S3Encryption = Type.Union([
+  Type.Object({ kind: Type.Literal('sse-s3') }),
+  Type.Object({
+    kind: Type.Literal('sse-kms'),
+    keyId: Type.Optional(Type.String({ minLength: 1, maxLength: 2048, pattern: '^[\\x21-\\x7e]+$' })),
+  }),
+]);
+
+export const S3TargetRequest = Type.Object({
+  ...common,
+  kind: Type.Literal('s3'),
+  /** Of the server, without the bucket. */
+  endpoint: Type.String({ minLength: 8, maxLength: 300, pattern: '^https?://[^\\s/@?#]+/?$' }),
+  bucket: Type.String({ minLength: 3, maxLength: 63, pattern: '^[a-z0-9][a-z0-9.-]*[a-z0-9]$' }),
+  prefix: Type.String({
+    maxLength: 500,
+    pattern: '^([A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*)?$',
+  }),
+  pathStyle: Type.Boolean(),
+  /** As requests are signed, where the server calls it otherwise than `region`. */
+  signingRegion: Type.Optional(
+    Type.String({ minLength: 1, maxLength: 63, pattern: '^[A-Za-z0-9][A-Za-z0-9-]*$' }),
+  ),
+  /** Plain HTTP to another machine. */
+  allowHttp: Type.Optional(Type.Boolean()),
+  /** PEM of the authority that signed the server's certificate. */
+  ca: Type.Optional(Type.String({ minLength: 1, maxLength: 65_536 })),
+  /** Those from which objects are read at once. */
+  storageClass: Type.Optional(
+    Type.Union([
+      Type.Literal('STANDARD'),
+      Type.Literal('STANDARD_IA'),
+      Type.Literal('ONEZONE_IA'),
+      Type.Literal('INTELLIGENT_TIERING'),
+      Type.Literal('GLACIER_IR'),
+    ]),
+  ),
+  encryption: Type.Optional(S3Encryption),
+  lock: Type.Optional(ObjectLock),
+  signIn: S3SignIn,
+});
+export type S3TargetRequest = Static<typeof S3TargetRequest>;
+
+export const TargetRequest = Type.Union([DirectoryTargetRequest, SftpTargetRequest, S3TargetRequest]);
 export type TargetRequest = Static<typeof TargetRequest>;
 
 /** The public half of a key that this appliance made to sign in with. */
@@ -83,12 +146,13 @@ export const MadeKey = Type.Object({ id: Id, publicKey: Type.String() });
 export type MadeKey = Static<typeof MadeKey>;
 
 export const HostKeyChange = Type.Object({ fingerprint: Fingerprint });
-export const SignInChange = Type.Object({ signIn: TargetSignIn });
+export const SignInChange = Type.Object({ signIn: Type.Union([TargetSignIn, S3SignIn]) });
+export type SignInChange = Static<typeof SignInChange>;
 
 export const TargetReply = Type.Object({
   id: Id,
   name: Type.String(),
-  kind: Type.Union([Type.Literal('directory'), Type.Literal('sftp')]),
+  kind: Type.Union([Type.Literal('directory'), Type.Literal('sftp'), Type.Literal('s3')]),
   location: Type.String(),
   /** Of an SFTP target. */
   sftp: Type.Union([
@@ -100,6 +164,24 @@ export const TargetReply = Type.Object({
       hostKey: HostKey,
       signsInBy: Type.Union([Type.Literal('password'), Type.Literal('private-key'), Type.Null()]),
       publicKey: Type.Union([Type.String(), Type.Null()]),
+    }),
+    Type.Null(),
+  ]),
+  /** Of an S3 target. */
+  s3: Type.Union([
+    Type.Object({
+      endpoint: Type.String(),
+      bucket: Type.String(),
+      prefix: Type.String(),
+      pathStyle: Type.Boolean(),
+      signingRegion: Type.String(),
+      /** Another authority than the public ones signed the server's certificate. */
+      ownAuthority: Type.Boolean(),
+      storageClass: Type.Union([Type.String(), Type.Null()]),
+      encryption: Type.Union([S3Encryption, Type.Null()]),
+      lock: Type.Union([ObjectLock, Type.Null()]),
+      signsInBy: Type.Union([Type.Literal('access-key'), Type.Literal('role'), Type.Null()]),
+      accessKeyId: Type.Union([Type.String(), Type.Null()]),
     }),
     Type.Null(),
   ]),

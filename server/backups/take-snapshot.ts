@@ -24,6 +24,7 @@ import { openChunkWriter, type ChunkWriter } from './pipeline/chunk-writer.ts';
 import { copyPostgres, type PostgresFacts } from './postgres-source.ts';
 import { recordSnapshots } from './record-snapshots.ts';
 import { updateTarget, type TargetRow } from './queries.ts';
+import { tellLocked } from './repository/prune.ts';
 import { requireTarget } from './manage-targets.ts';
 import { toRunProgress } from './run-progress.ts';
 import {
@@ -121,6 +122,7 @@ async function snapshotTo(deps: SnapshotRunDeps, run: RunContext, target: Target
       crashPoint('snapshot.head-published');
       const outcome = await recordStored(deps, run, target, open, record);
       await anchorLog(deps, run, target, checkpoint);
+      await renewLocks(run, open);
       await tidy(deps, run, target, open, record.id);
       return outcome;
     } catch (error) {
@@ -272,6 +274,19 @@ async function recordStored(
   };
 }
 
+/** What snapshots need stays locked as long as the target promises. The snapshot itself is stored already, whatever comes of it. */
+async function renewLocks(run: RunContext, open: OpenTargetRepository): Promise<void> {
+  if (open.config.kind !== 's3' || open.config.lock === undefined) return;
+  await run.step('Renewing locks');
+  try {
+    const report = await open.writer.renewLocks(open.config.lock);
+    await run.log('info', `Locks: ${report.renewed} renewed of ${report.looked} looked at`);
+    if (report.left > 0) await run.log('warn', `${report.left} locks are left for the next snapshot`);
+  } catch (error) {
+    await run.log('warn', `The locks of older objects were not renewed: ${messageOf(error)}`);
+  }
+}
+
 /** The policy of the target, and what waited long enough. The snapshot is stored already, whatever comes of it. */
 async function tidy(
   deps: SnapshotRunDeps,
@@ -293,6 +308,7 @@ async function tidy(
     if (report.deletedObjects > 0) {
       await run.log('info', `Removed ${report.deletedObjects} objects that no snapshot needs`);
     }
+    if (report.lockedObjects > 0) await run.log('info', tellLocked(report));
   } catch (error) {
     await run.log('warn', `The repository was not tidied: ${messageOf(error)}`);
   }

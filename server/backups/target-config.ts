@@ -6,8 +6,9 @@
 import type { FieldContext, FieldSealer, KeyClient } from '../keys/index.ts';
 import { mayReachOwnMachine } from '../lib/config.ts';
 import type { Database } from '../lib/db.ts';
-import type { SftpConfig, SftpHostKey, SftpSignIn, TargetConfig } from './engine.ts';
+import type { S3AccessKey, S3Config, SftpConfig, SftpHostKey, SftpSignIn, TargetConfig } from './engine.ts';
 import { findSignIn, type SignInRow, type TargetRow } from './queries.ts';
+import { s3PlaceOf } from './targets/s3/failures.ts';
 import { placeOf } from './targets/sftp/failures.ts';
 
 /** What is kept in `settings` of an SFTP target. */
@@ -21,6 +22,14 @@ export interface SftpSettings {
   signInId?: string;
 }
 
+/** What is kept in `settings` of an S3 target. */
+export interface S3Settings extends Omit<S3Config, 'kind' | 'signIn' | 'ownMachine'> {
+  /** Signs in with what the role of the machine lends. */
+  role?: boolean;
+  /** Undefined after a recovery from a place that this appliance did not know, and with a role. */
+  signInId?: string;
+}
+
 export interface TargetConfigDeps {
   db: Database;
   sealer: Pick<FieldSealer, 'open'>;
@@ -31,6 +40,7 @@ type PlacedRow = Pick<TargetRow, 'kind' | 'settings'>;
 /** @throws HoldfastError as the sealer does, such as when the keys of this appliance are disabled. */
 export async function openTargetConfig(deps: TargetConfigDeps, row: PlacedRow): Promise<TargetConfig> {
   if (row.kind === 'directory') return directoryConfigOf(row);
+  if (row.kind === 's3') return openS3Config(deps, s3SettingsOf(row));
   const { signInId, ...place } = sftpSettingsOf(row);
   const kept = signInId === undefined ? undefined : await findSignIn(deps.db, signInId);
   const config: SftpConfig = { kind: 'sftp', ...place, ...reachOfAppliance() };
@@ -42,6 +52,14 @@ export function reachOfAppliance(): { ownMachine: boolean } {
   return { ownMachine: mayReachOwnMachine() };
 }
 
+async function openS3Config(deps: TargetConfigDeps, settings: S3Settings): Promise<S3Config> {
+  const { role, signInId, ...place } = settings;
+  const config: S3Config = { kind: 's3', ...place, ...reachOfAppliance() };
+  if (role === true) return { ...config, signIn: { kind: 'role' } };
+  const kept = signInId === undefined ? undefined : await findSignIn(deps.db, signInId);
+  return kept === undefined ? config : { ...config, signIn: await openAccessKey(deps, kept) };
+}
+
 export function directoryConfigOf(row: PlacedRow): { kind: 'directory'; path: string } {
   return { kind: 'directory', path: (row.settings as { path: string }).path };
 }
@@ -50,9 +68,20 @@ export function sftpSettingsOf(row: PlacedRow): SftpSettings {
   return row.settings as unknown as SftpSettings;
 }
 
-/** For people: a path, or `sftp://user@host/path`. */
+export function s3SettingsOf(row: PlacedRow): S3Settings {
+  return row.settings as unknown as S3Settings;
+}
+
+/** For people: a path, or `sftp://user@host/path`, or `s3://bucket/prefix?…`. */
 export function locationOf(row: PlacedRow): string {
-  return row.kind === 'directory' ? directoryConfigOf(row).path : placeOf(sftpSettingsOf(row));
+  if (row.kind === 'directory') return directoryConfigOf(row).path;
+  return row.kind === 's3' ? s3PlaceOf(s3SettingsOf(row)) : placeOf(sftpSettingsOf(row));
+}
+
+/** As `locationOf`; without secrets. */
+export function describePlace(config: TargetConfig): string {
+  if (config.kind === 'directory') return config.path;
+  return config.kind === 's3' ? s3PlaceOf(config) : placeOf(config);
 }
 
 /** @param maker of a key that no target uses yet: only who made it can have it opened. */
@@ -66,25 +95,47 @@ export async function openSignIn(
   row: SignInRow,
   maker?: string,
 ): Promise<SftpSignIn> {
-  const [opened] = await deps.sealer.open([
-    { keyId: row.key_id, purpose: 'secrets', context: secretField(row.id, maker), sealed: row.secret_sealed },
-  ]);
-  const secret = opened?.toString('utf8') ?? '';
+  const secret = await openSecret(deps, row, maker);
   return row.kind === 'password'
     ? { kind: 'password', password: secret }
     : { kind: 'private-key', privateKey: secret };
+}
+
+async function openSecret(
+  deps: Pick<TargetConfigDeps, 'sealer'>,
+  row: SignInRow,
+  maker?: string,
+): Promise<string> {
+  const [opened] = await deps.sealer.open([
+    { keyId: row.key_id, purpose: 'secrets', context: secretField(row.id, maker), sealed: row.secret_sealed },
+  ]);
+  return opened?.toString('utf8') ?? '';
+}
+
+/** An access key: its id lies in the clear, the secret and what may come with it sealed. */
+async function openAccessKey(deps: Pick<TargetConfigDeps, 'sealer'>, row: SignInRow): Promise<S3AccessKey> {
+  const { secretAccessKey, sessionToken } = JSON.parse(await openSecret(deps, row)) as S3AccessKey;
+  const session = sessionToken === undefined ? {} : { sessionToken };
+  return { kind: 'access-key', accessKeyId: row.public_key ?? '', secretAccessKey, ...session };
 }
 
 /** @returns the columns that keep it. */
 export async function sealSignIn(
   deps: { keys: Pick<KeyClient, 'applianceKey'>; sealer: Pick<FieldSealer, 'seal'> },
   id: string,
-  signIn: SftpSignIn,
+  signIn: SftpSignIn | S3AccessKey,
   maker?: string,
 ): Promise<Pick<SignInRow, 'id' | 'kind' | 'secret_sealed' | 'key_id'>> {
   const { id: keyId } = await deps.keys.applianceKey();
-  const value = signIn.kind === 'password' ? signIn.password : signIn.privateKey;
+  const value = secretOf(signIn);
   const context = secretField(id, maker);
   const [sealed] = await deps.sealer.seal([{ keyId, purpose: 'secrets', context, value }]);
   return { id, kind: signIn.kind, secret_sealed: sealed ?? Buffer.alloc(0), key_id: keyId };
+}
+
+function secretOf(signIn: SftpSignIn | S3AccessKey): string {
+  if (signIn.kind === 'password') return signIn.password;
+  if (signIn.kind === 'private-key') return signIn.privateKey;
+  const { secretAccessKey, sessionToken } = signIn;
+  return JSON.stringify({ secretAccessKey, sessionToken });
 }

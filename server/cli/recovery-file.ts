@@ -9,9 +9,9 @@ const strict = { additionalProperties: false };
 
 const RecoveryFile = Type.Object(
   {
-    /** Folder of the target, or `sftp://user@host:port/folder`; left out where there is a share. */
+    /** Folder of the target, or `sftp://user@host:port/folder`, or `s3://bucket/prefix?endpoint=…`; left out where there is a share. */
     from: Type.Optional(AnswerPath),
-    /** Of an SFTP target: the fingerprint of its host key, and the file that holds the password or private key. */
+    /** Of an SFTP target: the fingerprint of its host key, and the file that holds the password or private key; of an S3 target the file with its access key. */
     hostKey: Type.Optional(Type.String({ pattern: '^SHA256:[A-Za-z0-9+/]{43}$' })),
     signInFile: Type.Optional(AnswerPath),
     share: Type.Optional(ShareAnswers),
@@ -56,7 +56,7 @@ export async function readRecoveryFile(path: string): Promise<RecoveryFile> {
   return {
     ...file,
     kit: near(file.kit),
-    ...(file.from === undefined || file.from.startsWith('sftp:') ? {} : { from: near(file.from) }),
+    ...(file.from === undefined || /^(sftp|s3):/.test(file.from) ? {} : { from: near(file.from) }),
     ...(file.signInFile === undefined ? {} : { signInFile: near(file.signInFile) }),
     ...(file.share?.passwordFile === undefined
       ? {}

@@ -2,7 +2,12 @@
 import { dirname, resolve } from 'node:path';
 import { Type, type Static } from 'typebox';
 import { ApplianceSettingsChange } from '../appliance/index.ts';
-import { DirectoryTargetRequest, ScheduleChange, SftpTargetRequest } from '../backups/index.ts';
+import {
+  DirectoryTargetRequest,
+  S3TargetRequest,
+  ScheduleChange,
+  SftpTargetRequest,
+} from '../backups/index.ts';
 import { Email, PersonName } from '../identity/index.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import { AnswerPath, readAnswerFile, SecretVariable, ShareAnswers, VolumeAnswers } from './answer-file.ts';
@@ -62,6 +67,24 @@ const SetupFile = Type.Object(
         },
         strict,
       ),
+      Type.Object(
+        {
+          ...Type.Omit(S3TargetRequest, ['signIn', 'ca', 'prefix', 'pathStyle']).properties,
+          prefix: Type.Optional(S3TargetRequest.properties.prefix),
+          /** True when it is left out: servers of one's own want it, and Amazon takes it. */
+          pathStyle: Type.Optional(Type.Boolean()),
+          /** PEM of the authority that signed the server's certificate. */
+          caFile: Type.Optional(AnswerPath),
+          /** Holds the access key id, the secret key and perhaps a session token, a line each. */
+          signInFile: Type.Optional(AnswerPath),
+          accessKeyId: Type.Optional(Type.String({ minLength: 1, maxLength: 128 })),
+          /** Holds the secret key that belongs to `accessKeyId`. */
+          secretKeyVariable: Type.Optional(SecretVariable),
+          /** True: what the role of the machine lends. */
+          role: Type.Optional(Type.Literal(true)),
+        },
+        strict,
+      ),
     ]),
     schedules: Type.Optional(
       Type.Object(
@@ -101,7 +124,18 @@ export async function readSetupFile(path: string): Promise<SetupFile> {
       `${path}: the target needs signInFile or passwordVariable, one of them`,
     );
   }
-  if ((setup.share === undefined) === (target.path === undefined)) {
+  if (target.kind === 's3') {
+    const variable = target.accessKeyId !== undefined && target.secretKeyVariable !== undefined;
+    const ways = [target.signInFile !== undefined, variable, target.role === true].filter(Boolean);
+    if (ways.length !== 1) {
+      throw new HoldfastError(
+        'invalid_input',
+        `${path}: the target needs signInFile, or accessKeyId and secretKeyVariable, or role: true, one of them`,
+      );
+    }
+  }
+  const hasPlace = target.kind === 's3' || target.path !== undefined;
+  if ((setup.share === undefined) !== hasPlace) {
     throw new HoldfastError(
       'invalid_input',
       `${path}: the target needs a path, or the set-up a share, one of them`,
@@ -116,7 +150,8 @@ export async function readSetupFile(path: string): Promise<SetupFile> {
     if (setup.certificate.keyFile !== undefined)
       setup.certificate.keyFile = resolve(from, setup.certificate.keyFile);
   }
-  if (target.kind === 'sftp' && target.signInFile !== undefined)
+  if (target.kind === 's3' && target.caFile !== undefined) target.caFile = resolve(from, target.caFile);
+  if (target.kind !== 'directory' && target.signInFile !== undefined)
     target.signInFile = resolve(from, target.signInFile);
   if (setup.share?.passwordFile !== undefined)
     setup.share.passwordFile = resolve(from, setup.share.passwordFile);

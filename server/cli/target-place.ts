@@ -7,6 +7,7 @@ import type { Command } from 'commander';
 import { askHostKey, readPrivateKey, type TargetConfig } from '../backups/index.ts';
 import { readSecretVariable } from '../lib/config.ts';
 import { HoldfastError } from '../lib/errors.ts';
+import { readS3Place } from './s3-place.ts';
 import { askSecret, readSmallFile } from './secrets.ts';
 
 export interface PlaceOptions {
@@ -14,7 +15,7 @@ export interface PlaceOptions {
   signInFile?: string | undefined;
 }
 
-export const PLACE_WORDS = 'its folder, or sftp://user@host:port/folder';
+export const PLACE_WORDS = 'its folder, or sftp://user@host:port/folder, or s3://bucket/prefix?endpoint=…';
 const PASSWORD_VARIABLE = 'HOLDFAST_OWNER_TARGET_PASSWORD';
 const SECRET_LIMIT_BYTES = 16 * 1024;
 const FINGERPRINT = /^SHA256:[A-Za-z0-9+/]{43}$/;
@@ -24,15 +25,19 @@ export function addPlaceOptions(command: Command): Command {
     .option('--host-key <fingerprint>', 'of an SFTP target: SHA256:…, as whoever runs the server says')
     .option(
       '--sign-in-file <file>',
-      `of an SFTP target: holds its password or private key; else ${PASSWORD_VARIABLE}, or asked for`,
+      `of an SFTP target: holds its password or private key; else ${PASSWORD_VARIABLE}, or asked for. Of an S3 target: its access key id, secret key and, where there is one, session token, a line each; else AWS_ACCESS_KEY_ID and so on`,
     );
 }
 
 /** @throws HoldfastError `invalid_input` for what is no place, or when the host key is not given: it is shown then. */
 export async function readPlace(from: string, options: PlaceOptions): Promise<TargetConfig> {
+  if (from.startsWith('s3:')) return readS3Place(from, options);
   if (!from.startsWith('sftp:')) {
     if (options.hostKey !== undefined || options.signInFile !== undefined)
-      throw new HoldfastError('invalid_input', '--host-key and --sign-in-file go with sftp://');
+      throw new HoldfastError(
+        'invalid_input',
+        '--host-key goes with sftp://, --sign-in-file with sftp:// and s3://',
+      );
     return { kind: 'directory', path: resolve(from) };
   }
   const place = parseSftp(from);

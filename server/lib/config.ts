@@ -123,6 +123,20 @@ export function mayReachOwnMachine(): boolean {
   return process.env.HOLDFAST_OWN_MACHINE === 'allow';
 }
 
+/** Where a container of a cloud gets the key of its role (ECS, EKS Pod Identity); undefined elsewhere. */
+export function containerRole():
+  { url: string; tokenFile: string | undefined; token: string | undefined } | undefined {
+  const relative = process.env.AWS_CONTAINER_CREDENTIALS_RELATIVE_URI;
+  const full = process.env.AWS_CONTAINER_CREDENTIALS_FULL_URI;
+  const url = relative ? `http://169.254.170.2${relative}` : full;
+  if (!url) return undefined;
+  return {
+    url,
+    tokenFile: process.env.AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE || undefined,
+    token: process.env.AWS_CONTAINER_AUTHORIZATION_TOKEN || undefined,
+  };
+}
+
 /** Folder of the credentials that systemd hands to a service ("systemd.exec(5)", LoadCredential); undefined where there are none. */
 export function credentialsDirectory(): string | undefined {
   return process.env.CREDENTIALS_DIRECTORY || undefined;

@@ -8,7 +8,7 @@ import type {
   ChunkCatalogue,
   ChunkLocation,
   SourceSection,
-  TargetConfig,
+  DirectoryConfig,
   WrittenPack,
 } from '../../server/backups/engine.ts';
 import {
@@ -58,7 +58,7 @@ export interface EnginePlace {
   top: string;
   /** A folder for the tree to back up; made. */
   tree: string;
-  target: TargetConfig;
+  target: DirectoryConfig;
   generation: RepositoryGeneration;
   catalogue: MemoryCatalogue;
   clock: Clock & { advance(ms: number): void };
@@ -75,7 +75,7 @@ export async function createEnginePlace(
 ): Promise<EnginePlace> {
   const top = await mkdtemp(join(tmpdir(), 'holdfast-engine-'));
   const tree = join(top, 'tree');
-  const target: TargetConfig = { kind: 'directory', path: join(top, 'target') };
+  const target: DirectoryConfig = { kind: 'directory', path: join(top, 'target') };
   mkdirSync(tree);
   mkdirSync(join(target.path, 'keys'), { recursive: true });
   const local = await createLocalRepositoryKeys({ chunking });

@@ -2,6 +2,7 @@
 import type { Static } from 'typebox';
 import type {
   MadeKey,
+  S3SignIn,
   ScheduleChange,
   Schedule,
   Snapshot,
@@ -39,7 +40,7 @@ export const retireTarget = (id: string): Promise<TargetReply> =>
   request(`/targets/${id}/retire`, { method: 'POST' });
 
 export const makeTargetKey = (): Promise<MadeKey> => request('/targets/keys', { method: 'POST' });
-export const changeTargetSignIn = (id: string, signIn: TargetSignIn): Promise<TargetReply> =>
+export const changeTargetSignIn = (id: string, signIn: TargetSignIn | S3SignIn): Promise<TargetReply> =>
   request(`/targets/${id}/sign-in`, { method: 'PUT', body: { signIn } });
 export const acceptHostKey = (id: string, fingerprint: string): Promise<TargetReply> =>
   request(`/targets/${id}/host-key`, { method: 'PUT', body: { fingerprint } });

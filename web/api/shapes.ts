@@ -3,6 +3,8 @@ export type { ApplianceSettings, Overview, SetupState } from '../../server/appli
 export type { AuditEntry } from '../../server/audit/schema.ts';
 export type {
   MadeKey,
+  S3SignIn,
+  S3TargetRequest,
   Schedule,
   Snapshot,
   SnapshotEntry,

@@ -195,7 +195,7 @@ function hostOf(deps: Pick<SetBackServiceDeps, 'config'>): HostClient {
 async function requirePlace(deps: SetBackServiceDeps, snapshotId: string): Promise<SnapshotPlace> {
   const place = await findSnapshotPlace(deps.db, snapshotId);
   if (place !== undefined && place.kind !== 'directory') {
-    throw new HoldfastError('wrong_state', 'The appliance cannot be set back from an SFTP server', {
+    throw new HoldfastError('wrong_state', 'The appliance cannot be set back from a server', {
       hint: 'Copy the repository to a disk or share and recover from there. Files come back with `holdfast restore`.',
     });
   }

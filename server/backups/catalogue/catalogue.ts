@@ -14,6 +14,9 @@ import { type ObjectReference } from '../objects/object-names.ts';
 import { asBuffer, ID_BYTES, packChunkList, rawChunks, unpackChunkList } from './chunk-list.ts';
 import { type CatalogueQueries, prepareQueries } from './queries.ts';
 
+/** Beginning of the names of facts that hold the end of an object's lock. */
+const LOCK = 'lock:';
+
 /** Chunk ids in one row of a segment's list. */
 const SEGMENT_PART_IDS = 4096;
 
@@ -41,6 +44,11 @@ export interface Catalogue extends ChunkCatalogue {
   /** The keyring objects that were published last, as our own writer noted them. */
   keyring(): KeyringState | undefined;
   setKeyring(keyring: KeyringState): void;
+  /** Until when the target's lock holds an object, as it was last heard. */
+  lockOf(name: string): Date | undefined;
+  noteLock(name: string, until: Date): void;
+  /** Of all objects but these. */
+  forgetLocks(but: ReadonlySet<string>): void;
   /** Runs `work` in one transaction. */
   transaction<T>(work: () => T): T;
 
@@ -158,7 +166,7 @@ export function parseHead(value: unknown): ObjectReference | undefined {
 function headOf(
   q: CatalogueQueries,
   transaction: Transaction,
-): Pick<Catalogue, 'head' | 'setHead' | 'keyring' | 'setKeyring'> {
+): Pick<Catalogue, 'head' | 'setHead' | 'keyring' | 'setKeyring' | 'lockOf' | 'noteLock' | 'forgetLocks'> {
   return {
     head: () => parseHead(q.findFact.get('head')?.value),
     setHead(head) {
@@ -170,6 +178,21 @@ function headOf(
     },
     setKeyring(keyring) {
       transaction(() => q.upsertFact.run('keyring', JSON.stringify(keyring)));
+    },
+    lockOf(name) {
+      const value = q.findFact.get(LOCK + name)?.value;
+      return value === undefined ? undefined : new Date(String(value));
+    },
+    noteLock(name, until) {
+      transaction(() => q.upsertFact.run(LOCK + name, until.toISOString()));
+    },
+    forgetLocks(but) {
+      transaction(() => {
+        for (const row of q.listFacts.all(`${LOCK}*`)) {
+          const name = String(row.name);
+          if (!but.has(name.slice(LOCK.length))) q.deleteFact.run(name);
+        }
+      });
     },
   };
 }

@@ -40,6 +40,7 @@ export function prepareQueries(db: DatabaseSync) {
     upsertFact: q(
       'insert into facts (name, value) values (?, ?) on conflict (name) do update set value = excluded.value',
     ),
+    listFacts: q('select name from facts where name glob ?'),
     deleteFact: q('delete from facts where name = ?'),
 
     listIndexes: q('select number, sha256, size_bytes, supersedes from indexes order by number, sha256'),

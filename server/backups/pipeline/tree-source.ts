@@ -121,7 +121,10 @@ async function scanAll(
   const extents = openExtentReader(core, problems);
   const names = readAccountNames();
   const links = new Map<string, { waiting: WaitingEntry; left: number }>();
-  const exclude = [core.options.target.path, ...(options.exclude ?? [])].map(withoutSlash);
+  const { target } = core.options;
+  // A copy of the copy: only where the target is a folder of this machine.
+  const own = target.kind === 'directory' ? [target.path] : [];
+  const exclude = [...own, ...(options.exclude ?? [])].map(withoutSlash);
   let sliceStartedMs = core.clock.monotonicMs();
   try {
     for (const scanned of scanDirectory({

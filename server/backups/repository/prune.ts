@@ -18,7 +18,6 @@ import {
   parseKeyringName,
   parsePackName,
 } from '../objects/object-names.ts';
-import { LockedObjectError } from '../targets/locked-object.ts';
 import { findLivePacks, type LivePacks } from './live-packs.ts';
 import { listNames, listNumbered, listPacks, sameReference } from './listing.ts';
 import { isWriteOnly } from './object-store.ts';
@@ -74,7 +73,7 @@ export async function prune(state: WriterState, options: PruneOptions = {}): Pro
   const waitMs = DAY_MS + state.longestRunMs;
   const isDue = (mark: RemovalMark) => now.getTime() - Date.parse(mark.since) >= waitMs;
   const due = marks.filter((mark) => isDue(mark) && garbage.listed.has(mark.name));
-  const { gone, ...deleted } = await deleteObjects(state, due, { sizes: garbage.listed, ...options });
+  const { gone, ...deleted } = await deleteObjects(state, due, { sizes: garbage.listed, now, ...options });
 
   const kept = marks.filter((mark) => garbage.listed.has(mark.name) && !gone.has(mark.name));
   const marked = new Set(kept.map((mark) => mark.name));
@@ -159,21 +158,23 @@ async function findGarbage(state: WriterState, live: LivePacks): Promise<Garbage
 async function deleteObjects(
   state: WriterState,
   due: readonly RemovalMark[],
-  { sizes, signal, progress }: PruneOptions & { sizes: ReadonlyMap<string, number> },
+  { sizes, now, signal, progress }: PruneOptions & { sizes: ReadonlyMap<string, number>; now: Date },
 ) {
+  const { target, catalogue } = state.repository;
   const gone = new Set<string>();
   const locked = new Set<string>();
   let until: Date | undefined;
   for (const { name } of due) {
     if (signal?.aborted === true) break;
     await state.claim.check();
-    try {
-      await state.repository.target.delete(name);
-      gone.add(name);
-    } catch (error) {
-      if (!(error instanceof LockedObjectError)) throw error;
+    const known = catalogue.lockOf(name);
+    // Asked for again only when its lock is over: there may be many.
+    const held = known !== undefined && known > now ? { until: known } : await target.delete(name);
+    if (held === undefined) gone.add(name);
+    else {
       locked.add(name);
-      if (error.until !== undefined && (until === undefined || error.until > until)) until = error.until;
+      if (held.until !== undefined) catalogue.noteLock(name, held.until);
+      if (held.until !== undefined && (until === undefined || held.until > until)) until = held.until;
     }
     crashPoint('backups.prune.deleted');
     progress?.(gone.size + locked.size, due.length);
@@ -277,4 +278,10 @@ async function deleteOldHeads(state: WriterState): Promise<void> {
     await state.claim.check();
     await target.delete(numberedName('heads', reference));
   }
+}
+
+/** For the log of a run. */
+export function tellLocked({ lockedObjects, lockedUntil }: PruneReport): string {
+  const until = lockedUntil === undefined ? 'for a time that it does not tell' : `until ${lockedUntil}`;
+  return `${lockedObjects} objects are held by the lock of the target ${until}; they go with a later prune`;
 }

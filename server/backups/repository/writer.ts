@@ -6,7 +6,13 @@
 import type { Clock } from '../../lib/clock.ts';
 import { crashPoint } from '../../lib/crash-point.ts';
 import { HoldfastError } from '../../lib/errors.ts';
-import type { RepositoryWriteKeys, SnapshotDraft, SnapshotRecord, WrittenPack } from '../engine.ts';
+import type {
+  ObjectLock,
+  RepositoryWriteKeys,
+  SnapshotDraft,
+  SnapshotRecord,
+  WrittenPack,
+} from '../engine.ts';
 import type { RepositoryHead } from '../objects/head-object.ts';
 import { groupForIndex } from '../objects/index-object.ts';
 import {
@@ -25,6 +31,7 @@ import { listNumbered } from './listing.ts';
 import { publish, sealObject } from './object-store.ts';
 import type { Repository } from './open-repository.ts';
 import { prune, type PruneOptions, type PruneReport } from './prune.ts';
+import { renewLocks, type LockReport } from './renew-locks.ts';
 import type { WarningCode } from './warnings.ts';
 import { publishHead, publishIndexObject, type WriterState } from './writer-state.ts';
 
@@ -62,6 +69,8 @@ export interface RepositoryWriter {
   forget(snapshotIds: readonly string[]): Promise<void>;
   /** @see prune.ts */
   prune(options?: PruneOptions): Promise<PruneReport>;
+  /** @see renew-locks.ts */
+  renewLocks(lock: ObjectLock): Promise<LockReport>;
   /** Ends the work of this writer; nothing can be published after it. */
   release(): Promise<void>;
 }
@@ -178,6 +187,10 @@ function makeWriter(state: WriterState): RepositoryWriter {
       await flush();
       await begin();
       return prune(state, options);
+    },
+    async renewLocks(lock) {
+      await begin();
+      return renewLocks(state, lock);
     },
     async release() {
       released = true;

@@ -113,6 +113,7 @@ export async function openDirectoryTarget(config: DirectoryConfig): Promise<Targ
       } catch (error) {
         if (!isSystemError(error, 'ENOENT')) return failed(error, name);
       }
+      return undefined;
     },
     async readBack(name): Promise<ReadBack> {
       try {

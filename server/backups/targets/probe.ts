@@ -12,6 +12,7 @@ import type { TargetProbe } from '../schema.ts';
 import { readHint } from '../hint.ts';
 import { openTarget } from './open-target.ts';
 import { HINT_NAME } from './object-name.ts';
+import { checkBucketRegion, checkLock, checkServer, regionIsSaid } from './probe-s3.ts';
 import { checkFeatures, isThisMachine, meetServer } from './probe-server.ts';
 
 /** Said of a target that burns, drowns or is stolen together with the data. */
@@ -40,6 +41,7 @@ export async function probeTarget(config: TargetConfig, options: ProbeOptions): 
     freeBytes: null as number | null,
     existingRepository: null as string | null,
     hostKey: undefined as TargetProbe['hostKey'],
+    regionSaid: undefined as boolean | undefined,
   };
   if (config.kind === 'sftp') {
     const met = await meetServer(config);
@@ -56,16 +58,28 @@ export async function probeTarget(config: TargetConfig, options: ProbeOptions): 
   }
   try {
     if (config.kind === 'sftp') checks.push(good('sign-in', `Signed in as ${config.username}.`));
-    checks.push(good('reach', 'The folder is there.'));
+    const what = config.kind === 's3' ? 'bucket' : 'folder';
+    if (config.kind === 's3') checks.push(good('sign-in', 'The server accepts this key.'));
+    checks.push(good('reach', `The ${what} is there.`));
+    const features = config.kind === 's3' ? await target.features() : undefined;
+    if (config.kind === 's3' && features !== undefined) {
+      const region = checkBucketRegion(config, features);
+      checks.push(region);
+      if (region.state === 'bad') return toProbe(result, checks);
+      result.regionSaid = regionIsSaid(features);
+    }
     result.sameDisk =
-      config.kind === 'sftp'
-        ? await isThisMachine(config.host)
-        : await liesOnSameDisk(config.path, options.dataPath);
+      config.kind === 'directory'
+        ? await liesOnSameDisk(config.path, options.dataPath)
+        : await isThisMachine(config.kind === 'sftp' ? config.host : new URL(config.endpoint).hostname);
     checks.push(placeCheck(config, result.sameDisk));
     result.existingRepository = await findRepository(target);
     checks.push(await contentCheck(target, result.existingRepository));
     checks.push(...(await tryWriting(target)));
     checks.push(...(await checkFeatures(target)));
+    if (config.kind === 's3' && features !== undefined) {
+      checks.push(...checkServer(features), await checkLock(config, features, target));
+    }
     result.freeBytes = (await target.freeBytes()) ?? null;
     checks.push(spaceCheck(result.freeBytes));
     checks.push(clockCheck(await target.now(), options.clock.now()));
@@ -80,14 +94,17 @@ export async function probeTarget(config: TargetConfig, options: ProbeOptions): 
 function toProbe(
   {
     hostKey,
+    regionSaid,
     ...result
-  }: Omit<TargetProbe, 'ok' | 'checks' | 'hostKey'> & {
+  }: Omit<TargetProbe, 'ok' | 'checks' | 'hostKey' | 'regionSaid'> & {
     hostKey: TargetProbe['hostKey'];
+    regionSaid: boolean | undefined;
   },
   checks: Check[],
 ): TargetProbe {
   const ok = !checks.some((check) => check.state === 'bad');
-  return { ok, ...result, ...(hostKey === undefined ? {} : { hostKey }), checks };
+  const said = regionSaid === undefined ? {} : { regionSaid };
+  return { ok, ...result, ...said, ...(hostKey === undefined ? {} : { hostKey }), checks };
 }
 
 /** True when both paths are on one file system, so that one failure takes both. */
@@ -191,7 +208,7 @@ export function isIgnored(name: string): boolean {
 }
 
 function placeCheck({ kind }: TargetConfig, same: boolean): Check {
-  const there = kind === 'sftp' ? 'machine' : 'disk';
+  const there = kind === 'directory' ? 'disk' : 'machine';
   if (!same) return good('place', `It lies on another ${there} than the data.`);
   return {
     name: 'place',

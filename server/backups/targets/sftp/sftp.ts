@@ -112,6 +112,7 @@ export async function openSftpTarget(config: SftpConfig, silenceMs?: number): Pr
       await run(name, async (channel) => {
         if (await unlinkIfPresent(channel, file)) await syncFolder(scene, channel, dirname(file));
       });
+      return undefined;
     },
     readBack: async (name) => {
       const file = path(name);

@@ -1,0 +1,12 @@
+import { defineConfig } from 'vitest/config';
+
+/** On a server that `run.ts` was told of; needs nothing else of what other tests need. */
+export default defineConfig({
+  root: import.meta.dirname,
+  test: {
+    include: ['conformance.ts'],
+    experimental: { viteModuleRunner: false },
+    pool: 'forks',
+    expect: { requireAssertions: true },
+  },
+});
