@@ -25,7 +25,10 @@ export async function expectAccessibleEverywhere(page: Page, where: string): Pro
 async function look(page: Page, { width, theme }: { width: number; theme: 'light' | 'dark' }): Promise<void> {
   await page.setViewportSize({ width, height: 900 });
   await page.emulateMedia({ colorScheme: theme });
-  // A colour on its way to another one has the contrast of neither.
+}
+
+/** A colour on its way to another one has the contrast of neither. */
+async function coloursAreThere(page: Page): Promise<void> {
   await page.evaluate(
     `Promise.all(document.getAnimations()
       .filter((one) => one instanceof CSSTransition)
@@ -35,6 +38,7 @@ async function look(page: Page, { width, theme }: { width: number; theme: 'light
 }
 
 async function expectNothing(page: Page, axe: AxeBuilder, where: string): Promise<void> {
+  await coloursAreThere(page);
   // All of a page is of one origin: what looks into frames of others opens a page of its own each time.
   const { violations } = await axe.setLegacyMode(true).analyze();
   const found = violations.map((one) => `${one.id}: ${one.nodes.map((node) => node.html).join(' | ')}`);
