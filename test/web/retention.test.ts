@@ -131,8 +131,9 @@ it(
 
       await page.goto('/snapshots');
       await page.getByRole('row').nth(1).getByRole('link').first().click();
-      const number =
-        /Snapshot (\d+)/.exec(await page.getByRole('heading', { level: 1 }).innerText())?.[1] ?? '';
+      // Before the snapshot is read, the title has no number.
+      const title = page.getByRole('heading', { level: 1, name: /^Snapshot \d/ });
+      const number = /\d+/.exec(await title.innerText())?.[0] ?? '';
       await page.getByRole('button', { name: 'Forget' }).click();
       const dialog = page.getByRole('dialog');
       await dialog.getByLabel(/to confirm/).fill(`snapshot ${number}`);
