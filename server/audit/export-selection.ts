@@ -4,6 +4,7 @@
  */
 import type { Clock } from '../lib/clock.ts';
 import type { Database } from '../lib/db.ts';
+import type { PageMark } from '../lib/page-mark.ts';
 import { findNewestCheckpoint } from './checkpoint-queries.ts';
 import { makeCheckpoint, type Checkpoint, type CheckpointDeps } from './checkpoints.ts';
 import { entryLine } from './entry-leaf.ts';
@@ -11,7 +12,6 @@ import { findPlaces } from './export-queries.ts';
 import { findRows } from './find-rows.ts';
 import type { AuditRow } from './queries.ts';
 import type { AuditFilter } from './schema.ts';
-import type { PageMark } from './search-queries.ts';
 import { readInclusionProofs } from './tree/stored-tree.ts';
 
 export const SELECTION_FORMAT = 'holdfast-audit-selection/1';
@@ -97,7 +97,7 @@ async function* writeSelection(
       yield endLine(entries, wanted.length < rows.length);
       return;
     }
-    const after: PageMark = { at: last.at, number: last.number };
+    const after: PageMark = { at: last.at, id: last.number };
     rows = await findRows(db, filter, { after, limit: ROWS_AT_ONCE });
   }
   yield endLine(entries, false);

@@ -1,9 +1,10 @@
 /** From the filters that somebody chose to the rows that fit them. */
 import { isIP } from 'node:net';
 import { sqlState, type Database } from '../lib/db.ts';
+import type { PageMark } from '../lib/page-mark.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import type { AuditRow } from './queries.ts';
-import { listActions, listEntries, type PageMark } from './search-queries.ts';
+import { listActions, listEntries } from './search-queries.ts';
 import type { AuditFilter } from './schema.ts';
 
 /**

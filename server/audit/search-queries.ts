@@ -1,15 +1,11 @@
 /** Reading the log by filters. Every way through it goes along one index that has the order of the page. */
 import { sql, type SelectQueryBuilder } from 'kysely';
 import type { Database } from '../lib/db.ts';
+import type { PageMark } from '../lib/page-mark.ts';
 import type { DB } from '../lib/tables.ts';
 import type { AuditRow } from './queries.ts';
 
 /** Where a page goes on: behind this entry. */
-export interface PageMark {
-  at: Date;
-  number: string;
-}
-
 export interface EntryFilter {
   actions?: readonly string[] | undefined;
   actorId?: string | undefined;
@@ -79,8 +75,8 @@ function applyFilter(all: EntryQuery, filter: EntryFilter): EntryQuery {
   let query = all.orderBy('at', 'desc').orderBy('number', 'desc').limit(filter.limit);
   if (after !== undefined) {
     // The row's own instant: one that was put in past us may have microseconds, which a Date loses and the page would leave out.
-    const at = sql`coalesce((select e.at from audit_entries e where e.number = ${after.number}::bigint), ${after.at})`;
-    query = query.where(sql<boolean>`(at, number) < (${at}, ${after.number}::bigint)`);
+    const at = sql`coalesce((select e.at from audit_entries e where e.number = ${after.id}::bigint), ${after.at})`;
+    query = query.where(sql<boolean>`(at, number) < (${at}, ${after.id}::bigint)`);
   }
   if (filter.from !== undefined) query = query.where('at', '>=', filter.from);
   if (filter.to !== undefined) query = query.where('at', '<', filter.to);

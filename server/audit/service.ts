@@ -4,17 +4,12 @@ import type { Static } from 'typebox';
 import type { Clock } from '../lib/clock.ts';
 import { writeTransaction, type Database } from '../lib/db.ts';
 import { HoldfastError } from '../lib/errors.ts';
+import { readPageMark, writePageMark } from '../lib/page-mark.ts';
 import type { Actor } from './actor.ts';
 import type { AuditRow } from './queries.ts';
 import { findRows } from './find-rows.ts';
 import { recordAudit } from './record-audit.ts';
-import {
-  deleteFilterRow,
-  listActions,
-  listFilterRows,
-  saveFilterRow,
-  type PageMark,
-} from './search-queries.ts';
+import { deleteFilterRow, listActions, listFilterRows, saveFilterRow } from './search-queries.ts';
 import type { AuditEntry, AuditPage, AuditQuery, SavedFilter, SaveFilter } from './schema.ts';
 
 const DEFAULT_PAGE = 50;
@@ -29,11 +24,15 @@ export async function listAudit(
   { db }: { db: Database },
   { cursor, limit = DEFAULT_PAGE, ...filter }: AuditQuery,
 ): Promise<Static<typeof AuditPage>> {
-  const after = cursor === undefined ? undefined : readCursor(cursor);
+  const after = cursor === undefined ? undefined : readPageMark(cursor, 'number');
   const rows = await findRows(db, filter, { after, limit: limit + 1 });
   const items = rows.slice(0, limit).map(toEntry);
   const last = rows.at(limit - 1);
-  return { items, nextCursor: rows.length > limit && last !== undefined ? makeCursor(last) : null };
+  return {
+    items,
+    nextCursor:
+      rows.length > limit && last !== undefined ? writePageMark({ at: last.at, id: last.number }) : null,
+  };
 }
 
 export async function listAuditActions({ db }: { db: Database }): Promise<{ items: string[] }> {
@@ -98,19 +97,6 @@ function requirePerson(actor: Actor): string {
   if (actor.kind === 'user' && actor.id !== undefined) return actor.id;
   throw new HoldfastError('forbidden', 'Filters belong to people', {
     hint: 'Sign in in the browser to keep one.',
-  });
-}
-
-function makeCursor(row: AuditRow): string {
-  return Buffer.from(`${row.at.getTime()}/${row.number}`).toString('base64url');
-}
-
-function readCursor(cursor: string): PageMark {
-  const [, at, number] =
-    /^(-?\d{1,15})\/([1-9]\d{0,17})$/.exec(Buffer.from(cursor, 'base64url').toString('latin1')) ?? [];
-  if (at !== undefined && number !== undefined) return { at: new Date(Number(at)), number };
-  throw new HoldfastError('invalid_input', 'This page mark is not one of ours', {
-    hint: 'Start again from the first page.',
   });
 }
 

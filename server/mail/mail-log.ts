@@ -2,6 +2,7 @@
 import { recordAudit, type Actor } from '../audit/index.ts';
 import { writeTransaction } from '../lib/db.ts';
 import { HoldfastError } from '../lib/errors.ts';
+import { readPageMark, writePageMark } from '../lib/page-mark.ts';
 import {
   deleteMessagesBefore,
   expireMessages,
@@ -26,14 +27,18 @@ export async function listMail(deps: SendDeps, query: MailQuery): Promise<MailPa
     userId: user,
     from: from === undefined ? undefined : new Date(from),
     to: to === undefined ? undefined : new Date(to),
-    after: cursor === undefined ? undefined : readCursor(cursor),
+    after: cursor === undefined ? undefined : readPageMark(cursor),
     limit: limit + 1,
   });
   const shown = rows.slice(0, limit);
   const names = await namesOf(deps, shown);
   const items = await Promise.all(shown.map((row) => toMessage(deps, row, names)));
   const last = shown.at(-1);
-  return { items, nextCursor: rows.length > limit && last !== undefined ? makeCursor(last) : null };
+  return {
+    items,
+    nextCursor:
+      rows.length > limit && last !== undefined ? writePageMark({ at: last.created_at, id: last.id }) : null,
+  };
 }
 
 /**
@@ -124,18 +129,6 @@ async function toMessage(
       row.data_sealed !== null &&
       row.expires_at > deps.clock.now(),
   };
-}
-
-function makeCursor(row: MessageRow): string {
-  return Buffer.from(`${row.created_at.getTime()}/${row.id}`).toString('base64url');
-}
-
-function readCursor(cursor: string): { at: Date; id: string } {
-  const [, at, id] =
-    /^(\d{1,15})\/([0-9a-f-]{36})$/.exec(Buffer.from(cursor, 'base64url').toString('latin1')) ?? [];
-  if (at === undefined || id === undefined)
-    throw new HoldfastError('invalid_input', 'This is no cursor of a page');
-  return { at: new Date(Number(at)), id };
 }
 
 function noSuchMessage(): HoldfastError {

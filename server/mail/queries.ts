@@ -1,5 +1,6 @@
 import { sql, type Insertable, type Selectable, type Updateable } from 'kysely';
 import type { Database } from '../lib/db.ts';
+import type { PageMark } from '../lib/page-mark.ts';
 import type { MailMessages, MailSettings } from '../lib/tables.ts';
 
 export type SettingsRow = Selectable<MailSettings>;
@@ -143,7 +144,7 @@ export interface MessageFilter {
   userId?: string | undefined;
   from?: Date | undefined;
   to?: Date | undefined;
-  after?: { at: Date; id: string } | undefined;
+  after?: PageMark | undefined;
   limit: number;
 }
 

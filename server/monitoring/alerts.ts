@@ -3,6 +3,7 @@ import { recordAudit, type Actor } from '../audit/index.ts';
 import { namePeople, type PeopleDeps } from '../identity/index.ts';
 import { writeTransaction, type Database } from '../lib/db.ts';
 import { HoldfastError } from '../lib/errors.ts';
+import { readPageMark, writePageMark } from '../lib/page-mark.ts';
 import {
   countEndedAlerts,
   countOpenAlerts,
@@ -23,14 +24,15 @@ export async function showAlerts(deps: PeopleDeps, query: AlertQuery): Promise<A
     return { items, total: items.length, nextCursor: null };
   }
   const limit = query.limit ?? 50;
-  const before = query.cursor === undefined ? undefined : readCursor(query.cursor);
+  const before = query.cursor === undefined ? undefined : readPageMark(query.cursor);
   const rows = await listEndedAlerts(deps.db, { limit: limit + 1, before });
   const page = rows.slice(0, limit);
   const last = page.at(-1);
   return {
     items: await describe(deps, page),
     total: await countEndedAlerts(deps.db),
-    nextCursor: rows.length > limit && last?.ended_at ? writeCursor(last.ended_at, last.id) : null,
+    nextCursor:
+      rows.length > limit && last?.ended_at ? writePageMark({ at: last.ended_at, id: last.id }) : null,
   };
 }
 
@@ -113,21 +115,4 @@ async function describe(deps: PeopleDeps, rows: readonly AlertRow[]): Promise<Al
             note: row.note,
           },
   }));
-}
-
-function writeCursor(endedAt: Date, id: string): string {
-  return Buffer.from(JSON.stringify([endedAt.toISOString(), id])).toString('base64url');
-}
-
-function readCursor(cursor: string): { endedAt: Date; id: string } {
-  try {
-    const [at, id] = JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8')) as [string, string];
-    const endedAt = new Date(at);
-    if (!Number.isNaN(endedAt.getTime()) && /^[0-9a-f-]{36}$/.test(id)) return { endedAt, id };
-  } catch {
-    // Said below.
-  }
-  throw new HoldfastError('invalid_input', 'This page mark is not one of ours', {
-    hint: 'Start again from the first page.',
-  });
 }

@@ -1,5 +1,6 @@
 import { sql, type Insertable, type Selectable } from 'kysely';
 import type { Database } from '../lib/db.ts';
+import type { PageMark } from '../lib/page-mark.ts';
 import type { Alerts, AlertSettings } from '../lib/tables.ts';
 
 export type AlertRow = Selectable<Alerts>;
@@ -62,12 +63,12 @@ export async function countOpenAlerts(db: Database): Promise<number> {
 /** Newest end first. */
 export async function listEndedAlerts(
   db: Database,
-  page: { limit: number; before: { endedAt: Date; id: string } | undefined },
+  page: { limit: number; before: PageMark | undefined },
 ): Promise<AlertRow[]> {
   let query = db.selectFrom('alerts').selectAll().where('ended_at', 'is not', null);
   if (page.before !== undefined) {
-    const { endedAt, id } = page.before;
-    query = query.where(sql<boolean>`(ended_at, id) < (${endedAt}, ${id}::uuid)`);
+    const { at, id } = page.before;
+    query = query.where(sql<boolean>`(ended_at, id) < (${at}, ${id}::uuid)`);
   }
   return query.orderBy('ended_at', 'desc').orderBy('id', 'desc').limit(page.limit).execute();
 }

@@ -1,5 +1,6 @@
 import { sql, type Selectable } from 'kysely';
 import type { Database, WriteTransaction } from '../lib/db.ts';
+import type { PageMark } from '../lib/page-mark.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import type { RestoreTests } from '../lib/tables.ts';
 import type { Grade, KeySource, RestoreTestMode, RestoreTestState } from './schema.ts';
@@ -90,12 +91,12 @@ export async function getRestoreTest(db: Database, id: string): Promise<RestoreT
 /** Newest first. */
 export async function listRestoreTests(
   db: Database,
-  page: { limit: number; before?: { createdAt: Date; id: string } | undefined },
+  page: { limit: number; before?: PageMark | undefined },
 ): Promise<RestoreTestRow[]> {
   let query = db.selectFrom('restore_tests').selectAll();
   if (page.before !== undefined) {
-    const { createdAt, id } = page.before;
-    query = query.where(sql<boolean>`(created_at, id) < (${createdAt}, ${id}::uuid)`);
+    const { at, id } = page.before;
+    query = query.where(sql<boolean>`(created_at, id) < (${at}, ${id}::uuid)`);
   }
   return query.orderBy('created_at', 'desc').orderBy('id', 'desc').limit(page.limit).execute();
 }

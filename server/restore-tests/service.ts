@@ -6,6 +6,7 @@ import type { FieldSealer, KeyClient } from '../keys/index.ts';
 import type { Clock } from '../lib/clock.ts';
 import { writeTransaction, type Database } from '../lib/db.ts';
 import { HoldfastError } from '../lib/errors.ts';
+import { readPageMark, writePageMark } from '../lib/page-mark.ts';
 import { enqueueRun } from '../lib/runs.ts';
 import { readKitObjects } from './open-scene.ts';
 import {
@@ -214,7 +215,7 @@ export async function showRestoreTests(
   request: { cursor?: string; limit?: number },
 ): Promise<RestoreTestPage> {
   const limit = request.limit ?? 50;
-  const before = request.cursor === undefined ? undefined : readCursor(request.cursor);
+  const before = request.cursor === undefined ? undefined : readPageMark(request.cursor);
   const rows = await listRestoreTests(deps.db, { limit: limit + 1, before });
   const names = await listTargetNames(deps.db);
   const page = rows.slice(0, limit);
@@ -222,7 +223,8 @@ export async function showRestoreTests(
   return {
     items: page.map((row) => toRestoreTest(row, names)),
     total: await countRestoreTests(deps.db),
-    nextCursor: rows.length > limit && last !== undefined ? writeCursor(last) : null,
+    nextCursor:
+      rows.length > limit && last !== undefined ? writePageMark({ at: last.created_at, id: last.id }) : null,
     ...(await readTestSchedule(deps)),
   };
 }
@@ -285,23 +287,6 @@ function factsOf(report: Buffer | null): Pick<RestoreTest, 'rtoBasis' | 'checks'
   if (report === null) return { rtoBasis: null, checks: [] };
   const { rtoBasis, checks } = readReport(report);
   return { rtoBasis, checks };
-}
-
-function writeCursor(row: RestoreTestRow): string {
-  return Buffer.from(JSON.stringify([row.created_at.toISOString(), row.id])).toString('base64url');
-}
-
-function readCursor(cursor: string): { createdAt: Date; id: string } {
-  try {
-    const [at, id] = JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8')) as [string, string];
-    const createdAt = new Date(at);
-    if (!Number.isNaN(createdAt.getTime()) && /^[0-9a-f-]{36}$/.test(id)) return { createdAt, id };
-  } catch {
-    // Said below.
-  }
-  throw new HoldfastError('invalid_input', 'This page mark is not one of ours', {
-    hint: 'Start again from the first page.',
-  });
 }
 
 function noSnapshot(): HoldfastError {
