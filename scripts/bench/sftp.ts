@@ -1,98 +1,26 @@
-/**
- * Holdfast's engine on an OpenSSH server on the loopback address, beside itself in a plain directory and restic's sftp backend: one
- * folder, one run. `node scripts/bench/sftp.ts FOLDER`. Prints a table; restic is left out where it is not installed.
- */
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
-import { mkdtemp } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+/** Holdfast's engine on an OpenSSH server on the loopback address: `node scripts/bench/sftp.ts FOLDER`. */
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { ALLOCATOR_ENVIRONMENT } from '../../server/lib/process-memory.ts';
 import { startSftpServer } from '../../test/helpers/sftp-server.ts';
-import { bytesBelow, findProgram } from './contenders.ts';
-import { measure, type Measured } from './measure.ts';
+import { benchOnTarget } from './on-target.ts';
 
-const corpus = process.argv[2];
-if (corpus === undefined) throw new Error('Give the folder to back up');
-const top = await mkdtemp(join(tmpdir(), 'holdfast-bench-sftp-'));
 const server = await startSftpServer();
-const rows: string[] = [];
-try {
-  for (const [name, run] of [
-    ['directory', await prepareHoldfast('directory')],
-    ['Holdfast', await prepareHoldfast('sftp')],
-    ['restic', await prepareRestic()],
-  ] as const) {
-    if (run === undefined) continue;
-    await run.init();
-    for (const act of ['first', 'unchanged', 'restore'] as const) {
-      rows.push(describe(name, act, await run[act](corpus)));
-    }
-    rows.push(`${name.padEnd(10)} stored     ${String(Math.round(bytesBelow(run.stored) / 1024 ** 2))} MiB`);
-  }
-} finally {
-  await server.stop();
-  rmSync(top, { recursive: true, force: true });
-}
-const size = await measure('du', ['-sm', corpus]);
-process.stdout.write(`MiB ${size.stdout}${rows.join('\n')}\n`);
-
-function describe(name: string, act: string, { seconds, peakMebibytes }: Measured): string {
-  return `${name.padEnd(10)} ${act.padEnd(10)} ${seconds.toFixed(1)} s, ${String(Math.round(peakMebibytes))} MiB`;
-}
-
-interface Runner {
-  stored: string;
-  init(): Promise<unknown>;
-  first(folder: string): Promise<Measured>;
-  unchanged(folder: string): Promise<Measured>;
-  restore(folder: string): Promise<Measured>;
-}
-
-async function prepareHoldfast(kind: 'directory' | 'sftp'): Promise<Runner> {
-  const state = join(top, kind);
-  mkdirSync(state);
-  const stored = kind === 'sftp' ? await server.makeFolder('holdfast') : join(state, 'repository');
-  if (kind === 'sftp')
-    writeFileSync(join(state, 'target.json'), JSON.stringify(server.config(stored)), { mode: 0o600 });
-  const script = join(import.meta.dirname, 'engine-run.ts');
-  const run = (...args: string[]) =>
-    measure(process.execPath, ['--max-semi-space-size=2', '--max-old-space-size=512', script, ...args], {
-      ...ALLOCATOR_ENVIRONMENT,
-    });
-  return {
-    stored,
-    init: () => run('init', state),
-    first: (folder) => run('snapshot', state, folder),
-    unchanged: (folder) => run('snapshot', state, folder),
-    restore: () => run('restore', state, join(top, `restored-${kind}`)),
-  };
-}
-
-async function prepareRestic(): Promise<Runner | undefined> {
-  const program = findProgram('restic');
-  if (program === undefined) return undefined;
-  const stored = await server.makeFolder('restic');
-  const keyFile = join(top, 'key');
-  writeFileSync(keyFile, server.privateKey, { mode: 0o600 });
-  const ssh = [
-    ...['ssh', '-p', String(server.port), '-i', keyFile, '-o', 'IdentitiesOnly=yes'],
-    ...['-o', 'StrictHostKeyChecking=no', '-o', 'UserKnownHostsFile=/dev/null', '-o', 'LogLevel=ERROR'],
-    ...[`${server.username}@127.0.0.1`, '-s', 'sftp'],
-  ].join(' ');
-  const run = (...args: string[]) =>
-    measure(
-      program,
-      [
-        ...['-q', '-r', `sftp:${server.username}@127.0.0.1:${stored}`, '-o', `sftp.command=${ssh}`],
-        ...['--cache-dir', join(top, 'cache'), ...args],
-      ],
-      { RESTIC_PASSWORD: 'bench' },
-    );
-  return {
-    stored,
-    init: () => run('init'),
-    first: (folder) => run('backup', folder),
-    unchanged: (folder) => run('backup', folder),
-    restore: () => run('restore', 'latest', '--target', join(top, 'restored-restic')),
-  };
-}
+await benchOnTarget({
+  place: async (name) => {
+    const stored = await server.makeFolder(name);
+    return { config: server.config(stored), stored };
+  },
+  restic: async (folder) => {
+    const stored = await server.makeFolder('restic');
+    const keyFile = join(folder, 'key');
+    writeFileSync(keyFile, server.privateKey, { mode: 0o600 });
+    const ssh = [
+      ...['ssh', '-p', String(server.port), '-i', keyFile, '-o', 'IdentitiesOnly=yes'],
+      ...['-o', 'StrictHostKeyChecking=no', '-o', 'UserKnownHostsFile=/dev/null', '-o', 'LogLevel=ERROR'],
+      ...[`${server.username}@127.0.0.1`, '-s', 'sftp'],
+    ].join(' ');
+    const place = `sftp:${server.username}@127.0.0.1:${stored}`;
+    return { stored, args: ['-r', place, '-o', `sftp.command=${ssh}`], env: {} };
+  },
+  stop: () => server.stop(),
+});
