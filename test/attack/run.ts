@@ -4,7 +4,7 @@
  *
  * Options: --only testssl,ffuf,hydra,slowhttptest,sqlmap (one or more; the others keep their sections of the report), --report FILE.
  */
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -23,7 +23,8 @@ import type { Outcome, Target } from './verdict.ts';
 import { proveJudges } from './weaknesses.ts';
 
 type Sections = Partial<Record<AttackName, Section>>;
-const KEPT = join(import.meta.dirname, '..', '..', '.cache', 'attack');
+/** What the report is written from, kept beside it, so that one tool alone can be run anew. */
+const RESULTS = join(import.meta.dirname, 'results.json');
 
 const { values: options } = parseArgs({
   options: {
@@ -65,8 +66,7 @@ try {
     say(`  ${seconds} s`);
   }
   const sections = { ...readSections(), ...made };
-  mkdirSync(KEPT, { recursive: true });
-  writeFileSync(join(KEPT, 'sections.json'), JSON.stringify(sections, null, 2));
+  writeFileSync(RESULTS, `${JSON.stringify(sections, null, 2)}\n`);
   writeFileSync(resolve(options.report), writeReport(versions, sections));
   const found = chosen.flatMap((name) => (sections[name] === undefined ? [] : findingsOf(sections[name])));
   say(
@@ -116,9 +116,8 @@ function attacksOf(at: Place, target: Target): Record<AttackName, () => Promise<
 
 /** Of earlier runs; a whole run makes all of them anew. */
 function readSections(): Sections {
-  const file = join(KEPT, 'sections.json');
-  if (options.only === undefined || !existsSync(file)) return {};
-  return JSON.parse(readFileSync(file, 'utf8')) as Sections;
+  if (options.only === undefined || !existsSync(RESULTS)) return {};
+  return JSON.parse(readFileSync(RESULTS, 'utf8')) as Sections;
 }
 
 function today(): string {
