@@ -2,7 +2,7 @@ import { sql, type Selectable } from 'kysely';
 import type { Database, WriteTransaction } from '../lib/db.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import { sqlState } from '../lib/db.ts';
-import type { Snapshots, SnapshotTargets, TargetSignIns, Targets } from '../lib/tables.ts';
+import type { Snapshots, SnapshotTargets, TargetSignIns, Targets, JsonValue } from '../lib/tables.ts';
 
 export type TargetRow = Selectable<Targets>;
 export type SignInRow = Selectable<TargetSignIns>;
@@ -101,10 +101,9 @@ export async function updateTarget(
       version: sql`version + 1`,
       ...(change.state === undefined ? {} : { state: change.state }),
       ...(change.probe === undefined ? {} : { probe: JSON.stringify(change.probe) }),
-      ...(change.settings === undefined
+      ...(change.settings === undefined && change.withoutSignIn === undefined
         ? {}
-        : { settings: sql`settings || ${JSON.stringify(change.settings)}::jsonb` }),
-      ...(change.withoutSignIn === undefined ? {} : { settings: sql`settings - 'signInId'` }),
+        : { settings: changedSettings(change) }),
       ...(change.sameDisk === undefined ? {} : { same_disk: change.sameDisk }),
       ...(change.lastOkAt === undefined ? {} : { last_ok_at: change.lastOkAt, last_error: null }),
       ...(change.lastError === undefined
@@ -114,6 +113,11 @@ export async function updateTarget(
     .where('id', '=', id)
     .returningAll()
     .executeTakeFirstOrThrow();
+}
+
+function changedSettings({ settings = {}, withoutSignIn }: { settings?: object; withoutSignIn?: true }) {
+  const kept = withoutSignIn === true ? sql`settings - 'signInId'` : sql`settings`;
+  return sql<JsonValue>`(${kept}) || ${JSON.stringify(settings)}::jsonb`;
 }
 
 export async function findSignIn(db: Database, id: string): Promise<SignInRow | undefined> {

@@ -16,6 +16,7 @@ import {
 } from './queries.ts';
 import type { S3SignIn, S3TargetRequest, TargetReply } from './schema.ts';
 import { reachOfAppliance, s3SettingsOf, sealSignIn, type S3Settings } from './target-config.ts';
+import { changedMeanwhile } from './target-sign-ins.ts';
 import { isLoopback } from './targets/s3/check-config.ts';
 import { openTarget } from './targets/open-target.ts';
 import { takeTrialTurn } from './trial-turns.ts';
@@ -112,18 +113,15 @@ export async function changeS3SignIn(
   const sealed = given.kind === 'role' ? undefined : await sealAccessKey(deps, given);
   return writeTransaction(deps.db, async (tx) => {
     const now = requireS3(await lockTarget(tx, id));
-    if (JSON.stringify(now) !== JSON.stringify(before)) {
-      throw new HoldfastError('conflict', 'The target was changed by somebody else meanwhile', {
-        hint: 'Look at it again, then repeat this if it is still wanted.',
-      });
-    }
+    if (JSON.stringify(now) !== JSON.stringify(before)) throw changedMeanwhile();
     await sealed?.keep(tx);
-    const changed = await updateTarget(tx, id, {
-      ...(sealed === undefined
-        ? { withoutSignIn: true }
-        : { settings: { signInId: sealed.id, role: false } }),
-    });
-    const kept = sealed === undefined ? await updateTarget(tx, id, { settings: { role: true } }) : changed;
+    const changed = await updateTarget(
+      tx,
+      id,
+      sealed === undefined
+        ? { withoutSignIn: true, settings: { role: true } }
+        : { settings: { signInId: sealed.id, role: false } },
+    );
     if (presentId !== undefined) await deleteSignIn(tx, presentId);
     await recordAudit(tx, deps.clock, actor, {
       action: 'backups.target.sign-in-changed',
@@ -134,7 +132,7 @@ export async function changeS3SignIn(
         ...(given.kind === 'access-key' ? { accessKeyId: given.accessKeyId } : {}),
       },
     });
-    return kept;
+    return changed;
   });
 }
 

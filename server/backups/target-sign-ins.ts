@@ -219,7 +219,7 @@ function requireUnchanged(now: SftpSettings, before: SftpSettings): void {
   if (facts(now) !== facts(before)) throw changedMeanwhile();
 }
 
-function changedMeanwhile(): HoldfastError {
+export function changedMeanwhile(): HoldfastError {
   return new HoldfastError('conflict', 'The target was changed by somebody else meanwhile', {
     hint: 'Look at it again, then repeat this if it is still wanted.',
   });
