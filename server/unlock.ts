@@ -44,10 +44,14 @@ const journal = openJournal(places.state, systemClock);
 await makePrivateDirectory(places.run, 0o711);
 
 const note: Parameters<typeof writeUnlockNote>[1] = { state: undefined, fingerprint: null, port: null };
+/** One after the other: the console goes by the last. */
+let told = Promise.resolve();
 const tell = (state: DeskState) => {
   log.info({ state: state.kind }, state.title);
   note.state = state;
-  void writeUnlockNote(places, note).catch((error: unknown) => log.warn({ err: error }, messageOf(error)));
+  told = told
+    .then(() => writeUnlockNote(places, note))
+    .catch((error: unknown) => log.warn({ err: error }, messageOf(error)));
 };
 const desk = openUnlockDesk(
   {
@@ -66,6 +70,7 @@ const desk = openUnlockDesk(
 
 if (!(await desk.start())) await waitForKey();
 log.info('The data volume is open');
+await told;
 process.exit(0);
 
 /** Serves page and console until the volume is open. Without a network the console is enough. */

@@ -48,6 +48,9 @@ async function unlockByRecoveryKey(walk: Walk): Promise<Record<string, unknown>>
   const first = firstOf(walk);
   const times = await unlockAtPage(first, first.kit?.volumeRecoveryKey ?? '');
   await signInAndFind(first);
+  // The menu waits for a line; it was made while the volume was locked.
+  first.machine.type('\r');
+  await first.machine.serialSays(/\nReady\r?\n/, 60_000);
   return times;
 }
 
