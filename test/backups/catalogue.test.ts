@@ -76,6 +76,17 @@ describe('the catalogue', () => {
     catalogue.close();
   });
 
+  test('a pack stays with the newest index that lists it, also when an older one is taken in again', () => {
+    const catalogue = open();
+    catalogue.addIndex(reference(2), 10, index(2, [packOf('a', 3)]));
+    catalogue.addIndex(reference(1), 10, index(1, [packOf('a', 3), packOf('b', 3, 10)]));
+
+    catalogue.dropIndex(reference(1));
+
+    expect([...catalogue.packs()].map((pack) => pack.id)).toEqual([hex('pack a')]);
+    catalogue.close();
+  });
+
   test('a pack that a newer index lists as well stays when the older is dropped', () => {
     const catalogue = open();
     catalogue.addIndex(reference(1), 10, index(1, [packOf('a', 3), packOf('b', 3, 10)]));

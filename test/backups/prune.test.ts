@@ -1,4 +1,5 @@
 /** Forget, and prune in its two phases, against a clock that the test moves. */
+import { mkdtemp } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { PruneOptions } from '../../server/backups/repository/prune.ts';
@@ -21,11 +22,19 @@ const HOUR_MS = 3600_000;
 const DAY_MS = 24 * HOUR_MS;
 const FILES = { 'a.txt': Buffer.from('hello'), 'b/c.bin': bytesOf('c', 20_000) };
 
+/** In this process: what comes after the point is not done. */
+function cutOffAt(point: string | undefined): void {
+  (globalThis as Record<symbol, unknown>)[Symbol.for('holdfast.crashPoint')] = (reached: string): void => {
+    if (reached === point) throw new Error('cut off');
+  };
+}
+
 let place: Place;
 beforeEach(async () => {
   place = await createPlace();
 });
 afterEach(async () => {
+  cutOffAt(undefined);
   await place.dispose();
 });
 
@@ -105,6 +114,49 @@ describe('forget and prune', () => {
     expect(await readFiles(repository, 'latest')).toEqual(big('two'));
     await expect(repository.findSnapshot(first.id)).rejects.toMatchObject({ code: 'not_found' });
     await repository.close();
+  });
+
+  test('a prune cut off before its head, and then a run cut off too, cost no snapshot anything', async () => {
+    const first = await takeSnapshot(place, big('one'));
+    await takeSnapshot(place, big('two'));
+    await withWriter(place, (writer) => writer.forget([first.id]));
+    cutOffAt('backups.prune.indexed');
+    await expect(pruneAt(0)).rejects.toThrow('cut off');
+    cutOffAt(undefined);
+    // It takes in what was published, and ends before it says so in a head.
+    await withWriter(place, async () => undefined);
+
+    const at = { missingChunks: 0, deletedObjects: 0 };
+    expect(await pruneAt(2 * DAY_MS), 'a head says so first').toMatchObject(at);
+    await expectLatest(big('two'));
+    const late = await pruneAt(2 * DAY_MS);
+    expect(late.deletedObjects).toBeGreaterThan(0);
+    await expectLatest(big('two'));
+  });
+
+  /** By whoever comes with the kit and knows nothing. */
+  async function expectLatest(files: Record<string, Buffer>): Promise<void> {
+    const catalogue = join(await mkdtemp(join(place.top, 'kit-')), 'catalogue.sqlite');
+    const repository = await openPlace(place, { kit: true, catalogue });
+    expect(repository.warnings).toEqual([]);
+    expect(await readFiles(repository, 'latest')).toEqual(files);
+    await repository.close();
+  }
+
+  test('while chunks of a kept snapshot are nowhere, no pack counts as nobody’s', async () => {
+    await takeSnapshot(place, big('one'));
+    const before = await packCount();
+    const repository = await openPlace(place);
+    const writer = await openPlaceWriter(place, repository);
+    for (const known of repository.catalogue.indexes()) repository.catalogue.dropIndex(known);
+
+    const report = await writer.prune();
+
+    expect(report.missingChunks).toBeGreaterThan(0);
+    expect(report.markedBytes).toBe(0);
+    await repository.close();
+    await pruneAt(2 * DAY_MS);
+    expect(await packCount()).toBe(before);
   });
 
   test('what a lock of the target keeps is told with its end, is no error, and goes when the lock has ended', async () => {

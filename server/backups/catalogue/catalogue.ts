@@ -238,11 +238,15 @@ function indexesOf(
   };
 }
 
+/**
+ * A pack belongs to the newest index object that lists it, in whatever order they are taken in: an older one is read again when a run
+ * that replaced it was cut off, and what it lists must not go with it.
+ */
 function insertPack(q: CatalogueQueries, indexNumber: number, indexSha256: Buffer, pack: WrittenPack): void {
   const id = Buffer.from(pack.id, 'hex');
   const known = q.findPack.get(id);
   if (known !== undefined) {
-    q.movePack.run(indexNumber, indexSha256, Number(known.id));
+    q.movePack.run(indexNumber, indexSha256, Number(known.id), indexNumber);
     return;
   }
   const blob = packChunkList(pack.chunks);

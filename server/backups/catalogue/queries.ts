@@ -5,7 +5,7 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 
 /** Changes with the tables: a file of another version is thrown away and rebuilt. */
-export const CATALOGUE_VERSION = 2;
+export const CATALOGUE_VERSION = 3;
 
 export const createTables = `
   create table facts (name text primary key, value text not null) without rowid;
@@ -53,7 +53,7 @@ export function prepareQueries(db: DatabaseSync) {
     insertPack: q(`
       insert into packs (sha256, kind, size_bytes, header_length, generation, index_number, index_sha256, chunk_count, chunks)
       values (?, ?, ?, ?, ?, ?, ?, ?, ?)`),
-    movePack: q('update packs set index_number = ?, index_sha256 = ? where id = ?'),
+    movePack: q('update packs set index_number = ?, index_sha256 = ? where id = ? and index_number < ?'),
     listReadablePacks: q('select id from packs where state <> 1 order by state desc, id'),
     listPacksOfIndex: q('select id, sha256, chunks from packs where index_number = ? and index_sha256 = ?'),
     getPack: q(`

@@ -50,16 +50,19 @@ function isNewer(noted: { epoch: string; objects: string[] }, current: WriterSta
 async function adoptIndexes(state: WriterState): Promise<void> {
   const { target, catalogue, keys } = state.repository;
   const known = new Set(catalogue.indexes().map(keyOf));
+  const adopted = new Set<string>();
   for (const reference of await unclaimed(state, 'index')) {
     const read = known.has(keyOf(reference)) ? undefined : await tryReadIndex(target, keys, reference);
     if (read === 'closed' || read === 'damaged') continue;
     if (read !== undefined) catalogue.addIndex(reference, read.sizeBytes, read.index);
     state.indexes.push(reference);
+    adopted.add(keyOf(reference));
   }
   const replaced = new Set(catalogue.superseded());
   const stale = state.indexes.filter((one) => replaced.has(numberedName('index', one)));
   state.indexes = state.indexes.filter((one) => !stale.includes(one));
   for (const reference of stale) catalogue.dropIndex(reference);
+  state.removalAdopted = catalogue.indexesWithRemovals().some((carrier) => adopted.has(keyOf(carrier)));
 }
 
 async function adoptSnapshots(state: WriterState): Promise<void> {

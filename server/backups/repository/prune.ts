@@ -68,7 +68,8 @@ export async function prune(state: WriterState, options: PruneOptions = {}): Pro
   const now = await state.guard.check(repository.target);
   checkComplete(repository);
   const live = await findLivePacks(repository, state.snapshots);
-  const marks = repository.catalogue.removals();
+  // Readers go by heads: as long as none knew of a removal, its day has not begun, and what the newest names must stay.
+  const marks = state.removalAdopted ? [] : repository.catalogue.removals();
   const garbage = await findGarbage(state, live);
   const waitMs = DAY_MS + state.longestRunMs;
   const isDue = (mark: RemovalMark) => now.getTime() - Date.parse(mark.since) >= waitMs;
@@ -138,10 +139,13 @@ async function findGarbage(state: WriterState, live: LivePacks): Promise<Garbage
     // A missing pack may come back with its disk; it stays in the index as long as some chunk is nowhere else.
     if (pack.state !== 'missing' || live.missingChunks === 0) indexed.set(packName(pack.id), pack.sizeBytes);
   }
-  for (const [id, sizeBytes] of await listPacks(target)) {
+  // While a retained snapshot names chunks that nothing here has, they may be in a pack, or be listed in an index, that only seems
+  // to be nobody's.
+  const complete = live.missingChunks === 0;
+  for (const [id, sizeBytes] of complete ? await listPacks(target) : []) {
     if (!indexedIds.has(id)) listed.set(packName(id), sizeBytes);
   }
-  for (const kind of ['snapshots', 'index'] as const) {
+  for (const kind of complete ? (['snapshots', 'index'] as const) : (['snapshots'] as const)) {
     const counted = new Set((kind === 'index' ? state.indexes : state.snapshots).map(keyOf));
     for (const reference of await listNumbered(target, kind)) {
       if (!counted.has(keyOf(reference))) listed.set(numberedName(kind, reference), 0);

@@ -27,6 +27,8 @@ export interface WriterState {
   highestHead: number;
   ledger: ObjectReference | null;
   wal: unknown;
+  /** A removal was taken in that no head knew: its time begins with this writer. */
+  removalAdopted: boolean;
 }
 
 /** @returns the reference, which the next head will list. */

@@ -120,6 +120,7 @@ export async function openWriter(
     highestHead: repository.highestHead,
     ledger: head?.ledger ?? null,
     wal: head?.wal ?? null,
+    removalAdopted: false,
   };
   await adoptUnclaimed(state);
   state.nextSnapshot = Math.max(state.nextSnapshot, (options.lastSnapshotNumber ?? 0) + 1);
