@@ -48,7 +48,7 @@ export async function startTestParts(): Promise<TestParts> {
   const folder = await openDataFolder(dataDir, SOFTWARE_VERSION);
   const paths = dataPaths(dataDir);
   const [database, keyd] = await Promise.all([createTestDatabase(), startTestKeyd(dataDir)]);
-  const clock = makeTestClock();
+  const clock = moveClock(0);
   const keys = await connectKeyd({
     socketPath: paths.keydSocket,
     credentialFile: credentialPath(paths.run, 'server'),
@@ -108,9 +108,10 @@ export async function startTestParts(): Promise<TestParts> {
   };
 }
 
-function makeTestClock(): TestClock {
+/** The real clock, so far ahead of what it is. */
+export function moveClock(offsetMs: number): TestClock {
   return {
-    offsetMs: 0,
+    offsetMs,
     now() {
       return new Date(systemClock.now().getTime() + this.offsetMs);
     },

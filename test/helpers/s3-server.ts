@@ -95,16 +95,21 @@ export interface BadLine {
     headers: IncomingMessage['headers'];
   }) => Mishap | undefined;
   requests: { method: string; url: string; headers: IncomingMessage['headers'] }[];
+  /** What the server's clock says. */
+  now: () => Date;
   stop(): Promise<void>;
 }
 
 /** Passes requests on, with the host of the server behind it, so that signatures hold only when the client signs for that host. */
 export async function startBadLine(to: { port: number }): Promise<BadLine> {
-  const line: BadLine = { endpoint: '', strike: () => undefined, requests: [], stop: async () => undefined };
+  const line: BadLine = {
+    ...{ endpoint: '', strike: () => undefined, requests: [], stop: async () => undefined },
+    now: () => new Date(),
+  };
   const server = createServer((incoming, outgoing) => {
     const seen = { method: incoming.method ?? '', url: incoming.url ?? '', headers: incoming.headers };
     line.requests.push(seen);
-    pass({ incoming, outgoing, port: to.port, mishap: line.strike(seen) });
+    pass({ incoming, outgoing, port: to.port, mishap: line.strike(seen), date: line.now().toUTCString() });
   });
   await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening));
   line.endpoint = `http://127.0.0.1:${String((server.address() as AddressInfo).port)}`;
@@ -122,23 +127,24 @@ interface Passing {
   outgoing: ServerResponse;
   port: number;
   mishap: Mishap | undefined;
+  date: string;
 }
 
 /** As S3 does, only what came whole is taken; s3rver alone would keep the half of an upload that was cut. */
-function pass({ incoming, outgoing, port, mishap }: Passing): void {
+function pass({ incoming, outgoing, port, mishap, date }: Passing): void {
   if (mishap?.kind === 'cut-before') incoming.socket.destroy();
   if (mishap?.kind === 'cut-before' || mishap?.kind === 'silent') return;
   const sent: Buffer[] = [];
   incoming.on('data', (piece: Buffer) => sent.push(piece));
   incoming.on('end', () => {
     if (mishap?.kind === 'answer') {
-      outgoing.writeHead(mishap.status, { date: new Date().toUTCString(), ...mishap.headers });
+      outgoing.writeHead(mishap.status, { date, ...mishap.headers });
       outgoing.end(mishap.body ?? '');
-    } else if (incoming.complete) passOn({ incoming, outgoing, port, mishap }, Buffer.concat(sent));
+    } else if (incoming.complete) passOn({ incoming, outgoing, port, mishap, date }, Buffer.concat(sent));
   });
 }
 
-function passOn({ incoming, outgoing, port, mishap }: Passing, sent: Buffer): void {
+function passOn({ incoming, outgoing, port, mishap, date }: Passing, sent: Buffer): void {
   const { method, url, headers } = incoming;
   const others = { ...headers };
   delete others.expect;
@@ -151,7 +157,7 @@ function passOn({ incoming, outgoing, port, mishap }: Passing, sent: Buffer): vo
       if (mishap?.kind === 'garbled' && body.length > 0) {
         body.writeUInt8((body.at(-1) ?? 0) ^ 1, body.length - 1);
       }
-      outgoing.writeHead(answer.statusCode ?? 502, answer.headers);
+      outgoing.writeHead(answer.statusCode ?? 502, { ...answer.headers, date });
       if (mishap?.kind !== 'short') return void outgoing.end(body);
       outgoing.write(body.subarray(0, mishap.bytes), () => incoming.socket.destroy());
     });

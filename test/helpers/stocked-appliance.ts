@@ -43,7 +43,8 @@ export interface StockedAppliance extends TestAppliance {
   takeSnapshot(): Promise<string>;
 }
 
-export async function startStockedAppliance(): Promise<StockedAppliance> {
+/** @param elsewhere the target to add; a directory of its own when absent. */
+export async function startStockedAppliance(elsewhere?: object): Promise<StockedAppliance> {
   const appliance = await startTestAppliance();
   const owner = await appliance.claim();
   const kit = await proveTestKit(owner);
@@ -53,6 +54,7 @@ export async function startStockedAppliance(): Promise<StockedAppliance> {
   const target = await expectStatus(
     owner.call<{ id: string }>('POST', '/targets', {
       ...{ name: 'copy', kind: 'directory', path: targetPath, region: 'eu-north' },
+      ...elsewhere,
     }),
     201,
   );
@@ -167,7 +169,10 @@ export async function killRunAt(
     {
       env: childEnvironment({
         HOLDFAST_TEST_CRASH_AT: `${point}:1`,
-        HOLDFAST_TEST_ORDER: JSON.stringify({ address: database.adminAddress, dataDir, row }),
+        HOLDFAST_TEST_ORDER: JSON.stringify({
+          ...{ address: database.adminAddress, appAddress: database.address, dataDir, row },
+          offsetMs: clock.offsetMs,
+        }),
       }),
       stdio: ['ignore', 'inherit', 'inherit'],
     },
