@@ -14,8 +14,8 @@ import { measure, type Measured } from './measure.ts';
 export interface ServerUnderTest {
   /** A new place on the server: how it is reached, and the folder where its bytes lie on this machine. */
   place(name: string): Promise<{ config: TargetConfig; stored: string }>;
-  /** How restic reaches the same server. `folder` is for what it needs. */
-  restic(folder: string): Promise<{ stored: string; args: string[]; env: Record<string, string> }>;
+  /** How restic reaches the same server, where it can. `folder` is for what it needs. */
+  restic?: (folder: string) => Promise<{ stored: string; args: string[]; env: Record<string, string> }>;
   stop(): Promise<void>;
 }
 
@@ -85,7 +85,7 @@ function prepareHoldfast(state: string, stored: string): Runner {
 
 async function prepareRestic(top: string, server: ServerUnderTest): Promise<Runner | undefined> {
   const program = findProgram('restic');
-  if (program === undefined) return undefined;
+  if (program === undefined || server.restic === undefined) return undefined;
   const { stored, args, env } = await server.restic(top);
   const run = (...more: string[]) =>
     measure(program, ['-q', ...args, '--cache-dir', join(top, 'cache'), ...more], {
