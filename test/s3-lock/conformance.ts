@@ -7,47 +7,12 @@ import { LIMITS } from '../../server/backups/targets/s3/limits.ts';
 import { openS3Target } from '../../server/backups/targets/s3/s3.ts';
 import { listVersions } from '../../server/backups/targets/s3/versions.ts';
 import { describeTarget } from '../backups/target-conformance.ts';
+import { makeBucket, type BucketKind } from './bucket.ts';
 
 vi.setConfig({ testTimeout: 240_000, hookTimeout: 60_000 });
 
-const endpoint = process.env.HOLDFAST_TEST_S3_ENDPOINT ?? '';
-const KEY = {
-  ...{ kind: 'access-key' as const, accessKeyId: process.env.HOLDFAST_TEST_S3_ID ?? 'testing' },
-  secretAccessKey: process.env.HOLDFAST_TEST_S3_SECRET ?? 'testing',
-};
 const PACK = `packs/aa/${'a'.repeat(64)}.age`;
 const BEGIN = Buffer.from('{}\n');
-let buckets = 0;
-
-interface BucketKind {
-  versions?: boolean;
-  lock?: boolean;
-}
-
-async function makeBucket({ versions = false, lock = false }: BucketKind = {}): Promise<S3Config> {
-  const bucket = `holdfast-${randomBytes(4).toString('hex')}-${String(++buckets)}`;
-  const config: S3Config = {
-    ...{
-      kind: 's3',
-      endpoint,
-      region: 'us-east-1',
-      bucket,
-      prefix: 'repository',
-      pathStyle: true,
-      ownMachine: true,
-      signIn: KEY,
-    },
-  };
-  const client = openS3Client(config, LIMITS);
-  const headers = lock ? { 'x-amz-bucket-object-lock-enabled': 'true' } : {};
-  await client.send({ method: 'PUT', headers });
-  if (versions) {
-    const xml = '<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>';
-    await client.send({ method: 'PUT', query: { versioning: '' }, body: [Buffer.from(xml)] });
-  }
-  client.close();
-  return config;
-}
 
 describe.each([
   ['plain', {}],

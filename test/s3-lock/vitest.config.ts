@@ -4,7 +4,7 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   root: import.meta.dirname,
   test: {
-    include: ['conformance.ts'],
+    include: ['conformance.ts', 'ransomware.ts'],
     experimental: { viteModuleRunner: false },
     pool: 'forks',
     expect: { requireAssertions: true },

@@ -1,0 +1,130 @@
+/**
+ * Somebody has taken the appliance over and has the access key of its bucket. With a lock, whatever they delete or write over, the kit
+ * still restores what was there. Run by `test/s3-lock/run.ts`.
+ */
+import { randomBytes } from 'node:crypto';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import type { S3Config } from '../../server/backups/engine.ts';
+import { openS3Client, type S3Client } from '../../server/backups/targets/s3/client.ts';
+import { S3Refusal } from '../../server/backups/targets/s3/failures.ts';
+import { LIMITS } from '../../server/backups/targets/s3/limits.ts';
+import { listVersions, type Version } from '../../server/backups/targets/s3/versions.ts';
+import { kitToJson, type RecoveryKit } from '../../server/keys/index.ts';
+import {
+  claimAppliance,
+  expectStatus,
+  finishRun,
+  makeFolder,
+  removeFolder,
+  runHoldfast,
+  serveAppliance,
+  type ServedAppliance,
+} from '../helpers/served-appliance.ts';
+import { KEY, makeBucket } from './bucket.ts';
+
+vi.setConfig({ testTimeout: 300_000, hookTimeout: 300_000 });
+
+const FILES = new Map([
+  ['letter.txt', Buffer.from('Dear reader,\n'.repeat(1_000))],
+  ['chance.bin', randomBytes(700_000)],
+]);
+let place: string;
+let config: S3Config;
+let kit: RecoveryKit;
+let attacker: S3Client;
+
+beforeAll(async () => {
+  place = await makeFolder('ransomware');
+  config = await makeBucket({ lock: true });
+  const appliance = await serveAppliance({
+    dataDir: join(place, 'data'),
+    env: { HOLDFAST_OWN_MACHINE: 'allow' },
+  });
+  kit = await claimAppliance(appliance);
+  await fill(appliance);
+  const { endpoint, bucket, prefix, pathStyle } = config;
+  const target = {
+    ...{
+      name: 'vault',
+      kind: 's3',
+      region: 'eu-north',
+      signingRegion: 'us-east-1',
+      endpoint,
+      bucket,
+      prefix,
+    },
+    ...{ pathStyle, signIn: KEY, lock: { mode: 'governance', days: 30 } },
+  };
+  await expectStatus(appliance.call('POST', '/targets', target), 201);
+  const snapshot = await finishRun(appliance, appliance.call('POST', '/snapshots'));
+  expect(snapshot.state).toBe('succeeded');
+  await appliance.stop();
+  attacker = openS3Client(config, LIMITS);
+});
+afterAll(async () => {
+  attacker.close();
+  await removeFolder(place);
+});
+
+async function fill(appliance: ServedAppliance): Promise<void> {
+  const { items } = await expectStatus(
+    appliance.call<{ items: { rootFolderId: string }[] }>('GET', '/workspaces'),
+    200,
+  );
+  for (const [name, content] of FILES) {
+    const path = `/folders/${items[0]?.rootFolderId ?? ''}/files?name=${name}`;
+    await expectStatus(appliance.call('PUT', path, content), 201);
+  }
+}
+
+async function versions(): Promise<Version[]> {
+  const found: Version[] = [];
+  for await (const version of listVersions(attacker, 'repository/')) found.push(version);
+  return found;
+}
+
+/** @returns the status of a refusal, or of the answer. */
+const attempt = (call: Parameters<S3Client['send']>[0]): Promise<number> =>
+  attacker.send(call).then(
+    ({ status }) => status,
+    (error: unknown) => (error instanceof S3Refusal ? error.status : Promise.reject(error as Error)),
+  );
+
+describe('with the key of the appliance', () => {
+  test('no version of what is locked can be deleted', async () => {
+    // Shortening a lock is not tried: moto, unlike the servers that it stands for, lets anybody do it.
+    const locked = (await versions()).filter(({ key }) => !/\/(writers|\.tmp-[^/]+)\//.test(key));
+    expect(locked.length).toBeGreaterThan(5);
+
+    for (const { key, id } of locked)
+      expect([400, 403], key).toContain(await attempt({ method: 'DELETE', key, query: { versionId: id } }));
+
+    const left = new Set((await versions()).map(({ id }) => id));
+    expect(locked.filter(({ id }) => !left.has(id))).toEqual([]);
+  });
+
+  test('everything is hidden by delete markers and written over', async () => {
+    for (const { key } of await versions()) {
+      expect(await attempt({ method: 'DELETE', key })).toBe(204);
+      expect(await attempt({ method: 'PUT', key, body: [randomBytes(100)] })).toBe(200);
+    }
+    for (const name of ['heads/99999999-' + 'f'.repeat(64), 'writers/99999999'])
+      await attempt({ method: 'PUT', key: `repository/${name}`, body: [randomBytes(100)] });
+  });
+});
+
+test('the kit restores all of it, by a machine that knows nothing', async () => {
+  const [kitFile, signInFile] = [join(place, 'kit.json'), join(place, 'key')];
+  await writeFile(kitFile, kitToJson(kit), { mode: 0o600 });
+  await writeFile(signInFile, `${KEY.accessKeyId}\n${KEY.secretAccessKey}\n`, { mode: 0o600 });
+  const from = `s3://${config.bucket}/repository?endpoint=${config.endpoint}`;
+  const to = join(place, 'restored');
+
+  const keys = ['--kit', kitFile, '--sign-in-file', signInFile];
+  const end = await runHoldfast(['restore', 'latest', '--from', from, ...keys, '--to', to]);
+
+  expect(end, end.stderr).toMatchObject({ exitCode: 0 });
+  for (const [name, content] of FILES) expect(await readFile(join(to, name))).toEqual(content);
+});
