@@ -167,7 +167,7 @@ function apiRoutes(deps: Deps): FastifyPluginAsync {
     await scope.register(workspaceRoutes(deps));
     await scope.register(backupRoutes(deps));
     await scope.register(restoreTestRoutes(deps));
-    await scope.register(monitoringRoutes(deps));
+    await scope.register(monitoringRoutes(sendDeps(deps)));
     await scope.register(applianceRoutes(deps));
   };
 }

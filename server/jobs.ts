@@ -44,9 +44,10 @@ import { HoldfastError } from './lib/errors.ts';
 import type { RunKind } from './lib/run-schema.ts';
 import type { RunContext, RunOutcome } from './lib/runs.ts';
 import { ensureSchedules, startDueRuns } from './lib/schedules.ts';
-import { keepAlerts } from './monitoring/index.ts';
+import { beat, keepAlerts, queueSnapshots, tidyWebhooks } from './monitoring/index.ts';
 import { runRestoreTest, settleRestoreTests } from './restore-tests/index.ts';
 import type { RunDeps } from './run-deps.ts';
+import { sendDeps } from './send-deps.ts';
 
 type RunFunction = (deps: RunDeps, context: RunContext) => Promise<RunOutcome>;
 
@@ -105,8 +106,14 @@ const CHORES: { name: string; cron: string; act: (deps: Deps) => Promise<unknown
   {
     name: 'keep alerts',
     cron: '* * * * *',
-    act: (deps) => keepAlerts({ ...deps, look: () => checkForAlerts(deps) }),
+    act: async (deps) => {
+      const looked = await keepAlerts({ ...sendDeps(deps), look: () => checkForAlerts(deps) });
+      // Without a look nothing is said outside: silence says it.
+      if (looked) await beat(sendDeps(deps));
+    },
   },
+  { name: 'tell of snapshots', cron: '* * * * *', act: (deps) => queueSnapshots(sendDeps(deps)) },
+  { name: 'tidy webhooks', cron: '37 * * * *', act: tidyWebhooks },
   { name: 'advance update', cron: '* * * * *', act: advanceUpdate },
 ];
 

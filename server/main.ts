@@ -28,6 +28,7 @@ import { listenForRuns } from './lib/run-listener.ts';
 import { shortPath } from './lib/sockets.ts';
 import { isSystemError } from './lib/errors.ts';
 import { loadTlsIdentity } from './lib/tls.ts';
+import { startWebhookSender } from './monitoring/index.ts';
 import { sendDeps } from './send-deps.ts';
 import { prepareWorkspaces } from './workspaces/index.ts';
 
@@ -58,6 +59,7 @@ const redirect = await startRedirect(config.redirectPort, port);
 const scheduler = startScheduler(deps);
 const sequencer = startSequencer(deps);
 const mailSender = startMailSender(sendDeps(deps));
+const webhookSender = startWebhookSender(sendDeps(deps));
 
 keepCompiled();
 giveMemoryBackSoon();
@@ -82,7 +84,7 @@ async function stop(why: string): Promise<void> {
   await service.stopping();
   scheduler.stop();
   redirect?.close();
-  const sent = mailSender.stop();
+  const sent = Promise.all([mailSender.stop(), webhookSender.stop()]);
   await Promise.all([app.close(), consoleApp.close()]);
   await sent;
   deps.snapshotBrowser.stop();

@@ -2,6 +2,7 @@
 import type { Clock } from '../lib/clock.ts';
 import type { Database } from '../lib/db.ts';
 import { listSchedules } from '../lib/schedules.ts';
+import { checkOutgoing } from '../monitoring/index.ts';
 import { readTestSchedule } from '../restore-tests/index.ts';
 import { countUnmanaged } from '../workspaces/index.ts';
 import { checkEverything, type OverviewDeps } from './overview.ts';
@@ -18,6 +19,7 @@ export async function checkForAlerts(deps: OverviewDeps): Promise<HealthCheck[]>
     ...(await checkSnapshots(deps)),
     ...(await checkTests(deps)),
     ...(await checkManagers(deps)),
+    ...(await checkOutgoing(deps)),
   ];
 }
 

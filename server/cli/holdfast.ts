@@ -32,6 +32,7 @@ const COMMANDS: Record<string, () => Promise<Add>> = {
   'set-back': async () => (await import('./commands/set-back.ts')).addSetBack,
   update: async () => (await import('./commands/update.ts')).addUpdate,
   unlock: async () => (await import('./commands/unlock.ts')).addUnlock,
+  alerts: async () => (await import('./commands/alerts.ts')).addAlerts,
   mail: async () => (await import('./commands/mail.ts')).addMail,
   passwords: async () => (await import('./commands/passwords.ts')).addPasswords,
   users: async () => (await import('./commands/users.ts')).addUsers,

@@ -334,6 +334,24 @@ export interface FileVersions {
   wrapped_key: Buffer;
 }
 
+export interface Heartbeat {
+  allow_http: Generated<boolean>;
+  answer: Json | null;
+  answered_at: Timestamp | null;
+  called_at: Timestamp | null;
+  changed_at: Timestamp;
+  every_minutes: number;
+  failing_since: Timestamp | null;
+  failure_url_sealed: Buffer | null;
+  failure_url_shown: string | null;
+  method: string;
+  paused: Generated<boolean>;
+  singleton: Generated<boolean>;
+  told_state: string | null;
+  url_sealed: Buffer;
+  url_shown: string;
+}
+
 export interface Invitations {
   email_sealed: Buffer;
   ended_at: Timestamp | null;
@@ -830,6 +848,41 @@ export interface Users {
   version: Generated<Int8>;
 }
 
+export interface WebhookDeliveries {
+  alert_id: string | null;
+  answer: Json | null;
+  attempts: Generated<number>;
+  body: string;
+  created_at: Timestamp;
+  ended_at: Timestamp | null;
+  event: string;
+  expires_at: Timestamp;
+  id: string;
+  last_attempt_at: Timestamp | null;
+  leased_until: Timestamp | null;
+  next_attempt_at: Timestamp | null;
+  state: string;
+  title: string;
+  webhook_id: string;
+}
+
+export interface Webhooks {
+  allow_http: Generated<boolean>;
+  changed_at: Timestamp;
+  created_at: Timestamp;
+  events: Json;
+  id: string;
+  least: string;
+  name: string;
+  old_secret_sealed: Buffer | null;
+  old_secret_until: Timestamp | null;
+  paused: Generated<boolean>;
+  secret_sealed: Buffer;
+  snapshot_number: Generated<Int8>;
+  url_sealed: Buffer;
+  url_shown: string;
+}
+
 export interface WorkspaceMembers {
   role: string;
   user_id: string;
@@ -880,6 +933,7 @@ export interface DB {
   certificate_notices: CertificateNotices;
   doomed_contents: DoomedContents;
   file_versions: FileVersions;
+  heartbeat: Heartbeat;
   invitations: Invitations;
   leaked_password_list: LeakedPasswordList;
   linked_identities: LinkedIdentities;
@@ -925,6 +979,8 @@ export interface DB {
   teams: Teams;
   user_email_index: UserEmailIndex;
   users: Users;
+  webhook_deliveries: WebhookDeliveries;
+  webhooks: Webhooks;
   workspace_members: WorkspaceMembers;
   workspace_teams: WorkspaceTeams;
   workspaces: Workspaces;

@@ -13,9 +13,14 @@ import {
   writeAlert,
   type AlertRow,
 } from './queries.ts';
+import { queueAlerts } from './webhooks/queue-events.ts';
 import type { Acknowledgement, Alert, AlertPage, AlertQuery, AlertState } from './schema.ts';
 
 const DAY_MS = 86_400_000;
+
+export interface AlertDeps extends PeopleDeps {
+  applianceName(): Promise<string>;
+}
 
 /** Open ones are few and come whole: the worst first. Ended ones by pages, the newest end first. */
 export async function showAlerts(deps: PeopleDeps, query: AlertQuery): Promise<AlertPage> {
@@ -47,7 +52,7 @@ export async function countAlerts(db: Database): Promise<{ unacknowledged: numbe
  * @throws HoldfastError `not_found`; `wrong_state` when it has ended.
  */
 export async function acknowledge(
-  deps: PeopleDeps,
+  deps: AlertDeps,
   id: string,
   { note, days }: Acknowledgement,
   actor: Actor,
@@ -62,19 +67,20 @@ export async function acknowledge(
 }
 
 /** It needs somebody again. @throws as `acknowledge` */
-export async function unacknowledge(deps: PeopleDeps, id: string, actor: Actor): Promise<Alert> {
+export async function unacknowledge(deps: AlertDeps, id: string, actor: Actor): Promise<Alert> {
   const changes = { acknowledged_at: null, acknowledged_by: null, silent_until: null, note: null };
   return change(deps, id, changes, actor, 'unacknowledged', {});
 }
 
 async function change(
-  deps: PeopleDeps,
+  deps: AlertDeps,
   id: string,
   changes: Partial<AlertRow>,
   actor: Actor,
   word: string,
   detail: Record<string, string>,
 ): Promise<Alert> {
+  const applianceName = await deps.applianceName();
   const row = await writeTransaction(deps.db, async (tx) => {
     const before = await lockAlert(tx, id);
     if (before?.raised_at == null) throw new HoldfastError('not_found', 'There is no such alert');
@@ -88,6 +94,14 @@ async function change(
       objectId: id,
       detail: { name: before.name, ...detail },
     });
+    if (after.silent_until !== null)
+      await queueAlerts(tx, deps, applianceName, [
+        {
+          ...{ event: 'alert.acknowledged', alertId: id, name: after.name, state: after.state as AlertState },
+          ...{ message: after.message, hint: after.hint, since: after.first_seen_at },
+          ...{ until: after.silent_until, note: after.note },
+        },
+      ]);
     return after;
   });
   const [alert] = await describe(deps, [row]);

@@ -1,3 +1,9 @@
 /** The front door of the monitoring module. */
+export { checkOutgoing } from './check-outgoing.ts';
+export { beat } from './heartbeat/beat.ts';
 export { type Finding, keepAlerts } from './keep-alerts.ts';
 export { monitoringRoutes } from './routes.ts';
+export { startWebhookSender } from './webhooks/deliver.ts';
+export { tidyWebhooks } from './webhooks/manage-webhooks.ts';
+export { queueSnapshots } from './webhooks/queue-events.ts';
+export type { AlertPage } from './schema.ts';

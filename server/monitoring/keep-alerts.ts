@@ -16,6 +16,7 @@ import { follow, type AlertEvent, type Condition, type OpenAlert } from './follo
 import { deleteAlert, deleteEndedBefore, lockOpenAlerts, writeAlert, type AlertRow } from './queries.ts';
 import type { AlertSettings, AlertState } from './schema.ts';
 import { readAlertSettings } from './settings.ts';
+import { queueAlerts, type AlertNotice } from './webhooks/queue-events.ts';
 
 /** What a look finds of one thing; several of one name count as one. */
 export interface Finding {
@@ -29,6 +30,7 @@ export interface KeepAlertsDeps extends QueueMailDeps {
   db: Database;
   clock: Clock;
   log: Logger;
+  applianceName(): Promise<string>;
   /** Everything that is looked at. */
   look: () => Promise<readonly Finding[]>;
 }
@@ -45,9 +47,12 @@ interface Told {
   event: AlertEvent;
 }
 
-export async function keepAlerts(deps: KeepAlertsDeps): Promise<void> {
+/** @returns whether the look could be made. */
+export async function keepAlerts(deps: KeepAlertsDeps): Promise<boolean> {
   const conditions = await look(deps);
-  await withAdvisoryLock(deps.db, 'alerts', () => keep(deps, conditions), { tryOnly: true });
+  const applianceName = await deps.applianceName();
+  await withAdvisoryLock(deps.db, 'alerts', () => keep(deps, conditions, applianceName), { tryOnly: true });
+  return conditions.every(({ name }) => name !== LOOK);
 }
 
 async function look(deps: KeepAlertsDeps): Promise<Condition[]> {
@@ -77,7 +82,11 @@ function shorten(text: string): string {
   return text.length <= TEXT_LIMIT ? text : `${text.slice(0, TEXT_LIMIT - 1)}…`;
 }
 
-async function keep(deps: KeepAlertsDeps, conditions: readonly Condition[]): Promise<void> {
+async function keep(
+  deps: KeepAlertsDeps,
+  conditions: readonly Condition[],
+  applianceName: string,
+): Promise<void> {
   await writeTransaction(deps.db, async (tx) => {
     const settings = await readAlertSettings(tx);
     const now = deps.clock.now();
@@ -95,16 +104,39 @@ async function keep(deps: KeepAlertsDeps, conditions: readonly Condition[]): Pro
         continue;
       }
       if (row !== undefined && isDeepStrictEqual(step, { alert: toOpenAlert(row) })) continue;
-      const told = step.event !== undefined && isMailed(step.alert, step.event, settings);
-      const alert = told ? { ...step.alert, told: step.alert.told + 1, toldAt: now } : step.alert;
+      const mailed = step.event !== undefined && isMailed(step.alert, step.event, settings);
       const id = row?.id ?? randomUUID();
+      const hooked = await tellReceivers(
+        tx,
+        deps,
+        { id, alert: step.alert, event: step.event },
+        applianceName,
+      );
+      const alert = {
+        ...step.alert,
+        told: step.alert.told + (mailed ? 1 : 0),
+        toldAt: mailed || hooked ? now : step.alert.toldAt,
+      };
       await writeAlert(tx, toRow(id, alert, row, step.event === 'ended' ? now : null));
       if (step.event !== undefined) await note(tx, deps, id, alert, step.event);
-      if (told && step.event !== undefined) events.push({ alert, event: step.event });
+      if (mailed && step.event !== undefined) events.push({ alert, event: step.event });
     }
     if (events.length > 0) await tell(tx, deps, events, settings);
     await deleteEndedBefore(tx, new Date(now.getTime() - KEEP_ENDED_MS));
   });
+}
+
+/** @returns whether anybody wants to know. */
+async function tellReceivers(
+  tx: WriteTransaction,
+  deps: KeepAlertsDeps,
+  { id, alert, event }: { id: string; alert: OpenAlert; event: AlertEvent | undefined },
+  applianceName: string,
+): Promise<boolean> {
+  if (event === undefined) return false;
+  const { name, state, message, hint, firstSeenAt: since } = alert;
+  const notice: AlertNotice = { event: `alert.${event}`, alertId: id, name, state, message, hint, since };
+  return (await queueAlerts(tx, deps, applianceName, [notice])).size > 0;
 }
 
 /** Somebody who was told of it is told that it ended, whatever the settings are by now. */

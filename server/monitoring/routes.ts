@@ -1,17 +1,21 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
-import type { PeopleDeps } from '../identity/index.ts';
 import { Id } from '../lib/shapes.ts';
-import { acknowledge, countAlerts, showAlerts, unacknowledge } from './alerts.ts';
+import { acknowledge, countAlerts, showAlerts, unacknowledge, type AlertDeps } from './alerts.ts';
+import type { BeatDeps } from './heartbeat/beat.ts';
+import { heartbeatRoutes } from './heartbeat/routes.ts';
 import { Acknowledgement, Alert, AlertPage, AlertQuery, AlertSettings } from './schema.ts';
 import { changeAlertSettings, readAlertSettings } from './settings.ts';
+import { webhookRoutes } from './webhooks/routes.ts';
 
 const tags = ['alerts'];
 const ById = Type.Object({ id: Id });
 
 export const monitoringRoutes =
-  (deps: PeopleDeps): FastifyPluginAsyncTypebox =>
+  (deps: AlertDeps & BeatDeps): FastifyPluginAsyncTypebox =>
   async (app) => {
+    await app.register(heartbeatRoutes(deps));
+    await app.register(webhookRoutes(deps));
     app.get(
       '/alerts',
       {

@@ -394,6 +394,16 @@ describe('at the console', () => {
     expect(run.json.items).toContainEqual(expect.objectContaining({ name: 'target nas', state: 'warn' }));
   });
 
+  test('alerts lists what is not well and what is over, and an unknown option is refused', async () => {
+    const open = await holdfast('alerts');
+    const ended = await holdfast('alerts', '--ended');
+
+    const items = open.json.items as { state: string }[];
+    expect(open.exitCode).toBe(items.some(({ state }) => state === 'bad') ? 1 : 0);
+    expect(ended).toMatchObject({ exitCode: 0, json: { items: expect.any(Array) as unknown } });
+    expect((await holdfast('alerts', '--nonsense')).exitCode).toBe(2);
+  });
+
   test('the audit log is exported, and verified with the kit and the anchors of the target, without the appliance', async () => {
     const file = at('audit.jsonl');
 

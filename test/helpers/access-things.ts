@@ -69,6 +69,10 @@ const PARTS: Record<string, (ids: Things) => { body?: unknown; query?: string; o
   }),
   'POST /api/v1/approvals/:id/refuse': () => ({ body: { reason: 'Not now' } }),
   'POST /api/v1/alerts/:id/acknowledge': () => ({ body: { days: 3 } }),
+  'PUT /api/v1/webhooks/:id': () => ({
+    body: { name: 'Pager', allowHttp: false, events: ['alert.raised'], least: 'bad', paused: false },
+  }),
+  'POST /api/v1/webhooks/:id/secret': () => ({ body: { overlapHours: 24 } }),
   'PUT /api/v1/targets/:id/sign-in': () => ({ body: { signIn: { kind: 'password', password: 'unlikely' } } }),
   'PUT /api/v1/targets/:id/host-key': () => ({ body: { fingerprint: `SHA256:${'A'.repeat(43)}` } }),
   'POST /api/v1/recovery-kits/:id/proof': () => ({ body: { response: 'A'.repeat(43) } }),

@@ -4,6 +4,7 @@ import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { checkForAlerts } from '../../server/appliance/index.ts';
 import { keepAlerts, type Finding } from '../../server/monitoring/index.ts';
+import { sendDeps } from '../../server/send-deps.ts';
 import type { Alert, AlertPage } from '../../server/monitoring/schema.ts';
 import {
   OWNER,
@@ -36,7 +37,7 @@ afterAll(async () => {
 });
 
 let findings: Finding[] = [];
-const lookOnce = (look = async () => findings) => keepAlerts({ ...appliance.deps, look });
+const lookOnce = (look = async () => findings) => keepAlerts({ ...sendDeps(appliance.deps), look });
 /** As if time had passed: a jump of the clock would end the sessions too. */
 async function later(ms: number): Promise<void> {
   const earlier = (column: string) => sql<Date>`${sql.ref(column)} - make_interval(secs => ${ms / 1000})`;

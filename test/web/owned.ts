@@ -29,7 +29,10 @@ export interface Owned {
 export type Joined = Somebody & { id: string };
 
 /** Started before the tests of a file, and ended after them; its parts are there when the first test runs. */
-export function ownedAppliance(theme: 'light' | 'dark' = 'light'): Owned {
+export function ownedAppliance(
+  theme: 'light' | 'dark' = 'light',
+  settings: Record<string, string> = {},
+): Owned {
   const owned = {
     async ask<T>(who: Somebody, method: 'get' | 'post' | 'put', path: string, data?: object): Promise<T> {
       const headers = { 'x-holdfast': '1' };
@@ -49,7 +52,7 @@ export function ownedAppliance(theme: 'light' | 'dark' = 'light'): Owned {
     },
   } as Owned;
   beforeAll(async () => {
-    [owned.browser, owned.appliance] = await Promise.all([startBrowser(), startAppliance()]);
+    [owned.browser, owned.appliance] = await Promise.all([startBrowser(), startAppliance(settings)]);
     const { browser, appliance } = owned;
     owned.owner = await openPage(browser, appliance.url, { width: 1280, theme });
     await owned.ask(owned.owner, 'post', '/setup/claim', { code: appliance.claimCode, owner: OWNER });
