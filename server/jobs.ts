@@ -20,6 +20,7 @@ import {
   anchorWhenDue,
   applyRetentionWhenDue,
   expireSignIns,
+  judgeSnapshots,
   runAuditAnchor,
   runAuditVerify,
   runPrune,
@@ -44,7 +45,14 @@ import { HoldfastError } from './lib/errors.ts';
 import type { RunKind } from './lib/run-schema.ts';
 import type { RunContext, RunOutcome } from './lib/runs.ts';
 import { ensureSchedules, startDueRuns } from './lib/schedules.ts';
-import { beat, keepAlerts, queueSnapshots, tidyWebhooks } from './monitoring/index.ts';
+import {
+  beat,
+  keepAlerts,
+  queueSnapshots,
+  recordCapacity,
+  stopOverdueRuns,
+  tidyWebhooks,
+} from './monitoring/index.ts';
 import { runRestoreTest, settleRestoreTests } from './restore-tests/index.ts';
 import type { RunDeps } from './run-deps.ts';
 import { sendDeps } from './send-deps.ts';
@@ -112,6 +120,9 @@ const CHORES: { name: string; cron: string; act: (deps: Deps) => Promise<unknown
       if (looked) await beat(sendDeps(deps));
     },
   },
+  { name: 'judge snapshots', cron: '* * * * *', act: judgeSnapshots },
+  { name: 'record capacity', cron: '* * * * *', act: recordCapacity },
+  { name: 'stop overdue runs', cron: '* * * * *', act: stopOverdueRuns },
   { name: 'tell of snapshots', cron: '* * * * *', act: (deps) => queueSnapshots(sendDeps(deps)) },
   { name: 'tidy webhooks', cron: '37 * * * *', act: tidyWebhooks },
   { name: 'advance update', cron: '* * * * *', act: advanceUpdate },

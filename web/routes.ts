@@ -45,6 +45,8 @@ export const paths = {
   webhooks: () => '/alerts/webhooks',
   webhook: (id: string) => `/alerts/webhooks/${id}`,
   heartbeat: () => '/alerts/heartbeat',
+  limits: () => '/alerts/limits',
+  capacity: () => '/alerts/capacity',
   approvals: () => '/approvals',
   sessions: () => '/security/sessions',
   sessionSettings: () => '/settings/sessions',
@@ -149,6 +151,8 @@ export const routes: readonly Route[] = [
   route('/alerts/webhooks', 'settings.read', () => import('./pages/monitoring/WebhooksPage.svelte')),
   route('/alerts/webhooks/:id', 'settings.read', () => import('./pages/monitoring/WebhookPage.svelte')),
   route('/alerts/heartbeat', 'settings.read', () => import('./pages/monitoring/HeartbeatPage.svelte')),
+  route('/alerts/limits', 'settings.read', () => import('./pages/monitoring/LimitsPage.svelte')),
+  route('/alerts/capacity', 'operations.read', () => import('./pages/monitoring/CapacityPage.svelte')),
   route('/approvals', 'approvals.read', () => import('./pages/identity/approvals/ApprovalsPage.svelte')),
   route('/security/sessions', 'account.own', () => import('./pages/identity/security/SessionsPage.svelte')),
   route(

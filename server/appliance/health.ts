@@ -9,6 +9,7 @@ import type { Config } from '../lib/config.ts';
 import { readServerFacts } from '../lib/database-facts.ts';
 import type { Database } from '../lib/db.ts';
 import { messageOf } from '../lib/errors.ts';
+import { dataDiskLevel } from '../monitoring/index.ts';
 import { loadTlsIdentity } from '../lib/tls.ts';
 import { readExpiry } from './certificate/expiry.ts';
 import { getAppliance } from './queries.ts';
@@ -26,10 +27,6 @@ type Check = (deps: HealthDeps) => Promise<HealthCheck[]>;
 
 const CHECK_TIMEOUT_MS = 10_000;
 const DAY_MS = 86_400_000;
-/** Share of a disk in use from which it is said, and from which it is urgent. */
-const DISK_WARN = 0.8;
-const DISK_BAD = 0.95;
-
 const CHECKS: Record<string, Check> = {
   database: checkDatabase,
   keyring: checkKeyring,
@@ -179,10 +176,12 @@ async function checkDataFolder(deps: HealthDeps): Promise<HealthCheck[]> {
 async function checkDisk(deps: HealthDeps): Promise<HealthCheck[]> {
   const name = 'data disk';
   const { freeBytes, totalBytes } = await readDataDisk(deps);
-  const used = 1 - freeBytes / totalBytes;
-  const message = `${Math.round(used * 100)} % in use, ${(freeBytes / 2 ** 30).toFixed(1)} GiB free`;
-  if (used < DISK_WARN) return [{ name, state: 'ok', message }];
-  const state = used < DISK_BAD ? 'warn' : 'bad';
+  const percent = (1 - freeBytes / totalBytes) * 100;
+  const message = `${Math.round(percent)} % in use, ${(freeBytes / 2 ** 30).toFixed(1)} GiB free`;
+  // At 80, 90 and 95 %; what goes up and down there stays said.
+  const level = await dataDiskLevel(deps.db, percent);
+  if (level === 0) return [{ name, state: 'ok', message }];
+  const state = level === 1 ? 'warn' : 'bad';
   return [
     { name, state, message, hint: 'Free some space or give the disk more; restore tests need room too.' },
   ];

@@ -2,13 +2,15 @@
 import type { Clock } from '../lib/clock.ts';
 import type { Database } from '../lib/db.ts';
 import { listSchedules } from '../lib/schedules.ts';
-import { checkOutgoing } from '../monitoring/index.ts';
+import { findUnusual } from '../backups/index.ts';
+import { checkCapacity, checkOutgoing, checkRuns } from '../monitoring/index.ts';
 import { readTestSchedule } from '../restore-tests/index.ts';
 import { countUnmanaged } from '../workspaces/index.ts';
 import { checkEverything, type OverviewDeps } from './overview.ts';
 import { findLastEndedRun, findNewestSnapshot, findTestThatNeedsKit } from './overview-queries.ts';
 import type { HealthCheck } from './schema.ts';
 import { isOverdue } from './schedule-state.ts';
+import { checkLog } from './watch-log.ts';
 
 type WorkDeps = Pick<OverviewDeps, 'db' | 'clock'>;
 
@@ -20,6 +22,10 @@ export async function checkForAlerts(deps: OverviewDeps): Promise<HealthCheck[]>
     ...(await checkTests(deps)),
     ...(await checkManagers(deps)),
     ...(await checkOutgoing(deps)),
+    ...(await checkRuns(deps)),
+    ...(await checkCapacity(deps)),
+    ...(await checkLog(deps)),
+    ...[(await findUnusual(deps.db)) ?? []].flat(),
   ];
 }
 

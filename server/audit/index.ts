@@ -7,7 +7,7 @@ export {
 } from './checkpoints.ts';
 export { isEntryProof, MOST_PROOF_BYTES, verifyEntryProof } from './entry-proof.ts';
 export { exportLog } from './export-log.ts';
-export { verifyWhenDue } from './log-state.ts';
+export { findLogTrouble, verifyWhenDue } from './log-state.ts';
 export { recordAudit, type AuditRecord } from './record-audit.ts';
 export { applyRetention, expireDueEntries, lookAtRetention, SHORTER_RETENTION } from './retention.ts';
 export type { RetentionChange } from './schema.ts';

@@ -15,6 +15,8 @@ import { treeSize } from './tree/stored-tree.ts';
 
 /** Without a person asking. */
 const VERIFY_EVERY_MS = 7 * 86_400_000;
+/** So late it is said. */
+const VERIFY_GRACE_MS = 86_400_000;
 
 interface LogStateDeps {
   db: Database;
@@ -108,6 +110,24 @@ export async function requestVerification({ db, clock }: VerifyDeps, actor: Acto
     });
   });
   return getRun(db, id);
+}
+
+/** That it found something, or is not done in time. */
+export async function findLogTrouble({
+  db,
+  clock,
+}: VerifyDeps): Promise<{ state: 'warn' | 'bad'; message: string; hint: string } | undefined> {
+  const [checkpoint, last] = await Promise.all([findNewestCheckpoint(db), findNewestVerification(db)]);
+  if (checkpoint === undefined) return undefined;
+  if (last?.report.ok === false) {
+    const hint = 'Audit says what it found. Export the log before anything else.';
+    return { state: 'bad', message: 'The newest verification of the audit log failed', hint };
+  }
+  const since = last?.at ?? checkpoint.at;
+  if (clock.now().getTime() - since.getTime() < VERIFY_EVERY_MS + VERIFY_GRACE_MS) return undefined;
+  const day = since.toISOString().slice(0, 10);
+  const hint = 'It is due weekly. Look at its runs, and start it on the page Audit.';
+  return { state: 'bad', message: `The audit log was not read through since ${day}`, hint };
 }
 
 /** Once a week, when nobody asked meanwhile. */

@@ -9,6 +9,7 @@ import { writeTransaction, type Database, type WriteTransaction } from '../lib/d
 import { HoldfastError } from '../lib/errors.ts';
 import { enqueueRun, findOpenRun, type RunContext } from '../lib/runs.ts';
 import { finishForgetting, forgetSnapshots } from './forget-snapshots.ts';
+import { findDoubt, judgeSnapshots } from './unusual/judge-snapshots.ts';
 import type { PruneReport } from './repository/prune.ts';
 import {
   countSince,
@@ -76,6 +77,7 @@ export async function applyPolicy(
 ): Promise<{ forgotten: number; waits?: string }> {
   const listed = [...open.repository.snapshotReferences.map((one) => one.sha256), ...newer];
   await finishForgetting(deps, open.repository.id, listed);
+  await judgeSnapshots(deps);
   const row = await findRetention(deps.db, target.id);
   const policy = policyOf(row);
   if (row === undefined || policy.kind === 'keep-everything') return { forgotten: 0 };
@@ -89,6 +91,14 @@ export async function applyPolicy(
   if (why !== undefined && going.length > 0) {
     await noteWaiting(deps, run, row, { why, ...weigh(decisions) });
     return { forgotten: 0, waits: why };
+  }
+  const doubt = await findDoubt(deps.db, listed);
+  if (doubt !== undefined && going.some(({ snapshot }) => snapshot.number < doubt.number)) {
+    const smaller = `Snapshot ${doubt.number} holds much less than those before it`;
+    const { id, number } = doubt;
+    const waiting = { why: smaller, ...weigh(decisions), doubt: { id, number } };
+    await noteWaiting(deps, run, row, waiting);
+    return { forgotten: 0, waits: smaller };
   }
   run.signal.throwIfAborted();
   const gone = await forgetSnapshots(deps, run, open.writer, {
@@ -146,12 +156,13 @@ async function noteWaiting(
   deps: ApplyDeps,
   run: RunContext,
   row: RetentionRow,
-  { why, removes, total }: Omit<WaitingRemoval, 'since'>,
+  { why, removes, total, doubt }: Omit<WaitingRemoval, 'since'>,
 ): Promise<void> {
   const now = deps.clock.now();
   const before = row.waiting as WaitingRemoval | null;
   const same = before !== null && before.why === why;
-  const waiting = { why, removes, total, since: same ? before.since : now.toISOString() };
+  const since = same ? before.since : now.toISOString();
+  const waiting = { why, removes, total, since, ...(doubt === undefined ? {} : { doubt }) };
   await run.log('warn', `${why}. Nothing is removed until people agree, on the page of the target.`);
   await writeTransaction(deps.db, async (tx) => {
     await updateRetention(tx, row.target_id, { triedAt: now, waiting, problem: null });

@@ -26,6 +26,7 @@ export {
 export { readKeptHeads } from './kept-heads.ts';
 export { findRepository, openFoundRepository } from './look.ts';
 export { locationOf, openTargetConfig } from './target-config.ts';
+export { listTargetSpace, setQuota, type TargetSpaceRow } from './target-space.ts';
 export { expireSignIns } from './target-sign-ins.ts';
 export { openChunkReader, type ChunkReader } from './pipeline/chunk-reader.ts';
 export { postgresFacts, type PostgresFacts } from './postgres-source.ts';
@@ -45,6 +46,7 @@ export { requestDirectoryRestore, runRestoreDirectory } from './restore-director
 export { restoreTree, type RestoreTreeReport } from './restore-tree.ts';
 export { startScratchDatabase } from './scratch-database.ts';
 export { backupRoutes } from './routes.ts';
+export { findUnusual, judgeSnapshots } from './unusual/judge-snapshots.ts';
 export {
   DirectoryTargetRequest,
   S3TargetRequest,

@@ -276,6 +276,16 @@ export async function agreeToRemoval(
         },
       );
     }
+    const doubt = (row.waiting as WaitingRemoval | null)?.doubt;
+    if (doubt !== undefined) {
+      throw new HoldfastError(
+        'wrong_state',
+        `Snapshot ${doubt.number} holds much less than those before it`,
+        {
+          hint: 'Say on its page first that this is right: what is missing in it may lie only in older ones.',
+        },
+      );
+    }
     const payload = { targetId, snapshotIds: going.removed };
     const recoveredAt = await findRecoveredAt(tx);
     const onlyRecovered = recoveredAt !== undefined && recoveredAt > row.changed_at && !going.takesLasting;

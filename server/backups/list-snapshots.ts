@@ -6,6 +6,7 @@ import { HoldfastError } from '../lib/errors.ts';
 import type { Run } from '../lib/run-schema.ts';
 import { enqueueRun, getRun } from '../lib/runs.ts';
 import { describeHolds } from './holds.ts';
+import { describeUnusual } from './unusual/describe-unusual.ts';
 import { requireTarget } from './manage-targets.ts';
 import {
   countSnapshots,
@@ -70,17 +71,18 @@ export async function showSnapshot(deps: DescribeDeps, id: string): Promise<Snap
 
 async function describeSnapshots(deps: DescribeDeps, rows: readonly SnapshotRow[]): Promise<Snapshot[]> {
   const ids = rows.map((row) => row.id);
-  const [places, proofs, holds] = await Promise.all([
+  const [places, proofs, holds, unusual] = await Promise.all([
     listSnapshotTargets(deps.db, ids),
     listSnapshotProofs(deps.db, ids),
     describeHolds(deps, ids),
+    describeUnusual(deps, rows),
   ]);
   return rows.map((row) =>
     toSnapshot(
       row,
       places.filter((place) => place.snapshot_id === row.id),
       proofs.find((proof) => proof.snapshot_id === row.id),
-      holds.get(row.id) ?? null,
+      { hold: holds.get(row.id) ?? null, unusual: unusual.get(row.id) ?? null },
     ),
   );
 }
@@ -89,7 +91,7 @@ function toSnapshot(
   row: SnapshotRow,
   places: readonly SnapshotTargetRow[],
   proof: SnapshotProofRow | undefined,
-  hold: Snapshot['hold'],
+  marks: Pick<Snapshot, 'hold' | 'unusual'>,
 ): Snapshot {
   return {
     id: row.id,
@@ -114,7 +116,7 @@ function toSnapshot(
             grade: proof.grade as 'data-proven' | 'kit-proven',
             at: proof.finished_at.toISOString(),
           },
-    hold,
+    ...marks,
     forgotten:
       row.state === 'forgotten'
         ? { at: row.forgotten_at?.toISOString() ?? null, because: row.forgotten_because }

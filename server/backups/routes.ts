@@ -8,6 +8,7 @@ import { AskedApproval, Id } from '../lib/shapes.ts';
 import { browseSnapshot, requestFileRestore, type BrowseDeps } from './browse-snapshot.ts';
 import { requestForget } from './request-forget.ts';
 import { retentionRoutes, type RetentionRouteDeps } from './retention-routes.ts';
+import { unusualRoutes } from './unusual/routes.ts';
 import {
   requestRepositoryRun,
   requestSnapshot,
@@ -79,6 +80,7 @@ export function backupRoutes(deps: BackupDeps): FastifyPluginAsyncTypebox {
     await app.register(targetRoutes(deps));
     await app.register(snapshotRoutes(deps));
     await app.register(retentionRoutes(deps));
+    await app.register(unusualRoutes(deps));
     await app.register(runRoutes(deps));
   };
 }

@@ -3,6 +3,7 @@ import { Type, type Static } from 'typebox';
 import { Cursor, Id, Instant, Problem } from '../lib/shapes.ts';
 import { RetentionPolicy } from './retention/policy.ts';
 import { SnapshotHold } from './retention/schema.ts';
+import { SnapshotUnusual } from './unusual/schema.ts';
 
 export const HostKey = Type.Object({
   /** Such as `ssh-ed25519`. */
@@ -234,6 +235,8 @@ export const Snapshot = Type.Object({
   ]),
   /** Legal hold: nothing forgets it. */
   hold: Type.Union([SnapshotHold, Type.Null()]),
+  /** It holds much less or much more than those before it. */
+  unusual: SnapshotUnusual,
   forgotten: Type.Union([
     Type.Object({
       at: Type.Union([Instant, Type.Null()]),

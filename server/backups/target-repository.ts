@@ -20,6 +20,7 @@ import { openChunkReader, type ChunkReader } from './pipeline/chunk-reader.ts';
 import { mayTakeOver, refuseForeignHead, refuseInQuarantine } from './quarantine.ts';
 import { findLastSnapshotNumber, getTarget, type TargetRow } from './queries.ts';
 import { openTargetConfig, type TargetConfigDeps } from './target-config.ts';
+import { noteSpace } from './target-space.ts';
 import { createRepository } from './repository/create-repository.ts';
 import { openRepository, type Repository } from './repository/open-repository.ts';
 import { openWriter, type RepositoryWriter } from './repository/writer.ts';
@@ -141,7 +142,9 @@ export async function withTargetRepository<T>(
     try {
       const keysObject = await deps.keys.keysObject();
       await writer.publishKeys(keysObject.name, keysObject.bytes);
-      return await act({ config, repository, writer, keys });
+      const done = await act({ config, repository, writer, keys });
+      await noteSpace(deps, target.id, repository.target);
+      return done;
     } finally {
       await writer.release();
     }

@@ -17,6 +17,8 @@ export const ERROR_STATUS = {
   integrity_failure: 500,
   unavailable: 503,
   no_space: 507,
+  /** There is room, and it is kept for signing in, deleting, exporting and backups: no new files. */
+  space_reserved: 507,
   no_repository: 503,
   locked: 409,
   wrong_key: 400,

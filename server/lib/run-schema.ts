@@ -71,6 +71,10 @@ export const Run = Type.Object({
   startedAt: Type.Union([Instant, Type.Null()]),
   finishedAt: Type.Union([Instant, Type.Null()]),
   cancelRequested: Type.Boolean(),
+  /** When it last did something that can be seen. */
+  progressedAt: Type.Union([Instant, Type.Null()]),
+  /** Why the appliance itself cancelled it. */
+  stoppedBecause: Type.Union([Type.String(), Type.Null()]),
 });
 export type Run = Static<typeof Run>;
 

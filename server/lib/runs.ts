@@ -101,6 +101,8 @@ export function toRun(row: Selectable<Runs>): Run {
     startedAt: row.started_at?.toISOString() ?? null,
     finishedAt: row.finished_at?.toISOString() ?? null,
     cancelRequested: row.cancel_requested_at !== null,
+    progressedAt: row.progressed_at?.toISOString() ?? null,
+    stoppedBecause: row.stopped_because,
   };
 }
 
@@ -151,7 +153,7 @@ export async function listRunLog(db: Database, runId: string, afterNumber = 0): 
 export async function takeQueuedRun(db: Database, clock: Clock): Promise<Selectable<Runs> | undefined> {
   return writeTransaction(db, async (tx) => {
     const result = await sql<Selectable<Runs>>`
-      update runs set state = 'running', started_at = ${clock.now()}, heartbeat_at = ${clock.now()}
+      update runs set state = 'running', started_at = ${clock.now()}, heartbeat_at = ${clock.now()}, progressed_at = ${clock.now()}
       where id = (
         select id from runs where state = 'queued' order by created_at limit 1 for update skip locked
       ) returning *`.execute(tx);
@@ -246,13 +248,21 @@ export async function updateRun(
   id: string,
   change: { step?: string; progress?: RunProgress },
 ): Promise<{ cancelRequested: boolean }> {
+  const now = clock.now();
+  const progress = change.progress === undefined ? undefined : JSON.stringify(change.progress);
   return writeTransaction(db, async (tx) => {
     const row = await tx
       .updateTable('runs')
       .set({
-        heartbeat_at: clock.now(),
-        ...(change.step === undefined ? {} : { step: change.step }),
-        ...(change.progress === undefined ? {} : { progress: JSON.stringify(change.progress) }),
+        heartbeat_at: now,
+        ...(progress === undefined
+          ? {}
+          : {
+              progress,
+              // Saying the same again is no progress.
+              progressed_at: sql<Date | null>`case when progress is distinct from ${progress}::jsonb then ${now} else progressed_at end`,
+            }),
+        ...(change.step === undefined ? {} : { step: change.step, progressed_at: now }),
       })
       .where('id', '=', id)
       .returning('cancel_requested_at')
@@ -275,6 +285,7 @@ export async function appendRunLog(
       case when n = ${MAX_LOG_LINES} then 'further lines are not kept' else ${line.message.slice(0, 2_000)} end
     from (select coalesce(max(number), 0) + 1 as n from run_log where run_id = ${id}) as next
     where n <= ${MAX_LOG_LINES}`.execute(tx);
+    await tx.updateTable('runs').set({ progressed_at: clock.now() }).where('id', '=', id).execute();
     await announce(tx, id);
   });
 }

@@ -309,6 +309,19 @@ export interface AuthenticatorApps {
   user_id: string;
 }
 
+export interface CapacityLevels {
+  forecast_level: Generated<number>;
+  level: Generated<number>;
+  thing: string;
+}
+
+export interface CapacityPoints {
+  at: Timestamp;
+  free_bytes: Int8 | null;
+  thing: string;
+  used_bytes: Int8;
+}
+
 export interface CertificateNotices {
   at: Timestamp;
   days: number;
@@ -583,6 +596,13 @@ export interface RunLog {
   run_id: string;
 }
 
+export interface RunLimits {
+  kind: string;
+  limit_minutes: number | null;
+  stall_minutes: number | null;
+  stops: Generated<boolean>;
+}
+
 export interface Runs {
   cancel_requested_at: Timestamp | null;
   cause: string;
@@ -594,11 +614,13 @@ export interface Runs {
   input: Generated<Json>;
   kind: string;
   progress: Generated<Json>;
+  progressed_at: Timestamp | null;
   requested_by: string | null;
   result: Json | null;
   started_at: Timestamp | null;
   state: string;
   step: string | null;
+  stopped_because: string | null;
 }
 
 export interface Schedules {
@@ -733,7 +755,18 @@ export interface SnapshotHolds {
   snapshot_id: string;
 }
 
+export interface SnapshotLimits {
+  growth_percent: Generated<number | null>;
+  least_bytes: Generated<Int8>;
+  least_files: Generated<Int8>;
+  shrink_percent: Generated<number | null>;
+  singleton: Generated<boolean>;
+}
+
 export interface Snapshots {
+  accepted_at: Timestamp | null;
+  accepted_by: string | null;
+  accepted_note: string | null;
   added_bytes: Int8;
   duration_ms: Int8;
   end_lsn: string | null;
@@ -742,6 +775,7 @@ export interface Snapshots {
   forgotten_at: Timestamp | null;
   forgotten_because: string | null;
   id: string;
+  judged_at: Timestamp | null;
   keyring_epoch: string;
   number: Int8;
   problems: Generated<Json>;
@@ -754,6 +788,7 @@ export interface Snapshots {
   stored_at: Timestamp | null;
   stored_bytes: Int8;
   taken_at: Timestamp;
+  unusual: Json | null;
 }
 
 export interface SnapshotTargets {
@@ -814,6 +849,13 @@ export interface Targets {
   settings: Json;
   state: Generated<string>;
   version: Generated<Int8>;
+}
+
+export interface TargetSpace {
+  free_bytes: Int8 | null;
+  measured_at: Timestamp | null;
+  quota_bytes: Int8 | null;
+  target_id: string;
 }
 
 export interface TeamMembers {
@@ -930,6 +972,8 @@ export interface DB {
   audit_tree_nodes: AuditTreeNodes;
   audit_verifications: AuditVerifications;
   authenticator_apps: AuthenticatorApps;
+  capacity_levels: CapacityLevels;
+  capacity_points: CapacityPoints;
   certificate_notices: CertificateNotices;
   doomed_contents: DoomedContents;
   file_versions: FileVersions;
@@ -954,6 +998,7 @@ export interface DB {
   register_settings: RegisterSettings;
   request_log_settings: RequestLogSettings;
   restore_tests: RestoreTests;
+  run_limits: RunLimits;
   run_log: RunLog;
   runs: Runs;
   schedules: Schedules;
@@ -969,11 +1014,13 @@ export interface DB {
   single_sign_on_ended: SingleSignOnEnded;
   single_sign_on_logouts: SingleSignOnLogouts;
   snapshot_holds: SnapshotHolds;
+  snapshot_limits: SnapshotLimits;
   snapshot_targets: SnapshotTargets;
   snapshots: Snapshots;
   target_anchors: TargetAnchors;
   target_retention: TargetRetention;
   target_sign_ins: TargetSignIns;
+  target_space: TargetSpace;
   targets: Targets;
   team_members: TeamMembers;
   teams: Teams;

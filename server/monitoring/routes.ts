@@ -2,9 +2,12 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
 import { Id } from '../lib/shapes.ts';
 import { acknowledge, countAlerts, showAlerts, unacknowledge, type AlertDeps } from './alerts.ts';
+import type { CapacityDeps } from './capacity/measure.ts';
+import { capacityRoutes } from './capacity/routes.ts';
 import type { BeatDeps } from './heartbeat/beat.ts';
 import { heartbeatRoutes } from './heartbeat/routes.ts';
 import { Acknowledgement, Alert, AlertPage, AlertQuery, AlertSettings } from './schema.ts';
+import { runLimitRoutes } from './run-limits/routes.ts';
 import { changeAlertSettings, readAlertSettings } from './settings.ts';
 import { webhookRoutes } from './webhooks/routes.ts';
 
@@ -12,10 +15,12 @@ const tags = ['alerts'];
 const ById = Type.Object({ id: Id });
 
 export const monitoringRoutes =
-  (deps: AlertDeps & BeatDeps): FastifyPluginAsyncTypebox =>
+  (deps: AlertDeps & BeatDeps & CapacityDeps): FastifyPluginAsyncTypebox =>
   async (app) => {
     await app.register(heartbeatRoutes(deps));
     await app.register(webhookRoutes(deps));
+    await app.register(runLimitRoutes(deps));
+    await app.register(capacityRoutes(deps));
     app.get(
       '/alerts',
       {

@@ -223,14 +223,14 @@ export async function sweepFileStore(
   return swept;
 }
 
-/** @throws no_space when the disk would be more than 95 % full, or nearly so by size, with `bytes` more on it. */
+/** @throws space_reserved when the disk would be more than 95 % full, or nearly so by size, with `bytes` more on it. */
 export async function requireSpace(dataDir: string, bytes: number): Promise<void> {
   const disk = await statfs(dataPaths(dataDir).files);
   const used = (disk.blocks - disk.bfree) * disk.bsize;
   const usable = used + disk.bavail * disk.bsize;
   if (used + bytes <= Math.min(usable * FULLEST_SHARE, usable - LEAST_FREE_BYTES)) return;
-  throw new HoldfastError('no_space', 'The disk of this appliance is too full to take this file', {
-    hint: 'Delete files that are not needed, or give the appliance a larger disk. Nothing was stored.',
+  throw new HoldfastError('space_reserved', 'The disk of this appliance is too full to take this file', {
+    hint: 'Delete files that are not needed, or give the appliance a larger disk. Nothing was stored; signing in, reading, deleting, export and backups go on.',
     detail: `used ${used}, usable ${usable}, asked ${bytes}`,
   });
 }

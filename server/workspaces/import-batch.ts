@@ -38,7 +38,7 @@ const CHANGED = 'it changed while it was read';
 /**
  * Reads, seals and makes durable; what cannot be read goes to the tally.
  *
- * @throws no_space, cancelled; nothing of the batch is left then.
+ * @throws no_space, space_reserved, cancelled; nothing of the batch is left then.
  */
 export async function sealBatch(
   deps: WorkspaceDeps,

@@ -45,7 +45,7 @@ interface PlannedFolder {
 
 /**
  * @throws not_found for the folder; invalid_input for a source that is no readable directory or holds the data folder;
- * no_space; cancelled. What was taken in until then stays, and a repetition goes on from there.
+ * no_space, space_reserved; cancelled. What was taken in until then stays, and a repetition goes on from there.
  */
 export async function importDirectory(deps: WorkspaceDeps, request: ImportRequest): Promise<ImportReport> {
   const target = await requireFolder(deps.db, request.folderId, 'appliance', 'editor');

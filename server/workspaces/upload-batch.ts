@@ -34,7 +34,7 @@ let running = 0;
 /**
  * @param folderId the top of what is taken in: the audit entry names it. The files may go into any folder of its workspace.
  * @param source the body, as `read-batch.ts` reads it.
- * @throws not_found, forbidden; invalid_input, too_large for the body; no_space; too_many_requests. Nothing is stored then.
+ * @throws not_found, forbidden; invalid_input, too_large for the body; no_space, space_reserved; too_many_requests. Nothing is stored then.
  */
 export async function uploadBatch(
   deps: WorkspaceDeps,

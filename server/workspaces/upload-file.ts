@@ -66,7 +66,7 @@ let running = 0;
 /**
  * @param source the bytes; an error of it (a sender that went away) leaves nothing behind.
  * @throws not_found, forbidden, invalid_input; conflict when the name is taken, or the file to be replaced was changed
- * meanwhile; too_large, no_space; too_many_requests
+ * meanwhile; too_large, no_space, space_reserved; too_many_requests
  */
 export async function uploadFile(
   deps: WorkspaceDeps,

@@ -50,6 +50,7 @@ const PARTS: Record<string, (ids: Things) => { body?: unknown; query?: string; o
   'PUT /api/v1/targets/:id/retention': () => ({ body: { policy: { kind: 'keep-everything' } } }),
   'POST /api/v1/targets/:id/retention/agree': () => ({ body: { reason: 'Little space', removes: 1 } }),
   'POST /api/v1/snapshots/:id/forget': () => ({ body: { reason: 'Little space' } }),
+  'POST /api/v1/snapshots/:id/accept': () => ({ body: { reason: 'A large share moved' } }),
   'PUT /api/v1/snapshots/:id/hold': () => ({ body: { reason: 'litigation' } }),
   'POST /api/v1/snapshots/:id/hold/lift': () => ({ body: { reason: 'settled' } }),
   'POST /api/v1/access-reviews/:id/items/:itemId/decision': () => ({
@@ -69,6 +70,7 @@ const PARTS: Record<string, (ids: Things) => { body?: unknown; query?: string; o
   }),
   'POST /api/v1/approvals/:id/refuse': () => ({ body: { reason: 'Not now' } }),
   'POST /api/v1/alerts/:id/acknowledge': () => ({ body: { days: 3 } }),
+  'PUT /api/v1/targets/:id/quota': () => ({ body: { quotaBytes: null } }),
   'PUT /api/v1/webhooks/:id': () => ({
     body: { name: 'Pager', allowHttp: false, events: ['alert.raised'], least: 'bad', paused: false },
   }),

@@ -57,7 +57,10 @@ it(
       await page.getByRole('dialog').getByRole('button', { name: 'I take care of it' }).click();
       await alert.getByText(`${OWNER.name} takes care of it`).waitFor();
       await alert.getByText('The safe is opened on Thursday').waitFor();
-      await page.getByRole('link', { name: 'Alerts', exact: true }).waitFor();
+      await page
+        .getByRole('navigation', { name: 'Areas' })
+        .getByRole('link', { name: 'Alerts', exact: true })
+        .waitFor();
       await look(page, 'alert taken care of');
 
       await page.getByRole('button', { name: 'Remind of recovery kit again' }).click();

@@ -1,5 +1,7 @@
 /** Webhooks and the heartbeat in a real browser: added, tried before a real receiver, looked at, paused, removed. */
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { dataPaths } from '../../server/lib/data-folder.ts';
+import { ADMIN_ROLE, socketAddress, withClient } from '../../server/lib/postgres/index.ts';
 import { startHttpReceiver, type HttpReceiver } from '../helpers/http-receiver.ts';
 import { keepingSight } from './browser.ts';
 import { look, ownedAppliance } from './owned.ts';
@@ -44,11 +46,13 @@ it(
       expect(receiver.calls[0]).toMatchObject({ method: 'POST', path: '/hooks/s3cret' });
       receiver.behave({ status: 500 });
       await page.getByRole('button', { name: 'Send a trial' }).click();
-      await page.getByRole('row', { name: /Tried again.*Answered 500/ }).waitFor();
+      await page.getByRole('row', { name: /Trying again.*Answered 500/ }).waitFor();
       await look(page, 'log of a webhook');
       receiver.behave({ status: 200 });
       await page.getByRole('button', { name: 'Try now' }).click();
-      await expect.poll(() => page.getByRole('row', { name: /Delivered.*A trial/ }).count()).toBe(2);
+      await expect
+        .poll(() => page.getByRole('row', { name: /Delivered.*A trial/ }).count(), { timeout: 20_000 })
+        .toBe(2);
 
       await page.getByRole('button', { name: 'New secret' }).click();
       await page.getByText(/^whsec_/).waitFor();
@@ -96,3 +100,48 @@ it('the heartbeat is set up, called, says why it fails, and is removed', { timeo
   });
   expect(here.owner.complaints.filter((one) => !/404|409/.test(one))).toEqual([]);
 });
+
+it(
+  'limits of runs and of sizes are changed, and room is shown with its history',
+  { timeout: LIMIT_MS },
+  async () => {
+    const { page } = here.owner;
+    await keepingSight(page, 'limits', async () => {
+      await page.goto('/alerts/limits');
+      const snapshots = page.getByLabel('Snapshot: minutes without progress');
+      await snapshots.waitFor();
+      await expect.poll(() => snapshots.inputValue()).toBe('30');
+      await look(page, 'limits');
+      await page.getByLabel('Snapshot: stopped beyond its limit').check();
+      await page.getByText('What is stopped needs a limit').waitFor();
+      await page.getByLabel('Snapshot: minutes that it may take').fill('600');
+      await page.getByRole('button', { name: 'Save the limits of runs' }).click();
+      await page.getByText('Saved').first().waitFor();
+      await page.getByLabel('Unusual from a loss of, in %').fill('20');
+      await page.getByLabel('Unusual from a growth of, in %').fill('');
+      await page.getByRole('button', { name: 'Save the limits of sizes' }).click();
+      await expect.poll(() => page.getByText('Saved').count(), { timeout: 20_000 }).toBeGreaterThan(0);
+      await page.reload();
+      await expect
+        .poll(() => page.getByLabel('Snapshot: minutes that it may take').inputValue(), { timeout: 20_000 })
+        .toBe('600');
+      await expect.poll(() => page.getByLabel('Unusual from a loss of, in %').inputValue()).toBe('20');
+      await expect.poll(() => page.getByLabel('Unusual from a growth of, in %').inputValue()).toBe('');
+
+      const day = (days: number) => new Date(Date.now() - days * 86_400_000);
+      const address = socketAddress(dataPaths(here.appliance.dataDir).databaseSocket, ADMIN_ROLE, 'holdfast');
+      await withClient(address, 'superuser', async (client) => {
+        for (let days = 20; days > 0; days -= 1)
+          await client.query(
+            `insert into capacity_points (thing, at, used_bytes, free_bytes) values ('data-disk', $1, $2, 0)`,
+            [day(days), (40 - days) * 2 ** 30],
+          );
+      });
+      await page.getByRole('navigation', { name: 'Watch' }).getByRole('link', { name: 'Capacity' }).click();
+      await page.getByRole('img', { name: /In use on data disk: .* in all/ }).waitFor();
+      await page.getByText(/In about \d+ days?, if it grows|Not in sight/).waitFor();
+      await look(page, 'capacity');
+    });
+    expect(here.owner.complaints.filter((one) => !/404|409/.test(one))).toEqual([]);
+  },
+);

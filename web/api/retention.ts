@@ -44,3 +44,7 @@ export const holdSnapshot = (id: string, reason: string): Promise<Snapshot> =>
   request(`/snapshots/${id}/hold`, { method: 'PUT', body: { reason } });
 export const liftHold = (id: string, reason: string): Promise<Snapshot> =>
   request(`/snapshots/${id}/hold/lift`, { method: 'POST', body: { reason } });
+
+/** A person's word that a snapshot of an unusual size is as it should be. */
+export const acceptSnapshot = (id: string, reason: string): Promise<Snapshot> =>
+  request(`/snapshots/${id}/accept`, { method: 'POST', body: { reason } });

@@ -20,6 +20,8 @@ export const WaitingRemoval = Type.Object({
   since: Instant,
   removes: Type.Integer(),
   total: Type.Integer(),
+  /** It waits for a word that this snapshot, which is much smaller than those before, is as it should be. */
+  doubt: Type.Optional(Type.Object({ id: Type.String(), number: Type.Integer() })),
 });
 export type WaitingRemoval = Static<typeof WaitingRemoval>;
 

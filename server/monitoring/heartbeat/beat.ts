@@ -19,7 +19,7 @@ export interface BeatDeps extends SealDeps {
   isHeld(): Promise<boolean>;
 }
 
-export type HeartbeatState = 'up' | 'down';
+type HeartbeatState = 'up' | 'down';
 
 /** The minute's look comes some seconds earlier or later. */
 const EARLY_MS = 20_000;

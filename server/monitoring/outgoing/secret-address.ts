@@ -10,7 +10,7 @@ export interface SealDeps {
   sealer: Pick<FieldSealer, 'seal' | 'open'>;
 }
 
-export type SecretPart =
+type SecretPart =
   'heartbeat-url' | 'heartbeat-failure-url' | 'webhook-url' | 'webhook-secret' | 'webhook-old-secret';
 
 const field = (type: SecretPart, id: string): FieldContext => ({

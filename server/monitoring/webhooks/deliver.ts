@@ -20,7 +20,7 @@ import {
   type DeliveryRow,
 } from './webhook-queries.ts';
 
-export interface DeliverDeps extends SealDeps {
+interface DeliverDeps extends SealDeps {
   db: Database;
   clock: Clock;
   log: Logger;

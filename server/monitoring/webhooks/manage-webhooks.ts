@@ -4,6 +4,7 @@ import { recordAudit, type Actor } from '../../audit/index.ts';
 import type { Clock } from '../../lib/clock.ts';
 import { writeTransaction, type Database, type WriteTransaction } from '../../lib/db.ts';
 import { HoldfastError } from '../../lib/errors.ts';
+import { readPageMark, writePageMark } from '../../lib/page-mark.ts';
 import { checkShownName } from '../../lib/shown-name.ts';
 import { checkAddress, openPart, sealPart, showAddress, type SealDeps } from '../outgoing/secret-address.ts';
 import { deliveryOf, KEEP_TRYING_MS } from './queue-events.ts';
@@ -216,14 +217,14 @@ export async function listDeliveries(
 ): Promise<DeliveryPage> {
   if ((await findWebhook(deps.db, id)) === undefined) throw missing();
   const limit = query.limit ?? 50;
-  const before = query.cursor === undefined ? undefined : readCursor(query.cursor);
+  const before = query.cursor === undefined ? undefined : readPageMark(query.cursor);
   const rows = await listDeliveryRows(deps.db, id, { limit: limit + 1, before });
   const page = rows.slice(0, limit);
   const last = page.at(-1);
   const more = rows.length > limit && last !== undefined;
   return {
     items: page.map(toDelivery),
-    nextCursor: more ? Buffer.from(JSON.stringify([last.created_at, last.id])).toString('base64url') : null,
+    nextCursor: more ? writePageMark({ at: last.created_at, id: last.id }) : null,
   };
 }
 
@@ -297,18 +298,5 @@ async function note(
     objectType: 'webhook',
     objectId: id,
     detail: { ...detail },
-  });
-}
-
-function readCursor(cursor: string): { at: Date; id: string } {
-  try {
-    const [text, id] = JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8')) as [string, string];
-    const at = new Date(text);
-    if (!Number.isNaN(at.getTime()) && /^[0-9a-f-]{36}$/.test(id)) return { at, id };
-  } catch {
-    // Said below.
-  }
-  throw new HoldfastError('invalid_input', 'This page mark is not one of ours', {
-    hint: 'Start again from the first page.',
   });
 }

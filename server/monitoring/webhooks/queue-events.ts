@@ -16,7 +16,7 @@ import {
   type WebhookRow,
 } from './webhook-queries.ts';
 
-export interface QueueDeps {
+interface QueueDeps {
   clock: Clock;
   /** As receivers of several appliances tell them apart. */
   applianceName(): Promise<string>;

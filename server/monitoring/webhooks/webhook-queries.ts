@@ -160,7 +160,7 @@ export async function listDeliveryRows(
   return query.orderBy('created_at', 'desc').orderBy('id', 'desc').limit(page.limit).execute();
 }
 
-export interface ReceiverState {
+interface ReceiverState {
   waiting: number;
   /** When the oldest that waits and was tried was made. */
   waiting_since: Date | null;
@@ -172,7 +172,11 @@ export interface ReceiverState {
 /** How each receiver does; trials do not count. */
 export async function listReceiverStates(db: Database): Promise<ReadonlyMap<string, ReceiverState>> {
   const { rows } = await sql<
-    Omit<ReceiverState, 'waiting' | 'has_given_up'> & { id: string; waiting: string; has_given_up: boolean | null }
+    Omit<ReceiverState, 'waiting' | 'has_given_up'> & {
+      id: string;
+      waiting: string;
+      has_given_up: boolean | null;
+    }
   >`
     select w.id, coalesce(q.waiting, 0) as waiting, q.since as waiting_since,
       newest.state = 'failed' as has_given_up, case when newest.state = 'failed' then newest.answer end as given_up

@@ -16,7 +16,7 @@ export const wordOf = (event: string): string =>
 export function lookOfDelivery({ state, attempts }: Delivery): { state: string; label: string } {
   if (state === 'delivered') return { state: 'ok', label: 'Delivered' };
   if (state === 'failed') return { state: 'bad', label: 'Given up' };
-  return attempts === 0 ? { state: 'queued', label: 'Waiting' } : { state: 'warn', label: 'Tried again' };
+  return attempts === 0 ? { state: 'queued', label: 'Waiting' } : { state: 'warn', label: 'Trying again' };
 }
 
 export function lookOfWebhook({ paused, last }: Webhook): { state: string; label: string } {

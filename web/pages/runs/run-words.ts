@@ -10,6 +10,7 @@ const TITLES: Partial<Record<string, string>> = {
   verify: 'Verify',
   prune: 'Forget and prune',
   'collect-files': 'Collect files',
+  'update-rehearsal': 'Rehearsal of an update',
   'audit-anchor': 'Anchoring of the audit log',
   'audit-verify': 'Verification of the audit log',
 };
@@ -21,8 +22,12 @@ const CAUSES: Record<Run['cause'], string> = {
   console: 'from the command line',
 };
 
+export function kindWords(kind: string): string {
+  return TITLES[kind] ?? kind;
+}
+
 export function runTitle(run: Run): string {
-  return TITLES[run.kind] ?? run.kind;
+  return kindWords(run.kind);
 }
 
 export function runCause(run: Run): string {
