@@ -34,8 +34,13 @@ export async function beat(deps: BeatDeps, options: { now?: boolean } = {}): Pro
   const row = await takeTurn(deps, state, options.now === true);
   if (row === undefined) return false;
   const result = await call(deps, row, state, problems);
-  // Silence is what says it.
-  if (result === undefined) return false;
+  if (result === undefined) {
+    // Silence is what says it. When all is well again it is called at once.
+    await writeTransaction(deps.db, (tx) =>
+      updateHeartbeat(tx, row.changed_at, { called_at: row.called_at }),
+    );
+    return false;
+  }
   const { good, status, message, hint, tookMs } = result;
   const now = deps.clock.now();
   await writeTransaction(deps.db, (tx) =>
