@@ -53,7 +53,7 @@ import {
   stopOverdueRuns,
   tidyWebhooks,
 } from './monitoring/index.ts';
-import { runRestoreTest, settleRestoreTests } from './restore-tests/index.ts';
+import { remindOfDrill, runRestoreTest, settleRestoreTests } from './restore-tests/index.ts';
 import type { RunDeps } from './run-deps.ts';
 import { sendDeps } from './send-deps.ts';
 
@@ -80,6 +80,7 @@ const CHORES: { name: string; cron: string; act: (deps: Deps) => Promise<unknown
   { name: 'start due runs', cron: '* * * * *', act: startDueRuns },
   { name: 'apply retention', cron: '* * * * *', act: applyRetentionWhenDue },
   { name: 'settle restore tests', cron: '* * * * *', act: settleRestoreTests },
+  { name: 'remind of the recovery drill', cron: '15 * * * *', act: remindOfDrill },
   { name: 'collect deleted files', cron: '*/10 * * * *', act: collectDoomedContents },
   { name: 'anchor the audit log', cron: '* * * * *', act: anchorWhenDue },
   { name: 'verify the audit log', cron: '*/10 * * * *', act: verifyWhenDue },

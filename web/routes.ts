@@ -11,8 +11,10 @@ export const paths = {
   snapshotContent: (id: string, folderId?: string) =>
     `/snapshots/${id}/content${queryText({ folder: folderId })}`,
   restoreTests: () => '/restore-tests',
-  newRestoreTest: (choice: { snapshot?: string; target?: string; step?: string; key?: string } = {}) =>
-    `/restore-tests/new${queryText(choice)}`,
+  newRestoreTest: (
+    choice: { snapshot?: string; target?: string; step?: string; key?: string; mode?: string } = {},
+  ) => `/restore-tests/new${queryText(choice)}`,
+  assertions: () => '/restore-tests/assertions',
   restoreTest: (id: string) => `/restore-tests/${id}`,
   targets: () => '/targets',
   newTarget: () => '/targets/new',
@@ -98,6 +100,11 @@ export const routes: readonly Route[] = [
   route('/snapshots/:id/content', 'files.read', () => import('./pages/backups/SnapshotContentPage.svelte')),
   route('/restore-tests', 'operations.read', () => import('./pages/restore-tests/RestoreTestsPage.svelte')),
   route('/restore-tests/new', 'backups.run', () => import('./pages/restore-tests/NewRestoreTestPage.svelte')),
+  route(
+    '/restore-tests/assertions',
+    'operations.read',
+    () => import('./pages/restore-tests/AssertionsPage.svelte'),
+  ),
   route(
     '/restore-tests/:id',
     'operations.read',

@@ -74,7 +74,16 @@ export async function findNewestSnapshot(
 
 export interface ProofFacts extends Pick<
   Selectable<RestoreTests>,
-  'id' | 'snapshot_id' | 'snapshot_taken_at' | 'finished_at' | 'grade' | 'key_source' | 'rto_ms'
+  | 'id'
+  | 'snapshot_id'
+  | 'snapshot_taken_at'
+  | 'finished_at'
+  | 'grade'
+  | 'key_source'
+  | 'rto_ms'
+  | 'rpo_ms'
+  | 'rto_objective_ms'
+  | 'rpo_objective_ms'
 > {
   target_name: string;
   same_disk: boolean;
@@ -82,25 +91,32 @@ export interface ProofFacts extends Pick<
 
 /** The newest passed restore test; one of a target elsewhere before one of a local copy. */
 export async function findNewestProof(db: Database): Promise<ProofFacts | undefined> {
-  return db
-    .selectFrom('restore_tests')
-    .innerJoin('targets', 'targets.id', 'restore_tests.target_id')
-    .select([
-      'restore_tests.id',
-      'restore_tests.snapshot_id',
-      'restore_tests.snapshot_taken_at',
-      'restore_tests.finished_at',
-      'restore_tests.grade',
-      'restore_tests.key_source',
-      'restore_tests.rto_ms',
-      'targets.name as target_name',
-      'targets.same_disk',
-    ])
-    .where('restore_tests.state', '=', 'passed')
-    .orderBy('targets.same_disk')
-    .orderBy('restore_tests.finished_at', 'desc')
-    .limit(1)
-    .executeTakeFirst();
+  return (
+    db
+      .selectFrom('restore_tests')
+      .innerJoin('targets', 'targets.id', 'restore_tests.target_id')
+      .select([
+        'restore_tests.id',
+        'restore_tests.snapshot_id',
+        'restore_tests.snapshot_taken_at',
+        'restore_tests.finished_at',
+        'restore_tests.grade',
+        'restore_tests.key_source',
+        'restore_tests.rto_ms',
+        'restore_tests.rpo_ms',
+        'restore_tests.rto_objective_ms',
+        'restore_tests.rpo_objective_ms',
+        'targets.name as target_name',
+        'targets.same_disk',
+      ])
+      .where('restore_tests.state', '=', 'passed')
+      // An older copy that was drawn proves itself, not what would be restored.
+      .where(sql<boolean>`not (restore_tests.choice = 'random' and restore_tests.newest is false)`)
+      .orderBy('targets.same_disk')
+      .orderBy('restore_tests.finished_at', 'desc')
+      .limit(1)
+      .executeTakeFirst()
+  );
 }
 
 /** The newest restore test and the newest verification that came to an end by themselves, where they found something wrong. */
@@ -222,6 +238,7 @@ export async function findTestThatNeedsKit(db: Database): Promise<{ id: string }
     .selectFrom('restore_tests as waiting')
     .select('waiting.id')
     .where('waiting.state', '=', 'needs-kit')
+    .where('waiting.drill', '=', false)
     .where(({ not, exists, selectFrom }) =>
       not(
         exists(
@@ -234,4 +251,27 @@ export async function findTestThatNeedsKit(db: Database): Promise<{ id: string }
     )
     .limit(1)
     .executeTakeFirst();
+}
+
+/** What the newest passed test of a newest copy took longer for than was aimed at when it ran. */
+export async function findMissedObjectives(
+  db: Database,
+): Promise<{ targetName: string; what: string } | undefined> {
+  const row = await db
+    .selectFrom('restore_tests')
+    .innerJoin('targets', 'targets.id', 'restore_tests.target_id')
+    .select(['targets.name', 'rto_ms', 'rpo_ms', 'rto_objective_ms', 'rpo_objective_ms'])
+    .where('restore_tests.state', '=', 'passed')
+    .where('restore_tests.newest', '=', true)
+    .orderBy('restore_tests.finished_at', 'desc')
+    .limit(1)
+    .executeTakeFirst();
+  if (row === undefined) return undefined;
+  const isMissed = (reached: string | null, objective: string | null): boolean =>
+    reached !== null && objective !== null && Number(reached) > Number(objective);
+  const what = [
+    ...(isMissed(row.rto_ms, row.rto_objective_ms) ? ['the time to restore (RTO)'] : []),
+    ...(isMissed(row.rpo_ms, row.rpo_objective_ms) ? ['what may be lost (RPO)'] : []),
+  ];
+  return what.length === 0 ? undefined : { targetName: row.name, what: what.join(' and ') };
 }

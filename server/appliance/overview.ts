@@ -195,6 +195,9 @@ function toLastProven(row: ProofFacts): NonNullable<Overview['lastProven']> {
     targetName: row.target_name,
     keySource: row.key_source,
     rtoMs: Number(row.rto_ms ?? 0),
+    rpoMs: row.rpo_ms === null ? null : Number(row.rpo_ms),
+    rtoObjectiveMs: row.rto_objective_ms === null ? null : Number(row.rto_objective_ms),
+    rpoObjectiveMs: row.rpo_objective_ms === null ? null : Number(row.rpo_objective_ms),
   };
 }
 

@@ -7,7 +7,12 @@ import { checkCapacity, checkOutgoing, checkRuns } from '../monitoring/index.ts'
 import { readTestSchedule } from '../restore-tests/index.ts';
 import { countUnmanaged } from '../workspaces/index.ts';
 import { checkEverything, type OverviewDeps } from './overview.ts';
-import { findLastEndedRun, findNewestSnapshot, findTestThatNeedsKit } from './overview-queries.ts';
+import {
+  findLastEndedRun,
+  findMissedObjectives,
+  findNewestSnapshot,
+  findTestThatNeedsKit,
+} from './overview-queries.ts';
 import type { HealthCheck } from './schema.ts';
 import { isOverdue } from './schedule-state.ts';
 import { checkLog } from './watch-log.ts';
@@ -84,11 +89,11 @@ async function checkSnapshots(deps: WorkDeps): Promise<HealthCheck[]> {
 }
 
 async function checkTests(deps: { db: Database; clock: Clock }): Promise<HealthCheck[]> {
-  const name = 'restore tests';
   const checks: HealthCheck[] = [];
-  if ((await readTestSchedule(deps)).overdue)
+  const { overdue, schedules } = await readTestSchedule(deps);
+  if (overdue)
     checks.push({
-      name,
+      name: 'restore tests',
       state: 'bad',
       message: 'The last due restore test did not pass in time',
       hint: 'Start one, or see the log of the last.',
@@ -96,10 +101,32 @@ async function checkTests(deps: { db: Database; clock: Clock }): Promise<HealthC
   const waiting = await findTestThatNeedsKit(deps.db);
   if (waiting !== undefined)
     checks.push({
-      name,
+      name: 'restore tests',
       state: 'warn',
       message: 'A restore test is due, and only a recovery kit opens the backups',
       hint: 'Start a restore test with the kit.',
     });
-  return checks;
+  const missed = await findMissedObjectives(deps.db);
+  if (missed !== undefined)
+    checks.push({
+      name: 'restore objectives',
+      state: 'warn',
+      message: `The newest restore test, of ${missed.targetName}, missed ${missed.what}`,
+      hint: 'Its report has the times. Take snapshots more often, use a quicker target, or change the objective.',
+    });
+  return [...checks, ...checkDrill(schedules.find(({ name }) => name === 'restore-drill'))];
+}
+
+/** First it is asked for, of administrators (`remindOfDrill`); when it is overdue this is told to everybody who is told of problems. */
+function checkDrill(
+  drill: Awaited<ReturnType<typeof readTestSchedule>>['schedules'][number] | undefined,
+): HealthCheck[] {
+  const name = 'recovery drill';
+  const hint = 'Start a full restore test with the recovery kit.';
+  if (drill?.overdue === true) {
+    const message = 'The yearly recovery drill did not pass within two weeks after it was due';
+    return [{ name, state: 'bad', message, hint }];
+  }
+  if (drill?.waitsForKit !== true) return [];
+  return [{ name, state: 'warn', message: 'The yearly recovery drill is due', hint }];
 }

@@ -7,6 +7,7 @@ import { isStillSignedIn } from '../identity/index.ts';
 import type { Clock } from '../lib/clock.ts';
 import { writeTransaction, type Database } from '../lib/db.ts';
 import { startEventStream, type EventStream } from '../lib/http.ts';
+import { HoldfastError } from '../lib/errors.ts';
 import { changeSchedule, listSchedules, type ScheduleName } from '../lib/schedules.ts';
 import type { RunListener } from '../lib/run-listener.ts';
 import { Run, RunKind, RunLogLine, RunState } from '../lib/run-schema.ts';
@@ -14,7 +15,7 @@ import { FINAL_STATES, findRun, getRun, listRunLog, listRuns, requestCancel } fr
 import { Id } from '../lib/shapes.ts';
 import type { Schedules } from '../lib/tables.ts';
 import type { Selectable } from 'kysely';
-import { Schedule, ScheduleChange } from './schema.ts';
+import { Schedule, ScheduleChange, ScheduleName as ScheduleNames } from './schema.ts';
 
 export interface RunRouteDeps {
   db: Database;
@@ -124,7 +125,7 @@ export function runRoutes(deps: RunRouteDeps): FastifyPluginAsyncTypebox {
         schema: {
           tags: ['Schedules'],
           summary: 'Change when something is due',
-          params: Type.Object({ name: Type.Union([Type.Literal('snapshot'), Type.Literal('restore-test')]) }),
+          params: Type.Object({ name: ScheduleNames }),
           body: ScheduleChange,
           response: { 200: Schedule },
         },
@@ -152,17 +153,26 @@ async function setSchedule(
   name: ScheduleName,
   change: Static<typeof ScheduleChange>,
 ): Promise<Schedule> {
+  const { cron, enabled, copy } = change;
+  if (copy !== undefined && !takesCopy(name)) {
+    throw new HoldfastError('invalid_input', 'Only restore tests that run by themselves choose a copy');
+  }
+  const input = copy === undefined ? undefined : { copy };
   const row = await writeTransaction(deps.db, async (tx) => {
-    const changed = await changeSchedule(tx, deps.clock, name, change);
+    const changed = await changeSchedule(tx, deps.clock, name, { cron, enabled, input });
     await recordAudit(tx, deps.clock, actor, {
       action: 'backups.schedule.changed',
       objectType: 'schedule',
       objectId: name,
-      detail: { cron: change.cron, enabled: change.enabled },
+      detail: { cron, enabled, ...input },
     });
     return changed;
   });
   return toSchedule(row);
+}
+
+function takesCopy(name: string): boolean {
+  return name === 'restore-test' || name === 'restore-test-full';
 }
 
 function toSchedule(row: Selectable<Schedules>): Schedule {
@@ -172,6 +182,7 @@ function toSchedule(row: Selectable<Schedules>): Schedule {
     enabled: row.enabled,
     nextDueAt: row.next_due_at?.toISOString() ?? null,
     lastDueAt: row.last_due_at?.toISOString() ?? null,
+    copy: takesCopy(row.name) ? ((row.input as { copy?: Schedule['copy'] }).copy ?? 'latest') : null,
   };
 }
 

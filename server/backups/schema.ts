@@ -300,18 +300,34 @@ export const SnapshotFolderQuery = Type.Object({
 /** Restores one file beside the present one, under a name that says so. Reply: the run. */
 export const RestoreFileRequest = Type.Object({ folderId: Id, nodeId: Id });
 
+export const ScheduleName = Type.Union([
+  Type.Literal('snapshot'),
+  Type.Literal('restore-test'),
+  Type.Literal('restore-test-full'),
+  Type.Literal('restore-drill'),
+]);
+/** What a scheduled restore test takes: the newest copy, the newest of every target, or one drawn at random. */
+export const ScheduledCopy = Type.Union([
+  Type.Literal('latest'),
+  Type.Literal('every-target'),
+  Type.Literal('random'),
+]);
 export const Schedule = Type.Object({
-  name: Type.Union([Type.Literal('snapshot'), Type.Literal('restore-test')]),
+  name: ScheduleName,
   /** Five-field cron, UTC. */
   cron: Type.String({ maxLength: 100 }),
   enabled: Type.Boolean(),
   nextDueAt: Type.Union([Instant, Type.Null()]),
   lastDueAt: Type.Union([Instant, Type.Null()]),
+  /** Of restore tests; null for others, and for the drill, where a person chooses. */
+  copy: Type.Union([ScheduledCopy, Type.Null()]),
 });
 export type Schedule = Static<typeof Schedule>;
 export const ScheduleChange = Type.Object({
   cron: Type.String({ minLength: 9, maxLength: 100 }),
   enabled: Type.Boolean(),
+  /** Of a restore test; as it was when it is left out. */
+  copy: Type.Optional(ScheduledCopy),
 });
 
 /** What may be done with a snapshot in which state; the server enforces it, the UI says why not. */

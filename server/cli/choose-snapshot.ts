@@ -1,5 +1,5 @@
 /** The snapshot that a person means: its number, the start of its id, or the newest. */
-import type { Snapshot } from '../backups/index.ts';
+import type { Snapshot, TargetReply } from '../backups/index.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import type { ControlClient } from './control-client.ts';
 
@@ -59,11 +59,32 @@ export function pickSnapshot(snapshots: readonly Snapshot[], wanted = 'latest'):
 export async function chooseSnapshot(
   client: ControlClient,
   wanted?: string,
+  from?: string,
 ): Promise<{ snapshotId: string; targetId: string }> {
-  const snapshot = pickSnapshot(await listSnapshots(client), wanted);
-  const target = snapshot.targets.find((candidate) => candidate.state === 'stored');
+  const id = from === undefined ? undefined : await findTargetId(client, from);
+  const all = await listSnapshots(client);
+  const there = all.filter(({ targets }) => id === undefined || targets.some((held) => held.id === id));
+  const snapshot = pickSnapshot(there, wanted);
+  const target = snapshot.targets.find(
+    (candidate) => candidate.state === 'stored' && (id === undefined || candidate.id === id),
+  );
   if (target !== undefined) return { snapshotId: snapshot.id, targetId: target.id };
   throw new HoldfastError('not_found', `No target holds snapshot ${snapshot.number} whole`, {
     hint: 'Choose another one; `holdfast snapshots` says which target holds which.',
   });
+}
+
+/** @param wanted its name or id @throws HoldfastError `not_found` */
+export async function findTargetId(client: ControlClient, wanted: string): Promise<string> {
+  const { items } = await client.get<{ items: TargetReply[] }>('/targets');
+  const found = items.filter(
+    ({ id, name, state }) => state === 'active' && (id === wanted || name === wanted),
+  );
+  const [target] = found;
+  if (target !== undefined && found.length === 1) return target.id;
+  throw new HoldfastError(
+    target === undefined ? 'not_found' : 'invalid_input',
+    target === undefined ? `There is no target ${wanted}` : `More than one target is called ${wanted}`,
+    { hint: `Targets in use: ${items.map(({ id, name }) => `${name} (${id})`).join(', ') || 'none'}.` },
+  );
 }

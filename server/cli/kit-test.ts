@@ -17,11 +17,13 @@ export interface KitTest {
   mode: RestoreTestMode;
   /** As `pickSnapshot` takes it. */
   snapshot?: string;
+  /** Its name or id. */
+  target?: string;
 }
 
 /** @throws HoldfastError `wrong_key` when the kit is of another appliance, `no_repository` when there is no snapshot yet. */
 export async function startKitTest(client: ControlClient, test: KitTest): Promise<RestoreTest> {
-  const { snapshotId, targetId } = await chooseSnapshot(client, test.snapshot);
+  const { snapshotId, targetId } = await chooseSnapshot(client, test.snapshot, test.target);
   const material = await client.get<KitMaterial>(`/restore-tests/kit-material?targetId=${targetId}`);
   if (test.trustRoot !== undefined && material.trustRoot !== test.trustRoot) {
     throw new HoldfastError('wrong_key', 'This recovery kit is not of this appliance', {

@@ -10,6 +10,7 @@ import {
 } from '../backups/index.ts';
 import { Email, PersonName } from '../identity/index.ts';
 import { HoldfastError } from '../lib/errors.ts';
+import { NewAssertion } from '../restore-tests/index.ts';
 import { AnswerPath, readAnswerFile, SecretVariable, ShareAnswers, VolumeAnswers } from './answer-file.ts';
 
 const strict = { additionalProperties: false };
@@ -91,8 +92,34 @@ const SetupFile = Type.Object(
         {
           snapshot: Type.Optional(ScheduleChange.properties.cron),
           restoreTest: Type.Optional(ScheduleChange.properties.cron),
+          fullRestoreTest: Type.Optional(ScheduleChange.properties.cron),
+          recoveryDrill: Type.Optional(ScheduleChange.properties.cron),
         },
         strict,
+      ),
+    ),
+    /** What restore tests are held to. */
+    objectives: Type.Optional(
+      Type.Object(
+        {
+          rtoMinutes: Type.Optional(Type.Integer({ minimum: 1, maximum: 43_200 })),
+          rpoMinutes: Type.Optional(Type.Integer({ minimum: 1, maximum: 43_200 })),
+        },
+        strict,
+      ),
+    ),
+    /** What every restored database is asked. One whose name is there already is left alone. */
+    assertions: Type.Optional(
+      Type.Array(
+        Type.Object(
+          {
+            ...Type.Pick(NewAssertion, ['name', 'sql', 'expected']).properties,
+            runsIn: Type.Optional(NewAssertion.properties.runsIn),
+            enabled: Type.Optional(NewAssertion.properties.enabled),
+          },
+          strict,
+        ),
+        { maxItems: 50 },
       ),
     ),
     firstSnapshot: Type.Optional(Type.Boolean()),

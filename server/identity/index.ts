@@ -29,7 +29,7 @@ export {
 } from './people/people.ts';
 export { DEACTIVATE_SEVERAL, deactivateAll, lookAtPeople } from './people/deactivate-several.ts';
 export type { PersonLifeDeps } from './people/person-life.ts';
-export { listAdministratorIds, listOwnerIds } from './people/queries.ts';
+export { listAdminIds, listAdministratorIds, listOwnerIds } from './people/queries.ts';
 export { findPersonByEmail } from './people/find-by-email.ts';
 export { nameTeams } from './teams/teams.ts';
 export { answerAsks, type MagicLinkRule } from './mail-links/mail-links.ts';

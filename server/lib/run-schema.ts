@@ -41,6 +41,7 @@ export const RunProgress = Type.Object({
           Type.Literal('waiting'),
           Type.Literal('running'),
           Type.Literal('passed'),
+          Type.Literal('warned'),
           Type.Literal('failed'),
           Type.Literal('skipped'),
         ]),

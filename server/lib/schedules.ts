@@ -13,7 +13,7 @@ import type { RunKind } from './run-schema.ts';
 import { enqueueRun } from './runs.ts';
 import type { JsonObject, Schedules } from './tables.ts';
 
-export type ScheduleName = 'snapshot' | 'restore-test';
+export type ScheduleName = 'snapshot' | 'restore-test' | 'restore-test-full' | 'restore-drill';
 
 interface ScheduleDeps {
   db: Database;
@@ -21,10 +21,15 @@ interface ScheduleDeps {
   log: Logger;
 }
 
-/** Daily snapshot at 02:00, weekly quick restore test on Sunday at 04:00, UTC. Off until a target is there. */
-const DEFAULTS: Record<ScheduleName, { cron: string; input: JsonObject }> = {
-  snapshot: { cron: '0 2 * * *', input: {} },
-  'restore-test': { cron: '0 4 * * 0', input: { mode: 'quick' } },
+/**
+ * Daily snapshot at 02:00; quick restore test on Sunday at 04:00, full one on the first of a month at 05:00, the drill with the
+ * recovery kit on 15 January at 09:00, when people are there; UTC. Off until somebody switches them on.
+ */
+const DEFAULTS: Record<ScheduleName, { kind: RunKind; cron: string; input: JsonObject }> = {
+  snapshot: { kind: 'snapshot', cron: '0 2 * * *', input: {} },
+  'restore-test': { kind: 'restore-test', cron: '0 4 * * 0', input: { mode: 'quick' } },
+  'restore-test-full': { kind: 'restore-test', cron: '0 5 1 * *', input: { mode: 'full' } },
+  'restore-drill': { kind: 'restore-test', cron: '0 9 15 1 *', input: { mode: 'full', drill: true } },
 };
 
 /** Later than this after its time, a run counts as caught up. */
@@ -83,10 +88,10 @@ export async function ensureSchedules(deps: ScheduleDeps): Promise<void> {
   if (missing.length === 0) return;
   await writeTransaction(deps.db, async (tx) => {
     for (const name of missing) {
-      const { cron, input } = DEFAULTS[name];
+      const { kind, cron, input } = DEFAULTS[name];
       await tx
         .insertInto('schedules')
-        .values({ name, kind: name, cron, input: JSON.stringify(input), enabled: false })
+        .values({ name, kind, cron, input: JSON.stringify(input), enabled: false })
         .onConflict((conflict) => conflict.doNothing())
         .execute();
     }
@@ -98,14 +103,18 @@ export async function changeSchedule(
   tx: WriteTransaction,
   clock: Clock,
   name: ScheduleName,
-  change: { cron: string; enabled: boolean },
+  change: { cron: string; enabled: boolean; input?: JsonObject | undefined },
 ): Promise<Selectable<Schedules>> {
   checkCron(change.cron, clock.now());
   const nextDueAt = change.enabled ? nextDue(change.cron, clock.now()) : null;
-  const values = { cron: change.cron, enabled: change.enabled, next_due_at: nextDueAt };
+  const { kind, input } = DEFAULTS[name];
+  const values = {
+    ...{ cron: change.cron, enabled: change.enabled, next_due_at: nextDueAt },
+    ...(change.input === undefined ? {} : { input: JSON.stringify({ ...input, ...change.input }) }),
+  };
   return tx
     .insertInto('schedules')
-    .values({ name, kind: name, input: JSON.stringify(DEFAULTS[name].input), ...values })
+    .values({ name, kind, input: JSON.stringify(input), ...values })
     .onConflict((conflict) => conflict.column('name').doUpdateSet(values))
     .returningAll()
     .executeTakeFirstOrThrow();

@@ -569,23 +569,63 @@ export interface RequestLogSettings {
   singleton: Generated<boolean>;
 }
 
+export interface RestoreAssertions {
+  changed_at: Timestamp;
+  changed_by: string | null;
+  enabled: boolean;
+  expected: Json;
+  id: string;
+  name: string;
+  position: number;
+  runs_in: string;
+  statement: string;
+  version: number;
+}
+
+export interface RestoreAssertionVersions {
+  assertion_id: string;
+  changed_at: Timestamp;
+  changed_by: string | null;
+  enabled: boolean;
+  expected: Json;
+  name: string;
+  removed: Generated<boolean>;
+  runs_in: string;
+  statement: string;
+  version: number;
+}
+
 export interface RestoreTests {
+  choice: Generated<string>;
   created_at: Timestamp;
+  drawn_from: number | null;
+  drill: Generated<boolean>;
   finished_at: Timestamp | null;
   grade: string | null;
   id: string;
   key_source: string;
   kit_id: string | null;
   mode: string;
+  newest: boolean | null;
+  reminded_at: Timestamp | null;
   report: Buffer | null;
   report_sha256: Buffer | null;
   rpo_ms: Int8 | null;
+  rpo_objective_ms: Int8 | null;
   rto_ms: Int8 | null;
+  rto_objective_ms: Int8 | null;
   run_id: string;
   snapshot_id: string;
   snapshot_taken_at: Timestamp;
   state: string;
   target_id: string;
+}
+
+export interface RestoreTestSettings {
+  assertion_seconds: Generated<number>;
+  rpo_minutes: number | null;
+  rto_minutes: number | null;
+  singleton: Generated<boolean>;
 }
 
 export interface RunLog {
@@ -997,6 +1037,9 @@ export interface DB {
   register_entries: RegisterEntries;
   register_settings: RegisterSettings;
   request_log_settings: RequestLogSettings;
+  restore_assertion_versions: RestoreAssertionVersions;
+  restore_assertions: RestoreAssertions;
+  restore_test_settings: RestoreTestSettings;
   restore_tests: RestoreTests;
   run_limits: RunLimits;
   run_log: RunLog;

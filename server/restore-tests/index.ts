@@ -1,7 +1,10 @@
 export { restoreTestRoutes } from './routes.ts';
 export { comparePages, isPdf, type PrintedPages, printReport, takeAttachedReport } from './print-report.ts';
 export { runRestoreTest } from './run-restore-test.ts';
-export { isOverdue, readTestSchedule, settleRestoreTests } from './service.ts';
+export { remindOfDrill } from './remind-of-drill.ts';
+export { settleRestoreTests } from './service.ts';
+export { DRILL_GRACE_MS, isOverdue, readTestSchedule } from './test-schedules.ts';
 export { type ReportTrust, type RestoreTestReport, verifyReport } from './report.ts';
-export { KitMaterial, RestoreTest, RestoreTestMode } from './schema.ts';
+export { NewAssertion, type AssertionList } from './assertions/schema.ts';
+export { KitMaterial, RestoreTest, RestoreTestMode, type RestoreTestSettings } from './schema.ts';
 export { testWithKit } from './test-with-kit.ts';

@@ -7,6 +7,7 @@ import type { RunProgress } from '../lib/run-schema.ts';
 import { wipeScratch } from '../lib/data-folder.ts';
 import { makePrivateDirectory } from '../lib/files.ts';
 import { crashPoint } from '../lib/crash-point.ts';
+import { assertionChecks } from './checks/assertion-checks.ts';
 import { auditCheck } from './checks/audit-checks.ts';
 import {
   heapCheck,
@@ -16,6 +17,7 @@ import {
   rowsCheck,
 } from './checks/database-checks.ts';
 import { decryptCheck, filesCheck, namesCheck } from './checks/file-checks.ts';
+import { objectiveChecks } from './checks/objective-checks.ts';
 import {
   factsCheck,
   freshnessCheck,
@@ -23,6 +25,7 @@ import {
   openRepositoryCheck,
   snapshotCheck,
 } from './checks/repository-checks.ts';
+import { measure, type Measures } from './measure.ts';
 import { GroundMissing, type Check, type Scene } from './scene.ts';
 import type { CheckResult } from './schema.ts';
 
@@ -43,34 +46,31 @@ export const CHECKS: readonly Check[] = [
   auditCheck,
 ];
 
-export interface TestVerdict {
+export interface TestVerdict extends Measures {
   passed: boolean;
   checks: CheckResult[];
-  /** From the start until the database had recovered and the files were read; null when it did not come that far. */
-  rtoMs: number | null;
-  /** `extrapolated` where only a sample of the files was read. */
-  rtoBasis: 'measured' | 'extrapolated' | null;
-  /** What would have been lost: from the snapshot to the start of the test. */
-  rpoMs: number | null;
 }
 
 type Steps = NonNullable<RunProgress['steps']>;
 
-interface Watcher {
+export interface Watcher {
   steps(steps: Steps): void;
-  log(level: 'info' | 'error', message: string): Promise<void>;
+  log(level: 'info' | 'warn' | 'error', message: string): Promise<void>;
 }
 
 /** @throws what cancelled it, or `no_space`; a failed check is a result. */
-export async function performTest(scene: Scene, watcher: Watcher): Promise<TestVerdict> {
+export async function performTest(
+  scene: Scene,
+  watcher: Watcher,
+  all: readonly Check[] = checksOf(scene),
+): Promise<TestVerdict> {
   const startedAt = scene.clock.monotonicMs();
-  const steps: Steps = CHECKS.map(({ id, label }) => ({ id, label, state: 'waiting' }));
+  const steps: Steps = all.map(({ id, label }) => ({ id, label, state: 'waiting' }));
   const checks: CheckResult[] = [];
-  let recoveredMs: number | null = null;
   try {
     await makePrivateDirectory(scene.scratchDir);
     crashPoint('restore-test.scratch.made');
-    for (const [index, check] of CHECKS.entries()) {
+    for (const [index, check] of all.entries()) {
       scene.signal.throwIfAborted();
       markStep(steps, index, { state: 'running' });
       watcher.steps(steps);
@@ -79,33 +79,48 @@ export async function performTest(scene: Scene, watcher: Watcher): Promise<TestV
       markStep(steps, index, { state: result.state, durationMs: result.durationMs, note: result.found });
       watcher.steps(steps);
       await watcher.log(
-        result.state === 'failed' ? 'error' : 'info',
+        result.state === 'failed' ? 'error' : result.state === 'warned' ? 'warn' : 'info',
         `${check.label}: ${result.state}; ${result.found}`,
       );
       if (check === recoverDatabaseCheck && result.state === 'passed')
-        recoveredMs = scene.clock.monotonicMs() - startedAt;
+        scene.recoveredMs = scene.clock.monotonicMs() - startedAt;
       crashPoint(`restore-test.check.${check.id}`);
     }
   } finally {
     await closeScene(scene);
   }
-  const passed = checks.every((check) => check.state === 'passed');
-  return { passed, checks, ...measure(scene, recoveredMs) };
+  return { passed: checks.every(hasPassed), checks, ...measure(scene) };
+}
+
+/** People's own come last: what they may do to the scratch database then disturbs no other. */
+function checksOf(scene: Scene): Check[] {
+  const { assertions, objectives } = scene.asked;
+  return [...CHECKS, ...assertionChecks(assertions), ...objectiveChecks(objectives)];
+}
+
+/** A warning is something to know, such as a missed objective; the copy is whole all the same. */
+export function hasPassed({ state }: Pick<CheckResult, 'state'>): boolean {
+  return state === 'passed' || state === 'warned';
 }
 
 async function runCheck(scene: Scene, check: Check): Promise<CheckResult> {
   const startedAt = scene.clock.monotonicMs();
-  const { id, label } = check;
+  const { id, label, assertion } = check;
+  const common = { id, label, ...(assertion === undefined ? {} : { assertion }) };
   const done = () => Math.round(scene.clock.monotonicMs() - startedAt);
   try {
-    const { passed, expected, found } = await check.run(scene);
-    return { id, label, state: passed ? 'passed' : 'failed', expected, found, durationMs: done() };
+    const { passed, warned, expected, found } = await check.run(scene);
+    const state = passed ? (warned === true ? 'warned' : 'passed') : 'failed';
+    return { ...common, state, expected, found, durationMs: done() };
   } catch (error) {
     // A full disk of ours says nothing about what is stored.
     const full = error instanceof HoldfastError && error.code === 'no_space';
     if (scene.signal.aborted || full) throw error;
     const state = error instanceof GroundMissing ? 'skipped' : 'failed';
-    return { id, label, state, expected: 'the check can be run', found: describe(error), durationMs: done() };
+    return {
+      ...common,
+      ...{ state, expected: 'the check can be run', found: describe(error), durationMs: done() },
+    };
   }
 }
 
@@ -117,20 +132,6 @@ function describe(error: unknown): string {
 function markStep(steps: Steps, index: number, change: Partial<Steps[number]>): void {
   const step = steps[index];
   if (step !== undefined) steps[index] = { ...step, ...change };
-}
-
-/** Reading every file is what a restore would take longest for; a quick test reads some and reckons up. */
-function measure(
-  scene: Scene,
-  recoveredMs: number | null,
-): Pick<TestVerdict, 'rtoMs' | 'rtoBasis' | 'rpoMs'> {
-  const { snapshot, filesRead } = scene;
-  const rpoMs =
-    snapshot === undefined ? null : Math.max(0, scene.startedAt.getTime() - Date.parse(snapshot.takenAt));
-  if (recoveredMs === null || filesRead === undefined) return { rtoMs: null, rtoBasis: null, rpoMs };
-  const whole = filesRead.bytes >= filesRead.totalBytes;
-  const filesMs = whole ? filesRead.ms : (filesRead.ms * filesRead.totalBytes) / Math.max(1, filesRead.bytes);
-  return { rtoMs: Math.round(recoveredMs + filesMs), rtoBasis: whole ? 'measured' : 'extrapolated', rpoMs };
 }
 
 async function closeScene(scene: Scene): Promise<void> {

@@ -19,7 +19,7 @@ const MARGIN = 48;
 const INK = '#1b1f24';
 const MUTED = '#57606a';
 const LINE = '#d0d7de';
-const COLOURS = { passed: '#116329', failed: '#a40e26', skipped: '#7d4e00' } as const;
+const COLOURS = { passed: '#116329', warned: '#7d4e00', failed: '#a40e26', skipped: '#7d4e00' } as const;
 const FONTS = { text: 'DejaVuSans', bold: 'DejaVuSans-Bold', mono: 'DejaVuSansMono' } as const;
 const CREATOR = `Holdfast ${SOFTWARE_VERSION}`;
 const ATTACHMENT = /\/EmbeddedFile[^]*?\nstream\n([^]*?)\nendstream/;
@@ -103,7 +103,7 @@ function fontFile(name: string): string {
 
 function printVerdict(doc: Document, report: RestoreTestReport): void {
   const passed = report.state === 'passed';
-  const failed = report.checks.filter(({ state }) => state !== 'passed').length;
+  const failed = report.checks.filter(({ state }) => state !== 'passed' && state !== 'warned').length;
   doc.font(FONTS.bold).fontSize(11).fillColor(MUTED).text('Holdfast · restore test');
   doc
     .moveDown(0.4)
@@ -131,7 +131,8 @@ const scopeOf = ({ mode }: RestoreTestReport): string =>
 type Facts = readonly (readonly [name: string, value: string, face?: keyof typeof FONTS])[];
 
 function factsOfTest(report: RestoreTestReport): Facts {
-  const { snapshot, rtoMs, rtoBasis, rpoMs } = report;
+  const { snapshot, rtoMs, rtoBasis, rpoMs, objectives } = report;
+  const aimedAt = (ms: number | null | undefined) => (ms == null ? '' : `; objective ${seconds(ms)}`);
   return [
     ['Began', instant(report.startedAt)],
     ['Ended', instant(report.finishedAt)],
@@ -146,14 +147,24 @@ function factsOfTest(report: RestoreTestReport): Facts {
       report.kitId === null ? 'Test identity of the appliance' : `Recovery kit ${report.kitId}`,
     ],
     ['Snapshot taken', instant(snapshot.takenAt)],
+    ...(report.copy === undefined ? [] : [['Copy chosen', describeChoice(report.copy)] as const]),
     [
       'Restored in (RTO)',
       rtoMs === null
         ? 'Not reached'
-        : `${seconds(rtoMs)}${rtoBasis === 'measured' ? '' : ', reckoned from the sample'}`,
+        : `${seconds(rtoMs)}${rtoBasis === 'measured' ? '' : ', reckoned from the sample'}${aimedAt(objectives?.rtoMs)}`,
     ],
-    ['Could be lost (RPO)', rpoMs === null ? 'Not known' : seconds(rpoMs)],
+    ['Could be lost (RPO)', rpoMs === null ? 'Not known' : `${seconds(rpoMs)}${aimedAt(objectives?.rpoMs)}`],
   ];
+}
+
+function describeChoice({ choice, drawnFrom, newest }: NonNullable<RestoreTestReport['copy']>): string {
+  const words = {
+    latest: 'The newest on its target',
+    certain: `By a person; ${newest ? '' : 'not '}the newest on its target`,
+    random: `Drawn by the server among ${drawnFrom ?? 'all'} that were kept, each with the same chance; ${newest ? '' : 'not '}the newest on its target`,
+  };
+  return words[choice];
 }
 
 function factsOfOrigin(report: RestoreTestReport, sha256: string): Facts {

@@ -2,7 +2,8 @@ import { sql, type Selectable } from 'kysely';
 import type { Database, WriteTransaction } from '../lib/db.ts';
 import type { PageMark } from '../lib/page-mark.ts';
 import { HoldfastError } from '../lib/errors.ts';
-import type { RestoreTests } from '../lib/tables.ts';
+import type { JsonObject, RestoreTests, RestoreTestSettings } from '../lib/tables.ts';
+import type { ChosenCopy } from './choose-copy.ts';
 import type { Grade, KeySource, RestoreTestMode, RestoreTestState } from './schema.ts';
 
 export type RestoreTestRow = Selectable<RestoreTests>;
@@ -18,6 +19,10 @@ export interface NewRestoreTest {
   kitId: string | null;
   state: RestoreTestState;
   createdAt: Date;
+  choice: ChosenCopy['choice'];
+  drawnFrom: number | null;
+  newest: boolean;
+  drill: boolean;
 }
 
 export async function insertRestoreTest(tx: WriteTransaction, test: NewRestoreTest): Promise<void> {
@@ -34,6 +39,10 @@ export async function insertRestoreTest(tx: WriteTransaction, test: NewRestoreTe
       kit_id: test.kitId,
       state: test.state,
       created_at: test.createdAt,
+      choice: test.choice,
+      drawn_from: test.drawnFrom,
+      newest: test.newest,
+      drill: test.drill,
     })
     .execute();
 }
@@ -44,6 +53,8 @@ export interface RestoreTestEnd {
   finishedAt: Date;
   rtoMs: number | null;
   rpoMs: number | null;
+  rtoObjectiveMs: number | null;
+  rpoObjectiveMs: number | null;
   report: Buffer | null;
   reportSha256: Buffer | null;
 }
@@ -62,6 +73,8 @@ export async function finishRestoreTest(
       finished_at: end.finishedAt,
       rto_ms: end.rtoMs,
       rpo_ms: end.rpoMs,
+      rto_objective_ms: end.rtoObjectiveMs,
+      rpo_objective_ms: end.rpoObjectiveMs,
       report: end.report,
       report_sha256: end.reportSha256,
     })
@@ -109,15 +122,26 @@ export async function countRestoreTests(db: Database): Promise<number> {
   return Number(row.count);
 }
 
-export async function findTestSchedule(
-  db: Database,
-): Promise<{ enabled: boolean; nextDueAt: Date | null; lastDueAt: Date | null } | undefined> {
-  const row = await db
+export interface TestSchedule {
+  name: string;
+  input: JsonObject;
+  enabled: boolean;
+  nextDueAt: Date | null;
+  lastDueAt: Date | null;
+}
+
+/** Those of tests. */
+export async function listTestSchedules(db: Database): Promise<TestSchedule[]> {
+  const rows = await db
     .selectFrom('schedules')
     .selectAll()
-    .where('name', '=', 'restore-test')
-    .executeTakeFirst();
-  return row && { enabled: row.enabled, nextDueAt: row.next_due_at, lastDueAt: row.last_due_at };
+    .where('kind', '=', 'restore-test')
+    .orderBy('name')
+    .execute();
+  return rows.map((row) => ({
+    ...{ name: row.name, enabled: row.enabled, input: row.input as JsonObject },
+    ...{ nextDueAt: row.next_due_at, lastDueAt: row.last_due_at },
+  }));
 }
 
 /** When a snapshot was last due; undefined when none ever was. */
@@ -131,48 +155,95 @@ export async function findSnapshotDueAt(db: Database): Promise<Date | undefined>
   return row?.last_due_at ?? undefined;
 }
 
-export async function findLastPassedAt(db: Database): Promise<Date | undefined> {
-  const row = await db
+/**
+ * When one last passed that proves the newest copy: an older one that was drawn at random proves itself only.
+ *
+ * @param only - also of that scope, or opened with a kit.
+ */
+export async function findLastPassedAt(
+  db: Database,
+  only: { mode?: RestoreTestMode; keySource?: KeySource } = {},
+): Promise<Date | undefined> {
+  let query = db
     .selectFrom('restore_tests')
     .select('finished_at')
     .where('state', '=', 'passed')
-    .orderBy('finished_at', 'desc')
-    .limit(1)
-    .executeTakeFirst();
+    .where(sql<boolean>`not (choice = 'random' and newest is false)`);
+  if (only.mode !== undefined) query = query.where('mode', '=', only.mode);
+  if (only.keySource !== undefined) query = query.where('key_source', '=', only.keySource);
+  const row = await query.orderBy('finished_at', 'desc').limit(1).executeTakeFirst();
   return row?.finished_at ?? undefined;
 }
 
-export interface TestableSnapshot {
-  takenAt: Date;
-  number: string;
-  sizeBytes: number;
-  sources: unknown;
+/** Whether a due one has waited for a kit since then. */
+export async function findWaitingSince(
+  db: Database,
+  since: Date | undefined,
+  drill: boolean,
+): Promise<Date | undefined> {
+  let query = db
+    .selectFrom('restore_tests')
+    .select('created_at')
+    .where('state', '=', 'needs-kit')
+    .where('drill', '=', drill);
+  if (since !== undefined) query = query.where('created_at', '>', since);
+  const row = await query.orderBy('created_at').limit(1).executeTakeFirst();
+  return row?.created_at;
 }
 
-export async function findTestableSnapshot(
-  db: Database,
-  id: string,
-  targetId: string,
-): Promise<TestableSnapshot | undefined> {
-  const row = await db
-    .selectFrom('snapshots')
-    .innerJoin('snapshot_targets', 'snapshot_targets.snapshot_id', 'snapshots.id')
-    .select(['snapshots.taken_at', 'snapshots.number', 'snapshots.size_bytes', 'snapshots.sources'])
-    .where('snapshots.id', '=', id)
-    .where('snapshot_targets.target_id', '=', targetId)
-    .where('snapshots.state', '!=', 'forgotten')
-    .executeTakeFirst();
-  return (
-    row && {
-      takenAt: row.taken_at,
-      number: row.number,
-      sizeBytes: Number(row.size_bytes),
-      sources: row.sources,
-    }
+/** How long the last passed tests of that scope took, the newest first. */
+export async function listDurations(db: Database, mode: RestoreTestMode, count: number): Promise<number[]> {
+  const rows = await db
+    .selectFrom('restore_tests')
+    .innerJoin('runs', 'runs.id', 'restore_tests.run_id')
+    .select(['runs.started_at', 'restore_tests.finished_at'])
+    .where('restore_tests.state', '=', 'passed')
+    .where('restore_tests.mode', '=', mode)
+    // A run of several tests took the time of all.
+    .where(
+      sql<boolean>`not exists (select 1 from restore_tests o where o.run_id = runs.id and o.id <> restore_tests.id)`,
+    )
+    .orderBy('restore_tests.finished_at', 'desc')
+    .limit(count)
+    .execute();
+  return rows.flatMap(({ started_at: from, finished_at: to }) =>
+    from === null || to === null ? [] : [to.getTime() - from.getTime()],
   );
 }
 
 export async function listTargetNames(db: Database): Promise<Map<string, string>> {
   const rows = await db.selectFrom('targets').select(['id', 'name']).execute();
   return new Map(rows.map((row) => [row.id, row.name]));
+}
+
+type SettingsRow = Omit<Selectable<RestoreTestSettings>, 'singleton'>;
+
+export async function readSettingsRow(db: Database): Promise<SettingsRow> {
+  return db
+    .selectFrom('restore_test_settings')
+    .select(['rto_minutes', 'rpo_minutes', 'assertion_seconds'])
+    .executeTakeFirstOrThrow();
+}
+
+export async function writeSettingsRow(tx: WriteTransaction, row: SettingsRow): Promise<void> {
+  await tx.updateTable('restore_test_settings').set(row).execute();
+}
+
+/** The newest drill that waits for a kit; held until the transaction ends. */
+export async function lockWaitingDrill(
+  tx: WriteTransaction,
+): Promise<Pick<RestoreTestRow, 'id' | 'created_at' | 'reminded_at'> | undefined> {
+  return tx
+    .selectFrom('restore_tests')
+    .select(['id', 'created_at', 'reminded_at'])
+    .where('state', '=', 'needs-kit')
+    .where('drill', '=', true)
+    .orderBy('created_at', 'desc')
+    .limit(1)
+    .forUpdate()
+    .executeTakeFirst();
+}
+
+export async function noteReminded(tx: WriteTransaction, id: string, at: Date): Promise<void> {
+  await tx.updateTable('restore_tests').set({ reminded_at: at }).where('id', '=', id).execute();
 }

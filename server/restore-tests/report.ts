@@ -16,6 +16,8 @@ import {
 } from '../keys/index.ts';
 import { canonicalJson } from '../lib/canonical-json.ts';
 import { HoldfastError } from '../lib/errors.ts';
+import type { Objectives } from './checks/objective-checks.ts';
+import type { CopyOfTest } from './scene.ts';
 import type { CheckResult, Grade, KeySource, RestoreTestMode } from './schema.ts';
 
 export const REPORT_KIND = 'holdfast-restore-test-report';
@@ -54,6 +56,9 @@ export interface RestoreTestReport {
   rtoMs: number | null;
   rtoBasis: 'measured' | 'extrapolated' | null;
   rpoMs: number | null;
+  /** How the copy was chosen, and what was aimed at; not in reports from before it was noted. */
+  copy?: CopyOfTest;
+  objectives?: Objectives;
   checks: CheckResult[];
   /** `object`: base64 of the age file, which only a recovery kit opens. */
   keysObject: { name: string; object: string };

@@ -1,17 +1,21 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
 import { Id } from '../lib/shapes.ts';
+import { assertionRoutes } from './assertions/routes.ts';
 import {
+  CopyChoice,
+  KeySource,
   KitMaterial,
   Preflight,
   RestoreTest,
   RestoreTestMode,
   RestoreTestPage,
   RestoreTestQuery,
+  RestoreTestSettings,
   StartRestoreTest,
 } from './schema.ts';
+import { checkPreflight } from './preflight.ts';
 import {
-  checkPreflight,
   printRestoreTestReport,
   readKitMaterial,
   readRestoreTestReport,
@@ -20,18 +24,46 @@ import {
   startRestoreTest,
   type RestoreTestDeps,
 } from './service.ts';
+import { changeTestSettings, readTestSettings } from './settings.ts';
 
 const tags = ['restore tests'];
 const ById = Type.Object({ id: Id });
 const PreflightQuery = Type.Object({
-  snapshotId: Type.String({ pattern: '^[0-9a-f]{64}$' }),
-  targetId: Id,
+  ...CopyChoice.properties,
   mode: RestoreTestMode,
+  keySource: Type.Optional(KeySource),
 });
 
 export const restoreTestRoutes =
   (deps: RestoreTestDeps): FastifyPluginAsyncTypebox =>
   async (app) => {
+    await app.register(assertionRoutes(deps));
+
+    app.get(
+      '/settings/restore-tests',
+      {
+        config: { access: { right: 'operations.read' } },
+        schema: {
+          ...{ tags, summary: 'What restore tests are held to' },
+          response: { 200: RestoreTestSettings },
+        },
+      },
+      () => readTestSettings(deps.db),
+    );
+
+    app.put(
+      '/settings/restore-tests',
+      {
+        // Whoever lowers what is aimed at hides that it is missed.
+        config: { access: { right: 'backups.manage' }, stepUp: true },
+        schema: {
+          ...{ tags, summary: 'Change what restore tests are held to' },
+          ...{ body: RestoreTestSettings, response: { 200: RestoreTestSettings } },
+        },
+      },
+      ({ body, actor }) => changeTestSettings(deps, body, actor),
+    );
+
     app.get(
       '/restore-tests',
       {

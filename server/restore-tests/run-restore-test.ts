@@ -1,67 +1,78 @@
 /** The run of a restore test, in a process of its own: takes what it was lent, tests, signs the report, records how it ended. */
 import { createHash, randomUUID } from 'node:crypto';
-import { join } from 'node:path';
 import { recordAudit, systemActor, type Actor } from '../audit/index.ts';
-import {
-  findNewestStored,
-  getTarget,
-  rememberedHead,
-  shipReport,
-  type TargetConfig,
-  openTargetConfig,
-} from '../backups/index.ts';
-import type { FieldSealer, KeyClient } from '../keys/index.ts';
-import type { Clock } from '../lib/clock.ts';
+import { shipReport, type TargetConfig } from '../backups/index.ts';
 import { crashPoint } from '../lib/crash-point.ts';
-import { dataPaths } from '../lib/data-folder.ts';
-import { writeTransaction, type Database } from '../lib/db.ts';
+import { writeTransaction } from '../lib/db.ts';
 import { HoldfastError, messageOf } from '../lib/errors.ts';
 import type { RunContext, RunOutcome } from '../lib/runs.ts';
+import type { Problem } from '../lib/shapes.ts';
 import { SOFTWARE_VERSION } from '../lib/version.ts';
-import { sceneOpeners, type TestKeys } from './open-scene.ts';
-import { performTest, type TestVerdict } from './perform-test.ts';
-import {
-  findSnapshotDueAt,
-  finishRestoreTest,
-  getRestoreTest,
-  insertRestoreTest,
-  type RestoreTestRow,
-} from './queries.ts';
+import { runTrial } from './assertions/run-trial.ts';
+import { readTrial } from './assertions/trial.ts';
+import type { Objectives } from './checks/objective-checks.ts';
+import { chooseCopies } from './choose-copy.ts';
+import { askedOf, openScene, reportTo, whatIsNeeded, type RunRestoreTestDeps } from './open-test.ts';
+import type { TestKeys } from './open-scene.ts';
+import { hasPassed, performTest, type TestVerdict } from './perform-test.ts';
+import { finishRestoreTest, getRestoreTest, insertRestoreTest, type RestoreTestRow } from './queries.ts';
 import { REPORT_KIND, signReport, type RestoreTestReport } from './report.ts';
 import type { Scene } from './scene.ts';
-import type { LentKeys } from './schema.ts';
+import type { CopyChoice } from './schema.ts';
 
-interface RunRestoreTestDeps {
-  dataDir: string;
-  clock: Clock;
-  db: Database;
-  keys: KeyClient;
-  sealer: FieldSealer;
+/** @throws HoldfastError when no test could be started at all; a test that fails is an outcome. */
+export async function runRestoreTest(deps: RunRestoreTestDeps, context: RunContext): Promise<RunOutcome> {
+  const trial = readTrial(context.input);
+  if (trial !== undefined) return runTrial(deps, context, trial);
+  const tests = await findOrAddTests(deps, context);
+  if (tests === undefined) return refusedForKit(context);
+  const failed: { test: RestoreTestRow; error: Problem }[] = [];
+  const opened: { keys?: TestKeys } = {};
+  for (const [index, test] of tests.entries()) {
+    try {
+      if (tests.length > 1)
+        await context.step(
+          `Copy ${index + 1} of ${tests.length}: snapshot of ${test.snapshot_taken_at.toISOString()}`,
+        );
+      const verdict = await runOne(deps, context, test, opened);
+      if (!verdict.passed) failed.push({ test, error: failureOf(verdict) });
+    } catch (error) {
+      const { aborted } = context.signal;
+      await recordAbort(deps, test, aborted);
+      if (tests.length > 1)
+        await context.log('error', `This copy could not be tested: ${problemOf(error).message}`);
+      if (aborted) {
+        for (const unbegun of tests.slice(index + 1)) await recordAbort(deps, unbegun, aborted);
+        throw error;
+      }
+      if (tests.length === 1) throw error;
+      failed.push({ test, error: problemOf(error) });
+    }
+  }
+  const [first] = failed;
+  const restoreTestId = (first?.test ?? tests[0])?.id ?? null;
+  const result = { restoreTestId, tests: tests.length, state: first === undefined ? 'passed' : 'failed' };
+  if (first === undefined) return { state: 'succeeded', result };
+  return { state: 'failed', result, error: first.error };
 }
 
-/** @throws HoldfastError when the test could not be started at all; a test that fails is an outcome. */
-export async function runRestoreTest(deps: RunRestoreTestDeps, context: RunContext): Promise<RunOutcome> {
-  const test = await findOrAddTest(deps, context);
-  if (test === undefined) return refusedForKit(context);
-  try {
-    const { keys, target } = await whatIsNeeded(deps, context.runId, test);
-    const scene = await openScene(deps, context, { test, target, keys });
-    const verdict = await performTest(scene, {
-      steps: (steps) => context.report({ steps: [...steps] }),
-      log: (level, message) => context.log(level, message),
-    });
-    const report = await buildReport(deps, scene, { test, target, verdict });
-    await recordEnd(deps, test, verdict, report);
-    await ship(deps, context, { test, target }, report);
-    return {
-      state: verdict.passed ? 'succeeded' : 'failed',
-      result: { restoreTestId: test.id, state: verdict.passed ? 'passed' : 'failed' },
-      ...(verdict.passed ? {} : { error: failureOf(verdict) }),
-    };
-  } catch (error) {
-    await recordAbort(deps, test, context.signal.aborted);
-    throw error;
-  }
+async function runOne(
+  deps: RunRestoreTestDeps,
+  context: RunContext,
+  test: RestoreTestRow,
+  opened: { keys?: TestKeys },
+): Promise<TestVerdict> {
+  const { keys, target } = await whatIsNeeded(deps, context.runId, test, opened.keys);
+  // A run is given them once.
+  opened.keys = keys;
+  const asked = await askedOf(deps.db, test);
+  const { watcher, progress } = reportTo(context);
+  const scene = await openScene(deps, context, { test, target, keys, asked, progress });
+  const verdict = await performTest(scene, watcher);
+  const report = await buildReport(deps, scene, { test, target, verdict });
+  await recordEnd(deps, test, { verdict, report, objectives: asked.objectives });
+  await ship(deps, context, { test, target }, report);
+  return verdict;
 }
 
 /** The report is kept here already; beside the backups it outlives this machine. */
@@ -85,42 +96,55 @@ async function ship(
   }
 }
 
-/** A test that a person started has its row; a scheduled one gets it here. @returns undefined when only a kit could open it. */
-async function findOrAddTest(
+/** Tests that a person started have their rows; scheduled ones get them here. @returns undefined when only a kit could open them. */
+async function findOrAddTests(
   deps: RunRestoreTestDeps,
   context: RunContext,
-): Promise<RestoreTestRow | undefined> {
-  const given = context.input.restoreTestId;
-  if (typeof given === 'string') return getRestoreTest(deps.db, given);
-  const newest = await findNewestStored(deps.db);
-  if (newest === undefined) {
-    throw new HoldfastError('wrong_state', 'There is no snapshot to test', {
-      hint: 'Take a snapshot first.',
-    });
-  }
+): Promise<RestoreTestRow[] | undefined> {
+  const { restoreTestId, mode, drill } = context.input;
+  // One that an older version queued names its test alone.
+  const given = typeof restoreTestId === 'string' ? [restoreTestId] : context.input.restoreTestIds;
+  if (Array.isArray(given)) return Promise.all((given as string[]).map((id) => getRestoreTest(deps.db, id)));
+  const copies = await chooseCopies(deps.db, scheduledChoice(context.input));
   const { repository } = await deps.keys.status();
-  const id = randomUUID();
+  const needsKit = repository.writeOnly || drill === true;
+  const ids = copies.map(() => randomUUID());
   await writeTransaction(deps.db, async (tx) => {
-    await insertRestoreTest(tx, {
-      id,
-      runId: context.runId,
-      snapshotId: newest.snapshotId,
-      snapshotTakenAt: newest.takenAt,
-      targetId: newest.targetId,
-      mode: context.input.mode === 'full' ? 'full' : 'quick',
-      keySource: repository.writeOnly ? 'recovery-kit' : 'test-identity',
-      kitId: null,
-      state: repository.writeOnly ? 'needs-kit' : 'running',
-      createdAt: deps.clock.now(),
-    });
+    for (const [index, copy] of copies.entries()) {
+      const { snapshotId, targetId, takenAt, choice, drawnFrom, newest } = copy;
+      await insertRestoreTest(tx, {
+        ...{
+          id: ids[index] ?? randomUUID(),
+          runId: context.runId,
+          snapshotId,
+          snapshotTakenAt: takenAt,
+          targetId,
+        },
+        ...{ choice, drawnFrom, newest, drill: drill === true },
+        mode: mode === 'full' ? 'full' : 'quick',
+        keySource: needsKit ? 'recovery-kit' : 'test-identity',
+        kitId: null,
+        state: needsKit ? 'needs-kit' : 'running',
+        createdAt: deps.clock.now(),
+      });
+    }
   });
-  return repository.writeOnly ? undefined : getRestoreTest(deps.db, id);
+  if (needsKit) return undefined;
+  return Promise.all(ids.map((id) => getRestoreTest(deps.db, id)));
+}
+
+/** Whoever waits for a kit waits once, not once for each target. */
+function scheduledChoice({ copy, drill }: RunContext['input']): CopyChoice {
+  if (drill !== true && copy === 'random') return { choice: 'random' };
+  return { choice: 'latest', everyTarget: drill !== true && copy === 'every-target' };
 }
 
 async function refusedForKit(context: RunContext): Promise<RunOutcome> {
   await context.log(
     'warn',
-    'This appliance keeps no key that opens its backups: the test waits for the recovery kit',
+    context.input.drill === true
+      ? 'The drill is due: somebody opens the newest copy with a recovery kit'
+      : 'This appliance keeps no key that opens its backups: the test waits for the recovery kit',
   );
   return {
     state: 'partial',
@@ -130,66 +154,6 @@ async function refusedForKit(context: RunContext): Promise<RunOutcome> {
       message: 'A restore test is due and needs the recovery kit',
       hint: 'Open Restore tests and start one with the kit.',
     },
-  };
-}
-
-/** A test with the kit has no right to live keys: the server lends it the way to the target too, where that holds a secret. */
-async function whatIsNeeded(
-  deps: RunRestoreTestDeps,
-  runId: string,
-  test: RestoreTestRow,
-): Promise<{ keys: TestKeys; target: TargetConfig }> {
-  const row = await getTarget(deps.db, test.target_id);
-  if (test.key_source !== 'recovery-kit') {
-    return { keys: await testKeys(deps, runId), target: await openTargetConfig(deps, row) };
-  }
-  const { kit, target } = (await deps.keys.take(runId)) as { kit: LentKeys; target: TargetConfig };
-  return { keys: { source: 'lent', lent: kit, ...(await trustedRepository(deps)) }, target };
-}
-
-async function trustedRepository(
-  deps: RunRestoreTestDeps,
-): Promise<{ repositoryId: string; trustRoot: Uint8Array }> {
-  const { repository } = await deps.keys.status();
-  if (repository.repositoryId === null || repository.trustRoot === null) {
-    throw new HoldfastError('wrong_state', 'There is no repository yet', {
-      hint: 'Finish the set-up first.',
-    });
-  }
-  return {
-    repositoryId: repository.repositoryId,
-    trustRoot: Buffer.from(repository.trustRoot, 'base64'),
-  };
-}
-
-async function testKeys(deps: RunRestoreTestDeps, runId: string): Promise<TestKeys> {
-  const common = await trustedRepository(deps);
-  const identity = await deps.keys.testIdentity(runId);
-  return { source: 'test-identity', identity, keys: deps.keys, sealer: deps.sealer, ...common };
-}
-
-async function openScene(
-  deps: RunRestoreTestDeps,
-  context: RunContext,
-  parts: { test: RestoreTestRow; target: TargetConfig; keys: TestKeys },
-): Promise<Scene> {
-  const scratchDir = join(dataPaths(deps.dataDir).scratch, context.runId);
-  return {
-    mode: parts.test.mode === 'full' ? 'full' : 'quick',
-    snapshotId: parts.test.snapshot_id,
-    scratchDir,
-    clock: deps.clock,
-    startedAt: deps.clock.now(),
-    signal: context.signal,
-    expectations: { snapshotDueAt: await findSnapshotDueAt(deps.db) },
-    progress: () => undefined,
-    ...sceneOpeners({
-      target: parts.target,
-      keys: parts.keys,
-      scratchDir,
-      knownHead: rememberedHead(deps.dataDir, parts.keys.repositoryId),
-      clock: deps.clock,
-    }),
   };
 }
 
@@ -250,6 +214,8 @@ export function reportContent(
     rtoMs: verdict.rtoMs,
     rtoBasis: verdict.rtoBasis,
     rpoMs: verdict.rpoMs,
+    copy: scene.copy,
+    objectives: scene.asked.objectives,
     checks: verdict.checks,
   };
 }
@@ -257,8 +223,7 @@ export function reportContent(
 async function recordEnd(
   deps: RunRestoreTestDeps,
   test: RestoreTestRow,
-  verdict: TestVerdict,
-  report: Buffer,
+  { verdict, report, objectives }: { verdict: TestVerdict; report: Buffer; objectives: Objectives },
 ): Promise<void> {
   const reportSha256 = createHash('sha256').update(report).digest();
   const state = verdict.passed ? 'passed' : 'failed';
@@ -270,6 +235,8 @@ async function recordEnd(
       finishedAt: deps.clock.now(),
       rtoMs: verdict.rtoMs,
       rpoMs: verdict.rpoMs,
+      rtoObjectiveMs: objectives.rtoMs,
+      rpoObjectiveMs: objectives.rpoMs,
       report,
       reportSha256,
     });
@@ -294,7 +261,8 @@ async function recordAbort(
 ): Promise<void> {
   const state = cancelled ? 'cancelled' : 'failed';
   await writeTransaction(deps.db, async (tx) => {
-    const end = { grade: null, rtoMs: null, rpoMs: null, report: null, reportSha256: null };
+    const none = { rtoMs: null, rpoMs: null, rtoObjectiveMs: null, rpoObjectiveMs: null };
+    const end = { grade: null, ...none, report: null, reportSha256: null };
     const first = await finishRestoreTest(tx, test.id, { state, finishedAt: deps.clock.now(), ...end });
     if (!first) return;
     await recordAudit(tx, deps.clock, worker, {
@@ -307,8 +275,19 @@ async function recordAbort(
   });
 }
 
-function failureOf(verdict: TestVerdict) {
-  const failed = verdict.checks.filter((check) => check.state !== 'passed');
+function problemOf(error: unknown): Problem {
+  if (!(error instanceof HoldfastError))
+    return {
+      code: 'internal',
+      message: 'Something went wrong inside the appliance',
+      hint: 'Its log says more.',
+    };
+  const { code, message, hint } = error;
+  return { code, message, ...(hint === undefined ? {} : { hint }) };
+}
+
+function failureOf(verdict: TestVerdict): Problem {
+  const failed = verdict.checks.filter((check) => !hasPassed(check));
   const [first] = failed;
   return {
     code: 'integrity_failure',

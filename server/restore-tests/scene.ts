@@ -13,7 +13,9 @@ import type { FileKeyContext, OpenRequest } from '../keys/index.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { DatabaseAddress } from '../lib/db.ts';
 import { HoldfastError } from '../lib/errors.ts';
-import type { RestoreTestMode } from './schema.ts';
+import type { AskedAssertion } from './assertions/schema.ts';
+import type { Objectives } from './checks/objective-checks.ts';
+import type { CheckResult, CopyChoice, RestoreTestMode } from './schema.ts';
 
 /** Opens sealed values and file keys, with the live keyring or with the one that the kit opened. */
 export interface ContentKeys {
@@ -34,6 +36,21 @@ export interface Expectations {
   snapshotDueAt: Date | undefined;
 }
 
+/** What people ask of the restored database, and how long each may take. */
+export interface AskedOfTest {
+  assertions: readonly AskedAssertion[];
+  seconds: number;
+  objectives: Objectives;
+}
+
+/** How the copy was chosen. */
+export interface CopyOfTest {
+  choice: CopyChoice['choice'];
+  drawnFrom: number | null;
+  /** No newer one lies on the same target. */
+  newest: boolean;
+}
+
 export interface Scene {
   mode: RestoreTestMode;
   snapshotId: string;
@@ -42,12 +59,14 @@ export interface Scene {
   startedAt: Date;
   signal: AbortSignal;
   expectations: Expectations;
+  asked: AskedOfTest;
+  copy: CopyOfTest;
   openRepository(): Promise<Repository>;
   openReader(repository: Repository): Promise<ChunkReader>;
   /** Called when the snapshot and its keyring are known. */
   openContentKeys(repository: Repository): Promise<ContentKeys>;
-  /** Live progress of long steps: bytes read so far. */
-  progress(bytesDone: number): void;
+  /** Live progress of a long step: bytes read so far in it, and how many there will be. */
+  progress(bytesDone: number, bytesTotal: number): void;
 
   repository?: Repository;
   snapshot?: SnapshotRecord;
@@ -57,7 +76,11 @@ export interface Scene {
   factsSection?: SourceSection;
   facts?: PostgresFacts;
   databaseRestored?: boolean;
+  /** From the start of the test. */
+  recoveredMs?: number;
   database?: DatabaseAddress;
+  /** The same as the role that assertions are asked as. */
+  confined?: DatabaseAddress;
   stopDatabase?: () => Promise<void>;
   contentKeys?: ContentKeys;
   /** Bytes of stored files read, and the time that took. */
@@ -69,13 +92,15 @@ export interface Finding {
   passed: boolean;
   expected: string;
   found: string;
-  /** Why it does not apply; then neither passed nor failed. */
-  skipped?: boolean;
+  /** Passed, with something that people should know. */
+  warned?: boolean;
 }
 
 export interface Check {
   id: string;
   label: string;
+  /** Of a person's own. */
+  assertion?: CheckResult['assertion'];
   run(scene: Scene): Promise<Finding>;
 }
 

@@ -45,9 +45,23 @@ export const LentKeys = Type.Object({
 });
 export type LentKeys = Static<typeof LentKeys>;
 
+export const CopyChoice = Type.Object({
+  /** `latest`: the newest, of a target or of all. `random`: drawn by the server among all that are kept, each with the same chance. */
+  choice: Type.Union([Type.Literal('latest'), Type.Literal('certain'), Type.Literal('random')], {
+    default: 'certain',
+  }),
+  /** With `certain`, and only then. */
+  snapshotId: Type.Optional(Type.String({ pattern: '^[0-9a-f]{64}$' })),
+  /** Needed with `certain` and with a kit. */
+  targetId: Type.Optional(Id),
+  /** With `latest`, without a target: the newest of each, one after the other, a report each. */
+  everyTarget: Type.Optional(Type.Boolean()),
+});
+export type CopyChoice = Static<typeof CopyChoice>;
+
 export const StartRestoreTest = Type.Object({
-  snapshotId: Type.String({ pattern: '^[0-9a-f]{64}$' }),
-  targetId: Id,
+  ...CopyChoice.properties,
+  choice: Type.Optional(CopyChoice.properties.choice),
   mode: RestoreTestMode,
   keySource: KeySource,
   /** With `recovery-kit` only: lent for this run, kept in memory, never written. */
@@ -60,6 +74,13 @@ export const Preflight = Type.Object({
   ok: Type.Boolean(),
   needsBytes: Type.Number(),
   freeBytes: Type.Number(),
+  /** So much of the volume stays free whatever is tested. */
+  keptFreeBytes: Type.Number(),
+  /** Where a test unpacks. */
+  place: Type.String(),
+  /** What the last tests of that scope took; null when there was none. */
+  estimateMs: Type.Union([Type.Number(), Type.Null()]),
+  estimatedFrom: Type.Integer(),
   checks: Type.Array(
     Type.Object({
       name: Type.String(),
@@ -73,10 +94,18 @@ export type Preflight = Static<typeof Preflight>;
 export const CheckResult = Type.Object({
   id: Type.String(),
   label: Type.String(),
-  state: Type.Union([Type.Literal('passed'), Type.Literal('failed'), Type.Literal('skipped')]),
+  /** `warned`: passed, with something that people should know, such as a missed objective. */
+  state: Type.Union([
+    Type.Literal('passed'),
+    Type.Literal('warned'),
+    Type.Literal('failed'),
+    Type.Literal('skipped'),
+  ]),
   expected: Type.String(),
   found: Type.String(),
   durationMs: Type.Number(),
+  /** Of an assertion: which version was asked, and its statement by its hash (hex). */
+  assertion: Type.Optional(Type.Object({ id: Id, version: Type.Integer(), sqlSha256: Type.String() })),
 });
 export type CheckResult = Static<typeof CheckResult>;
 
@@ -85,6 +114,12 @@ export const RestoreTest = Type.Object({
   runId: Id,
   snapshotId: Type.String(),
   snapshotTakenAt: Instant,
+  choice: CopyChoice.properties.choice,
+  drawnFrom: Type.Union([Type.Integer(), Type.Null()]),
+  /** Whether no newer one lay on the same target; null for tests from before it was noted. */
+  newest: Type.Union([Type.Boolean(), Type.Null()]),
+  /** The yearly drill. */
+  drill: Type.Boolean(),
   targetId: Id,
   targetName: Type.String(),
   mode: RestoreTestMode,
@@ -98,11 +133,24 @@ export const RestoreTest = Type.Object({
   /** From the report: `extrapolated` where only a sample of the files was read. */
   rtoBasis: Type.Union([Type.Literal('measured'), Type.Literal('extrapolated'), Type.Null()]),
   rpoMs: Type.Union([Type.Number(), Type.Null()]),
+  /** As they were when it ran. */
+  rtoObjectiveMs: Type.Union([Type.Number(), Type.Null()]),
+  rpoObjectiveMs: Type.Union([Type.Number(), Type.Null()]),
   /** From the report; absent while it runs. */
   checks: Type.Array(CheckResult),
   reportSha256: Type.Union([Type.String(), Type.Null()]),
 });
 export type RestoreTest = Static<typeof RestoreTest>;
+
+export const TestScheduleState = Type.Object({
+  name: Type.String(),
+  nextDueAt: Type.Union([Instant, Type.Null()]),
+  lastPassedAt: Type.Union([Instant, Type.Null()]),
+  overdue: Type.Boolean(),
+  /** Due, and waiting for somebody with a recovery kit. */
+  waitsForKit: Type.Boolean(),
+});
+export type TestScheduleState = Static<typeof TestScheduleState>;
 
 export const RestoreTestPage = Type.Object({
   items: Type.Array(RestoreTest),
@@ -111,9 +159,27 @@ export const RestoreTestPage = Type.Object({
   /** When one is due next, and whether the last due one did not happen. */
   nextDueAt: Type.Union([Instant, Type.Null()]),
   overdue: Type.Boolean(),
+  /** Every schedule of tests that is on. */
+  schedules: Type.Array(TestScheduleState),
 });
 export type RestoreTestPage = Static<typeof RestoreTestPage>;
 export const RestoreTestQuery = Type.Object({
   cursor: Type.Optional(Cursor),
   limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 200, default: 50 })),
 });
+
+/** `null`: no objective. Not a union: 0 would be taken for null. */
+const ObjectiveMinutes = Type.Unsafe<number | null>({
+  type: ['integer', 'null'],
+  minimum: 1,
+  maximum: 43_200,
+});
+export const RestoreTestSettings = Type.Object({
+  /** A restore is to take no longer (RTO). */
+  rtoMinutes: ObjectiveMinutes,
+  /** No more than this is to be lost (RPO). */
+  rpoMinutes: ObjectiveMinutes,
+  /** An assertion that takes longer is ended, and has failed. */
+  assertionSeconds: Type.Integer({ minimum: 1, maximum: 60 }),
+});
+export type RestoreTestSettings = Static<typeof RestoreTestSettings>;

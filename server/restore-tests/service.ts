@@ -1,20 +1,19 @@
 import { randomUUID } from 'node:crypto';
-import { statfs } from 'node:fs/promises';
 import { recordAudit, type Actor } from '../audit/index.ts';
 import { getTarget, openTarget, openTargetConfig, type TargetConfig } from '../backups/index.ts';
-import type { FieldSealer, KeyClient } from '../keys/index.ts';
+import type { PeopleDeps } from '../identity/index.ts';
+import type { KeyClient } from '../keys/index.ts';
 import type { Clock } from '../lib/clock.ts';
 import { writeTransaction, type Database } from '../lib/db.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import { readPageMark, writePageMark } from '../lib/page-mark.ts';
 import { enqueueRun } from '../lib/runs.ts';
+import { chooseCopies } from './choose-copy.ts';
 import { readKitObjects } from './open-scene.ts';
+import { checkPreflight, type PlannedTest } from './preflight.ts';
 import {
   countRestoreTests,
   failOrphanedTests,
-  findLastPassedAt,
-  findTestableSnapshot,
-  findTestSchedule,
   getRestoreTest,
   insertRestoreTest,
   listRestoreTests,
@@ -23,79 +22,82 @@ import {
 } from './queries.ts';
 import { printInThread } from './print-in-thread.ts';
 import { readReport } from './report.ts';
-import type {
-  KitMaterial,
-  Preflight,
-  RestoreTest,
-  RestoreTestMode,
-  RestoreTestPage,
-  StartRestoreTest,
-} from './schema.ts';
+import { readTestSchedule } from './test-schedules.ts';
+import type { CopyChoice, KitMaterial, RestoreTest, RestoreTestPage, StartRestoreTest } from './schema.ts';
 
 export interface RestoreTestDeps {
   db: Database;
   clock: Clock;
   dataDir: string;
   keys: Pick<KeyClient, 'status' | 'lend'>;
-  sealer: Pick<FieldSealer, 'open'>;
+  sealer: PeopleDeps['sealer'];
 }
 
-/** Room that PostgreSQL needs beside the restored files. */
-const SCRATCH_MARGIN_BYTES = 256 * 1024 * 1024;
-/** A test never takes the volume's last tenth. */
-const KEEP_FREE_SHARE = 0.05;
-/** A due test may take this long to have run. */
-const OVERDUE_GRACE_MS = 24 * 3_600_000;
-
 /**
- * Queues a test.
+ * Queues a test of one copy, or of several one after the other.
  *
- * @throws HoldfastError `not_found` for a snapshot that the target does not hold; `wrong_state` when a test is under way, or the
- * key source does not fit; `no_space` when scratch would not fit.
+ * @returns the first.
+ * @throws HoldfastError `not_found` when there is no such copy; `invalid_input` for a choice that does not say enough; `wrong_state`
+ * when a test is under way, or the key source does not fit; `no_space` when scratch would not fit.
  */
 export async function startRestoreTest(
   deps: RestoreTestDeps,
   actor: Actor,
   request: StartRestoreTest,
 ): Promise<RestoreTest> {
+  const { mode, keySource, lent } = request;
+  const choice: CopyChoice = { ...request, choice: request.choice ?? 'certain' };
   await checkKeySource(deps, request);
-  const preflight = await checkPreflight(deps, request);
-  const bad = preflight.checks.find((check) => check.state === 'bad');
-  if (bad !== undefined)
-    throw new HoldfastError('no_space', bad.message, { hint: 'Free some space on the data volume.' });
-  const snapshot = await findTestableSnapshot(deps.db, request.snapshotId, request.targetId);
-  if (snapshot === undefined) throw noSnapshot();
-  const id = randomUUID();
-  const runId = randomUUID();
-  const { snapshotId, targetId, mode, keySource } = request;
-  const kitId = request.lent?.kitId ?? null;
-  // Before the run exists: it may start the moment it does. Lent in memory only, never written.
-  if (request.lent !== undefined) {
-    await deps.keys.lend(runId, { kit: request.lent, target: await configOf(deps, targetId) });
+  if (lent !== undefined && choice.targetId === undefined) {
+    throw new HoldfastError('invalid_input', 'What a kit opened is lent for one target', {
+      hint: 'Name the target.',
+    });
   }
+  await checkRoom(deps, { ...choice, mode, keySource });
+  const copies = await chooseCopies(deps.db, choice);
+  const runId = randomUUID();
+  const kitId = lent?.kitId ?? null;
+  const tests = copies.map((copy) => ({ ...copy, id: randomUUID() }));
+  const [first] = tests;
+  if (first === undefined) throw new HoldfastError('internal', 'No copy was chosen');
+  // Before the run exists: it may start the moment it does. Lent in memory only, never written.
+  if (lent !== undefined)
+    await deps.keys.lend(runId, { kit: lent, target: await configOf(deps, first.targetId) });
   await writeTransaction(deps.db, async (tx) => {
     await enqueueRun(tx, deps.clock, {
       id: runId,
       kind: 'restore-test',
       // The worker gives a run rights of the live appliance by this, and none to one that the kit opens.
-      input: { restoreTestId: id, mode, keySource },
+      input: { restoreTestIds: tests.map(({ id }) => id), mode, keySource },
       cause: actor.kind === 'console' ? 'console' : 'person',
       requestedBy: actor.id,
     });
-    await insertRestoreTest(tx, {
-      ...{ id, runId, snapshotId, targetId, mode, keySource, kitId },
-      snapshotTakenAt: snapshot.takenAt,
-      state: 'running',
-      createdAt: deps.clock.now(),
-    });
-    await recordAudit(tx, deps.clock, actor, {
-      action: 'restore-tests.test.started',
-      objectType: 'restore-test',
-      objectId: id,
-      detail: { snapshotId, targetId, mode, keySource, kitId },
-    });
+    for (const test of tests) {
+      const { id, snapshotId, targetId, drawnFrom, newest } = test;
+      await insertRestoreTest(tx, {
+        ...{ id, runId, snapshotId, targetId, mode, keySource, kitId },
+        ...{ choice: test.choice, drawnFrom, newest, drill: false },
+        snapshotTakenAt: test.takenAt,
+        state: 'running',
+        createdAt: deps.clock.now(),
+      });
+      await recordAudit(tx, deps.clock, actor, {
+        action: 'restore-tests.test.started',
+        objectType: 'restore-test',
+        objectId: id,
+        detail: { snapshotId, targetId, mode, keySource, kitId, choice: test.choice, drawnFrom, newest },
+      });
+    }
   });
-  return showRestoreTest(deps, id);
+  return showRestoreTest(deps, first.id);
+}
+
+/** Another test that is under way is `enqueueRun`'s to refuse, with the same words for every kind of run. */
+async function checkRoom(deps: RestoreTestDeps, planned: PlannedTest): Promise<void> {
+  const { checks } = await checkPreflight(deps, planned);
+  const bad = checks.find(({ name, state }) => name === 'space' && state === 'bad');
+  if (bad !== undefined)
+    throw new HoldfastError('no_space', bad.message, { hint: 'Free some space on the data volume.' });
 }
 
 async function checkKeySource(deps: RestoreTestDeps, request: StartRestoreTest): Promise<void> {
@@ -121,58 +123,14 @@ async function checkKeySource(deps: RestoreTestDeps, request: StartRestoreTest):
   }
 }
 
-/** What a test would need, and what there is. */
-export async function checkPreflight(
-  deps: RestoreTestDeps,
-  request: { snapshotId: string; targetId: string; mode: RestoreTestMode },
-): Promise<Preflight> {
-  const snapshot = await findTestableSnapshot(deps.db, request.snapshotId, request.targetId);
-  if (snapshot === undefined) throw noSnapshot();
-  const volume = await statfs(deps.dataDir);
-  const freeBytes = volume.bavail * volume.bsize;
-  const keptBytes = volume.blocks * volume.bsize * KEEP_FREE_SHARE;
-  const needsBytes = databaseBytes(snapshot.sources) + SCRATCH_MARGIN_BYTES;
-  const fits = freeBytes - needsBytes >= Math.min(keptBytes, 1024 ** 3);
-  const mib = (bytes: number) => `${Math.ceil(bytes / 1024 ** 2)} MiB`;
-  const checks: Preflight['checks'] = [
-    {
-      name: 'space',
-      state: fits ? 'ok' : 'bad',
-      message: fits
-        ? `The test unpacks the database on the data volume: ${mib(needsBytes)} of ${mib(freeBytes)} free`
-        : `The test needs ${mib(needsBytes)} on the data volume, which has ${mib(freeBytes)} free`,
-    },
-  ];
-  checks.push(await reachTarget(deps, request.targetId));
-  return { ok: checks.every((check) => check.state !== 'bad'), needsBytes, freeBytes, checks };
-}
-
-async function reachTarget(deps: RestoreTestDeps, id: string): Promise<Preflight['checks'][number]> {
-  try {
-    const target = await openTarget(await configOf(deps, id));
-    await target.close();
-    return { name: 'target', state: 'ok', message: 'The target can be reached' };
-  } catch {
-    return { name: 'target', state: 'warn', message: 'The target cannot be reached: the test would fail' };
-  }
-}
-
 async function configOf(deps: RestoreTestDeps, targetId: string): Promise<TargetConfig> {
   return openTargetConfig(deps, await getTarget(deps.db, targetId));
-}
-
-/** Only the database is unpacked; files are read as a stream. */
-function databaseBytes(sources: unknown): number {
-  const list = Array.isArray(sources) ? (sources as { kind?: string; sizeBytes?: number }[]) : [];
-  return list
-    .filter((source) => source.kind === 'postgres')
-    .reduce((sum, source) => sum + (source.sizeBytes ?? 0), 0);
 }
 
 /** What the page opens with the kit. Nothing secret: all of it is encrypted to the kits. */
 export async function readKitMaterial(deps: RestoreTestDeps, targetId: string): Promise<KitMaterial> {
   const { repository } = await deps.keys.status();
-  if (repository.repositoryId === null || repository.trustRoot === null) throw noSnapshot();
+  if (repository.repositoryId === null || repository.trustRoot === null) throw noRepository();
   const target = await openTarget(await configOf(deps, targetId));
   try {
     const names = { keys: [] as string[], keyring: [] as string[] };
@@ -229,33 +187,6 @@ export async function showRestoreTests(
   };
 }
 
-/** When a test is due next, and whether the last due one is missing. */
-export async function readTestSchedule(
-  deps: Pick<RestoreTestDeps, 'db' | 'clock'>,
-): Promise<{ nextDueAt: string | null; overdue: boolean; lastPassedAt?: string }> {
-  const schedule = await findTestSchedule(deps.db);
-  const lastPassedAt = await findLastPassedAt(deps.db);
-  return {
-    nextDueAt: schedule?.enabled ? (schedule.nextDueAt?.toISOString() ?? null) : null,
-    overdue: schedule?.enabled === true && isOverdue(schedule, lastPassedAt, deps.clock.now()),
-  };
-}
-
-/**
- * Due, and not passed since, a day after it was due; also when the time it was due has gone by without anyone queueing it. A test
- * that failed or waits for a kit does not count. Pure.
- */
-export function isOverdue(
-  schedule: { nextDueAt: Date | null; lastDueAt: Date | null },
-  lastPassedAt: Date | undefined,
-  now: Date,
-): boolean {
-  const due = [schedule.lastDueAt, schedule.nextDueAt]
-    .filter((at) => at !== null)
-    .filter((at) => now.getTime() - at.getTime() > OVERDUE_GRACE_MS);
-  return due.some((at) => lastPassedAt === undefined || lastPassedAt < at);
-}
-
 /** Ends tests whose run was ended without them, such as by a crash. Called at start and by a chore. */
 export async function settleRestoreTests(deps: Pick<RestoreTestDeps, 'db' | 'clock'>): Promise<string[]> {
   return writeTransaction(deps.db, (tx) => failOrphanedTests(tx, deps.clock.now()));
@@ -267,6 +198,8 @@ function toRestoreTest(row: RestoreTestRow, names: Map<string, string>): Restore
     runId: row.run_id,
     snapshotId: row.snapshot_id,
     snapshotTakenAt: row.snapshot_taken_at.toISOString(),
+    choice: row.choice as RestoreTest['choice'],
+    ...{ drawnFrom: row.drawn_from, newest: row.newest, drill: row.drill },
     targetId: row.target_id,
     targetName: names.get(row.target_id) ?? 'a target that was removed',
     mode: row.mode as RestoreTest['mode'],
@@ -278,6 +211,8 @@ function toRestoreTest(row: RestoreTestRow, names: Map<string, string>): Restore
     finishedAt: row.finished_at?.toISOString() ?? null,
     rtoMs: row.rto_ms === null ? null : Number(row.rto_ms),
     rpoMs: row.rpo_ms === null ? null : Number(row.rpo_ms),
+    rtoObjectiveMs: row.rto_objective_ms === null ? null : Number(row.rto_objective_ms),
+    rpoObjectiveMs: row.rpo_objective_ms === null ? null : Number(row.rpo_objective_ms),
     ...factsOf(row.report),
     reportSha256: row.report_sha256?.toString('hex') ?? null,
   };
@@ -289,8 +224,8 @@ function factsOf(report: Buffer | null): Pick<RestoreTest, 'rtoBasis' | 'checks'
   return { rtoBasis, checks };
 }
 
-function noSnapshot(): HoldfastError {
-  return new HoldfastError('not_found', 'This target does not hold that snapshot', {
-    hint: 'Choose one from the list of snapshots.',
+function noRepository(): HoldfastError {
+  return new HoldfastError('not_found', 'This target holds no repository yet', {
+    hint: 'Take a snapshot first.',
   });
 }

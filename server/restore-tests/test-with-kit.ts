@@ -41,6 +41,10 @@ export async function testWithKit(options: KitTestOptions): Promise<TestVerdict>
     startedAt: clock.now(),
     signal: options.signal,
     expectations: { snapshotDueAt: undefined },
+    // Only the appliance knows them.
+    asked: { assertions: [], seconds: 0, objectives: { rtoMs: null, rpoMs: null } },
+    // Nobody here knows of others.
+    copy: { choice: 'certain', drawnFrom: null, newest: true },
     progress: () => undefined,
     ...sceneOpeners({ target, keys, scratchDir, clock }),
   };

@@ -69,6 +69,12 @@ const PARTS: Record<string, (ids: Things) => { body?: unknown; query?: string; o
     },
   }),
   'POST /api/v1/approvals/:id/refuse': () => ({ body: { reason: 'Not now' } }),
+  'PUT /api/v1/restore-tests/assertions/:id': () => ({
+    body: {
+      ...{ version: 1, name: 'People', sql: 'select 1', runsIn: 'every', enabled: true },
+      expected: { of: 'rows', is: 'at-least', value: 1 },
+    },
+  }),
   'POST /api/v1/alerts/:id/acknowledge': () => ({ body: { days: 3 } }),
   'PUT /api/v1/targets/:id/quota': () => ({ body: { quotaBytes: null } }),
   'PUT /api/v1/webhooks/:id': () => ({

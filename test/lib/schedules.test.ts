@@ -51,12 +51,14 @@ describe('a cron expression', () => {
 });
 
 describe('a schedule', () => {
-  it('proposes a daily snapshot and a weekly restore test, both off until someone wants them', async () => {
+  it('proposes snapshots, quick and full restore tests and a drill, all off until someone wants them', async () => {
     const rows = await listSchedules(database.db);
 
     expect(rows.map(({ name, cron, enabled }) => ({ name, cron, enabled }))).toEqual([
       { name: 'snapshot', cron: '0 2 * * *', enabled: false },
+      { name: 'restore-test-full', cron: '0 5 1 * *', enabled: false },
       { name: 'restore-test', cron: '0 4 * * 0', enabled: false },
+      { name: 'restore-drill', cron: '0 9 15 1 *', enabled: false },
     ]);
   });
 

@@ -83,9 +83,12 @@ export const getRestoreTest = (id: string, signal?: AbortSignal): Promise<Restor
 export const startRestoreTest = (body: StartRestoreTest): Promise<RestoreTest> =>
   request('/restore-tests', { method: 'POST', body });
 export const getPreflight = (
-  query: { snapshotId: string; targetId: string; mode: string },
+  { everyTarget, ...planned }: Omit<StartRestoreTest, 'lent'>,
   signal?: AbortSignal,
-): Promise<Preflight> => request('/restore-tests/preflight', { query, signal });
+): Promise<Preflight> => {
+  const query = { ...planned, ...(everyTarget === true ? { everyTarget: 'true' } : {}) };
+  return request('/restore-tests/preflight', { query, signal });
+};
 export const getKitMaterial = (targetId: string): Promise<KitMaterial> =>
   request('/restore-tests/kit-material', { query: { targetId } });
 export const reportUrl = (id: string, format: '' | '.pdf' = ''): string =>

@@ -17,5 +17,5 @@ export type {
 export type { Right } from '../../server/identity/rights.ts';
 export type { Role, Session } from '../../server/identity/schema.ts';
 export type { Run } from '../../server/lib/run-schema.ts';
-export type { CheckResult, RestoreTest } from '../../server/restore-tests/schema.ts';
+export type { CheckResult, RestoreTest, StartRestoreTest } from '../../server/restore-tests/schema.ts';
 export type { BatchOutcome, FolderPage, Node } from '../../server/workspaces/schema.ts';

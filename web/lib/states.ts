@@ -16,7 +16,11 @@ const LOOKS: Record<string, StateLook> = {
   failed: { tone: 'bad', label: 'Failed' },
   cancelled: { tone: 'neutral', label: 'Cancelled' },
   passed: { tone: 'ok', label: 'Passed' },
+  warned: { tone: 'warn', label: 'Missed' },
   skipped: { tone: 'neutral', label: 'Skipped' },
+  // Assertions
+  asked: { tone: 'ok', label: 'Asked' },
+  off: { tone: 'neutral', label: 'Off' },
   // Snapshots and targets
   stored: { tone: 'info', label: 'Stored' },
   forgotten: { tone: 'neutral', label: 'Forgotten' },

@@ -3,7 +3,8 @@ import { HoldfastError } from '../../lib/errors.ts';
 import { writeFileDurably } from '../../lib/files.ts';
 import type { RestoreTest } from '../../restore-tests/index.ts';
 import { addCommand, type CommandContext } from '../command.ts';
-import { chooseSnapshot, SNAPSHOT_WORDS } from '../choose-snapshot.ts';
+import { chooseSnapshot, findTargetId, SNAPSHOT_WORDS } from '../choose-snapshot.ts';
+import type { ControlClient } from '../control-client.ts';
 import { startKitTest } from '../kit-test.ts';
 import { describeEnd, followRun, runExitCode } from '../runs.ts';
 import { describeRto } from '../rto.ts';
@@ -12,6 +13,8 @@ import { readWholeKit } from '../secrets.ts';
 interface Options {
   mode: string;
   snapshot?: string;
+  copy?: string;
+  target?: string;
   kit?: string;
   report?: string;
 }
@@ -26,6 +29,11 @@ export function addRestoreTest(program: Command): void {
         .argument('[snapshot]', SNAPSHOT_WORDS)
         .option('--mode <mode>', 'quick (a sample) or full', 'quick')
         .option('--snapshot <which>', 'the same')
+        .option(
+          '--copy <which>',
+          'latest, random (drawn by the appliance) or each (the newest of every target)',
+        )
+        .option('--target <name>', 'from this target: its name or id')
         .option('--kit <file>', 'open the backup with this recovery kit, to prove the kit')
         .option('--report <file>', 'write the signed report there (two JSON lines); verify-report checks it'),
     async (context, given, snapshot?: string) => {
@@ -49,6 +57,7 @@ async function start({ control }: CommandContext, options: Options): Promise<Res
   if (mode !== 'quick' && mode !== 'full')
     throw new HoldfastError('invalid_input', '--mode is quick or full');
   const client = control();
+  if (options.copy !== undefined) return startByChoice(client, { ...options, mode });
   if (options.kit !== undefined) {
     const kit = await readWholeKit(options.kit);
     return startKitTest(client, {
@@ -57,17 +66,42 @@ async function start({ control }: CommandContext, options: Options): Promise<Res
       trustRoot: kit.trustRoot,
       mode,
       ...(options.snapshot === undefined ? {} : { snapshot: options.snapshot }),
+      ...(options.target === undefined ? {} : { target: options.target }),
     });
   }
-  const chosen = await chooseSnapshot(client, options.snapshot);
+  const chosen = await chooseSnapshot(client, options.snapshot, options.target);
   return client.send<RestoreTest>('POST', '/restore-tests', { ...chosen, mode, keySource: 'test-identity' });
+}
+
+/** The appliance chooses; a kit needs to know the copy before, so that it takes a certain one. */
+async function startByChoice(
+  client: ControlClient,
+  { copy, mode, target, snapshot, kit }: Options,
+): Promise<RestoreTest> {
+  if (copy !== 'latest' && copy !== 'random' && copy !== 'each')
+    throw new HoldfastError('invalid_input', '--copy is latest, random or each');
+  if (snapshot !== undefined)
+    throw new HoldfastError('invalid_input', 'Give a snapshot or --copy, one of them');
+  if (kit !== undefined) {
+    throw new HoldfastError('invalid_input', '--copy goes with the test identity only', {
+      hint: 'Without --copy the kit opens the newest; --snapshot and --target choose another.',
+    });
+  }
+  if (copy === 'each' && target !== undefined)
+    throw new HoldfastError('invalid_input', '--copy each takes every target');
+  const targetId = target === undefined ? undefined : await findTargetId(client, target);
+  return client.send<RestoreTest>('POST', '/restore-tests', {
+    ...{ mode, keySource: 'test-identity', choice: copy === 'random' ? 'random' : 'latest' },
+    ...(copy === 'each' ? { everyTarget: true } : {}),
+    ...(targetId === undefined ? {} : { targetId }),
+  });
 }
 
 function describe(test: RestoreTest): string {
   const time = test.rtoMs === null ? [] : [`Recovery time: ${describeRto(test.rtoMs, test.rtoBasis)}`];
   const verdict = test.grade === null ? test.state.toUpperCase() : test.grade.toUpperCase().replace('-', ' ');
   const lines = test.checks.map((check) => {
-    const mark = { passed: 'ok  ', failed: 'BAD ', skipped: 'skip' }[check.state];
+    const mark = { passed: 'ok  ', warned: 'warn', failed: 'BAD ', skipped: 'skip' }[check.state];
     const found =
       check.state === 'failed' ? `: expected ${check.expected}, found ${check.found}` : `: ${check.found}`;
     return `${mark}  ${check.label}${found}`;

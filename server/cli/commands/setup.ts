@@ -8,6 +8,7 @@ import { checkVolumeAnswers } from '../setup-volume.ts';
 import { makeKit } from '../setup-kit.ts';
 import { installCertificate } from '../setup-certificate.ts';
 import { findTargetPlace, readTargetRequest } from '../setup-target.ts';
+import type { AssertionList, RestoreTestSettings } from '../../restore-tests/index.ts';
 import { tell, type SetupWork } from '../setup-work.ts';
 import { startKitTest } from '../kit-test.ts';
 import { followRun, runExitCode } from '../runs.ts';
@@ -45,6 +46,7 @@ async function setUp({ control, output }: CommandContext, setupFile: string): Pr
   await makeKit(work, path);
   await addTarget(work, path);
   await setSchedules(work);
+  await setProofs(work);
   const exitCode = await firstRuns(work);
   output.result(
     { steps: work.report },
@@ -90,12 +92,17 @@ async function addTarget(work: SetupWork, path: string): Promise<void> {
   tell(work, 'target', 'done', added.label ?? undefined);
 }
 
-const SCHEDULE_NAMES = { snapshot: 'snapshot', restoreTest: 'restore-test' } as const;
+const SCHEDULE_NAMES = {
+  snapshot: 'snapshot',
+  restoreTest: 'restore-test',
+  fullRestoreTest: 'restore-test-full',
+  recoveryDrill: 'restore-drill',
+} as const;
 
 async function setSchedules(work: SetupWork): Promise<void> {
   const { items } = await work.client.get<{ items: Schedule[] }>('/schedules');
   let changed = false;
-  for (const key of ['snapshot', 'restoreTest'] as const) {
+  for (const key of Object.keys(SCHEDULE_NAMES) as (keyof typeof SCHEDULE_NAMES)[]) {
     const present = items.find((schedule) => schedule.name === SCHEDULE_NAMES[key]);
     const cron = work.file.schedules?.[key] ?? present?.cron;
     if (cron === undefined || (present?.enabled === true && present.cron === cron)) continue;
@@ -103,6 +110,26 @@ async function setSchedules(work: SetupWork): Promise<void> {
     changed = true;
   }
   tell(work, 'schedules', changed ? 'done' : 'already');
+}
+
+async function setProofs(work: SetupWork): Promise<void> {
+  const { objectives, assertions = [] } = work.file;
+  if (objectives !== undefined) {
+    const present = await work.client.get<RestoreTestSettings>('/settings/restore-tests');
+    await work.client.send('PUT', '/settings/restore-tests', { ...present, ...objectives });
+    tell(work, 'objectives', 'done');
+  }
+  if (assertions.length === 0) return;
+  const { items } = await work.client.get<AssertionList>('/restore-tests/assertions');
+  const missing = assertions.filter(({ name }) => !items.some((item) => item.name === name));
+  for (const assertion of missing) {
+    await work.client.send('POST', '/restore-tests/assertions', {
+      runsIn: 'every',
+      enabled: true,
+      ...assertion,
+    });
+  }
+  tell(work, 'assertions', missing.length > 0 ? 'done' : 'already');
 }
 
 async function firstRuns(work: SetupWork): Promise<number> {

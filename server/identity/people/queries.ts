@@ -207,6 +207,17 @@ export async function listFormerAdministrators(
   return rows.flatMap(({ object_id: id }) => id ?? []);
 }
 
+/** Who can sign in and is an admin, not an owner. */
+export async function listAdminIds(db: Database): Promise<string[]> {
+  const rows = await db
+    .selectFrom('users')
+    .select('id')
+    .where('role', '=', 'admin')
+    .where('disabled_at', 'is', null)
+    .execute();
+  return rows.map(({ id }) => id);
+}
+
 /** People who could decide: owners and admins who can sign in. */
 export async function listAdministratorIds(db: Database): Promise<string[]> {
   const rows = await db

@@ -25,7 +25,9 @@ export const restoreDatabaseCheck: Check = {
     const section = need(scene.databaseSection, 'the snapshot');
     const report = await reader.restoreSection(section, scratchClusterDir(scene.scratchDir), {
       signal: scene.signal,
-      progress: (progress) => scene.progress(progress.bytesDone),
+      progress: (progress) => {
+        scene.progress(progress.bytesDone, section.sizeBytes);
+      },
     });
     scene.databaseRestored = report.problemCount === 0;
     return {

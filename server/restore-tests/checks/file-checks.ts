@@ -27,9 +27,13 @@ export const filesCheck: Check = {
     const sample = createSample<PairedFile>(SAMPLE_FILES);
     const read = { files: 0, bytes: 0, ms: 0, totalBytes: 0 };
     let named = 0;
+    let expectedBytes = need(scene.filesSection, 'the snapshot').sizeBytes;
     const readOne = async (file: PairedFile) => {
       const startedAt = scene.clock.monotonicMs();
-      const hash = await hashContent(scene, file.entry, (bytes) => scene.progress((read.bytes += bytes)));
+      const hash = await hashContent(scene, file.entry, (bytes) => {
+        read.bytes += bytes;
+        scene.progress(read.bytes, expectedBytes);
+      });
       read.files += 1;
       read.ms += scene.clock.monotonicMs() - startedAt;
       if (hash !== file.named.storedSha256) wrong.add(`${file.named.contentId}: another hash`);
@@ -43,6 +47,8 @@ export const filesCheck: Check = {
       else sample.add({ named: file.named, entry });
       read.totalBytes += file.named.storedBytes;
     }
+    if (scene.mode === 'quick')
+      expectedBytes = sample.taken.reduce((sum, file) => sum + file.named.storedBytes, 0);
     for (const file of sample.taken) await readOne(file);
     scene.filesRead = { bytes: read.bytes, ms: read.ms, totalBytes: read.totalBytes };
     return {

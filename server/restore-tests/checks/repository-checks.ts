@@ -69,6 +69,11 @@ export const freshnessCheck: Check = {
     const takenAt = new Date(snapshot.takenAt);
     const ageMinutes = Math.round((scene.startedAt.getTime() - takenAt.getTime()) / 60_000);
     const found = `taken ${snapshot.takenAt}, ${ageMinutes} min before the test`;
+    const { choice, newest, drawnFrom } = scene.copy;
+    if (choice === 'random' && !newest) {
+      const expected = `any age: drawn among ${drawnFrom ?? 'all'} copies`;
+      return { passed: true, expected, found: `${found}; it does not prove the newest` };
+    }
     const due = scene.expectations.snapshotDueAt;
     if (due === undefined || scene.startedAt.getTime() - due.getTime() < DUE_GRACE_MS) {
       return { passed: true, expected: 'no newer snapshot was due', found };

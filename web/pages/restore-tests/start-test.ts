@@ -1,14 +1,10 @@
 /** Starting a restore test, with the test identity or with a kit opened in this browser. */
 import { listKits } from '../../api/appliance.ts';
 import { getKitMaterial, startRestoreTest } from '../../api/protection.ts';
-import type { RestoreTest } from '../../api/shapes.ts';
+import type { RestoreTest, StartRestoreTest } from '../../api/shapes.ts';
 import type { ParsedKit } from '../../lib/recovery-kit.ts';
 
-interface Choice {
-  snapshotId: string;
-  targetId: string;
-  mode: 'quick' | 'full';
-}
+type Choice = Omit<StartRestoreTest, 'keySource' | 'lent'>;
 
 export function startWithTestIdentity(choice: Choice): Promise<RestoreTest> {
   return startRestoreTest({ ...choice, keySource: 'test-identity' });

@@ -1,0 +1,68 @@
+/** What tests are due by the schedules, and whether the last due ones happened. */
+import type { Clock } from '../lib/clock.ts';
+import type { Database } from '../lib/db.ts';
+import { findLastPassedAt, findWaitingSince, listTestSchedules, type TestSchedule } from './queries.ts';
+import type { TestScheduleState } from './schema.ts';
+
+const DAY_MS = 24 * 3_600_000;
+/** A due test may take this long to have run. */
+const OVERDUE_GRACE_MS = DAY_MS;
+/** People have to come together for a drill. */
+export const DRILL_GRACE_MS = 14 * DAY_MS;
+
+type ScheduleDeps = { db: Database; clock: Clock };
+
+/** Every schedule of tests that is on, in the order of their names. */
+export async function readTestSchedules(deps: ScheduleDeps): Promise<TestScheduleState[]> {
+  const schedules = (await listTestSchedules(deps.db)).filter(({ enabled }) => enabled);
+  const now = deps.clock.now();
+  return Promise.all(schedules.map((schedule) => stateOf(deps.db, schedule, now)));
+}
+
+async function stateOf(db: Database, schedule: TestSchedule, now: Date): Promise<TestScheduleState> {
+  const drill = isDrill(schedule);
+  const full = schedule.input.mode === 'full';
+  const lastPassedAt = await findLastPassedAt(db, {
+    ...(full ? { mode: 'full' } : {}),
+    ...(drill ? { keySource: 'recovery-kit' } : {}),
+  });
+  const waitingSince = await findWaitingSince(db, lastPassedAt, drill);
+  return {
+    name: schedule.name,
+    nextDueAt: schedule.nextDueAt?.toISOString() ?? null,
+    lastPassedAt: lastPassedAt?.toISOString() ?? null,
+    overdue: isOverdue(schedule, lastPassedAt, now, drill ? DRILL_GRACE_MS : OVERDUE_GRACE_MS),
+    waitsForKit: waitingSince !== undefined,
+  };
+}
+
+/** Only a person with the kit does one. */
+export function isDrill({ input }: Pick<TestSchedule, 'input'>): boolean {
+  return input.drill === true;
+}
+
+/** When a test that runs by itself is due next, and whether the last due one is missing. */
+export async function readTestSchedule(
+  deps: ScheduleDeps,
+): Promise<{ nextDueAt: string | null; overdue: boolean; schedules: TestScheduleState[] }> {
+  const schedules = await readTestSchedules(deps);
+  const own = schedules.filter(({ name }) => name !== 'restore-drill');
+  const [nextDueAt = null] = own.flatMap((schedule) => schedule.nextDueAt ?? []).sort();
+  return { nextDueAt, overdue: own.some(({ overdue }) => overdue), schedules };
+}
+
+/**
+ * Due, and not passed since, some time after it was due; also when the time it was due has gone by without anyone queueing it. A test
+ * that failed or waits for a kit does not count. Pure.
+ */
+export function isOverdue(
+  schedule: { nextDueAt: Date | null; lastDueAt: Date | null },
+  lastPassedAt: Date | undefined,
+  now: Date,
+  graceMs = OVERDUE_GRACE_MS,
+): boolean {
+  const due = [schedule.lastDueAt, schedule.nextDueAt]
+    .filter((at) => at !== null)
+    .filter((at) => now.getTime() - at.getTime() > graceMs);
+  return due.some((at) => lastPassedAt === undefined || lastPassedAt < at);
+}

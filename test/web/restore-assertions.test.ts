@@ -1,0 +1,167 @@
+/** The restore-test wizard in a real browser, from an assertion that is written and tried to the signed PDF that says how it was answered. */
+import { readFile } from 'node:fs/promises';
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { takeAttachedReport } from '../../server/restore-tests/index.ts';
+import { readReport } from '../../server/restore-tests/report.ts';
+import {
+  addDirectoryTarget,
+  callerOf,
+  claimAppliance,
+  finishRun,
+  OWNER,
+} from '../helpers/served-appliance.ts';
+import { expectAccessible, expectAccessibleEverywhere } from './accessible.ts';
+import { keepingSight, openPage, startAppliance, startBrowser, type Appliance } from './browser.ts';
+import { signIn } from './sign-in.ts';
+
+const LIMIT_MS = 300_000;
+const SIGHTS = process.env.HOLDFAST_TEST_SIGHTS;
+const HOLDS = 'There is an owner who can sign in';
+
+let browser: Browser;
+let appliance: Appliance;
+let call: ReturnType<typeof callerOf>['call'];
+
+beforeAll(async () => {
+  [browser, appliance] = await Promise.all([startBrowser(), startAppliance()]);
+  const served = { ...callerOf(appliance.url), claimCode: appliance.claimCode };
+  call = served.call;
+  await claimAppliance(served);
+  await addDirectoryTarget({ call }, appliance.targetDir);
+  await finishRun({ call }, call('POST', '/snapshots'));
+}, LIMIT_MS);
+afterAll(async () => {
+  await browser.close();
+  await appliance.stop();
+}, LIMIT_MS);
+
+async function look(page: Page, name: string): Promise<void> {
+  if (SIGHTS === undefined) return;
+  for (const width of [1280, 375]) {
+    await page.setViewportSize({ width, height: 900 });
+    for (const colorScheme of ['light', 'dark'] as const) {
+      await page.emulateMedia({ colorScheme });
+      await page.waitForTimeout(300);
+      await page.screenshot({ path: `${SIGHTS}/${name}-${width}-${colorScheme}.png`, fullPage: true });
+    }
+  }
+  await page.emulateMedia({ colorScheme: 'light' });
+  await page.setViewportSize({ width: 1280, height: 900 });
+}
+
+/** Walks the wizard by its buttons. @returns the report that is attached to the PDF. */
+async function walk(page: Page, verdict: string, copy: 'newest' | 'random') {
+  await page.goto('/restore-tests');
+  await page.getByRole('link', { name: 'New test' }).click();
+  await page.getByRole('region', { name: 'Which copy?' }).waitFor();
+  await page.locator(`input[name=copy][value=${copy}]`).check();
+  await look(page, `wizard-copy-${copy}`);
+  await page.getByRole('button', { name: 'Continue' }).click();
+  await page.getByRole('region', { name: 'How much?' }).waitFor();
+  await page.getByRole('button', { name: 'Continue' }).click();
+  await page.getByRole('region', { name: 'Opened with which key?' }).waitFor();
+  await page.getByRole('button', { name: 'Continue' }).click();
+  await page.getByText(HOLDS).waitFor();
+  await expectAccessible(page, 'the checks of a test');
+  await look(page, 'wizard-checks');
+  await page.getByRole('button', { name: 'Continue' }).click();
+  await page.getByRole('region', { name: 'Ready?' }).waitFor();
+  await page.getByText('No other restore test is under way').waitFor();
+  await expectAccessible(page, 'a test that is ready');
+  await look(page, 'wizard-ready');
+  await page.getByRole('button', { name: 'Start the test' }).click();
+  const result = page.getByRole('region', { name: 'Result' });
+  await result.getByText(verdict, { exact: true }).waitFor({ timeout: 120_000 });
+  const download = page.waitForEvent('download');
+  await page.getByRole('link', { name: 'Report, PDF' }).click();
+  const pdf = await readFile(await (await download).path());
+  return readReport(takeAttachedReport(pdf));
+}
+
+it(
+  'an assertion is written, tried, asked in a test that passes and in one that fails, and stands in the signed PDF',
+  async () => {
+    const { context, page, complaints } = await openPage(browser, appliance.url, {
+      width: 1280,
+      theme: 'light',
+    });
+    await keepingSight(page, 'restore-assertions', async () => {
+      await page.goto('/restore-tests/assertions');
+      await signIn(page, OWNER);
+      await page.getByText('Nothing of your own is asked yet').waitFor();
+      await expectAccessibleEverywhere(page, 'no assertions');
+      await look(page, 'assertions-none');
+      await page.getByRole('button', { name: 'New assertion' }).click();
+      const dialog = page.getByRole('dialog');
+      await dialog.getByRole('button', { name: HOLDS }).click();
+      await dialog.getByRole('button', { name: 'Try it on the newest snapshot' }).click();
+      await dialog.getByText('It holds.').waitFor({ timeout: 60_000 });
+      await expectAccessible(page, 'an assertion that was tried');
+      await look(page, 'assertions-tried');
+      await dialog.getByLabel('Statement').fill('select count(*) from sessions');
+      await dialog.getByRole('button', { name: 'Try it on the newest snapshot' }).click();
+      await dialog.getByText('Found: refused: it reads or calls something').waitFor({ timeout: 60_000 });
+      await dialog.getByRole('button', { name: HOLDS }).click();
+      await dialog.getByRole('button', { name: 'Keep it' }).click();
+      await page.getByRole('heading', { name: HOLDS }).waitFor();
+
+      const limits = page.getByRole('region', { name: 'Objectives and limits' });
+      await limits.getByLabel('Restored within').fill('30');
+      await limits.getByLabel('Lost at most').fill('1');
+      await limits.getByRole('button', { name: 'Save' }).click();
+      await limits.getByText('Nothing is changed').waitFor();
+
+      const passed = await walk(page, 'DATA PROVEN', 'newest');
+      expect(passed.checks.filter(({ assertion }) => assertion !== undefined)).toMatchObject([
+        { label: HOLDS, state: 'passed', found: '1' },
+      ]);
+      expect(passed).toMatchObject({
+        copy: { choice: 'latest', newest: true },
+        objectives: { rpoMs: 60_000 },
+      });
+      await page.getByText('Anyone can check the report offline').waitFor();
+      await expectAccessibleEverywhere(page, 'a test with an assertion that holds');
+      await look(page, 'assertions-passed');
+
+      await page.goto('/restore-tests/assertions');
+      await page.getByRole('button', { name: 'New assertion' }).click();
+      await dialog.getByLabel('Name').fill('A thousand people');
+      await dialog.getByLabel('Statement').fill('select id from users');
+      await dialog.getByLabel('It gives').selectOption('rows');
+      await dialog.getByLabel('Rows').fill('1000');
+      await dialog.getByRole('button', { name: 'Keep it' }).click();
+      await page.getByRole('heading', { name: 'A thousand people' }).waitFor();
+      await page.getByRole('button', { name: 'Ask A thousand people earlier' }).click();
+      await expect
+        .poll(() => page.getByRole('heading', { level: 2 }).allInnerTexts())
+        .toEqual(expect.arrayContaining(['A thousand people', HOLDS]));
+      await page.getByRole('button', { name: `Versions of ${HOLDS}` }).click();
+      await dialog.getByText('Version 1').waitFor();
+      await expectAccessible(page, 'versions of an assertion');
+      await page.keyboard.press('Escape');
+      await expectAccessibleEverywhere(page, 'two assertions');
+      await look(page, 'assertions-two');
+
+      const failed = await walk(page, 'FAILED', 'random');
+      expect(failed.checks.filter(({ state }) => state === 'failed')).toMatchObject([
+        { label: 'A thousand people', found: '1 row' },
+      ]);
+      expect(failed.copy).toMatchObject({ choice: 'random', drawnFrom: 1 });
+      await look(page, 'assertions-failed');
+      await page.goto('/restore-tests');
+      await page.getByText('Next by schedule').waitFor();
+      await look(page, 'restore-tests');
+      await page.goto('/settings/schedules');
+      await page.getByText('Recovery drill').first().waitFor();
+      await page.getByLabel('Of full restore tests, which copy').selectOption('random');
+      await expectAccessibleEverywhere(page, 'the schedules');
+      await look(page, 'schedules');
+      await page.getByRole('button', { name: 'Save the schedules' }).click();
+      await page.getByText('Schedules saved').waitFor();
+    });
+    expect(complaints).toEqual([]);
+    await context.close();
+  },
+  LIMIT_MS,
+);
