@@ -6,6 +6,7 @@ import type { PruneOptions } from '../../server/backups/repository/prune.ts';
 import {
   bytesOf,
   createPlace,
+  cutOffAt,
   listObjects,
   openPlace,
   openPlaceWriter,
@@ -21,13 +22,6 @@ vi.setConfig({ testTimeout: 60_000 });
 const HOUR_MS = 3600_000;
 const DAY_MS = 24 * HOUR_MS;
 const FILES = { 'a.txt': Buffer.from('hello'), 'b/c.bin': bytesOf('c', 20_000) };
-
-/** In this process: what comes after the point is not done. */
-function cutOffAt(point: string | undefined): void {
-  (globalThis as Record<symbol, unknown>)[Symbol.for('holdfast.crashPoint')] = (reached: string): void => {
-    if (reached === point) throw new Error('cut off');
-  };
-}
 
 let place: Place;
 beforeEach(async () => {

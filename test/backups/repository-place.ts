@@ -296,3 +296,10 @@ export async function listObjects(repository: Repository, prefix = ''): Promise<
   for await (const object of repository.target.list(prefix)) names.push(object.name);
   return names.sort();
 }
+
+/** In this process: what comes after the crash point is not done. */
+export function cutOffAt(point: string | undefined): void {
+  (globalThis as Record<symbol, unknown>)[Symbol.for('holdfast.crashPoint')] = (reached: string): void => {
+    if (reached === point) throw new Error('cut off');
+  };
+}

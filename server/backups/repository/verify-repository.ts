@@ -37,8 +37,17 @@ export interface VerifyReport {
   contentChecked: boolean;
 }
 
+/** One of several parts of the packs, told apart by their hashes: together they are all of them. */
+export interface VerifyPart {
+  /** From 0. */
+  number: number;
+  of: number;
+}
+
 interface VerifyOptions {
   everyByte: boolean;
+  /** Reads only the packs of this part; everything else is checked whole. */
+  part?: VerifyPart;
   signal?: AbortSignal;
   progress?: ReportProgress;
 }
@@ -156,8 +165,10 @@ async function verifyContent(repository: Repository, note: Note, options: Verify
 /** Reads every byte of every pack: its hash, and, where a key is at hand, each chunk against its id. @returns bytes read. */
 async function readPacks(repository: Repository, note: Note, options: VerifyOptions): Promise<number> {
   const { catalogue, keys, target } = repository;
-  const total = catalogue.packStats().sizeBytes;
-  const known = [...catalogue.packs()].filter((pack) => pack.state !== 'missing');
+  const known = [...catalogue.packs()].filter(
+    (pack) => pack.state !== 'missing' && isIn(pack.id, options.part),
+  );
+  const total = known.reduce((sum, pack) => sum + pack.sizeBytes, 0);
   const report = await verifyPacks({
     target: target.config,
     generations: keys.generations,
@@ -178,6 +189,10 @@ async function readPacks(repository: Repository, note: Note, options: VerifyOpti
       .map(({ row, found }) => ({ row, state: found })),
   );
   return report.bytesRead;
+}
+
+function isIn(packId: string, part: VerifyPart | undefined): boolean {
+  return part === undefined || Number.parseInt(packId.slice(0, 8), 16) % part.of === part.number;
 }
 
 function* packsToVerify(repository: Repository, rows: readonly number[]): Iterable<PackToVerify> {

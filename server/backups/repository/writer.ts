@@ -11,6 +11,7 @@ import type {
   RepositoryWriteKeys,
   SnapshotDraft,
   SnapshotRecord,
+  Target,
   WrittenPack,
 } from '../engine.ts';
 import type { RepositoryHead } from '../objects/head-object.ts';
@@ -32,6 +33,7 @@ import { publish, sealObject } from './object-store.ts';
 import type { Repository } from './open-repository.ts';
 import { prune, type PruneOptions, type PruneReport } from './prune.ts';
 import { renewLocks, type LockReport } from './renew-locks.ts';
+import { repair, type RepairReport } from './repair.ts';
 import type { WarningCode } from './warnings.ts';
 import { publishHead, publishIndexObject, type WriterState } from './writer-state.ts';
 
@@ -71,6 +73,8 @@ export interface RepositoryWriter {
   prune(options?: PruneOptions): Promise<PruneReport>;
   /** @see renew-locks.ts */
   renewLocks(lock: ObjectLock): Promise<LockReport>;
+  /** @see repair.ts */
+  repair(source: Target, names: readonly string[], signal?: AbortSignal): Promise<RepairReport>;
   /** Ends the work of this writer; nothing can be published after it. */
   release(): Promise<void>;
 }
@@ -192,6 +196,10 @@ function makeWriter(state: WriterState): RepositoryWriter {
     async renewLocks(lock) {
       await begin();
       return renewLocks(state, lock);
+    },
+    async repair(source, names, signal) {
+      await begin();
+      return repair(state, source, names, signal);
     },
     async release() {
       released = true;
