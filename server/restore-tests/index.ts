@@ -3,7 +3,7 @@ export { comparePages, isPdf, type PrintedPages, printReport, takeAttachedReport
 export { runRestoreTest } from './run-restore-test.ts';
 export { remindOfDrill } from './remind-of-drill.ts';
 export { settleRestoreTests } from './service.ts';
-export { DRILL_GRACE_MS, isOverdue, readTestSchedule } from './test-schedules.ts';
+export { isOverdue, readTestSchedule } from './test-schedules.ts';
 export { type ReportTrust, type RestoreTestReport, verifyReport } from './report.ts';
 export { NewAssertion, type AssertionList } from './assertions/schema.ts';
 export { KitMaterial, RestoreTest, RestoreTestMode, type RestoreTestSettings } from './schema.ts';

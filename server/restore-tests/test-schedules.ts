@@ -8,7 +8,7 @@ const DAY_MS = 24 * 3_600_000;
 /** A due test may take this long to have run. */
 const OVERDUE_GRACE_MS = DAY_MS;
 /** People have to come together for a drill. */
-export const DRILL_GRACE_MS = 14 * DAY_MS;
+const DRILL_GRACE_MS = 14 * DAY_MS;
 
 type ScheduleDeps = { db: Database; clock: Clock };
 
