@@ -19,10 +19,12 @@ import { collectDoomedContents, magicLinkRule, reviewWorkspaces } from './worksp
 import {
   anchorWhenDue,
   applyRetentionWhenDue,
+  copyWhenDue,
   expireSignIns,
   judgeSnapshots,
   runAuditAnchor,
   runAuditVerify,
+  runCopy,
   runPrune,
   runRestoreDirectory,
   runRestoreFile,
@@ -66,6 +68,7 @@ const RUN_FUNCTIONS: Record<RunKind, RunFunction> = {
   'restore-directory': runRestoreDirectory,
   verify: runVerify,
   prune: runPrune,
+  copy: runCopy,
   'update-rehearsal': runUpdateRehearsal,
   'audit-anchor': runAuditAnchor,
   'audit-verify': runAuditVerify,
@@ -79,6 +82,7 @@ export function findRunFunction(kind: RunKind): RunFunction {
 const CHORES: { name: string; cron: string; act: (deps: Deps) => Promise<unknown> }[] = [
   { name: 'start due runs', cron: '* * * * *', act: startDueRuns },
   { name: 'apply retention', cron: '* * * * *', act: applyRetentionWhenDue },
+  { name: 'copy to targets that lag behind', cron: '* * * * *', act: copyWhenDue },
   { name: 'settle restore tests', cron: '* * * * *', act: settleRestoreTests },
   { name: 'remind of the recovery drill', cron: '15 * * * *', act: remindOfDrill },
   { name: 'collect deleted files', cron: '*/10 * * * *', act: collectDoomedContents },

@@ -8,8 +8,8 @@ export const paths = {
   files: (folderId?: string) => (folderId === undefined ? '/files' : `/files/${folderId}`),
   snapshots: () => '/snapshots',
   snapshot: (id: string) => `/snapshots/${id}`,
-  snapshotContent: (id: string, folderId?: string) =>
-    `/snapshots/${id}/content${queryText({ folder: folderId })}`,
+  snapshotContent: (id: string, folderId?: string, targetId?: string) =>
+    `/snapshots/${id}/content${queryText({ folder: folderId, target: targetId })}`,
   restoreTests: () => '/restore-tests',
   newRestoreTest: (
     choice: { snapshot?: string; target?: string; step?: string; key?: string; mode?: string } = {},

@@ -1,14 +1,17 @@
 /**
  * One act of the engine on a plain directory, in a process of its own so that its memory can be measured:
- * `engine-run.ts init|snapshot|restore|verify STATE-FOLDER [DIRECTORY]`. Prints one JSON line about what it did.
+ * `engine-run.ts init|snapshot|restore|verify|copy STATE-FOLDER [DIRECTORY]`; copy: to a second target in DIRECTORY. Prints one JSON line about what it did.
  * Keys lie in the state folder: this is for measuring, never for real backups.
  */
 import { randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { RepositoryWriteKeys, TargetConfig } from '../../server/backups/engine.ts';
+import { numberedName } from '../../server/backups/objects/object-names.ts';
 import { openChunkReader, openChunkWriter, verifyPacks } from '../../server/backups/pipeline/index.ts';
 import { createRepository } from '../../server/backups/repository/create-repository.ts';
+import { copySnapshot } from '../../server/backups/repository/copy-snapshot.ts';
+import { listNumbered } from '../../server/backups/repository/listing.ts';
 import { openRepository, type Repository } from '../../server/backups/repository/open-repository.ts';
 import { openWriter } from '../../server/backups/repository/writer.ts';
 import { createLocalRepositoryKeys, signStatement } from '../../server/keys/index.ts';
@@ -157,6 +160,39 @@ async function verify(): Promise<object> {
   });
 }
 
+/** The newest snapshot to a second target, which is made where it is not there yet. */
+async function copy(): Promise<object> {
+  const keys = loadKeys();
+  const place = {
+    target: { kind: 'directory', path: directory } as const,
+    cataloguePath: `${directory}.sqlite`,
+  };
+  return withRepository(async (source) => {
+    const { target: from, catalogue } = source;
+    if (!existsSync(directory)) {
+      mkdirSync(directory);
+      const [reference] = await listNumbered(from, 'keys');
+      if (reference === undefined) throw new Error('the source has no keys');
+      const name = numberedName('keys', reference);
+      const keysObject = { name, bytes: await from.read(name) };
+      await createRepository({ ...place, keys, keysObject, holder: HOLDER, clock: systemClock });
+    }
+    const repository = await openRepository({ ...place, keys });
+    const writer = await openWriter(repository, { keys, holder: HOLDER, clock: systemClock });
+    const { id, number } = await source.findSnapshot('latest');
+    const report = await copySnapshot(
+      { name: 'first', target: from, catalogue },
+      { repository, writer },
+      { id, number },
+      { signal: new AbortController().signal },
+    );
+    await writer.publishHead();
+    await writer.release();
+    await repository.close();
+    return { packs: report.packs, bytes: report.bytes };
+  });
+}
+
 function* packsOf(repository: Repository) {
   for (const { row } of repository.catalogue.packs()) {
     const pack = repository.catalogue.pack(row);
@@ -166,7 +202,7 @@ function* packsOf(repository: Repository) {
   }
 }
 
-const acts: Record<string, () => Promise<object>> = { init, snapshot, restore, verify };
+const acts: Record<string, () => Promise<object>> = { init, snapshot, restore, verify, copy };
 const chosen = acts[act ?? ''];
 if (chosen === undefined) throw new Error(`unknown act: ${act ?? ''}`);
 const done = await chosen();

@@ -19,7 +19,7 @@ export interface TargetFacts extends Pick<
   proven_at: Date | null;
 }
 
-/** Targets in use, oldest first. */
+/** Targets in use, in their order. */
 export async function listTargetFacts(db: Database): Promise<TargetFacts[]> {
   const rows = await db
     .selectFrom('targets')
@@ -33,6 +33,7 @@ export async function listTargetFacts(db: Database): Promise<TargetFacts[]> {
         .as('proven_at'),
     ])
     .where('state', '=', 'active')
+    .orderBy('position')
     .orderBy('created_at')
     .execute();
   const counts = await db
@@ -70,6 +71,28 @@ export async function findNewestSnapshot(
     .orderBy('number', 'desc')
     .limit(1)
     .executeTakeFirst();
+}
+
+/**
+ * On how many of the targets in use the newest snapshot is. One whose run still copies it does not count yet; one that a target's policy
+ * let go counts as there.
+ */
+export async function countNewestCopies(
+  db: Database,
+): Promise<{ have: number; elsewhere: number } | undefined> {
+  const { rows } = await sql<{ have: string; elsewhere: string }>`
+    select count(t.id) as have, count(t.id) filter (where not t.same_disk) as elsewhere
+    from (
+      select id from snapshots s
+      where state <> 'forgotten'
+        and not exists (select from runs r where r.id = s.run_id and r.state = 'running')
+      order by number desc limit 1
+    ) newest
+    left join snapshot_targets p on p.snapshot_id = newest.id and p.state in ('stored', 'forgotten')
+    left join targets t on t.id = p.target_id and t.state = 'active'
+    group by newest.id`.execute(db);
+  const [row] = rows;
+  return row && { have: Number(row.have), elsewhere: Number(row.elsewhere) };
 }
 
 export interface ProofFacts extends Pick<
@@ -119,43 +142,42 @@ export async function findNewestProof(db: Database): Promise<ProofFacts | undefi
   );
 }
 
-/** The newest restore test and the newest verification that came to an end by themselves, where they found something wrong. */
+/**
+ * Of each target in use, the newest restore test and the newest verification that came to an end by themselves, where they found something
+ * wrong: a good one elsewhere does not mend it.
+ */
 export async function findDamage(db: Database): Promise<{
-  test: { finishedAt: Date; targetName: string } | undefined;
-  verification: { finishedAt: Date } | undefined;
+  tests: { finishedAt: Date; targetName: string }[];
+  verifications: { finishedAt: Date; targetName: string }[];
 }> {
-  const [test, verification] = await Promise.all([
+  const [tests, verified] = await Promise.all([
     db
       .selectFrom('restore_tests')
       .innerJoin('targets', 'targets.id', 'restore_tests.target_id')
+      .distinctOn('restore_tests.target_id')
       .select(['restore_tests.state', 'restore_tests.finished_at', 'targets.name as target_name'])
       .where('restore_tests.state', 'in', ['passed', 'failed'])
       // One that was cut off, or had no room to unpack, has no report and says nothing about what is stored.
       .where('restore_tests.report_sha256', 'is not', null)
       .where('targets.state', '=', 'active')
+      .orderBy('restore_tests.target_id')
       .orderBy('restore_tests.finished_at', 'desc')
-      .limit(1)
-      .executeTakeFirst(),
+      .execute(),
     db
-      .selectFrom('runs')
-      .select(['state', 'finished_at'])
-      .where('kind', '=', 'verify')
-      .where('finished_at', 'is not', null)
-      // A run that could not be made says nothing about what is stored.
-      .where(sql<boolean>`(state = 'succeeded' or error ->> 'code' = 'integrity_failure')`)
-      .orderBy('finished_at', 'desc')
-      .limit(1)
-      .executeTakeFirst(),
+      .selectFrom('targets')
+      .select(['name', 'verified_at', 'verify_problems'])
+      .where('state', '=', 'active')
+      .where('verify_problems', '>', 0)
+      .orderBy('position')
+      .execute(),
   ]);
   return {
-    test:
-      test?.state === 'failed' && test.finished_at !== null
-        ? { finishedAt: test.finished_at, targetName: test.target_name }
-        : undefined,
-    verification:
-      verification?.state === 'failed' && verification.finished_at !== null
-        ? { finishedAt: verification.finished_at }
-        : undefined,
+    tests: tests.flatMap(({ state, finished_at: finishedAt, target_name: targetName }) =>
+      state === 'failed' && finishedAt !== null ? [{ finishedAt, targetName }] : [],
+    ),
+    verifications: verified.flatMap(({ name: targetName, verified_at: finishedAt }) =>
+      finishedAt === null ? [] : [{ finishedAt, targetName }],
+    ),
   };
 }
 

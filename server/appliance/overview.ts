@@ -1,5 +1,5 @@
 /** Collects "are we safe?" from the tables, the disks and the keyring, and lets `verdict.ts` decide. */
-import { findRetentionTrouble, locationOf, readFreeBytes } from '../backups/index.ts';
+import { findRetentionTrouble, listBehind, locationOf, readFreeBytes, readRule } from '../backups/index.ts';
 import type { Database } from '../lib/db.ts';
 import { checkMailHealth } from '../mail/index.ts';
 import { listRuns } from '../lib/runs.ts';
@@ -8,6 +8,7 @@ import { readTestSchedule } from '../restore-tests/index.ts';
 import { checkHealth, readDataDisk, type HealthDeps } from './health.ts';
 import {
   countLiveFiles,
+  countNewestCopies,
   findDamage,
   findNewestProof,
   findNewestSnapshot,
@@ -42,6 +43,8 @@ export async function readOverview(deps: OverviewDeps): Promise<Overview> {
     dataDisk,
     protects,
     activeRuns,
+    copies,
+    rule,
   ] = await Promise.all([
     getAppliance(deps.db),
     listTargetFacts(deps.db),
@@ -53,6 +56,8 @@ export async function readOverview(deps: OverviewDeps): Promise<Overview> {
     readDataDisk(deps),
     countFiles(deps),
     listRuns(deps.db, { open: true, limit: 50 }),
+    countNewestCopies(deps.db),
+    readRule(deps.db),
   ]);
   const schedule = (name: string): ScheduleFacts | undefined => {
     const row = schedules.find((candidate) => candidate.name === name);
@@ -71,6 +76,7 @@ export async function readOverview(deps: OverviewDeps): Promise<Overview> {
     lastProven: proof === undefined ? null : toProofFacts(proof),
     snapshotOverdue,
     restoreTestOverdue: testSchedule.overdue,
+    copies: copies === undefined ? null : { ...copies, needed: rule.needed, total: rule.total },
     damage: checks
       .filter((check) => PROOF_CHECKS.includes(check.name) && check.state === 'bad')
       .map(({ message, hint }) => `${message}. ${hint ?? ''}`),
@@ -99,7 +105,7 @@ export async function checkEverything(deps: OverviewDeps): Promise<HealthCheck[]
     targets: checkTargets,
     proofs: checkProofs,
     mail: checkMail,
-    retention: checkRetention,
+    retention: async (given) => [...(await checkRetention(given)), ...(await checkCopies(given))],
   });
 }
 
@@ -108,26 +114,22 @@ const PROOF_CHECKS: readonly string[] = ['restore test', 'verification'];
 
 /** What the newest restore test and verification found wrong. It stays said until the next of its kind is well. */
 async function checkProofs(deps: Pick<HealthDeps, 'db'>): Promise<HealthCheck[]> {
-  const { test, verification } = await findDamage(deps.db);
+  const { tests, verifications } = await findDamage(deps.db);
   const at = (instant: Date) => `${instant.toISOString().slice(0, 16).replace('T', ' ')} UTC`;
-  const checks: HealthCheck[] = [];
-  if (test !== undefined) {
-    checks.push({
+  return [
+    ...tests.map(({ targetName, finishedAt }): HealthCheck => ({
       name: 'restore test',
       state: 'bad',
-      message: `The newest restore test, of ${test.targetName}, failed on ${at(test.finishedAt)}`,
+      message: `The newest restore test, of ${targetName}, failed on ${at(finishedAt)}`,
       hint: 'Its report names each check. Take a snapshot, then test that one.',
-    });
-  }
-  if (verification !== undefined) {
-    checks.push({
+    })),
+    ...verifications.map(({ targetName, finishedAt }): HealthCheck => ({
       name: 'verification',
       state: 'bad',
-      message: `The newest verification found damage on ${at(verification.finishedAt)}`,
+      message: `The newest verification of ${targetName} found damage on ${at(finishedAt)}`,
       hint: 'The log of that run names each object. Take a snapshot, which stores again what it can, then verify.',
-    });
-  }
-  return checks;
+    })),
+  ];
 }
 
 async function checkMail(deps: HealthDeps): Promise<HealthCheck[]> {
@@ -165,6 +167,28 @@ async function checkRetention(deps: HealthDeps): Promise<HealthCheck[]> {
   return (await findRetentionTrouble(deps)).map(({ targetName, message, hint }) => ({
     ...{ name: `retention on ${targetName}`, state: 'warn' as const, message, hint },
   }));
+}
+
+/** Targets that lag behind the others, and copies too few. One that is away says so itself, by its own check. */
+async function checkCopies(deps: HealthDeps): Promise<HealthCheck[]> {
+  const [rule, copies, behind] = await Promise.all([
+    readRule(deps.db),
+    countNewestCopies(deps.db),
+    listBehind(deps),
+  ]);
+  const checks = behind.map(({ name, count, since }): HealthCheck => {
+    const snapshots = count === 1 ? 'a snapshot' : `${String(count)} snapshots`;
+    return {
+      name: `copies on ${name}`,
+      state: 'warn',
+      message: `It is behind by ${snapshots}, since ${since.toISOString().slice(0, 16).replace('T', ' ')} UTC`,
+      hint: 'It catches up by itself once it can be reached; its page says how far it is.',
+    };
+  });
+  if (copies === undefined || copies.have >= rule.needed) return checks;
+  const message = `The newest snapshot is on ${String(copies.have)} of ${String(rule.total)} targets, and has to be on ${String(rule.needed)}`;
+  const hint = 'The page of each target says what it waits for.';
+  return [{ name: 'copies', state: 'bad', message, hint }, ...checks];
 }
 
 function toLastSnapshot(row: { id: string; taken_at: Date; state: string; size_bytes: string }) {

@@ -3,7 +3,8 @@
  * 1. no target has a complete snapshot: unprotected;
  * 2. the newest restore test or verification found something wrong: damaged;
  * 3. every complete snapshot lies on the disk that it protects against: local-only, whatever else is well;
- * 4. the last due snapshot or restore test did not happen, or the last work on every target failed: overdue;
+ * 4. the last due snapshot or restore test did not happen, the last work on every target failed, or the newest snapshot is on fewer
+ *    targets than it has to be: overdue;
  * 5. a restore test passed on a copy that is elsewhere: proven;
  * 6. else: stored.
  */
@@ -29,6 +30,8 @@ export interface ProtectionFacts {
   } | null;
   snapshotOverdue: boolean;
   restoreTestOverdue: boolean;
+  /** On how many targets the newest snapshot is, on how many of them not beside the data, and has to be; null before the first. */
+  copies: { have: number; elsewhere: number; needed: number; total: number } | null;
   /** What the newest restore test and the newest verification found wrong, a sentence each. */
   damage: readonly string[];
 }
@@ -42,7 +45,7 @@ export interface Verdict {
 export function decideVerdict(facts: ProtectionFacts): Verdict {
   const holding = facts.targets.filter((target) => target.snapshotCount > 0);
   if (holding.length === 0) return { verdict: 'unprotected', sentences: [explainUnprotected(facts)] };
-  const overdue = [...explainFailing(facts), ...explainOverdue(facts)];
+  const overdue = [...explainFailing(facts), ...explainOverdue(facts), ...explainShort(facts)];
   if (facts.damage.length > 0) return { verdict: 'damaged', sentences: [...facts.damage, ...overdue] };
   if (holding.every((target) => target.sameDisk)) {
     const names = holding.map((target) => target.name).join(', ');
@@ -90,7 +93,23 @@ function explainOverdue(facts: ProtectionFacts): string[] {
   return sentences;
 }
 
+function explainShort({ copies, targets }: ProtectionFacts): string[] {
+  if (copies === null) return [];
+  if (copies.have >= copies.needed) {
+    return copies.elsewhere > 0
+      ? []
+      : ['The newest snapshot is only on a local copy, and on no target elsewhere yet.'];
+  }
+  const failing = targets.filter((target) => target.lastProblem !== null);
+  // Where none can be reached, that is said already.
+  if (failing.length === targets.length) return [];
+  const why = failing.map((target) => ` ${target.name}: ${target.lastProblem ?? ''}.`).join('');
+  return [
+    `The newest snapshot is on ${String(copies.have)} of ${String(copies.total)} targets, and has to be on ${String(copies.needed)}.${why}`,
+  ];
+}
+
 function partialNote(facts: ProtectionFacts): string[] {
   if (facts.lastSnapshot?.state !== 'partial') return [];
-  return ['The newest snapshot is partial: it lacks what is listed on its page, or a target.'];
+  return ['The newest snapshot is partial: it lacks what is listed on its page.'];
 }

@@ -74,8 +74,8 @@ async function checkSnapshots(deps: WorkDeps): Promise<HealthCheck[]> {
     checks.push({
       name,
       state: 'warn',
-      message: 'The newest snapshot is partial',
-      hint: 'Its page lists what it lacks.',
+      message: last.error?.message ?? 'The newest snapshot is partial',
+      hint: last.error?.hint ?? 'Its page lists what it lacks.',
     });
   // Somebody may not want one; then nothing is due, and nobody would ever hear of it.
   if (schedule?.enabled === false && newest !== undefined)

@@ -1,4 +1,5 @@
 /** The browsing process's side: repositories and snapshots stay open between questions. */
+import { createHash } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { KeyClient } from '../keys/index.ts';
@@ -47,7 +48,7 @@ export async function answerBrowsing(options: BrowsingOptions): Promise<Browsing
     const repository = await openRepository({
       target: question.target,
       keys: { identity: known, repositoryId, trustRoot: Buffer.from(trustRoot, 'base64') },
-      cataloguePath: join(options.catalogueDir, `${repositoryId}.sqlite`),
+      cataloguePath: join(options.catalogueDir, `${repositoryId}.${placeName(question.target)}.sqlite`),
     });
     const reader = await openChunkReader({
       target: repository.target.config,
@@ -78,6 +79,11 @@ export async function answerBrowsing(options: BrowsingOptions): Promise<Browsing
     },
     close: () => closeAll(opened),
   };
+}
+
+/** Each place has a catalogue of its own: what one holds says nothing about another. */
+function placeName(target: TargetConfig): string {
+  return createHash('sha256').update(describePlace(target)).digest('hex').slice(0, 16);
 }
 
 /** Without secrets. */

@@ -76,7 +76,7 @@ export async function applyPolicy(
   newer: readonly string[] = [],
 ): Promise<{ forgotten: number; waits?: string }> {
   const listed = [...open.repository.snapshotReferences.map((one) => one.sha256), ...newer];
-  await finishForgetting(deps, open.repository.id, listed);
+  await finishForgetting(deps, target.id, listed);
   await judgeSnapshots(deps);
   const row = await findRetention(deps.db, target.id);
   const policy = policyOf(row);
@@ -102,7 +102,7 @@ export async function applyPolicy(
   }
   run.signal.throwIfAborted();
   const gone = await forgetSnapshots(deps, run, open.writer, {
-    ...{ targetId: target.id, by: 'retention', repositoryId: open.repository.id, listed },
+    ...{ targetId: target.id, by: 'retention', listed },
     snapshots: going.map(({ snapshot, reasons }) => ({ id: snapshot.id, reason: reasons.join('; ') })),
   });
   for (const { id, reason } of gone) {
@@ -137,15 +137,15 @@ async function whyWait(
   );
 }
 
-/** The policy of a new target. One that is retired and added again begins with what there was, or that would be the way round. */
+/** The policy of a new target. A place that was retired and is added again begins with what it had, or that would be the way round. */
 export async function beginRetention(
   tx: WriteTransaction,
   clock: Clock,
-  targetId: string,
+  { id: targetId, catalogue }: Pick<TargetRow, 'id' | 'catalogue'>,
   policy: RetentionPolicy | undefined,
 ): Promise<void> {
   const now = clock.now();
-  const count = await countSince(tx, new Date(now.getTime() - BASELINE_MS));
+  const count = await countSince(tx, catalogue, new Date(now.getTime() - BASELINE_MS));
   if (policy === undefined && count === 0) return;
   await setPolicy(tx, targetId, { policy: policy ?? KEEP_EVERYTHING, agreed: [], now });
   await updateRetention(tx, targetId, { baseline: { count, at: now } });
@@ -208,13 +208,20 @@ export async function noteBehind(deps: ApplyDeps, targetId: string, error: unkno
 /** Once a minute: queues the run that carries out a policy which changed, was not carried out for a day, or has bytes due. */
 export async function applyRetentionWhenDue(deps: { db: Database; clock: Clock }): Promise<void> {
   const now = deps.clock.now();
-  const due = (await listRetentionOfActive(deps.db)).filter((row) => isDue(row, now));
-  if (due.length === 0) return;
+  const due = (await listRetentionOfActive(deps.db))
+    .filter((row) => isDue(row, now))
+    // One that fails is tried last again, so that it keeps no other from its turn.
+    .sort((a, b) => (a.tried_at?.getTime() ?? 0) - (b.tried_at?.getTime() ?? 0));
+  const [first] = due;
+  if (first === undefined) return;
   await writeTransaction(deps.db, async (tx) => {
     for (const kind of ['snapshot', 'verify', 'prune'] as const) {
       if ((await findOpenRun(tx, kind)) !== undefined) return;
     }
-    await enqueueRun(tx, deps.clock, { kind: 'prune', input: { policy: true }, cause: 'schedule' });
+    await enqueueRun(tx, deps.clock, {
+      ...{ kind: 'prune', cause: 'schedule' },
+      input: { policy: true, targetId: first.target_id },
+    });
   });
 }
 

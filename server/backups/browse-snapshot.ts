@@ -33,6 +33,7 @@ interface BrowseQuery {
   cursor?: string;
   limit?: number;
   search?: string;
+  targetId?: string;
 }
 
 /** @throws HoldfastError `not_found` for a snapshot, folder or workspace that the person may not see. */
@@ -42,7 +43,7 @@ export async function browseSnapshot(
   snapshotId: string,
   query: BrowseQuery,
 ): Promise<SnapshotFolder> {
-  const { target } = await findReadable(deps, snapshotId, 'browse');
+  const { target } = await findReadable(deps, snapshotId, 'browse', query.targetId);
   const folderId = query.folderId ?? (await firstRootFolder(deps, asking.person));
   const found = await deps.snapshotBrowser.list({
     target: await openTargetConfig(deps, target),
@@ -126,9 +127,9 @@ export async function requestFileRestore(
   deps: BrowseDeps,
   asking: Asking,
   snapshotId: string,
-  restore: { folderId: string; nodeId: string },
+  restore: { folderId: string; nodeId: string; targetId?: string },
 ): Promise<Run> {
-  const { target } = await findReadable(deps, snapshotId, 'restore');
+  const { target } = await findReadable(deps, snapshotId, 'restore', restore.targetId);
   const found = await deps.snapshotBrowser.list({
     target: await openTargetConfig(deps, target),
     snapshotId,
@@ -164,14 +165,25 @@ async function findReadable(
   deps: BrowseDeps,
   snapshotId: string,
   act: 'browse' | 'restore',
+  targetId?: string,
 ): Promise<{ snapshot: SnapshotRow; target: TargetRow }> {
   const snapshot = await getSnapshot(deps.db, snapshotId);
   if (!snapshotCan[snapshot.state as SnapshotState][act]) {
     throw new HoldfastError('wrong_state', 'This snapshot was forgotten; its content is gone');
   }
-  const place = (await listSnapshotTargets(deps.db, [snapshotId])).find((one) => one.state === 'stored');
-  if (place === undefined) throw new HoldfastError('unavailable', 'No target holds this snapshot');
-  return { snapshot, target: await getTarget(deps.db, place.target_id) };
+  const places = (await listSnapshotTargets(deps.db, [snapshotId])).filter(
+    (one) => one.state === 'stored' && (targetId === undefined || one.target_id === targetId),
+  );
+  const targets = await Promise.all(places.map((place) => getTarget(deps.db, place.target_id)));
+  // One that could not be reached the last time is asked when there is no other.
+  const target = targets.find((one) => one.last_error === null) ?? targets[0];
+  if (target === undefined) {
+    throw new HoldfastError(
+      'unavailable',
+      targetId === undefined ? 'No target holds this snapshot' : 'That target does not hold this snapshot',
+    );
+  }
+  return { snapshot, target };
 }
 
 function noSuchFolder(): HoldfastError {

@@ -26,7 +26,6 @@ export interface ToForget {
 }
 
 interface Order {
-  repositoryId: string;
   targetId: string;
   /** Ids of all that the newest head lists. */
   listed: readonly string[];
@@ -44,7 +43,7 @@ export async function forgetSnapshots(
   deps: Pick<RepositoryRunDeps, 'db' | 'clock'>,
   run: RunContext,
   writer: Pick<RepositoryWriter, 'forget'>,
-  { repositoryId, targetId, listed, by, snapshots }: Order,
+  { targetId, listed, by, snapshots }: Order,
 ): Promise<ToForget[]> {
   const going = await writeTransaction(deps.db, async (tx) => {
     const ids = snapshots.map((one) => one.id);
@@ -52,7 +51,7 @@ export async function forgetSnapshots(
     const held = new Set((await listHolds(tx, ids)).map((hold) => hold.snapshot_id));
     const free = snapshots.filter((one) => !held.has(one.id));
     for (const { id, reason } of free)
-      await noteForgetting(tx, id, { reason, by, targetId, runId: run.runId });
+      await noteForgetting(tx, { snapshotId: id, targetId }, { reason, by, runId: run.runId });
     return free;
   });
   if (going.length === 0) return going;
@@ -63,30 +62,30 @@ export async function forgetSnapshots(
   } catch (error) {
     // Refused before anything was published; where that is not sure, the next run looks at the head.
     if (error instanceof HoldfastError && (error.code === 'wrong_state' || error.code === 'not_found'))
-      await writeTransaction(deps.db, (tx) => clearForgetting(tx, ids));
+      await writeTransaction(deps.db, (tx) => clearForgetting(tx, targetId, ids));
     throw error;
   }
   crashPoint('backups.forget.published');
   const gone = new Set(ids);
   await finishForgetting(
     deps,
-    repositoryId,
+    targetId,
     listed.filter((id) => !gone.has(id)),
   );
   return going;
 }
 
 /**
- * Makes the rows say what the head says of snapshots whose forgetting was noted. Safe to repeat.
+ * Makes the rows say what the head of a target says of snapshots whose forgetting there was noted. Safe to repeat.
  *
- * @param retained ids that the newest head lists.
+ * @param retained ids that the newest head there lists.
  */
 export async function finishForgetting(
   deps: Pick<RepositoryRunDeps, 'db' | 'clock'>,
-  repositoryId: string,
+  targetId: string,
   retained: readonly string[],
 ): Promise<void> {
-  const noted = await listForgetting(deps.db, repositoryId);
+  const noted = await listForgetting(deps.db, targetId);
   if (noted.length === 0) return;
   const kept = new Set(retained);
   await writeTransaction(deps.db, async (tx) => {
@@ -96,16 +95,18 @@ export async function finishForgetting(
     );
     await clearForgetting(
       tx,
+      targetId,
       noted.filter((one) => kept.has(one.id)).map((one) => one.id),
     );
     for (const { id, note } of noted) {
       if (kept.has(id)) continue;
-      await setForgotten(tx, id, { at: deps.clock.now(), because: note.reason });
+      const place = { snapshotId: id, targetId };
+      await setForgotten(tx, place, { at: deps.clock.now(), because: note.reason });
       await recordAudit(tx, deps.clock, systemActor(note.by), {
         action: 'backups.snapshot.forgotten',
         objectType: 'snapshot',
         objectId: id,
-        detail: { run: note.runId, targetId: note.targetId, reason: note.reason },
+        detail: { run: note.runId, targetId, reason: note.reason },
       });
     }
   });

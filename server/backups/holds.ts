@@ -19,7 +19,7 @@ export async function holdSnapshot(deps: HoldDeps, actor: Actor, id: string, rea
     if (row === undefined) throw new HoldfastError('not_found', 'There is no such snapshot');
     if (row.state === 'forgotten')
       throw new HoldfastError('wrong_state', 'This snapshot is forgotten: there is nothing left to hold');
-    if (row.forgetting !== null) {
+    if (row.forgetting) {
       throw new HoldfastError('wrong_state', 'This snapshot is being forgotten at this moment', {
         hint: 'Look again in a minute. If it is still there then, hold it.',
       });

@@ -12,6 +12,9 @@ export type {
   Target,
   TargetConfig,
 } from './engine.ts';
+export { copyWhenDue, runCopy } from './copy-job.ts';
+export { readRule } from './copy-rule.ts';
+export { listBehind } from './lacking.ts';
 export { findReadableSnapshot } from './find-readable-snapshot.ts';
 export { runPrune, runVerify } from './job.ts';
 export {
@@ -48,6 +51,7 @@ export { startScratchDatabase } from './scratch-database.ts';
 export { backupRoutes } from './routes.ts';
 export { findUnusual, judgeSnapshots } from './unusual/judge-snapshots.ts';
 export {
+  CopyRule,
   DirectoryTargetRequest,
   S3TargetRequest,
   Schedule,
@@ -60,7 +64,8 @@ export {
 export { shipReport } from './ship-report.ts';
 export { runAuditVerify } from './verify-audit.ts';
 export { createSnapshotBrowser, type SnapshotBrowser } from './snapshot-browser.ts';
-export { DATABASE_SECTION, FILES_SECTION, runSnapshot } from './take-snapshot.ts';
+export { runSnapshot } from './run-snapshot.ts';
+export { DATABASE_SECTION, FILES_SECTION } from './take-snapshot.ts';
 export { readFreeBytes } from './targets/free-space.ts';
 export { rememberedHead, withSnapshot, type RepositoryRunDeps } from './target-repository.ts';
 export { openTarget } from './targets/open-target.ts';

@@ -128,7 +128,7 @@ export async function previewRetention(
       ...{ held: snapshot.hold !== null, proven: snapshot.proof !== null },
     })),
     ...weigh(draft),
-    reclaim: await measureReclaim(deps, {
+    reclaim: await measureReclaim(deps, target, {
       removed: snapshots.filter(goes),
       kept: snapshots.filter((one) => !goes(one)),
     }),
@@ -349,7 +349,7 @@ export async function requestApply(deps: RetentionDeps, actor: Actor, targetId: 
       hint: 'Everything on it is kept.',
     });
   }
-  return requestRepositoryRun(deps, actor, 'prune', { policy: true });
+  return requestRepositoryRun(deps, actor, 'prune', { policy: true, targetId });
 }
 
 function tellLoss(decisions: readonly Decision[]): string {

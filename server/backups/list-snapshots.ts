@@ -7,7 +7,7 @@ import type { Run } from '../lib/run-schema.ts';
 import { enqueueRun, getRun } from '../lib/runs.ts';
 import { describeHolds } from './holds.ts';
 import { describeUnusual } from './unusual/describe-unusual.ts';
-import { requireTarget } from './manage-targets.ts';
+import { requireTargets } from './manage-targets.ts';
 import {
   countSnapshots,
   getSnapshot,
@@ -106,7 +106,12 @@ function toSnapshot(
     durationMs: Number(row.duration_ms),
     keyringEpoch: row.keyring_epoch,
     restorePoint: row.restore_point,
-    targets: places.map((place) => ({ id: place.target_id, name: place.target_name, state: place.state })),
+    targets: places.map((place) => ({
+      ...{ id: place.target_id, name: place.target_name, state: place.state },
+      inUse: place.target_state === 'active',
+      storedAt: place.stored_at?.toISOString() ?? null,
+      forgottenBecause: place.state === 'forgotten' ? place.forgotten_because : null,
+    })),
     problems: row.problems as Snapshot['problems'],
     proof:
       proof?.finished_at == null
@@ -142,7 +147,7 @@ export async function requestSnapshot(
   actor: Actor,
   consent: SnapshotConsent = {},
 ): Promise<Run> {
-  await requireTarget(deps.db);
+  await requireTargets(deps.db);
   const agreed = {
     ...(consent.acceptWarnings === true ? { confirmed: CONFIRMED } : {}),
     ...(consent.takeOver === true ? { takeOver: true } : {}),
@@ -172,7 +177,7 @@ export async function requestRepositoryRun(
   kind: 'verify' | 'prune',
   input: Record<string, string | boolean> = {},
 ): Promise<Run> {
-  await requireTarget(deps.db);
+  await requireTargets(deps.db);
   const id = await writeTransaction(deps.db, async (tx) => {
     const runId = await enqueueRun(tx, deps.clock, {
       kind,

@@ -1,14 +1,15 @@
-/** Adding, trying out, showing and retiring targets. A target outside the allowed regions is refused before a byte is sent. */
+/** Adding, trying out and retiring targets. A target outside the allowed regions is refused before a byte is sent. */
 import { randomUUID } from 'node:crypto';
+import { stat } from 'node:fs/promises';
 import { recordAudit, type Actor } from '../audit/index.ts';
 import type { FieldSealer, KeyClient } from '../keys/index.ts';
 import type { Clock } from '../lib/clock.ts';
 import { writeTransaction, type Database } from '../lib/db.ts';
 import { HoldfastError } from '../lib/errors.ts';
+import { findNewestNumber, hasOpenWork } from './copy-queries.ts';
 import type { TargetConfig } from './engine.ts';
 import {
   deleteSignIn,
-  findSignIn,
   getTarget,
   insertTarget,
   listActiveTargets,
@@ -21,17 +22,11 @@ import { beginRetention } from './apply-retention.ts';
 import { checkPolicy } from './retention/policy.ts';
 import { KEEP_EVERYTHING } from './retention/policy-words.ts';
 import type { S3TargetRequest, TargetProbe, TargetReply, TargetRequest } from './schema.ts';
-import {
-  directoryConfigOf,
-  locationOf,
-  openTargetConfig,
-  reachOfAppliance,
-  sftpSettingsOf,
-} from './target-config.ts';
-import { describeS3, s3ConfigOf, s3SettingsFor } from './s3-targets.ts';
+import { directoryConfigOf, locationOf, openTargetConfig, reachOfAppliance } from './target-config.ts';
+import { s3ConfigOf, s3SettingsFor } from './s3-targets.ts';
+import { toTargetReply } from './show-targets.ts';
 import { sealForTarget, takeSignIn } from './target-sign-ins.ts';
-import { readFreeBytes } from './targets/free-space.ts';
-import { LOCAL_COPY_LABEL, probeTarget } from './targets/probe.ts';
+import { probeTarget } from './targets/probe.ts';
 import { takeTrialTurn } from './trial-turns.ts';
 
 export interface TargetDeps {
@@ -40,46 +35,6 @@ export interface TargetDeps {
   dataDir: string;
   keys: Pick<KeyClient, 'status' | 'applianceKey'>;
   sealer: Pick<FieldSealer, 'open' | 'seal'>;
-}
-
-export async function toTargetReply(deps: Pick<TargetDeps, 'db'>, row: TargetRow): Promise<TargetReply> {
-  const probe = row.probe as TargetProbe | null;
-  return {
-    id: row.id,
-    name: row.name,
-    kind: row.kind as TargetReply['kind'],
-    location: locationOf(row),
-    sftp: row.kind === 'sftp' ? await describeSftp(deps, row) : null,
-    s3: row.kind === 's3' ? await describeS3(deps, row) : null,
-    region: row.region,
-    regionKnownBy: row.region_known_by,
-    sameDisk: row.same_disk,
-    label: row.same_disk ? LOCAL_COPY_LABEL : null,
-    probe,
-    // A page does not connect to a server: what the last trial found is shown.
-    freeBytes:
-      row.kind === 'directory'
-        ? await readFreeBytes(directoryConfigOf(row).path, probe)
-        : (probe?.freeBytes ?? null),
-    state: row.state as TargetReply['state'],
-    lastOkAt: row.last_ok_at?.toISOString() ?? null,
-    lastError: row.last_error as TargetReply['lastError'],
-    createdAt: row.created_at.toISOString(),
-  };
-}
-
-async function describeSftp(deps: Pick<TargetDeps, 'db'>, row: TargetRow): Promise<TargetReply['sftp']> {
-  const { host, port, username, path, hostKey, signInId } = sftpSettingsOf(row);
-  const kept = signInId === undefined ? undefined : await findSignIn(deps.db, signInId);
-  return {
-    ...{ host, port, username, path, hostKey },
-    signsInBy: (kept?.kind as 'password' | undefined) ?? null,
-    publicKey: kept?.public_key ?? null,
-  };
-}
-
-export async function showTargets(deps: Pick<TargetDeps, 'db'>): Promise<TargetReply[]> {
-  return Promise.all((await listTargets(deps.db)).map((row) => toTargetReply(deps, row)));
 }
 
 /**
@@ -125,8 +80,8 @@ async function noteTrial(deps: TargetDeps, actor: Actor, config: TargetConfig, i
 }
 
 /**
- * @throws HoldfastError `wrong_state` before a recovery kit is proven or while another target is in use, `forbidden` for
- * a refused region, `invalid_input` when the probe found something bad, `conflict` for a taken name.
+ * @throws HoldfastError `wrong_state` before a recovery kit is proven, `forbidden` for a refused region, `invalid_input` when the probe
+ * found something bad, `conflict` for a taken name and for a place that is a target already.
  */
 export async function addTarget(
   deps: TargetDeps,
@@ -140,11 +95,7 @@ export async function addTarget(
       hint: 'Make a recovery kit and prove it: without one nobody could open what is stored there.',
     });
   }
-  if ((await listActiveTargets(deps.db)).length > 0) {
-    throw new HoldfastError('wrong_state', 'A target is in use already', {
-      hint: 'Retire it first; what it holds stays there. Shipping to several targets at once is not part of this version.',
-    });
-  }
+  await refuseKnownPlace(deps, actor, request);
   const probe = await tryTarget(deps, actor, request);
   const bad = probe.checks.find((check) => check.state === 'bad');
   if (!probe.ok || bad !== undefined) {
@@ -162,23 +113,29 @@ export async function addTarget(
     });
   }
   const { settings, keepSignIn } = await settingsOf(deps, actor, request, probe);
+  const location = locationOf({ kind: request.kind, settings: settings as never });
   const row = await writeTransaction(deps.db, async (tx) => {
     await keepSignIn?.(tx);
-    const { name, kind, region, retention } = request;
+    const { name, kind, region, retention, bring = 'everything' } = request;
+    const id = randomUUID();
+    const before = (await listTargets(tx)).filter((one) => one.kind === kind && locationOf(one) === location);
+    if (before.some((one) => one.state === 'active')) throw knownPlace();
     const inserted = await insertTarget(tx, {
-      id: randomUUID(),
+      // What is remembered of a place holds when it is added again.
+      ...{ id, catalogue: newestOf(before)?.catalogue ?? id },
+      copyFrom: bring === 'newest' ? await findNewestNumber(tx) : 0,
       ...{ name, kind, region, settings, probe },
       sameDisk: probe.sameDisk,
       regionKnownBy: probe.regionSaid === true ? 'provider' : undefined,
       createdAt: deps.clock.now(),
     });
-    await beginRetention(tx, deps.clock, inserted.id, retention);
+    await beginRetention(tx, deps.clock, inserted, retention);
     await recordAudit(tx, deps.clock, actor, {
       action: 'backups.target.added',
       objectType: 'target',
       objectId: inserted.id,
       detail: {
-        ...{ kind, region, sameDisk: probe.sameDisk, retention: retention ?? KEEP_EVERYTHING },
+        ...{ kind, region, sameDisk: probe.sameDisk, retention: retention ?? KEEP_EVERYTHING, bring },
         ...(request.kind === 'sftp' ? { host: request.host, fingerprint: request.fingerprint ?? '' } : {}),
         ...(request.kind === 's3' ? s3Detail(request) : {}),
       },
@@ -186,6 +143,38 @@ export async function addTarget(
     return inserted;
   });
   return toTargetReply(deps, row);
+}
+
+function newestOf(rows: readonly TargetRow[]): TargetRow | undefined {
+  return [...rows].sort((a, b) => b.created_at.getTime() - a.created_at.getTime())[0];
+}
+
+function knownPlace(): HoldfastError {
+  return new HoldfastError('conflict', 'This place is a target already', {
+    hint: 'Two targets in one place are lost together. Choose another disk, server or bucket.',
+  });
+}
+
+/** A directory is known by what it is, not by the path that leads to it. */
+async function refuseKnownPlace(deps: TargetDeps, actor: Actor, request: TargetRequest): Promise<void> {
+  if (request.kind !== 'directory') return;
+  const config = await configOf(deps, actor, request);
+  const wanted = await identityOf(config);
+  if (wanted === undefined) return;
+  for (const row of await listActiveTargets(deps.db)) {
+    if (row.kind === 'directory' && (await identityOf(directoryConfigOf(row))) === wanted) throw knownPlace();
+  }
+}
+
+async function identityOf(config: TargetConfig): Promise<string | undefined> {
+  if (config.kind !== 'directory') return undefined;
+  try {
+    const { dev, ino } = await stat(config.path, { bigint: true });
+    return `${String(dev)} ${String(ino)}`;
+  } catch {
+    // Away, or not ours to look at: the trial says so.
+    return undefined;
+  }
 }
 
 function s3Detail({ endpoint, bucket, prefix, lock, signIn }: S3TargetRequest): object {
@@ -239,12 +228,7 @@ export async function retireTarget(deps: TargetDeps, actor: Actor, id: string): 
   const row = await getTarget(deps.db, id);
   if (row.state === 'retired') return toTargetReply(deps, row);
   const retired = await writeTransaction(deps.db, async (tx) => {
-    const open = await tx
-      .selectFrom('runs')
-      .select('id')
-      .where('state', 'in', ['queued', 'running'])
-      .executeTakeFirst();
-    if (open !== undefined) {
+    if (await hasOpenWork(tx, id)) {
       throw new HoldfastError('wrong_state', 'Work on this target is under way', {
         hint: 'Wait for the running jobs to end, or cancel them.',
       });
@@ -264,15 +248,13 @@ export async function retireTarget(deps: TargetDeps, actor: Actor, id: string): 
   return toTargetReply(deps, retired);
 }
 
-/** @throws HoldfastError `wrong_state` when there is none. */
-export async function requireTarget(db: Database): Promise<TargetRow> {
-  const [row] = await listActiveTargets(db);
-  if (row === undefined) {
-    throw new HoldfastError('wrong_state', 'There is no target to write to', {
-      hint: 'Add a target first.',
-    });
-  }
-  return row;
+/** Those in use, in their order. @throws HoldfastError `wrong_state` when there is none. */
+export async function requireTargets(db: Database): Promise<TargetRow[]> {
+  const rows = await listActiveTargets(db);
+  if (rows.length > 0) return rows;
+  throw new HoldfastError('wrong_state', 'There is no target to write to', {
+    hint: 'Add a target first.',
+  });
 }
 
 async function requireAllowedRegion(db: Database, region: string): Promise<void> {

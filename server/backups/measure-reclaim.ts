@@ -2,7 +2,7 @@
 import { readCatalogue, type CatalogueView } from './catalogue/open-catalogue.ts';
 import { countLive, type LivePacks } from './repository/live-packs.ts';
 import type { RetainedRow } from './retention-queries.ts';
-import { cataloguePath } from './target-repository.ts';
+import { cataloguePath, type CatalogueOwner } from './target-repository.ts';
 
 /** Above this many chunks a page would wait too long: what was written when each snapshot was taken is told instead. */
 const MOST_CHUNKS = 150_000;
@@ -15,12 +15,13 @@ interface Reclaim {
 
 export async function measureReclaim(
   { dataDir }: { dataDir: string },
+  target: CatalogueOwner,
   { removed, kept }: { removed: readonly RetainedRow[]; kept: readonly RetainedRow[] },
 ): Promise<Reclaim> {
   if (removed.length === 0) return { bytes: 0, exact: true };
   const atMost = removed.reduce((sum, one) => sum + one.storedBytes, 0);
   const [first] = removed;
-  const path = first === undefined ? '' : cataloguePath(dataDir, first.repositoryId);
+  const path = first === undefined ? '' : cataloguePath(dataDir, first.repositoryId, target);
   const bytes = readCatalogue(path, (catalogue) => measure(catalogue, { removed, kept }));
   return bytes === undefined ? { bytes: atMost, exact: false } : { bytes, exact: true };
 }

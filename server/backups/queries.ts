@@ -7,17 +7,24 @@ import type { Snapshots, SnapshotTargets, TargetSignIns, Targets, JsonValue } fr
 export type TargetRow = Selectable<Targets>;
 export type SignInRow = Selectable<TargetSignIns>;
 export type SnapshotRow = Selectable<Snapshots>;
-export type SnapshotTargetRow = Pick<Selectable<SnapshotTargets>, 'snapshot_id' | 'state' | 'stored_at'> & {
-  target_id: string;
-  target_name: string;
-};
+export type SnapshotTargetRow = Pick<
+  Selectable<SnapshotTargets>,
+  'snapshot_id' | 'state' | 'stored_at' | 'target_id' | 'forgotten_because'
+> & { target_name: string; target_state: string };
 
 export async function listTargets(db: Database): Promise<TargetRow[]> {
-  return db.selectFrom('targets').selectAll().orderBy('state').orderBy('name').execute();
+  return db.selectFrom('targets').selectAll().orderBy('state').orderBy('position').orderBy('name').execute();
 }
 
+/** In the order that people gave them: the first that can be written to leads. */
 export async function listActiveTargets(db: Database): Promise<TargetRow[]> {
-  return db.selectFrom('targets').selectAll().where('state', '=', 'active').orderBy('created_at').execute();
+  return db
+    .selectFrom('targets')
+    .selectAll()
+    .where('state', '=', 'active')
+    .orderBy('position')
+    .orderBy('created_at')
+    .execute();
 }
 
 export async function findTarget(db: Database, id: string): Promise<TargetRow | undefined> {
@@ -52,6 +59,10 @@ export interface NewTarget {
   sameDisk: boolean;
   probe: unknown;
   createdAt: Date;
+  /** File that remembers the highest head: of a place that was a target before, the one that it had. */
+  catalogue: string;
+  /** Snapshots of this number and above are brought there. */
+  copyFrom: number;
 }
 
 /** @throws HoldfastError `conflict` when an active target has the name. */
@@ -69,6 +80,9 @@ export async function insertTarget(tx: WriteTransaction, target: NewTarget): Pro
         same_disk: target.sameDisk,
         probe: JSON.stringify(target.probe),
         created_at: target.createdAt,
+        catalogue: target.catalogue,
+        copy_from: target.copyFrom,
+        position: sql<number>`(select coalesce(max(position), 0) + 1 from targets where state = 'active')`,
       })
       .returningAll()
       .executeTakeFirstOrThrow();
@@ -93,6 +107,9 @@ export async function updateTarget(
     sameDisk?: boolean;
     lastOkAt?: Date;
     lastError?: unknown;
+    /** After a recovery it was seen for the first time. */
+    seen?: true;
+    verified?: { at: Date; problems: number };
   },
 ): Promise<TargetRow> {
   return tx
@@ -106,6 +123,10 @@ export async function updateTarget(
         : { settings: changedSettings(change) }),
       ...(change.sameDisk === undefined ? {} : { same_disk: change.sameDisk }),
       ...(change.lastOkAt === undefined ? {} : { last_ok_at: change.lastOkAt, last_error: null }),
+      ...(change.seen === undefined ? {} : { unseen_since_recovery: false }),
+      ...(change.verified === undefined
+        ? {}
+        : { verified_at: change.verified.at, verify_problems: change.verified.problems }),
       ...(change.lastError === undefined
         ? {}
         : { last_error: change.lastError === null ? null : JSON.stringify(change.lastError) }),
@@ -195,7 +216,10 @@ export interface NewSnapshot {
   sources: unknown;
 }
 
-/** Records a snapshot that lies on a target. Known already: only its place is recorded. */
+/**
+ * Records a snapshot that lies on a target. Known already: only its place is recorded. One whose number another has, from before a
+ * recovery, is left alone: it stays on its target, and the kit opens it.
+ */
 export async function upsertSnapshot(
   tx: WriteTransaction,
   snapshot: NewSnapshot,
@@ -222,29 +246,56 @@ export async function upsertSnapshot(
       problems: JSON.stringify(snapshot.problems),
       sources: JSON.stringify(snapshot.sources),
     })
-    .onConflict((conflict) => conflict.column('id').doNothing())
+    .onConflict((conflict) => conflict.doNothing())
     .execute();
-  const place = { state: 'stored', stored_at: snapshot.storedAt };
+  if ((await findSnapshot(tx, snapshot.id)) !== undefined)
+    await placeSnapshot(tx, snapshot.id, targetId, snapshot.storedAt);
+}
+
+/** Says that a snapshot lies on a target. */
+export async function placeSnapshot(
+  tx: WriteTransaction,
+  snapshotId: string,
+  targetId: string,
+  storedAt: Date,
+): Promise<void> {
+  // Recovery writes this into databases of older versions too: no column that they do not have.
+  const place = { state: 'stored', stored_at: storedAt };
   await tx
     .insertInto('snapshot_targets')
-    .values({ snapshot_id: snapshot.id, target_id: targetId, ...place })
+    .values({ snapshot_id: snapshotId, target_id: targetId, ...place })
     .onConflict((conflict) => conflict.columns(['snapshot_id', 'target_id']).doUpdateSet(place))
     .execute();
 }
 
-/** Marks as forgotten every snapshot of the repository whose id is not in `kept`. @returns their ids. */
-export async function markForgotten(
+/** Snapshots that the head of a target does not list are not there, whatever the rows say; forgotten, when no target in use has them. */
+export async function markMissing(
   tx: WriteTransaction,
-  repositoryId: string,
-  kept: readonly string[],
+  targetId: string,
+  listed: readonly string[],
 ): Promise<string[]> {
-  let query = tx
-    .updateTable('snapshots')
-    .set({ state: 'forgotten' })
-    .where('repository_id', '=', repositoryId)
-    .where('state', '!=', 'forgotten');
-  if (kept.length > 0) query = query.where('id', 'not in', kept);
-  return (await query.returning('id').execute()).map((row) => row.id);
+  const { rows } = await sql<{ id: string }>`
+    update snapshot_targets set state = 'missing'
+    where target_id = ${targetId} and state = 'stored' and forgetting is null
+      and snapshot_id <> all(${[...listed]}::text[])
+    returning snapshot_id as id`.execute(tx);
+  const ids = rows.map((row) => row.id);
+  await forgetWhereNowhere(tx, ids);
+  return ids;
+}
+
+/** A snapshot that lies on no target in use is forgotten. */
+export async function forgetWhereNowhere(
+  tx: WriteTransaction,
+  ids: readonly string[],
+  forgotten?: { at: Date; because: string },
+): Promise<void> {
+  await sql`
+    update snapshots set state = 'forgotten', forgotten_at = ${forgotten?.at ?? null},
+      forgotten_because = ${forgotten?.because ?? null}
+    where id = any(${[...ids]}::text[]) and state <> 'forgotten' and not exists (
+      select from snapshot_targets p join targets t on t.id = p.target_id
+      where p.snapshot_id = snapshots.id and p.state = 'stored' and t.state = 'active')`.execute(tx);
 }
 
 export async function findSnapshot(db: Database, id: string): Promise<SnapshotRow | undefined> {
@@ -302,9 +353,13 @@ export async function listSnapshotTargets(
       'snapshot_targets.state',
       'snapshot_targets.stored_at',
       'snapshot_targets.target_id',
+      'snapshot_targets.forgotten_because',
       'targets.name as target_name',
+      'targets.state as target_state',
     ])
     .where('snapshot_targets.snapshot_id', 'in', ids)
+    .orderBy('targets.state')
+    .orderBy('targets.position')
     .execute();
 }
 
@@ -352,8 +407,10 @@ export async function findNewestStored(
     .innerJoin('targets', 'targets.id', 'snapshot_targets.target_id')
     .select(['snapshots.id as id', 'snapshots.taken_at as taken_at', 'targets.id as target_id'])
     .where('snapshots.state', '!=', 'forgotten')
+    .where('snapshot_targets.state', '=', 'stored')
     .where('targets.state', '=', 'active')
     .orderBy('snapshots.number', 'desc')
+    .orderBy('targets.position')
     .limit(1)
     .executeTakeFirst();
   return row && { snapshotId: row.id, takenAt: row.taken_at, targetId: row.target_id };

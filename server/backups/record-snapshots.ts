@@ -2,7 +2,7 @@
 import type { Clock } from '../lib/clock.ts';
 import type { WriteTransaction } from '../lib/db.ts';
 import type { SnapshotRecord } from './engine.ts';
-import { markForgotten, upsertSnapshot } from './queries.ts';
+import { markMissing, upsertSnapshot } from './queries.ts';
 
 interface RecordedSnapshots {
   repositoryId: string;
@@ -61,12 +61,12 @@ export async function recordSnapshots(
   }
 }
 
-/** Makes the table say what the repository's head says: what is missing is added, what it dropped is forgotten. */
+/** Makes the table say what the head of a target says: what is missing is added, what it dropped is not there. */
 export async function reconcileSnapshots(
   tx: WriteTransaction,
   clock: Clock,
   recorded: RecordedSnapshots & { retained: readonly string[] },
-): Promise<{ forgotten: string[] }> {
+): Promise<{ missing: string[] }> {
   await recordSnapshots(tx, clock, recorded);
-  return { forgotten: await markForgotten(tx, recorded.repositoryId, recorded.retained) };
+  return { missing: await markMissing(tx, recorded.targetId, recorded.retained) };
 }

@@ -4,7 +4,7 @@ import type { SnapshotRecord } from './engine.ts';
 import { findReadableSnapshot } from './find-readable-snapshot.ts';
 import type { RecoverOptions, RecoveryQuestion } from './recover-plan.ts';
 import { openRepository, type Repository } from './repository/open-repository.ts';
-import { cataloguePath } from './target-repository.ts';
+import { cataloguePath, FIRST_TARGET } from './target-repository.ts';
 
 export async function openWithKit(options: RecoverOptions): Promise<Repository> {
   const { kit, target } = options;
@@ -15,7 +15,7 @@ export async function openWithKit(options: RecoverOptions): Promise<Repository> 
       repositoryId: kit.repositoryId,
       trustRoot: Buffer.from(kit.trustRoot, 'base64'),
     },
-    cataloguePath: cataloguePath(options.dataDir, kit.repositoryId),
+    cataloguePath: cataloguePath(options.dataDir, kit.repositoryId, FIRST_TARGET),
     ...(options.knownHead === undefined ? {} : { knownHead: options.knownHead }),
   });
   try {

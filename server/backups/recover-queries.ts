@@ -3,7 +3,7 @@ import { sql } from 'kysely';
 import type { WriteTransaction } from '../lib/db.ts';
 import type { S3Config, TargetConfig } from './engine.ts';
 import type { TargetRow } from './queries.ts';
-import { s3SettingsOf, sftpSettingsOf } from './target-config.ts';
+import { describePlace, locationOf, s3SettingsOf, sftpSettingsOf } from './target-config.ts';
 
 /**
  * The new machine is another appliance: the old one, should it still run, is not mistaken for it. Which machine it is, is learned
@@ -107,35 +107,51 @@ export async function failOpenRuns(tx: WriteTransaction, now: Date): Promise<num
 }
 
 /**
- * The one target in use now lies where recovery read it, and holds the snapshot of that time. How the old machine signed in to it is
- * kept as long as it is the same server and user; else a person gives it again.
+ * A target in use now lies where recovery read it, and holds the snapshot of that time: the one that lay there already, else the first of
+ * the order. How the old machine signed in to it is kept as long as it is the same server and user; else a person gives it again. The
+ * others stay in use: at their first sight this appliance takes them over, since a person said that the old machine is off.
  *
- * @returns its id; undefined when there is none or several.
+ * @returns its id; undefined when there is none.
  */
 export async function moveTarget(
   tx: WriteTransaction,
   target: TargetConfig,
   lastOkAt: Date,
 ): Promise<string | undefined> {
-  const rows = await tx
-    .selectFrom('targets')
-    .select(['id', 'kind', 'settings'])
-    .where('state', '=', 'active')
-    .execute();
-  const [only, second] = rows;
-  if (only === undefined || second !== undefined) return undefined;
+  const several = await hasColumn(tx, 'targets', 'position');
+  let query = tx.selectFrom('targets').select(['id', 'kind', 'settings']).where('state', '=', 'active');
+  if (several) query = query.orderBy('position');
+  const rows = await query.orderBy('created_at').execute();
+  const place = describePlace(target);
+  const chosen = rows.find((row) => locationOf(row) === place) ?? rows[0];
+  if (chosen === undefined) return undefined;
   await tx
     .updateTable('targets')
     .set({
       kind: target.kind,
-      settings: JSON.stringify(settingsAfter(only, target)),
+      settings: JSON.stringify(settingsAfter(chosen, target)),
       last_ok_at: lastOkAt,
       last_error: null,
       version: sql`version + 1`,
     })
-    .where('id', '=', only.id)
+    .where('id', '=', chosen.id)
     .execute();
-  return only.id;
+  if (several) {
+    // The catalogue that recovery made is this target's.
+    await sql`
+      update targets set
+        catalogue = case when id = ${chosen.id} then '' when catalogue = '' then id::text else catalogue end,
+        unseen_since_recovery = state = 'active' and id <> ${chosen.id}`.execute(tx);
+  }
+  return chosen.id;
+}
+
+/** The snapshot may be of a version that did not have it. */
+async function hasColumn(tx: WriteTransaction, table: string, column: string): Promise<boolean> {
+  const { rows } = await sql`
+    select from information_schema.columns
+    where table_schema = current_schema() and table_name = ${table} and column_name = ${column}`.execute(tx);
+  return rows.length > 0;
 }
 
 function settingsAfter(row: Pick<TargetRow, 'kind' | 'settings'>, target: TargetConfig): object {

@@ -1,6 +1,7 @@
 import { sql, type Selectable } from 'kysely';
 import type { Database, WriteTransaction } from '../lib/db.ts';
 import type { SnapshotHolds, TargetRetention } from '../lib/tables.ts';
+import { forgetWhereNowhere } from './queries.ts';
 import type { RetainedSnapshot } from './retention/decide.ts';
 import type { RetentionPolicy } from './retention/policy.ts';
 
@@ -134,7 +135,8 @@ export async function listRetained(
               .selectFrom('snapshot_targets')
               .select('snapshot_targets.snapshot_id')
               .whereRef('snapshot_targets.snapshot_id', '=', 'snapshots.id')
-              .where('snapshot_targets.target_id', '=', targetId),
+              .where('snapshot_targets.target_id', '=', targetId)
+              .where('snapshot_targets.state', '=', 'stored'),
           ),
         )
       : query.where(sql<boolean>`snapshots.id = any(${[...only]}::text[])`);
@@ -173,73 +175,91 @@ export async function deleteHold(tx: WriteTransaction, snapshotId: string): Prom
   await tx.deleteFrom('snapshot_holds').where('snapshot_id', '=', snapshotId).execute();
 }
 
-/** Whoever holds one and whoever forgets it wait for each other. */
+/** Whoever holds one and whoever forgets it wait for each other. `forgetting`: it is being forgotten on some target. */
 export async function lockSnapshots(
   tx: WriteTransaction,
   ids: readonly string[],
-): Promise<{ id: string; state: string; forgetting: unknown }[]> {
+): Promise<{ id: string; state: string; forgetting: boolean }[]> {
   return tx
     .selectFrom('snapshots')
-    .select(['id', 'state', 'forgetting'])
+    .select([
+      'id',
+      'state',
+      sql<boolean>`exists (select from snapshot_targets where snapshot_id = snapshots.id and forgetting is not null)`.as(
+        'forgetting',
+      ),
+    ])
     .where(sql<boolean>`id = any(${[...ids]}::text[])`)
     .orderBy('id')
     .forUpdate()
     .execute();
 }
 
-/** What is noted of a snapshot before the head that leaves it out is published. */
+/** What is noted of a snapshot on a target before the head that leaves it out is published there. */
 export type Forgetting = {
   reason: string;
   runId: string;
-  targetId: string;
   by: string;
 };
 
-export async function noteForgetting(tx: WriteTransaction, id: string, note: Forgetting): Promise<void> {
+export async function noteForgetting(
+  tx: WriteTransaction,
+  place: { snapshotId: string; targetId: string },
+  note: Forgetting,
+): Promise<void> {
+  const noted = { forgetting: JSON.stringify(note) };
   await tx
-    .updateTable('snapshots')
-    .set({ forgetting: JSON.stringify(note) })
-    .where('id', '=', id)
+    .insertInto('snapshot_targets')
+    .values({ snapshot_id: place.snapshotId, target_id: place.targetId, state: 'stored', ...noted })
+    .onConflict((conflict) => conflict.columns(['snapshot_id', 'target_id']).doUpdateSet(noted))
     .execute();
 }
 
 export async function listForgetting(
   db: Database,
-  repositoryId: string,
+  targetId: string,
 ): Promise<{ id: string; note: Forgetting }[]> {
   const rows = await db
-    .selectFrom('snapshots')
-    .select(['id', 'forgetting'])
-    .where('repository_id', '=', repositoryId)
+    .selectFrom('snapshot_targets')
+    .select(['snapshot_id', 'forgetting'])
+    .where('target_id', '=', targetId)
     .where('forgetting', 'is not', null)
-    .orderBy('number')
+    .orderBy('snapshot_id')
     .execute();
-  return rows.map((row) => ({ id: row.id, note: row.forgetting as unknown as Forgetting }));
+  return rows.map((row) => ({ id: row.snapshot_id, note: row.forgetting as unknown as Forgetting }));
 }
 
-export async function clearForgetting(tx: WriteTransaction, ids: readonly string[]): Promise<void> {
+export async function clearForgetting(
+  tx: WriteTransaction,
+  targetId: string,
+  ids: readonly string[],
+): Promise<void> {
   await tx
-    .updateTable('snapshots')
+    .updateTable('snapshot_targets')
     .set({ forgetting: null })
-    .where(sql<boolean>`id = any(${[...ids]}::text[])`)
+    .where('target_id', '=', targetId)
+    .where(sql<boolean>`snapshot_id = any(${[...ids]}::text[])`)
     .execute();
 }
 
+/** On that target; altogether, when no other target in use has it. */
 export async function setForgotten(
   tx: WriteTransaction,
-  id: string,
+  place: { snapshotId: string; targetId: string },
   forgotten: { at: Date; because: string },
 ): Promise<void> {
   await tx
-    .updateTable('snapshots')
+    .updateTable('snapshot_targets')
     .set({
       state: 'forgotten',
       forgetting: null,
       forgotten_at: forgotten.at,
       forgotten_because: forgotten.because,
     })
-    .where('id', '=', id)
+    .where('snapshot_id', '=', place.snapshotId)
+    .where('target_id', '=', place.targetId)
     .execute();
+  await forgetWhereNowhere(tx, [place.snapshotId], forgotten);
 }
 
 /** Targets in use whose policy removes something, with what says whether it is due. */
@@ -253,12 +273,20 @@ export async function listRetentionOfActive(db: Database): Promise<RetentionRow[
     .execute();
 }
 
-/** Snapshots that are kept, and those that were forgotten since an instant, on whatever target. */
-export async function countSince(db: Database, since: Date): Promise<number> {
+/** Snapshots in a place, whichever target it is or was, and those that were forgotten there since an instant. */
+export async function countSince(db: Database, catalogue: string, since: Date): Promise<number> {
   const { count } = await db
-    .selectFrom('snapshots')
-    .select((eb) => eb.fn.countAll<string>().as('count'))
-    .where((eb) => eb.or([eb('state', '!=', 'forgotten'), eb('forgotten_at', '>', since)]))
+    .selectFrom('snapshot_targets')
+    .innerJoin('targets', 'targets.id', 'snapshot_targets.target_id')
+    .innerJoin('snapshots', 'snapshots.id', 'snapshot_targets.snapshot_id')
+    .select((eb) => eb.fn.count<string>('snapshot_targets.snapshot_id').distinct().as('count'))
+    .where('targets.catalogue', '=', catalogue)
+    .where((eb) =>
+      eb.or([
+        eb.and([eb('snapshot_targets.state', '=', 'stored'), eb('snapshots.state', '!=', 'forgotten')]),
+        eb('snapshot_targets.forgotten_at', '>', since),
+      ]),
+    )
     .executeTakeFirstOrThrow();
   return Number(count);
 }

@@ -27,6 +27,7 @@ import { Snapshot } from './schema.ts';
 
 const TargetParams = Type.Object({ id: Id });
 const SnapshotParams = Type.Object({ id: Type.String({ pattern: '^[0-9a-f]{64}$' }) });
+const ForgetBody = Type.Object({ ...WithReason.properties, targetId: Type.Optional(Id) });
 const manage = { right: 'backups.manage' } as const;
 
 export type RetentionRouteDeps = RetentionDeps & BrowseDeps;
@@ -106,12 +107,12 @@ export function retentionRoutes(deps: RetentionRouteDeps): FastifyPluginAsyncTyp
         config: { access: manage, stepUp: true },
         schema: {
           ...{ tags, summary: 'Forget a snapshot, by approval where it protects the rest' },
-          ...{ params: SnapshotParams, body: WithReason },
+          ...{ params: SnapshotParams, body: ForgetBody },
           response: { 202: Type.Union([Run, AskedApproval]) },
         },
       },
       async ({ params, body, actor }, reply) =>
-        reply.status(202).send(await requestForget(deps, actor, params.id, body.reason)),
+        reply.status(202).send(await requestForget(deps, actor, params.id, body)),
     );
     app.put(
       '/snapshots/:id/hold',

@@ -6,24 +6,13 @@ import { HoldfastError } from '../lib/errors.ts';
 import { Run } from '../lib/run-schema.ts';
 import { AskedApproval, Id } from '../lib/shapes.ts';
 import { browseSnapshot, requestFileRestore, type BrowseDeps } from './browse-snapshot.ts';
+import { copyRoutes } from './copy-routes.ts';
 import { requestForget } from './request-forget.ts';
 import { retentionRoutes, type RetentionRouteDeps } from './retention-routes.ts';
 import { unusualRoutes } from './unusual/routes.ts';
-import {
-  requestRepositoryRun,
-  requestSnapshot,
-  type SnapshotConsent,
-  showSnapshot,
-  showSnapshots,
-} from './list-snapshots.ts';
-import {
-  addTarget,
-  probeAgain,
-  retireTarget,
-  showTargets,
-  toTargetReply,
-  tryTarget,
-} from './manage-targets.ts';
+import { requestSnapshot, type SnapshotConsent, showSnapshot, showSnapshots } from './list-snapshots.ts';
+import { addTarget, probeAgain, retireTarget, tryTarget } from './manage-targets.ts';
+import { showTargets, toTargetReply } from './show-targets.ts';
 import { getTarget, type TargetRow } from './queries.ts';
 import { changeS3SignIn } from './s3-targets.ts';
 import { acceptHostKey, changeSignIn, makeTargetKey } from './target-sign-ins.ts';
@@ -81,6 +70,7 @@ export function backupRoutes(deps: BackupDeps): FastifyPluginAsyncTypebox {
     await app.register(snapshotRoutes(deps));
     await app.register(retentionRoutes(deps));
     await app.register(unusualRoutes(deps));
+    await app.register(copyRoutes(deps));
     await app.register(runRoutes(deps));
   };
 }
@@ -187,21 +177,6 @@ function targetRoutes(deps: BackupDeps): FastifyPluginAsyncTypebox {
       },
       ({ params, actor }) => retireTarget(deps, actor, params.id),
     );
-    for (const kind of ['verify', 'prune'] as const) {
-      app.post(
-        `/targets/${kind}`,
-        {
-          config: { access: { right: 'backups.manage' } },
-          schema: {
-            tags,
-            summary:
-              kind === 'verify' ? 'Read back and check everything stored' : 'Reclaim what no snapshot needs',
-            response: { 202: Run },
-          },
-        },
-        async ({ actor }, reply) => reply.status(202).send(await requestRepositoryRun(deps, actor, kind)),
-      );
-    }
   };
 }
 
@@ -251,12 +226,14 @@ function snapshotRoutes(deps: BackupDeps): FastifyPluginAsyncTypebox {
         config: { access: { right: 'backups.manage' }, stepUp: true },
         schema: {
           tags,
-          summary: 'Forget a snapshot',
+          summary: 'Forget a snapshot, on one target or on all',
           params: SnapshotParams,
+          querystring: Type.Object({ targetId: Type.Optional(Id) }),
           response: { 202: Type.Union([Run, AskedApproval]) },
         },
       },
-      async ({ params, actor }, reply) => reply.status(202).send(await requestForget(deps, actor, params.id)),
+      async ({ params, query, actor }, reply) =>
+        reply.status(202).send(await requestForget(deps, actor, params.id, query)),
     );
     app.get(
       '/snapshots/:id/content',

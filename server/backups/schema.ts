@@ -36,6 +36,8 @@ const common = {
   region: Type.String({ minLength: 2, maxLength: 64 }),
   /** How long snapshots are kept there; everything, when nothing is said. */
   retention: Type.Optional(RetentionPolicy),
+  /** Which of the snapshots on other targets it gets, as far as its policy keeps them. */
+  bring: Type.Optional(Type.Union([Type.Literal('newest'), Type.Literal('everything')])),
 };
 
 export const DirectoryTargetRequest = Type.Object({
@@ -150,6 +152,46 @@ export const HostKeyChange = Type.Object({ fingerprint: Fingerprint });
 export const SignInChange = Type.Object({ signIn: Type.Union([TargetSignIn, S3SignIn]) });
 export type SignInChange = Static<typeof SignInChange>;
 
+export const TargetPrice = Type.Object({
+  perGbMonth: Type.Number({ minimum: 0, maximum: 100_000, description: 'For 10^9 bytes and a month' }),
+  currency: Type.String({ minLength: 1, maxLength: 8, pattern: '^[^\\s<>"&]+$' }),
+});
+export type TargetPrice = Static<typeof TargetPrice>;
+
+/** Which snapshots a target has, against the others. */
+export const TargetCopies = Type.Object({
+  /** `empty`: none yet, and none to get. `away`: the last try failed. */
+  state: Type.Union([
+    Type.Literal('up-to-date'),
+    Type.Literal('behind'),
+    Type.Literal('away'),
+    Type.Literal('copying'),
+    Type.Literal('empty'),
+    Type.Literal('retired'),
+  ]),
+  /** Snapshots that others have, that its policy keeps, and that it lacks. */
+  behind: Type.Integer(),
+  behindBytes: Type.Number({ description: 'About so much is to be copied' }),
+  behindSince: Type.Union([Instant, Type.Null()]),
+  problem: Type.Union([Problem, Type.Null()]),
+  triedAt: Type.Union([Instant, Type.Null()]),
+  /** The run that catches it up now. */
+  runId: Type.Union([Id, Type.Null()]),
+  snapshots: Type.Integer(),
+  newest: Type.Union([
+    Type.Object({ id: Type.String(), number: Type.String(), takenAt: Instant }),
+    Type.Null(),
+  ]),
+  provenAt: Type.Union([Instant, Type.Null()]),
+  verifiedAt: Type.Union([Instant, Type.Null()]),
+  sizeBytes: Type.Number(),
+  /** False: at most so much, by what was written when each snapshot was taken. */
+  sizeExact: Type.Boolean(),
+  /** What the snapshots of the last 30 days have added. */
+  grownBytes: Type.Number(),
+});
+export type TargetCopies = Static<typeof TargetCopies>;
+
 export const TargetReply = Type.Object({
   id: Id,
   name: Type.String(),
@@ -198,6 +240,12 @@ export const TargetReply = Type.Object({
   lastOkAt: Type.Union([Instant, Type.Null()]),
   lastError: Type.Union([Problem, Type.Null()]),
   createdAt: Instant,
+  /** Its place in the order, from 1: the first that can be written to takes each snapshot. */
+  position: Type.Integer(),
+  copies: TargetCopies,
+  /** What a person typed, for the estimate. */
+  price: Type.Union([TargetPrice, Type.Null()]),
+  monthlyCost: Type.Union([Type.Number(), Type.Null()]),
 });
 export type TargetReply = Static<typeof TargetReply>;
 
@@ -222,7 +270,17 @@ export const Snapshot = Type.Object({
   durationMs: Type.Number(),
   keyringEpoch: Type.String(),
   restorePoint: Type.Union([Type.String(), Type.Null()]),
-  targets: Type.Array(Type.Object({ id: Id, name: Type.String(), state: Type.String() })),
+  /** Where it lies or lay; `state` is `stored`, `missing` or `forgotten`. */
+  targets: Type.Array(
+    Type.Object({
+      id: Id,
+      name: Type.String(),
+      state: Type.String(),
+      inUse: Type.Boolean(),
+      storedAt: Type.Union([Instant, Type.Null()]),
+      forgottenBecause: Type.Union([Type.String(), Type.Null()]),
+    }),
+  ),
   problems: Type.Array(Type.Object({ path: Type.String(), reason: Type.String() })),
   /** The best proof there is of it. */
   proof: Type.Union([
@@ -295,10 +353,31 @@ export const SnapshotFolderQuery = Type.Object({
   cursor: Type.Optional(Cursor),
   limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 500, default: 100 })),
   search: Type.Optional(Type.String({ maxLength: 255 })),
+  /** From which target it is read; else from the first that can be. */
+  targetId: Type.Optional(Id),
 });
 
 /** Restores one file beside the present one, under a name that says so. Reply: the run. */
-export const RestoreFileRequest = Type.Object({ folderId: Id, nodeId: Id });
+export const RestoreFileRequest = Type.Object({
+  folderId: Id,
+  nodeId: Id,
+  /** From which target; else from the first that can be read. */
+  targetId: Type.Optional(Id),
+});
+
+export const CopyRule = Type.Object({
+  /** As it was set; null for all that are in use. */
+  set: Type.Union([Type.Integer(), Type.Null()]),
+  /** Of the targets that are in use now. */
+  needed: Type.Integer(),
+  total: Type.Integer(),
+  words: Type.String(),
+});
+export const CopyRuleChange = Type.Object({
+  needed: Type.Union([Type.Integer({ minimum: 1, maximum: 100 }), Type.Null()]),
+});
+export const TargetOrder = Type.Object({ ids: Type.Array(Id, { maxItems: 100, uniqueItems: true }) });
+export const PriceChange = Type.Object({ price: Type.Union([TargetPrice, Type.Null()]) });
 
 export const ScheduleName = Type.Union([
   Type.Literal('snapshot'),

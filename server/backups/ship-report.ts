@@ -8,6 +8,7 @@ import { refuseInQuarantine } from './quarantine.ts';
 import { openRepository } from './repository/open-repository.ts';
 import { openWriter } from './repository/writer.ts';
 import { applianceId, cataloguePath } from './target-repository.ts';
+import { getTarget } from './queries.ts';
 
 interface ShipReportDeps {
   db: Database;
@@ -23,6 +24,7 @@ export interface ShippedReport {
   kind: 'restore-test';
   /** The exact bytes that were signed. */
   bytes: Buffer;
+  targetId: string;
   /** How the target is reached, by whom that was told already: a test with the kit may not open its secrets again. */
   config: TargetConfig;
 }
@@ -31,11 +33,12 @@ export interface ShippedReport {
 export async function shipReport(deps: ShipReportDeps, report: ShippedReport): Promise<string | undefined> {
   await refuseInQuarantine(deps.db);
   const keys = await openRepositoryWriteKeys(deps.keys);
+  const target = await getTarget(deps.db, report.targetId);
   const ship = async () => {
     const repository = await openRepository({
       target: report.config,
       keys,
-      cataloguePath: cataloguePath(deps.dataDir, keys.repositoryId),
+      cataloguePath: cataloguePath(deps.dataDir, keys.repositoryId, target),
     });
     try {
       const writer = await openWriter(repository, {
@@ -55,5 +58,6 @@ export async function shipReport(deps: ShipReportDeps, report: ShippedReport): P
       await repository.close();
     }
   };
-  return withAdvisoryLock(deps.db, 'repositoryWork', ship, { tryOnly: true });
+  const alone = () => withAdvisoryLock(deps.db, 'targetWork', ship, { of: target.id, tryOnly: true });
+  return withAdvisoryLock(deps.db, 'repositoryWork', alone, { tryOnly: true });
 }

@@ -1,5 +1,5 @@
 /**
- * Takes one snapshot: the database to one restore point, what the appliance says of itself at that point, and the file
+ * Takes one snapshot on one target: the database to one restore point, what the appliance says of itself at that point, and the file
  * store, whose files are immutable and whose deletion waits meanwhile. Order on the target: packs, index, keyring, snapshot,
  * head; so a crash anywhere leaves the last snapshot whole, and objects that no head names, which a later prune removes.
  */
@@ -8,13 +8,11 @@ import { makeCheckpoint, recordAudit, systemActor, type Checkpoint } from '../au
 import type { FieldSealer, KeyClient } from '../keys/index.ts';
 import type { Clock } from '../lib/clock.ts';
 import { crashPoint } from '../lib/crash-point.ts';
-import { requireFreeBytes } from '../lib/data-disk.ts';
 import { dataPaths } from '../lib/data-folder.ts';
 import { writeTransaction, type Database, type DatabaseAddress } from '../lib/db.ts';
 import { HoldfastError, messageOf } from '../lib/errors.ts';
 import { TEMPORARY_PREFIX } from '../lib/files.ts';
-import { withAdvisoryLock } from '../lib/lock.ts';
-import type { RunContext, RunOutcome } from '../lib/runs.ts';
+import type { RunContext } from '../lib/runs.ts';
 import { SOFTWARE_VERSION } from '../lib/version.ts';
 import { anchorTo, compareWhereReached } from './anchors.ts';
 import { applyPolicy, noteBehind, notePruned } from './apply-retention.ts';
@@ -25,7 +23,7 @@ import { copyPostgres, type PostgresFacts } from './postgres-source.ts';
 import { recordSnapshots } from './record-snapshots.ts';
 import { updateTarget, type TargetRow } from './queries.ts';
 import { tellLocked } from './repository/prune.ts';
-import { requireTarget } from './manage-targets.ts';
+import { publishKeyring } from './publish-keyring.ts';
 import { toRunProgress } from './run-progress.ts';
 import {
   applianceId,
@@ -39,9 +37,6 @@ export const FILES_SECTION = 'files';
 /** Of a machine image: what hostd gathers about the machine, and the image itself. */
 export const SYSTEM_SECTION = 'system';
 
-/** The restore point ends a log file of PostgreSQL, which must be able to begin others, or it stops. */
-const NEEDS_FREE_BYTES = 64 * 1024 ** 2;
-
 export interface SnapshotRunDeps {
   db: Database;
   clock: Clock;
@@ -53,32 +48,30 @@ export interface SnapshotRunDeps {
   systemDir?: string | undefined;
 }
 
-/** The run of kind `snapshot`. */
-export async function runSnapshot(deps: SnapshotRunDeps, run: RunContext): Promise<RunOutcome> {
-  const target = await requireTarget(deps.db);
-  try {
-    await requireFreeBytes(deps.dataDir, NEEDS_FREE_BYTES, 'a snapshot');
-    const outcome = await withAdvisoryLock(
-      deps.db,
-      'repositoryWork',
-      () =>
-        withAdvisoryLock(deps.db, 'fileCollection', () => snapshotTo(deps, run, target), { shared: true }),
-      { tryOnly: true },
-    );
-    if (outcome !== undefined) return outcome;
-    throw new HoldfastError('locked', 'Other work on the repository is under way', {
-      hint: 'Wait for it to end, then take the snapshot again.',
-    });
-  } catch (error) {
-    if (!run.signal.aborted) await recordFailure(deps, run, target, error);
-    throw error;
-  }
+/** What came of it on the target that led. */
+export interface StoredSnapshot {
+  record: SnapshotRecord;
+  problems: number;
+  /** What the audit log had come to; the other targets get it too. */
+  checkpoint: Checkpoint | undefined;
 }
 
-async function snapshotTo(deps: SnapshotRunDeps, run: RunContext, target: TargetRow): Promise<RunOutcome> {
+/** The lead failed after its head named the snapshot: that is stored, and no other target may take one in its place. */
+export class FailedAfterPublishing extends Error {}
+
+/**
+ * Reads everything once and stores it on one target.
+ *
+ * @throws FailedAfterPublishing; else nothing counts of what was written.
+ */
+export async function storeOn(
+  deps: SnapshotRunDeps,
+  run: RunContext,
+  target: TargetRow,
+  checkpoint: Checkpoint | undefined,
+): Promise<StoredSnapshot> {
   return withTargetRepository(deps, target, run, async (open) => {
     const startedAt = deps.clock.monotonicMs();
-    const checkpoint = await signLog(deps, run, target);
     const generation = newestGeneration(open.keys);
     const chunks = openChunkWriter({
       target: open.config,
@@ -89,6 +82,7 @@ async function snapshotTo(deps: SnapshotRunDeps, run: RunContext, target: Target
       signal: run.signal,
       progress: (progress) => run.report(toRunProgress(progress)),
     });
+    let published = false;
     try {
       const copied = await copySources(deps, run, {
         chunks,
@@ -119,17 +113,29 @@ async function snapshotTo(deps: SnapshotRunDeps, run: RunContext, target: Target
       });
       crashPoint('snapshot.published');
       await open.writer.publishHead();
+      published = true;
       crashPoint('snapshot.head-published');
-      const outcome = await recordStored(deps, run, target, open, record);
-      await anchorLog(deps, run, target, checkpoint);
-      await renewLocks(run, open);
-      await tidy(deps, run, target, open, record.id);
-      return outcome;
+      const problems = await recordStored(deps, run, target, open, record);
+      await finishOn(deps, run, target, open, { checkpoint, snapshotId: record.id });
+      return { record, problems, checkpoint };
     } catch (error) {
       await chunks.abort();
-      throw error;
+      throw published ? new FailedAfterPublishing('', { cause: error }) : error;
     }
   });
+}
+
+/** What a target gets beside the snapshot, which is stored there already, whatever comes of this. */
+export async function finishOn(
+  deps: SnapshotRunDeps,
+  run: RunContext,
+  target: TargetRow,
+  open: OpenTargetRepository,
+  { checkpoint, snapshotId }: { checkpoint: Checkpoint | undefined; snapshotId: string },
+): Promise<void> {
+  await anchorLog(deps, run, target, checkpoint);
+  await renewLocks(run, open);
+  await tidy(deps, run, target, open, snapshotId);
 }
 
 interface CopiedSources {
@@ -195,12 +201,12 @@ async function copySystem(
 }
 
 /** Before the database is copied, so that the copy holds the checkpoint. A log that cannot be signed does not stop a snapshot. */
-async function signLog(
+export async function signLog(
   deps: SnapshotRunDeps,
   run: RunContext,
-  target: TargetRow,
+  targets: readonly TargetRow[],
 ): Promise<Checkpoint | undefined> {
-  await compareWhereReached(deps, run, target);
+  for (const target of targets) await compareWhereReached(deps, run, target);
   try {
     return await makeCheckpoint(deps);
   } catch (error) {
@@ -233,23 +239,13 @@ async function lastSections(open: OpenTargetRepository): Promise<ReadonlyMap<str
   return new Map(record.sections.map((section) => [section.name, section]));
 }
 
-/** No row may be restorable without its key: the keyring on the target is as new as the restore point or newer. */
-async function publishKeyring(deps: SnapshotRunDeps, open: OpenTargetRepository): Promise<number> {
-  const { epoch, objects } = await deps.keys.keyringObjects(open.repository.keyringObjects());
-  for (const object of objects) {
-    await open.writer.publishKeyring(object.name, object.bytes);
-    crashPoint('snapshot.keyring-published');
-  }
-  return epoch;
-}
-
 async function recordStored(
   deps: SnapshotRunDeps,
   run: RunContext,
   target: TargetRow,
   open: OpenTargetRepository,
   record: SnapshotRecord,
-): Promise<RunOutcome> {
+): Promise<number> {
   const problems = record.sections.reduce((sum, section) => sum + section.problemCount, 0);
   const state = problems === 0 ? 'stored' : 'partial';
   await writeTransaction(deps.db, async (tx) => {
@@ -268,10 +264,7 @@ async function recordStored(
     });
   });
   await run.log('info', `Snapshot ${record.number} is ${state} on ${target.name}`);
-  return {
-    state: problems === 0 ? 'succeeded' : 'partial',
-    result: { snapshotId: record.id, number: record.number, problems, targetId: target.id },
-  };
+  return problems;
 }
 
 /** What snapshots need stays locked as long as the target promises. The snapshot itself is stored already, whatever comes of it. */
@@ -312,28 +305,4 @@ async function tidy(
   } catch (error) {
     await run.log('warn', `The repository was not tidied: ${messageOf(error)}`);
   }
-}
-
-async function recordFailure(
-  deps: SnapshotRunDeps,
-  run: RunContext,
-  target: TargetRow,
-  error: unknown,
-): Promise<void> {
-  const known = error instanceof HoldfastError ? error : undefined;
-  const problem = {
-    code: known?.code ?? 'internal',
-    message: known?.message ?? 'The snapshot failed inside the appliance',
-    ...(known?.hint === undefined ? {} : { hint: known.hint }),
-  };
-  await writeTransaction(deps.db, async (tx) => {
-    await updateTarget(tx, target.id, { lastError: problem });
-    await recordAudit(tx, deps.clock, systemActor('snapshot'), {
-      action: 'backups.snapshot.failed',
-      objectType: 'run',
-      objectId: run.runId,
-      result: 'failed',
-      detail: { code: problem.code, targetId: target.id },
-    });
-  });
 }

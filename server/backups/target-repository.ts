@@ -3,8 +3,9 @@ import { join } from 'node:path';
 import { openRepositoryWriteKeys, type KeyClient } from '../keys/index.ts';
 import type { Clock } from '../lib/clock.ts';
 import { dataPaths } from '../lib/data-folder.ts';
-import type { Database } from '../lib/db.ts';
+import { writeTransaction, type Database } from '../lib/db.ts';
 import { HoldfastError } from '../lib/errors.ts';
+import { withAdvisoryLock } from '../lib/lock.ts';
 import { lockProcess } from '../lib/process-lock.ts';
 import type { RunContext } from '../lib/runs.ts';
 import type {
@@ -18,11 +19,14 @@ import { readRememberedHead } from './catalogue/open-catalogue.ts';
 import type { ObjectReference } from './objects/object-names.ts';
 import { openChunkReader, type ChunkReader } from './pipeline/chunk-reader.ts';
 import { mayTakeOver, refuseForeignHead, refuseInQuarantine } from './quarantine.ts';
-import { findLastSnapshotNumber, getTarget, type TargetRow } from './queries.ts';
+import { listUnknown, placeListed, raiseNumber, reserveNumber } from './copy-queries.ts';
+import { findLastSnapshotNumber, getTarget, markMissing, updateTarget, type TargetRow } from './queries.ts';
 import { openTargetConfig, type TargetConfigDeps } from './target-config.ts';
 import { noteSpace } from './target-space.ts';
+import { recordSnapshots } from './record-snapshots.ts';
 import { createRepository } from './repository/create-repository.ts';
 import { openRepository, type Repository } from './repository/open-repository.ts';
+import { tryReadSnapshot } from './repository/read-snapshot.ts';
 import { openWriter, type RepositoryWriter } from './repository/writer.ts';
 
 export interface RepositoryRunDeps extends TargetConfigDeps {
@@ -41,14 +45,25 @@ export interface OpenTargetRepository {
   keys: RepositoryWriteKeys;
 }
 
-/** Cache of what lies in the repository of this appliance. */
-export function cataloguePath(dataDir: string, repositoryId: string): string {
-  return join(dataPaths(dataDir).catalogue, `${repositoryId}.sqlite`);
+/** Of a target, whose file it is; that of the first target of an appliance has no name of its own. */
+export type CatalogueOwner = Pick<TargetRow, 'catalogue'>;
+
+/** The target that a recovery reads: it is the first of the recovered appliance. */
+export const FIRST_TARGET: CatalogueOwner = { catalogue: '' };
+
+/** Cache of what lies in the repository of this appliance on a target. */
+export function cataloguePath(dataDir: string, repositoryId: string, { catalogue }: CatalogueOwner): string {
+  const name = catalogue === '' ? repositoryId : `${repositoryId}.${catalogue}`;
+  return join(dataPaths(dataDir).catalogue, `${name}.sqlite`);
 }
 
-/** The newest head of its repository that this appliance remembers: what a target shows now must not be older. */
-export function rememberedHead(dataDir: string, repositoryId: string): ObjectReference | undefined {
-  return readRememberedHead(cataloguePath(dataDir, repositoryId));
+/** The newest head on a target that this appliance remembers: what it shows now must not be older. */
+export function rememberedHead(
+  dataDir: string,
+  repositoryId: string,
+  target: CatalogueOwner,
+): ObjectReference | undefined {
+  return readRememberedHead(cataloguePath(dataDir, repositoryId, target));
 }
 
 /** More restores than this are not under way at once. */
@@ -60,8 +75,12 @@ const RESTORE_CATALOGUES = 8;
  *
  * @throws HoldfastError `locked`
  */
-function leaseCatalogue(dataDir: string, repositoryId: string): { path: string; release(): void } {
-  const base = `${cataloguePath(dataDir, repositoryId)}.restore`;
+export function leaseCatalogue(
+  dataDir: string,
+  repositoryId: string,
+  target: CatalogueOwner,
+): { path: string; release(): void } {
+  const base = `${cataloguePath(dataDir, repositoryId, target)}.restore`;
   for (let number = 1; ; number++) {
     const path = number === 1 ? base : `${base}-${String(number)}`;
     try {
@@ -80,8 +99,19 @@ export function newestGeneration(keys: RepositoryReadKeys): RepositoryGeneration
   return newest;
 }
 
-/** What the worker lent to the run: the test identity, undefined in write-only use, and with it the right to live keys. Once per run. */
-export async function takeTestIdentity(keys: KeyClient, runId: string): Promise<string | undefined> {
+/** By the run that took it: keyd gives it out once, and a run may open several targets. */
+const taken = new WeakMap<KeyClient, { runId: string; identity: Promise<string | undefined> }>();
+
+/** What the worker lent to the run: the test identity, undefined in write-only use, and with it the right to live keys. */
+export function takeTestIdentity(keys: KeyClient, runId: string): Promise<string | undefined> {
+  const known = taken.get(keys);
+  if (known?.runId === runId) return known.identity;
+  const identity = askTestIdentity(keys, runId);
+  taken.set(keys, { runId, identity });
+  return identity;
+}
+
+async function askTestIdentity(keys: KeyClient, runId: string): Promise<string | undefined> {
   try {
     return await keys.testIdentity(runId);
   } catch (error) {
@@ -93,6 +123,8 @@ export async function takeTestIdentity(keys: KeyClient, runId: string): Promise<
 /**
  * Opens the repository as its one writer and releases it afterwards. A target that never held a snapshot gets its
  * repository first; one that did is never silently started over.
+ *
+ * @throws HoldfastError `locked` while other work of this appliance writes to the same target.
  */
 export async function withTargetRepository<T>(
   deps: RepositoryRunDeps,
@@ -100,11 +132,29 @@ export async function withTargetRepository<T>(
   run: RunContext,
   act: (open: OpenTargetRepository) => Promise<T>,
 ): Promise<T> {
+  const result = await withAdvisoryLock(
+    deps.db,
+    'targetWork',
+    async () => ({ value: await openForWriting(deps, target, run, act) }),
+    { of: target.id, tryOnly: true },
+  );
+  if (result !== undefined) return result.value;
+  throw new HoldfastError('locked', `Other work on ${target.name} is under way`, {
+    hint: 'Wait for it to end, then try again.',
+  });
+}
+
+async function openForWriting<T>(
+  deps: RepositoryRunDeps,
+  target: TargetRow,
+  run: RunContext,
+  act: (open: OpenTargetRepository) => Promise<T>,
+): Promise<T> {
   await refuseInQuarantine(deps.db);
-  const released = await mayTakeOver(deps.db, target);
+  const released = target.unseen_since_recovery || (await mayTakeOver(deps.db, target));
   const config = await openTargetConfig(deps, target);
   const applianceKeys = await openRepositoryWriteKeys(deps.keys);
-  const path = cataloguePath(deps.dataDir, applianceKeys.repositoryId);
+  const path = cataloguePath(deps.dataDir, applianceKeys.repositoryId, target);
   const holder = await applianceId(deps.db);
   if (target.last_ok_at === null) {
     const keysObject = await deps.keys.keysObject();
@@ -126,7 +176,7 @@ export async function withTargetRepository<T>(
     cataloguePath: path,
   });
   try {
-    for (const warning of repository.warnings) await run.log('warn', warning.message);
+    for (const warning of repository.warnings) await run.log('warn', `${target.name}: ${warning.message}`);
     const keys: RepositoryWriteKeys = { ...applianceKeys, ...repository.keys };
     const lastSigned = Number(await keys.lastHeadNumber());
     await refuseForeignHead(deps, { newest: repository.head?.number ?? 0, lastSigned, released });
@@ -138,10 +188,12 @@ export async function withTargetRepository<T>(
       takeOver: released || run.input.takeOver === true,
       confirmed: confirmed as never[],
       lastSnapshotNumber: await findLastSnapshotNumber(deps.db),
+      reserveNumber: (atLeast) => reserveNumber(deps.db, atLeast),
     });
     try {
       const keysObject = await deps.keys.keysObject();
       await writer.publishKeys(keysObject.name, keysObject.bytes);
+      await notePlaces(deps, target, { repository, writer });
       const done = await act({ config, repository, writer, keys });
       await noteSpace(deps, target.id, repository.target);
       return done;
@@ -151,6 +203,32 @@ export async function withTargetRepository<T>(
   } finally {
     await repository.close();
   }
+}
+
+/** What a target's head lists is there, and nothing else; and no snapshot gets a number that it knows. */
+async function notePlaces(
+  deps: RepositoryRunDeps,
+  target: TargetRow,
+  { repository, writer }: { repository: Repository; writer: RepositoryWriter },
+): Promise<void> {
+  const { id: repositoryId, target: place, keys, catalogue } = repository;
+  // Not what the writer took up beyond its head: only the next head makes that count.
+  const references = repository.snapshotReferences;
+  const listed = references.map((one) => one.sha256);
+  // Left by a run that was cut off before it told.
+  const unknown = new Set(await listUnknown(deps.db, listed));
+  const records: SnapshotRecord[] = [];
+  for (const reference of references.filter((one) => unknown.has(one.sha256))) {
+    const record = await tryReadSnapshot(place, keys, catalogue, reference);
+    if (record !== undefined) records.push(record);
+  }
+  await raiseNumber(deps.db, writer.nextSnapshot() - 1);
+  await writeTransaction(deps.db, async (tx) => {
+    await recordSnapshots(tx, deps.clock, { repositoryId, targetId: target.id, records });
+    await placeListed(tx, { targetId: target.id, repositoryId, listed, now: deps.clock.now() });
+    await markMissing(tx, target.id, listed);
+    if (target.unseen_since_recovery) await updateTarget(tx, target.id, { seen: true });
+  });
 }
 
 interface SnapshotSource {
@@ -177,7 +255,7 @@ export async function withSnapshot<T>(
       hint: 'Restore with the recovery kit: `holdfast restore --from TARGET --kit FILE`.',
     });
   }
-  const lease = leaseCatalogue(deps.dataDir, repositoryId);
+  const lease = leaseCatalogue(deps.dataDir, repositoryId, target);
   try {
     const repository = await openRepository({
       target: await openTargetConfig(deps, target),

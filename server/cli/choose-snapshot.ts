@@ -1,6 +1,7 @@
 /** The snapshot that a person means: its number, the start of its id, or the newest. */
-import type { Snapshot, TargetReply } from '../backups/index.ts';
+import type { Snapshot } from '../backups/index.ts';
 import { HoldfastError } from '../lib/errors.ts';
+import { listTargets, pickTarget } from './choose-target.ts';
 import type { ControlClient } from './control-client.ts';
 
 /** What an argument or option for a snapshot takes, for help texts. */
@@ -55,7 +56,11 @@ export function pickSnapshot(snapshots: readonly Snapshot[], wanted = 'latest'):
   });
 }
 
-/** A snapshot and a target that holds it. @throws HoldfastError as `pickSnapshot`; `not_found` when no target holds it whole. */
+/**
+ * A snapshot and a target that holds it: the one that is wanted, else one that could be reached the last time, else any.
+ *
+ * @throws HoldfastError as `pickSnapshot`; `not_found` when no target, or not that one, holds it whole.
+ */
 export async function chooseSnapshot(
   client: ControlClient,
   wanted?: string,
@@ -63,28 +68,28 @@ export async function chooseSnapshot(
 ): Promise<{ snapshotId: string; targetId: string }> {
   const id = from === undefined ? undefined : await findTargetId(client, from);
   const all = await listSnapshots(client);
-  const there = all.filter(({ targets }) => id === undefined || targets.some((held) => held.id === id));
+  const there = all.filter(
+    ({ targets }) => id === undefined || targets.some((held) => held.id === id && held.state === 'stored'),
+  );
   const snapshot = pickSnapshot(there, wanted);
-  const target = snapshot.targets.find(
+  const failing = new Set(
+    (await listTargets(client)).filter((one) => one.lastError !== null).map((one) => one.id),
+  );
+  const holding = snapshot.targets.filter(
     (candidate) => candidate.state === 'stored' && (id === undefined || candidate.id === id),
   );
+  const target = holding.find((candidate) => !failing.has(candidate.id)) ?? holding[0];
   if (target !== undefined) return { snapshotId: snapshot.id, targetId: target.id };
-  throw new HoldfastError('not_found', `No target holds snapshot ${snapshot.number} whole`, {
-    hint: 'Choose another one; `holdfast snapshots` says which target holds which.',
-  });
+  throw new HoldfastError(
+    'not_found',
+    `${from ?? 'No target'} ${from === undefined ? 'holds' : 'does not hold'} snapshot ${snapshot.number} whole`,
+    {
+      hint: 'Choose another one; `holdfast snapshots` says which target holds which.',
+    },
+  );
 }
 
 /** @param wanted its name or id @throws HoldfastError `not_found` */
 export async function findTargetId(client: ControlClient, wanted: string): Promise<string> {
-  const { items } = await client.get<{ items: TargetReply[] }>('/targets');
-  const found = items.filter(
-    ({ id, name, state }) => state === 'active' && (id === wanted || name === wanted),
-  );
-  const [target] = found;
-  if (target !== undefined && found.length === 1) return target.id;
-  throw new HoldfastError(
-    target === undefined ? 'not_found' : 'invalid_input',
-    target === undefined ? `There is no target ${wanted}` : `More than one target is called ${wanted}`,
-    { hint: `Targets in use: ${items.map(({ id, name }) => `${name} (${id})`).join(', ') || 'none'}.` },
-  );
+  return pickTarget(await listTargets(client), wanted).id;
 }

@@ -28,6 +28,7 @@ const COMMANDS: Record<string, () => Promise<Add>> = {
   'verify-report': async () => (await import('./commands/verify-report.ts')).addVerifyReport,
   keys: async () => (await import('./commands/keys.ts')).addKeys,
   hardening: async () => (await import('./commands/hardening.ts')).addHardening,
+  targets: async () => (await import('./commands/targets.ts')).addTargets,
   quarantine: async () => (await import('./commands/quarantine.ts')).addQuarantine,
   'set-back': async () => (await import('./commands/set-back.ts')).addSetBack,
   update: async () => (await import('./commands/update.ts')).addUpdate,

@@ -15,11 +15,15 @@ export const LOCKS = {
   auditSequencer: 0x484f4c49,
   /** One process looks after alerts. */
   alerts: 0x484f4c4a,
+  /** One writer on each target: with `of`, the target's id. */
+  targetWork: 0x484f4c4b,
 } as const;
 
 export type LockName = keyof typeof LOCKS;
 
 interface LockOptions {
+  /** Of which of several things; each has a lock of its own. */
+  of?: string;
   shared?: boolean;
   /** Give up at once instead of waiting. */
   tryOnly?: boolean;
@@ -32,7 +36,8 @@ export async function withAdvisoryLock<T>(
   act: () => Promise<T>,
   options: LockOptions = {},
 ): Promise<T | undefined> {
-  const key = LOCKS[name];
+  const key =
+    options.of === undefined ? sql`${LOCKS[name]}` : sql`${LOCKS[name]}::int, hashtext(${options.of})`;
   const suffix = options.shared ? '_shared' : '';
   return db.connection().execute(async (connection) => {
     if (options.tryOnly) {

@@ -19,6 +19,7 @@ export const RunKind = Type.Union([
   Type.Literal('restore-directory'),
   Type.Literal('verify'),
   Type.Literal('prune'),
+  Type.Literal('copy'),
   Type.Literal('update-rehearsal'),
   Type.Literal('audit-anchor'),
   Type.Literal('audit-verify'),
@@ -31,6 +32,7 @@ export const RunProgress = Type.Object({
   bytesDone: Type.Optional(Type.Number()),
   bytesTotal: Type.Optional(Type.Number()),
   bytesAdded: Type.Optional(Type.Number()),
+  bytesPerSecond: Type.Optional(Type.Number()),
   /** Steps in order with their state, for kinds that have a fixed list. */
   steps: Type.Optional(
     Type.Array(

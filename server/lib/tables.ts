@@ -23,6 +23,8 @@ export type JsonPrimitive = boolean | number | string | null;
 
 export type JsonValue = JsonArray | JsonObject | JsonPrimitive;
 
+export type Numeric = ColumnType<string, number | string, number | string>;
+
 export type Timestamp = ColumnType<Date, Date | string, Date | string>;
 
 export interface AccessReviewItems {
@@ -326,6 +328,12 @@ export interface CertificateNotices {
   at: Timestamp;
   days: number;
   fingerprint: string;
+}
+
+export interface CopyRule {
+  last_number: Int8;
+  needed: number | null;
+  only_row: Generated<boolean>;
 }
 
 export interface DoomedContents {
@@ -832,6 +840,9 @@ export interface Snapshots {
 }
 
 export interface SnapshotTargets {
+  forgetting: Json | null;
+  forgotten_at: Timestamp | null;
+  forgotten_because: string | null;
   snapshot_id: string;
   state: string;
   stored_at: Timestamp | null;
@@ -876,18 +887,29 @@ export interface TargetSignIns {
 }
 
 export interface Targets {
+  catalogue: Generated<string>;
+  copy_failures: Generated<number>;
+  copy_from: Generated<Int8>;
+  copy_problem: Json | null;
+  copy_tried_at: Timestamp | null;
   created_at: Timestamp;
+  currency: string | null;
   id: string;
   kind: string;
   last_error: Json | null;
   last_ok_at: Timestamp | null;
   name: string;
+  position: Generated<number>;
+  price_per_gb_month: Numeric | null;
   probe: Json | null;
   region: string;
   region_known_by: string;
   same_disk: boolean;
   settings: Json;
   state: Generated<string>;
+  unseen_since_recovery: Generated<boolean>;
+  verified_at: Timestamp | null;
+  verify_problems: number | null;
   version: Generated<Int8>;
 }
 
@@ -1015,6 +1037,7 @@ export interface DB {
   capacity_levels: CapacityLevels;
   capacity_points: CapacityPoints;
   certificate_notices: CertificateNotices;
+  copy_rule: CopyRule;
   doomed_contents: DoomedContents;
   file_versions: FileVersions;
   heartbeat: Heartbeat;

@@ -10,15 +10,15 @@ export interface KeptCopy {
   sources: unknown;
 }
 
-/** Written or stored there, and not forgotten. */
+/** Stored there, and not being forgotten there. */
 function kept(db: Database, targetId: string | undefined) {
   const all = db
     .selectFrom('snapshots')
     .innerJoin('snapshot_targets', 'snapshot_targets.snapshot_id', 'snapshots.id')
     .innerJoin('targets', 'targets.id', 'snapshot_targets.target_id')
     .where('snapshots.state', '!=', 'forgotten')
-    .where('snapshots.forgetting', 'is', null)
-    .where('snapshot_targets.state', '!=', 'missing')
+    .where('snapshot_targets.forgetting', 'is', null)
+    .where('snapshot_targets.state', '=', 'stored')
     .where('targets.state', '=', 'active');
   return targetId === undefined ? all : all.where('targets.id', '=', targetId);
 }

@@ -95,7 +95,11 @@ export async function openScene(
       target: parts.target,
       keys: parts.keys,
       scratchDir,
-      knownHead: rememberedHead(deps.dataDir, parts.keys.repositoryId),
+      knownHead: rememberedHead(
+        deps.dataDir,
+        parts.keys.repositoryId,
+        await getTarget(deps.db, parts.test.target_id),
+      ),
       clock: deps.clock,
     }),
   };

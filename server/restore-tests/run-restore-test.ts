@@ -87,6 +87,7 @@ async function ship(
       id: test.id,
       kind: 'restore-test',
       bytes,
+      targetId: test.target_id,
       config: target,
     });
     if (name === undefined) await context.log('warn', 'The report was not put on the target: it is busy');

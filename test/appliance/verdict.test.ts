@@ -18,6 +18,7 @@ const well: ProtectionFacts = {
   lastProven: proof,
   snapshotOverdue: false,
   restoreTestOverdue: false,
+  copies: { have: 1, elsewhere: 1, needed: 1, total: 1 },
   damage: [],
 };
 
@@ -45,6 +46,35 @@ describe('the verdict', () => {
     [
       'a proven copy that the last snapshot could not reach is overdue',
       { targets: [{ ...offsite, lastProblem: 'The target is not there' }] },
+      'overdue',
+    ],
+    [
+      'a proven copy whose newest snapshot is on too few targets is overdue',
+      {
+        targets: [offsite, { ...offsite, name: 'far' }],
+        copies: { have: 1, elsewhere: 1, needed: 2, total: 2 },
+      },
+      'overdue',
+    ],
+    [
+      'one lagging target does not matter where the rule asks for one',
+      {
+        targets: [offsite, { ...offsite, name: 'far', lastProblem: 'away' }],
+        copies: { have: 1, elsewhere: 1, needed: 1, total: 2 },
+      },
+      'proven',
+    ],
+    [
+      'enough copies on the disk of the data are local only',
+      {
+        targets: [local, { ...local, name: 'other' }],
+        copies: { have: 2, elsewhere: 0, needed: 2, total: 2 },
+      },
+      'local-only',
+    ],
+    [
+      'a newest snapshot that is only beside the data is overdue, whatever lies elsewhere from before',
+      { targets: [local, offsite], copies: { have: 1, elsewhere: 0, needed: 1, total: 2 } },
       'overdue',
     ],
     ['an offsite copy without a test is stored', { lastProven: null }, 'stored'],
@@ -88,6 +118,7 @@ describe('the verdict', () => {
       lastProven: fc.constantFrom(null, proof, { ...proof, sameDisk: true }),
       snapshotOverdue: fc.boolean(),
       restoreTestOverdue: fc.boolean(),
+      copies: fc.constantFrom(null, well.copies),
       damage: fc.constant([]),
     });
 

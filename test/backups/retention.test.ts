@@ -422,9 +422,9 @@ describe('a process that is killed', () => {
 
       const gone = ids[2] ?? '';
       const noted = await appliance.deps.db
-        .selectFrom('snapshots')
+        .selectFrom('snapshot_targets')
         .select('forgetting')
-        .where('id', '=', gone)
+        .where('snapshot_id', '=', gone)
         .executeTakeFirst();
       if (point !== 'backups.forget.recorded') {
         expect(noted?.forgetting).toMatchObject({ reason: 'no rule keeps it' });
@@ -449,6 +449,7 @@ describe('a target that is retired and added again', () => {
   test('is no way round: it begins with what there was', async () => {
     await stockUp(6);
     await appliance.deps.db.updateTable('snapshots').set({ forgotten_at: null }).execute();
+    await appliance.deps.db.updateTable('snapshot_targets').set({ forgotten_at: null }).execute();
     const again = async (last: number) => {
       await expectStatus(owner.call('POST', `/targets/${appliance.targetId}/retire`), 200);
       const request = { name: 'copy', kind: 'directory', path: appliance.targetPath, region: 'eu-north' };

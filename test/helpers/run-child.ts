@@ -30,7 +30,7 @@ const keys = await connectKeyd({
 const deps = {
   config: { ...loadConfig({}), dataDir, logLevel: 'error' as const },
   ...{ dataDir, clock: moveClock(offsetMs), log: createLog('silent', 'test') },
-  db: openDatabase(address, { name: 'child', max: 4 }),
+  db: openDatabase(address, { name: 'child', max: 5 }),
   ...{ databaseAddress: appAddress, adminAddress: address },
   ...{ keys, sealer: openRunSealer(keys, row.id), close: async () => undefined },
 };

@@ -59,11 +59,19 @@ export const getSnapshot = (id: string, signal?: AbortSignal): Promise<Snapshot>
 export const takeSnapshot = (): Promise<Run> => request('/snapshots', { method: 'POST' });
 export const getSnapshotFolder = (
   id: string,
-  query: { folderId?: string | undefined; cursor?: string | undefined; search?: string; limit?: number },
+  query: {
+    folderId?: string | undefined;
+    cursor?: string | undefined;
+    search?: string;
+    limit?: number;
+    targetId?: string | undefined;
+  },
   signal?: AbortSignal,
 ): Promise<SnapshotFolder> => request(`/snapshots/${id}/content`, { query, signal });
-export const restoreFile = (snapshotId: string, nodeId: string): Promise<Run> =>
-  request(`/snapshots/${snapshotId}/restores`, { method: 'POST', body: { nodeId } });
+export const restoreFile = (
+  snapshotId: string,
+  restore: { folderId: string; nodeId: string; targetId?: string },
+): Promise<Run> => request(`/snapshots/${snapshotId}/restores`, { method: 'POST', body: restore });
 
 export const listRuns = async (
   query: { kind?: string; state?: string },

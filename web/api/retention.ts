@@ -38,8 +38,12 @@ export const agreeToRemoval = (
 ): Promise<RetentionStatus | AskedApproval> =>
   request(`/targets/${targetId}/retention/agree`, { method: 'POST', body });
 
-export const forgetSnapshot = (id: string, reason: string): Promise<Run | AskedApproval> =>
-  request(`/snapshots/${id}/forget`, { method: 'POST', body: { reason } });
+/** On one target, or on all that have it. */
+export const forgetSnapshot = (id: string, reason: string, targetId?: string): Promise<Run | AskedApproval> =>
+  request(`/snapshots/${id}/forget`, {
+    method: 'POST',
+    body: { reason, ...(targetId === undefined ? {} : { targetId }) },
+  });
 export const holdSnapshot = (id: string, reason: string): Promise<Snapshot> =>
   request(`/snapshots/${id}/hold`, { method: 'PUT', body: { reason } });
 export const liftHold = (id: string, reason: string): Promise<Snapshot> =>

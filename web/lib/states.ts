@@ -26,6 +26,11 @@ const LOOKS: Record<string, StateLook> = {
   forgotten: { tone: 'neutral', label: 'Forgotten' },
   active: { tone: 'ok', label: 'Active' },
   retired: { tone: 'neutral', label: 'Retired' },
+  'up-to-date': { tone: 'ok', label: 'Up to date' },
+  away: { tone: 'bad', label: 'Not reached' },
+  copying: { tone: 'info', label: 'Catching up' },
+  empty: { tone: 'neutral', label: 'Nothing yet' },
+  missing: { tone: 'warn', label: 'Missing' },
   // Retention
   held: { tone: 'warn', label: 'Under legal hold' },
   stays: { tone: 'ok', label: 'Stays' },

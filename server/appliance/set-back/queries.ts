@@ -10,6 +10,8 @@ export interface SnapshotPlace {
   sizeBytes: number;
   targetId: string;
   targetName: string;
+  /** Names what is remembered of it. */
+  catalogue: string;
   kind: string;
   /** Of a directory target. */
   path: string;
@@ -25,11 +27,21 @@ export async function findSnapshotPlace(
     .innerJoin('snapshot_targets', 'snapshot_targets.snapshot_id', 'snapshots.id')
     .innerJoin('targets', 'targets.id', 'snapshot_targets.target_id')
     .select(['snapshots.id', 'snapshots.number', 'snapshots.taken_at', 'snapshots.size_bytes'])
-    .select(['targets.id as target_id', 'targets.name', 'targets.kind', 'targets.settings'])
+    .select([
+      'targets.id as target_id',
+      'targets.name',
+      'targets.kind',
+      'targets.settings',
+      'targets.catalogue',
+    ])
     .where('snapshots.id', '=', snapshotId)
     .where('snapshots.state', '!=', 'forgotten')
     .where('snapshot_targets.state', '=', 'stored')
     .orderBy(sql`targets.state = 'active'`, 'desc')
+    // Only what is mounted can be set back to.
+    .orderBy(sql`targets.kind = 'directory'`, 'desc')
+    .orderBy(sql`targets.last_error is null`, 'desc')
+    .orderBy(sql`case when targets.state = 'active' then targets.position else 0 end`)
     .orderBy('targets.created_at', 'desc')
     .limit(1)
     .executeTakeFirst();
@@ -41,6 +53,7 @@ export async function findSnapshotPlace(
     sizeBytes: Number(row.size_bytes),
     targetId: row.target_id,
     targetName: row.name,
+    catalogue: row.catalogue,
     kind: row.kind,
     path: (row.settings as { path: string }).path,
   };

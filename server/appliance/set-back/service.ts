@@ -212,7 +212,7 @@ async function requestFor(
 ): Promise<CheckSetBackRequest> {
   const place = await requirePlace(deps, snapshot);
   const { repositoryId } = await requireOwnKit(deps, kit);
-  const knownHead = rememberedHead(deps.dataDir, repositoryId);
+  const knownHead = rememberedHead(deps.dataDir, repositoryId, place);
   return {
     ...{ actor: hostActor(actor), place: place.path, kit, snapshot },
     ...(knownHead === undefined ? {} : { knownHead }),

@@ -90,7 +90,9 @@ function whatCameOf(run: Run): AdvanceRequest {
       report: result.report as Extract<AdvanceRequest, { step: 'rehearsed' }>['report'],
     };
   }
-  if (run.state === 'succeeded' && typeof result?.snapshotId === 'string')
+  // The way back needs a whole snapshot on a target; that another one is away is told elsewhere, and holds no update up.
+  const whole = run.state === 'succeeded' || (run.state === 'partial' && result?.problems === 0);
+  if (whole && typeof result?.snapshotId === 'string')
     return { step: 'saved', snapshotId: result.snapshotId };
   return { step: 'refused', message: whyNot(run).slice(0, 1_000) };
 }

@@ -116,7 +116,15 @@ export function wrapCatalogue(db: DatabaseSync): Catalogue {
 /** The parts that only read. */
 export type CatalogueView = Pick<
   Catalogue,
-  'count' | 'packs' | 'packOfChunk' | 'findSnapshot' | 'knowsSegment' | 'segmentChunks'
+  | 'count'
+  | 'packs'
+  | 'pack'
+  | 'packStats'
+  | 'locate'
+  | 'packOfChunk'
+  | 'findSnapshot'
+  | 'knowsSegment'
+  | 'segmentChunks'
 >;
 
 /** On a file that is open for reading only. */

@@ -63,17 +63,49 @@ export function readRememberedHead(path: string): ObjectReference | undefined {
  * @returns what `read` returns; undefined when there is no catalogue of this version that can be read.
  */
 export function readCatalogue<T>(path: string, read: (catalogue: CatalogueView) => T): T | undefined {
-  let db: DatabaseSync | undefined;
+  const opened = viewCatalogueFile(path);
   try {
-    db = new DatabaseSync(path, { readOnly: true });
-    const version = db.prepare('select value from facts where name = ?').get('version')?.value;
-    if (version !== String(CATALOGUE_VERSION)) return undefined;
-    db.exec('begin');
-    return read(viewCatalogue(db));
+    return opened?.atOneMoment(() => read(opened.catalogue));
   } catch {
     return undefined;
   } finally {
+    opened?.close();
+  }
+}
+
+/** A catalogue that is only read, beside a run that may be writing it. */
+export interface ViewedCatalogue {
+  catalogue: CatalogueView;
+  /** Between two such looks it may change; within one it does not. */
+  atOneMoment<T>(look: () => T): T;
+  close(): void;
+}
+
+/** @returns undefined when there is no catalogue of this version that can be read. */
+export function viewCatalogueFile(path: string): ViewedCatalogue | undefined {
+  let db: DatabaseSync | undefined;
+  try {
+    const file = new DatabaseSync(path, { readOnly: true });
+    db = file;
+    const version = file.prepare('select value from facts where name = ?').get('version')?.value;
+    if (version !== String(CATALOGUE_VERSION)) throw new Error('another version');
+    return {
+      catalogue: viewCatalogue(file),
+      atOneMoment(look) {
+        file.exec('begin');
+        try {
+          return look();
+        } finally {
+          file.exec('commit');
+        }
+      },
+      close: () => {
+        if (file.isOpen) file.close();
+      },
+    };
+  } catch {
     if (db?.isOpen === true) db.close();
+    return undefined;
   }
 }
 

@@ -12,7 +12,7 @@ export interface LocatedChunk extends ChunkLocation {
 }
 
 /** @throws integrity_failure when one is in no index */
-export function locateAll(catalogue: ChunkCatalogue, ids: readonly string[]): LocatedChunk[] {
+export function locateAll(catalogue: Pick<ChunkCatalogue, 'locate'>, ids: readonly string[]): LocatedChunk[] {
   const locations = catalogue.locate(ids);
   return ids.map((id, at) => {
     const location = locations[at];
@@ -39,7 +39,7 @@ export interface ReadChunk {
 /** In the order asked for, each checked. @throws integrity_failure, not_found, wrong_key */
 export async function* readChunks(
   packs: PackReader,
-  catalogue: ChunkCatalogue,
+  catalogue: Pick<ChunkCatalogue, 'locate'>,
   ids: Iterable<string>,
 ): AsyncIterable<ReadChunk> {
   for (const batch of batches(ids, LOOK_UP)) {

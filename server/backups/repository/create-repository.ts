@@ -66,8 +66,10 @@ async function checkEmptyOrOurs(options: CreateRepositoryOptions): Promise<void>
   const keys = await listNames(target, 'keys/');
   const entries = (await target.topEntries()).filter((name) => !isIgnored(name));
   await target.close();
-  const foreignKeys = keys.some((name) => name !== options.keysObject.name);
-  if (foreignKeys || (hint !== undefined && hint.repository !== options.keys.repositoryId)) {
+  // Other keys objects under our own hint are those of kits that were made or retired since; the heads tell whose they are.
+  const ours = hint?.repository === options.keys.repositoryId;
+  const foreignKeys = !ours && keys.some((name) => name !== options.keysObject.name);
+  if (foreignKeys || (hint !== undefined && !ours)) {
     throw new HoldfastError('conflict', 'There is another backup repository in this folder', {
       hint: 'Choose an empty folder, or recover the appliance that wrote it with its kit.',
     });

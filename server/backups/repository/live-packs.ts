@@ -5,7 +5,7 @@
 import { HoldfastError } from '../../lib/errors.ts';
 import type { Catalogue } from '../catalogue/catalogue.ts';
 import { ID_BYTES } from '../catalogue/chunk-list.ts';
-import type { SegmentReference } from '../engine.ts';
+import type { RepositoryReadKeys, SegmentReference } from '../engine.ts';
 import { decodeChunkList, readChunks } from '../pipeline/chunk-source.ts';
 import { decodeSegment } from '../pipeline/list-entries.ts';
 import { openPackReader, type PackReader } from '../pipeline/pack-reader.ts';
@@ -46,7 +46,7 @@ export async function findLivePacks(
       for (const segment of section.segments) {
         if (live.segments.has(segment.chunk)) continue;
         if (options.readAll || !repository.catalogue.knowsSegment(segment.chunk)) {
-          await learnSegment(repository, reader, segment);
+          await learnSegment({ reader, keys, from: catalogue, into: catalogue }, segment);
         }
         countLive(catalogue, treePacks, Buffer.from(segment.chunk, 'hex'), live);
       }
@@ -79,29 +79,36 @@ export function countLive(
   }
 }
 
-async function learnSegment(
-  repository: Repository,
-  reader: PackReader,
+interface Learning {
+  reader: PackReader;
+  keys: RepositoryReadKeys;
+  /** Where the segment's chunk is found, and where it is noted what it names. */
+  from: Pick<Catalogue, 'locate'>;
+  into: Pick<Catalogue, 'noteSegment'>;
+}
+
+/** Reads a segment from the target. @throws wrong_key without a key that opens it; integrity_failure */
+export async function learnSegment(
+  { reader, keys, from, into }: Learning,
   segment: SegmentReference,
 ): Promise<void> {
-  const { catalogue, keys } = repository;
   if (isWriteOnly(keys)) {
     throw new HoldfastError(
       'wrong_key',
-      'The catalogue does not know all file lists, so nothing is removed',
+      'The catalogue does not know all file lists, so it is not known what a snapshot needs',
       {
         hint: 'Give the recovery kit once: the catalogue is rebuilt with it.',
       },
     );
   }
   const ids: string[] = [];
-  for await (const { data } of readChunks(reader, catalogue, [segment.chunk])) {
+  for await (const { data } of readChunks(reader, from, [segment.chunk])) {
     for (const { entry } of decodeSegment(data, segment)) {
       ids.push(...(entry.chunks ?? []), ...(entry.chunkLists ?? []));
-      for await (const list of readChunks(reader, catalogue, entry.chunkLists ?? [])) {
-        catalogue.noteSegment(list.id, decodeChunkList(list.data));
+      for await (const list of readChunks(reader, from, entry.chunkLists ?? [])) {
+        into.noteSegment(list.id, decodeChunkList(list.data));
       }
     }
   }
-  catalogue.noteSegment(segment.chunk, ids);
+  into.noteSegment(segment.chunk, ids);
 }

@@ -1,6 +1,7 @@
 /** What the parts of a writer share, and the two objects that several of them publish: index and head. */
 import type { Clock } from '../../lib/clock.ts';
 import { crashPoint } from '../../lib/crash-point.ts';
+import { HoldfastError } from '../../lib/errors.ts';
 import type { RepositoryWriteKeys } from '../engine.ts';
 import { encodeHead, type KeyringState, type RepositoryHead } from '../objects/head-object.ts';
 import { encodeIndex, type RepositoryIndex } from '../objects/index-object.ts';
@@ -52,25 +53,8 @@ export async function publishIndexObject(
 export async function publishHead(
   state: WriterState,
 ): Promise<{ reference: ObjectReference; head: RepositoryHead }> {
-  const { repository, keys } = state;
-  // A head that was signed and never arrived has used up its number.
-  const signed = Number(await keys.lastHeadNumber());
-  const head: RepositoryHead = {
-    number: Math.max(state.highestHead, signed) + 1,
-    writer: state.claim.number,
-    createdAt: state.clock.now().toISOString(),
-    generation: newestGeneration(keys).generation,
-    previous: state.lastHead,
-    snapshots: [...state.snapshots].sort((a, b) => a.number - b.number),
-    indexes: [...state.indexes].sort((a, b) => a.number - b.number),
-    nextSnapshot: state.nextSnapshot,
-    nextIndex: state.nextIndex,
-    keyring: state.keyring,
-    ledger: state.ledger,
-    wal: state.wal,
-    longestRunMs: state.longestRunMs,
-  };
-  const stored = await encodeHead(keys.repositoryId, head, keys);
+  const { repository } = state;
+  const { head, stored } = await signHead(state);
   const reference = { number: head.number, sha256: sha256Of(stored) };
   await publish(repository.target, numberedName('heads', reference), stored, 'backups.head');
   state.highestHead = head.number;
@@ -81,4 +65,40 @@ export async function publishHead(
   // A rival that came between our look and our head must be noticed by us too.
   await state.claim.check();
   return { reference, head };
+}
+
+/** A number is signed once for all targets: one that work on another target took in this moment is stepped over. */
+const MOST_STEPS = 20;
+
+async function signHead(state: WriterState): Promise<{ head: RepositoryHead; stored: Buffer }> {
+  const { keys } = state;
+  for (let step = 1; ; step++) {
+    // A head that was signed and never arrived has used up its number.
+    const signed = Number(await keys.lastHeadNumber());
+    const head = headOf(state, Math.max(state.highestHead, signed) + 1);
+    try {
+      return { head, stored: await encodeHead(keys.repositoryId, head, keys) };
+    } catch (error) {
+      const taken = error instanceof HoldfastError && error.code === 'conflict';
+      if (!taken || step >= MOST_STEPS) throw error;
+    }
+  }
+}
+
+function headOf(state: WriterState, number: number): RepositoryHead {
+  return {
+    number,
+    writer: state.claim.number,
+    createdAt: state.clock.now().toISOString(),
+    generation: newestGeneration(state.keys).generation,
+    previous: state.lastHead,
+    snapshots: [...state.snapshots].sort((a, b) => a.number - b.number),
+    indexes: [...state.indexes].sort((a, b) => a.number - b.number),
+    nextSnapshot: state.nextSnapshot,
+    nextIndex: state.nextIndex,
+    keyring: state.keyring,
+    ledger: state.ledger,
+    wal: state.wal,
+    longestRunMs: state.longestRunMs,
+  };
 }

@@ -28,7 +28,7 @@ import { encodeSnapshot } from '../objects/snapshot-object.ts';
 import { adoptUnclaimed } from './adopt-unclaimed.ts';
 import { claimRepository } from './claim.ts';
 import { createClockGuard } from './clock-guard.ts';
-import { listNumbered } from './listing.ts';
+import { listNumbered, sameReference } from './listing.ts';
 import { publish, sealObject } from './object-store.ts';
 import type { Repository } from './open-repository.ts';
 import { prune, type PruneOptions, type PruneReport } from './prune.ts';
@@ -48,6 +48,11 @@ export interface OpenWriterOptions {
   confirmed?: readonly WarningCode[];
   /** Snapshots up to this number were given out, although a target that was put back to an older state does not say so. */
   lastSnapshotNumber?: number;
+  /**
+   * Gives out the number of a new snapshot, so that no other target of this appliance has another one of that number, also when this
+   * run never tells anybody of it. @returns `atLeast` or more.
+   */
+  reserveNumber?: (atLeast: number) => Promise<number>;
 }
 
 export interface RepositoryWriter {
@@ -64,6 +69,15 @@ export interface RepositoryWriter {
   publishKeys(name: string, stored: Uint8Array): Promise<boolean>;
   /** @throws wrong_state when its keyring epoch is not on the target yet; integrity_failure when a segment is not stored. */
   publishSnapshot(draft: SnapshotDraft): Promise<SnapshotRecord>;
+  /**
+   * Publishes a snapshot that another target of this repository holds, as it is: all its chunks are here by then. One that is here
+   * already is left alone. @throws as `publishSnapshot`.
+   */
+  publishCopy(record: SnapshotRecord, stored: Uint8Array): Promise<void>;
+  /** What the next head will list. */
+  retained(): readonly ObjectReference[];
+  /** The number that the next snapshot here would have at least. */
+  nextSnapshot(): number;
   /** Makes all that was published since count. */
   publishHead(): Promise<{ reference: ObjectReference; head: RepositoryHead }>;
   publishReport(report: Omit<StoredReport, 'head'>): Promise<string>;
@@ -128,10 +142,10 @@ export async function openWriter(
   };
   await adoptUnclaimed(state);
   state.nextSnapshot = Math.max(state.nextSnapshot, (options.lastSnapshotNumber ?? 0) + 1);
-  return makeWriter(state);
+  return makeWriter(state, options.reserveNumber);
 }
 
-function makeWriter(state: WriterState): RepositoryWriter {
+function makeWriter(state: WriterState, reserveNumber: OpenWriterOptions['reserveNumber']): RepositoryWriter {
   const { repository, claim } = state;
   const gathered: WrittenPack[] = [];
   let gatheredSince = 0;
@@ -169,8 +183,16 @@ function makeWriter(state: WriterState): RepositoryWriter {
     async publishSnapshot(draft) {
       await flush();
       await begin();
+      state.nextSnapshot = (await reserveNumber?.(state.nextSnapshot)) ?? state.nextSnapshot;
       return publishSnapshot(state, draft);
     },
+    async publishCopy(record, stored) {
+      await flush();
+      await begin();
+      await publishCopy(state, record, stored);
+    },
+    retained: () => state.snapshots,
+    nextSnapshot: () => state.nextSnapshot,
     async publishHead() {
       await flush();
       await begin();
@@ -228,11 +250,7 @@ async function publishKeyring(state: WriterState, name: string, stored: Uint8Arr
 
 async function publishSnapshot(state: WriterState, draft: SnapshotDraft): Promise<SnapshotRecord> {
   const { repository, keys } = state;
-  if (BigInt(draft.keyringEpoch) > BigInt(state.keyring?.epoch ?? 0)) {
-    throw new HoldfastError('wrong_state', 'The keyring that this snapshot needs is not on the target yet', {
-      detail: `needs epoch ${draft.keyringEpoch}, there is ${state.keyring?.epoch ?? 'none'}`,
-    });
-  }
+  checkKeyring(state, draft);
   checkSegments(state, draft);
   const number = state.nextSnapshot;
   const stored = await sealObject(await encodeSnapshot(keys.repositoryId, { ...draft, number }, keys), keys);
@@ -245,6 +263,36 @@ async function publishSnapshot(state: WriterState, draft: SnapshotDraft): Promis
   state.snapshots.push(reference);
   state.longestRunMs = Math.max(state.longestRunMs, Math.ceil(draft.durationMs));
   return record;
+}
+
+async function publishCopy(state: WriterState, record: SnapshotRecord, stored: Uint8Array): Promise<void> {
+  const { repository } = state;
+  const { target } = repository;
+  const reference = { number: record.number, sha256: record.id };
+  const name = numberedName('snapshots', reference);
+  const listed = state.snapshots.some((one) => sameReference(one, reference));
+  if ((await target.find(name)) !== undefined) {
+    if ((await target.readBack(name)).sha256 !== record.id) await target.delete(name);
+    else if (listed) return;
+  }
+  if (sha256Of(stored) !== record.id) {
+    throw new HoldfastError('integrity_failure', 'A snapshot object does not fit its id');
+  }
+  checkKeyring(state, record);
+  checkSegments(state, record);
+  await publish(target, name, stored, 'backups.snapshot');
+  repository.catalogue.addSnapshot(record);
+  crashPoint('backups.snapshot.recorded');
+  if (!listed) state.snapshots.push(reference);
+  state.nextSnapshot = Math.max(state.nextSnapshot, record.number + 1);
+  state.longestRunMs = Math.max(state.longestRunMs, Math.ceil(record.durationMs));
+}
+
+function checkKeyring(state: WriterState, draft: SnapshotDraft): void {
+  if (BigInt(draft.keyringEpoch) <= BigInt(state.keyring?.epoch ?? 0)) return;
+  throw new HoldfastError('wrong_state', 'The keyring that this snapshot needs is not on the target yet', {
+    detail: `needs epoch ${draft.keyringEpoch}, there is ${state.keyring?.epoch ?? 'none'}`,
+  });
 }
 
 function checkSegments(state: WriterState, draft: SnapshotDraft): void {

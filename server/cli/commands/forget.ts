@@ -1,11 +1,12 @@
 import type { Command } from 'commander';
 import type { Static } from 'typebox';
-import type { RetentionPreview, RetentionStatus, Snapshot, TargetReply } from '../../backups/index.ts';
+import type { RetentionPreview, RetentionStatus, Snapshot } from '../../backups/index.ts';
 import type { Run } from '../../lib/run-schema.ts';
 import { EXIT, HoldfastError } from '../../lib/errors.ts';
 import type { ControlClient } from '../control-client.ts';
 import { addPolicyOptions, policyOfOptions, type PolicyOptions } from '../policy-options.ts';
 import { listSnapshots, pickSnapshot, SNAPSHOT_WORDS } from '../choose-snapshot.ts';
+import { listTargets, pickTarget, TARGET_WORDS } from '../choose-target.ts';
 import { addCommand } from '../command.ts';
 import { formatBytes, formatInstant, type Output } from '../output.ts';
 import { describeEnd, followRun, runExitCode } from '../runs.ts';
@@ -15,6 +16,7 @@ type Preview = Static<typeof RetentionPreview>;
 interface Options extends PolicyOptions {
   dryRun?: boolean;
   byPolicy?: boolean;
+  target?: string;
 }
 
 export function addForget(program: Command): void {
@@ -27,7 +29,11 @@ export function addForget(program: Command): void {
         command
           .argument('[snapshot]', `${SNAPSHOT_WORDS}; without it, what the policy of the target says`)
           .option('--dry-run', 'only say what would go, and why the rest stays')
-          .option('--by-policy', 'carry out the policy of the target now'),
+          .option('--by-policy', 'carry out the policy of the target now')
+          .option(
+            '--target <target>',
+            `only on that one: ${TARGET_WORDS}; without it a snapshot is forgotten on all, and the first has the policy`,
+          ),
       ),
     async ({ control, output }, options, wanted?: string) => {
       const client = control();
@@ -44,7 +50,11 @@ export function addForget(program: Command): void {
         return EXIT.ok;
       }
       for (const warning of warnings) output.note(warning);
-      const queued = await client.send<Run>('DELETE', `/snapshots/${snapshot.id}`);
+      const only =
+        options.target === undefined
+          ? ''
+          : `?targetId=${pickTarget(await listTargets(client), options.target).id}`;
+      const queued = await client.send<Run>('DELETE', `/snapshots/${snapshot.id}${only}`);
       const run = await followRun(client, output, queued.id);
       output.result(
         { run, warnings },
@@ -66,8 +76,11 @@ async function forgetByPolicy(client: ControlClient, output: Output, options: Op
   const draft = policyOfOptions(options);
   const dryRun = options.dryRun === true;
   if (dryRun === (options.byPolicy === true) || (draft !== undefined && !dryRun)) throw eitherOr();
-  const { items } = await client.get<{ items: TargetReply[] }>('/targets');
-  const target = items.find((one) => one.state === 'active');
+  const items = await listTargets(client);
+  const target =
+    options.target === undefined
+      ? items.find((one) => one.state === 'active')
+      : pickTarget(items, options.target);
   if (target === undefined)
     throw new HoldfastError('wrong_state', 'There is no target', { hint: 'Add one first.' });
   const path = `/targets/${target.id}/retention`;
@@ -118,6 +131,9 @@ function listWarnings(snapshots: readonly Snapshot[], snapshot: Snapshot): strin
 }
 
 function describe(snapshot: Snapshot): string {
-  const targets = snapshot.targets.map((target) => target.name).join(', ');
+  const targets = snapshot.targets
+    .filter((target) => target.state === 'stored')
+    .map((target) => target.name)
+    .join(', ');
   return `snapshot ${snapshot.number} (${snapshot.id.slice(0, 12)}) of ${formatInstant(snapshot.takenAt)}, ${snapshot.fileCount} files, ${formatBytes(snapshot.sizeBytes)}, on ${targets}`;
 }

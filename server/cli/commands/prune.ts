@@ -1,18 +1,19 @@
 import type { Command } from 'commander';
 import type { Run } from '../../lib/run-schema.ts';
+import { TARGET_WORDS, targetPath } from '../choose-target.ts';
 import { addCommand } from '../command.ts';
 import { formatBytes, formatInstant } from '../output.ts';
 import { describeEnd, followRun, runExitCode } from '../runs.ts';
 
 export function addPrune(program: Command): void {
-  addCommand(
+  addCommand<{ target?: string }>(
     program,
     'prune',
     'Reclaim what no snapshot needs any more, in two steps at least a day apart',
-    (command) => command,
-    async ({ control, output }) => {
+    (command) => command.option('--target <target>', `only there: ${TARGET_WORDS}`),
+    async ({ control, output }, { target }) => {
       const client = control();
-      const queued = await client.send<Run>('POST', '/targets/prune');
+      const queued = await client.send<Run>('POST', `${await targetPath(client, target)}/prune`);
       const run = await followRun(client, output, queued.id);
       output.result(run, run.state === 'succeeded' ? describe(run) : describeEnd(run));
       return runExitCode(run);

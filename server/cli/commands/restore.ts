@@ -4,6 +4,7 @@ import { findReadableSnapshot, restoreTree, type RestoreTreeReport } from '../..
 import { EXIT, HoldfastError } from '../../lib/errors.ts';
 import type { Run } from '../../lib/run-schema.ts';
 import { chooseSnapshot, SNAPSHOT_WORDS } from '../choose-snapshot.ts';
+import { TARGET_WORDS } from '../choose-target.ts';
 import { addCommand, collect, type CommandContext } from '../command.ts';
 import { openKitRepository } from '../kit-repository.ts';
 import { addPlaceOptions, PLACE_WORDS, readPlace, type PlaceOptions } from '../target-place.ts';
@@ -18,6 +19,7 @@ interface Options extends PlaceOptions {
   from?: string;
   kit?: string;
   raw?: boolean;
+  target?: string;
 }
 
 export function addRestore(program: Command): void {
@@ -39,6 +41,7 @@ export function addRestore(program: Command): void {
           `read this target itself (${PLACE_WORDS}), without a running appliance; needs --kit`,
         )
         .option('--kit <file>', 'the recovery kit')
+        .option('--target <target>', `read it from that target: ${TARGET_WORDS}`)
         .option('--raw', 'with --from: each section as it is stored, files encrypted'),
     (context, options, snapshot) =>
       options.from === undefined
@@ -64,7 +67,7 @@ async function restoreByAppliance(
   }
   const existing = existingOf(options);
   const client = control();
-  const { snapshotId, targetId } = await chooseSnapshot(client, wanted);
+  const { snapshotId, targetId } = await chooseSnapshot(client, wanted, options.target);
   const body = {
     snapshotId,
     targetId,

@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { verifyRepository, type VerifyReport } from '../../backups/index.ts';
 import { EXIT, HoldfastError } from '../../lib/errors.ts';
 import type { Run } from '../../lib/run-schema.ts';
+import { TARGET_WORDS, targetPath } from '../choose-target.ts';
 import { addCommand, type CommandContext } from '../command.ts';
 import { openKitRepository } from '../kit-repository.ts';
 import { addPlaceOptions, PLACE_WORDS, readPlace, type PlaceOptions } from '../target-place.ts';
@@ -13,13 +14,14 @@ interface Options extends PlaceOptions {
   from?: string;
   kit?: string;
   structure?: boolean;
+  target?: string;
 }
 
 export function addVerify(program: Command): void {
   addCommand<Options>(
     program,
     'verify',
-    'Read back and check everything stored on the target; ends with 1 when something is wrong',
+    'Read back and check everything stored on the targets; ends with 1 when something is wrong',
     (command) =>
       addPlaceOptions(command)
         .option(
@@ -27,6 +29,7 @@ export function addVerify(program: Command): void {
           `read this target itself (${PLACE_WORDS}), without a running appliance; needs --kit`,
         )
         .option('--kit <file>', 'the recovery kit')
+        .option('--target <target>', `only that one: ${TARGET_WORDS}`)
         .option('--structure', 'with --from: leave out reading every byte of the packs'),
     (context, options) =>
       options.from === undefined ? verifyByAppliance(context, options) : verifyByKit(context, options),
@@ -38,7 +41,7 @@ async function verifyByAppliance({ control, output }: CommandContext, options: O
     throw new HoldfastError('invalid_input', '--kit and --structure go with --from');
   }
   const client = control();
-  const queued = await client.send<Run>('POST', '/targets/verify');
+  const queued = await client.send<Run>('POST', `${await targetPath(client, options.target)}/verify`);
   const run = await followRun(client, output, queued.id);
   output.result(
     run,

@@ -37,6 +37,7 @@ const STALL_MINUTES: Record<RunKind, number> = {
   'restore-directory': 30,
   verify: 60,
   prune: 60,
+  copy: 60,
   'update-rehearsal': 30,
   'audit-anchor': 30,
   'audit-verify': 60,

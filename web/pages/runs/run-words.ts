@@ -9,6 +9,7 @@ const TITLES: Partial<Record<string, string>> = {
   'restore-directory': 'Restore into a directory',
   verify: 'Verify',
   prune: 'Forget and prune',
+  copy: 'Copy to a target',
   'collect-files': 'Collect files',
   'update-rehearsal': 'Rehearsal of an update',
   'audit-anchor': 'Anchoring of the audit log',

@@ -1,0 +1,118 @@
+/** Brings snapshots from the targets that have them to one that lacks them, and keeps the rows in step. */
+import { recordAudit, systemActor } from '../audit/index.ts';
+import { crashPoint } from '../lib/crash-point.ts';
+import { writeTransaction } from '../lib/db.ts';
+import { HoldfastError, messageOf } from '../lib/errors.ts';
+import type { RunContext } from '../lib/runs.ts';
+import { listHolders } from './copy-queries.ts';
+import type { CopySources } from './copy-sources.ts';
+import { placeSnapshot, updateTarget, type TargetRow } from './queries.ts';
+import { copySnapshot, type CopyOptions, type CopyReport } from './repository/copy-snapshot.ts';
+import type { OpenTargetRepository, RepositoryRunDeps } from './target-repository.ts';
+import { publishKeyring } from './publish-keyring.ts';
+
+export interface CopyTally {
+  copied: number;
+  packs: number;
+  bytes: number;
+  /** Snapshots that could not be copied, with the reason. */
+  left: { id: string; number: number; message: string }[];
+}
+
+export const emptyTally = (): CopyTally => ({ copied: 0, packs: 0, bytes: 0, left: [] });
+
+interface Onto {
+  target: TargetRow;
+  open: OpenTargetRepository;
+  sources: CopySources;
+}
+
+/** What is wrong with a snapshot at a source says nothing about the next one; what is wrong with the target does. */
+const OF_THE_SNAPSHOT: readonly string[] = ['integrity_failure', 'not_found', 'wrong_key', 'conflict'];
+
+/**
+ * Before anything is copied there: the keyring is as new as the snapshots need, or newer.
+ *
+ * @throws what the target throws; then nothing more can be copied to it.
+ */
+export async function copyOnto(
+  deps: RepositoryRunDeps,
+  run: RunContext,
+  onto: Onto,
+  wanted: readonly { id: string; number: number }[],
+  options: Pick<CopyOptions, 'progress' | 'weigh'> & { tally: CopyTally },
+): Promise<void> {
+  const { tally, ...rest } = options;
+  if (wanted.length === 0) return;
+  await publishKeyring(deps, onto.open);
+  crashPoint('backups.copy.keyring-published');
+  for (const snapshot of wanted) {
+    run.signal.throwIfAborted();
+    const done = await copyOne(deps, run, onto, snapshot, { signal: run.signal, ...rest });
+    if ('message' in done) {
+      tally.left.push({ ...snapshot, message: done.message });
+      await run.log(
+        'error',
+        `Snapshot ${snapshot.number} was not copied to ${onto.target.name}: ${done.message}`,
+      );
+      continue;
+    }
+    tally.copied += 1;
+    tally.packs += done.packs;
+    tally.bytes += done.bytes;
+  }
+}
+
+async function copyOne(
+  deps: RepositoryRunDeps,
+  run: RunContext,
+  { target, open, sources }: Onto,
+  wanted: { id: string; number: number },
+  options: CopyOptions,
+): Promise<CopyReport | { message: string }> {
+  let message = 'No target that has it can be read now';
+  for (const row of await listHolders(deps.db, wanted.id)) {
+    if (row.id === target.id) continue;
+    const source = await sources.open(row);
+    if (source === undefined) continue;
+    try {
+      const report = await copySnapshot(source, open, wanted, options);
+      crashPoint('backups.copy.snapshot-published');
+      await open.writer.publishHead();
+      crashPoint('backups.copy.head-published');
+      await recordCopied(deps, run, target, row, report);
+      return report;
+    } catch (error) {
+      run.signal.throwIfAborted();
+      if (!(error instanceof HoldfastError) || !OF_THE_SNAPSHOT.includes(error.code)) throw error;
+      message = `${error.message}. ${error.hint ?? ''}`.trim();
+      await run.log('warn', `From ${row.name}: ${messageOf(error)}`);
+    }
+  }
+  return { message };
+}
+
+async function recordCopied(
+  deps: RepositoryRunDeps,
+  run: RunContext,
+  target: TargetRow,
+  from: TargetRow,
+  { record, packs, bytes }: CopyReport,
+): Promise<void> {
+  const now = deps.clock.now();
+  await writeTransaction(deps.db, async (tx) => {
+    await placeSnapshot(tx, record.id, target.id, now);
+    await updateTarget(tx, target.id, { lastOkAt: now });
+    await recordAudit(tx, deps.clock, systemActor(run.kind), {
+      action: 'backups.snapshot.copied',
+      objectType: 'snapshot',
+      objectId: record.id,
+      detail: { number: record.number, targetId: target.id, from: from.id, packs, bytes, run: run.runId },
+    });
+  });
+  crashPoint('backups.copy.recorded');
+  await run.log(
+    'info',
+    `Snapshot ${record.number} lies on ${target.name}: ${packs} packs, ${bytes} bytes copied from ${from.name}`,
+  );
+}

@@ -1,0 +1,158 @@
+/** A second target of a stocked appliance, in a folder of its own, and what of a snapshot lies there. */
+import { mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import {
+  copyWhenDue,
+  openChunkReader,
+  openRepository,
+  verifyRepository,
+} from '../../server/backups/index.ts';
+import type { Run } from '../../server/lib/run-schema.ts';
+import type { CopyRule, Snapshot, TargetReply } from '../../server/backups/schema.ts';
+import type { Static } from 'typebox';
+import { expectStatus } from './appliance.ts';
+import type { StockedAppliance } from './stocked-appliance.ts';
+
+export interface SecondTarget {
+  id: string;
+  path: string;
+  /** Takes its disk away, and puts it back. */
+  away(): Promise<void>;
+  back(): Promise<void>;
+}
+
+export async function addSecondTarget(
+  appliance: StockedAppliance,
+  name: string,
+  request: object = {},
+): Promise<SecondTarget> {
+  const path = join(dirname(appliance.targetPath), name);
+  await mkdir(path, { recursive: true });
+  const { id } = await expectStatus(
+    appliance.owner.call<{ id: string }>('POST', '/targets', {
+      ...{ name, kind: 'directory', path, region: 'eu-north' },
+      ...request,
+    }),
+    201,
+  );
+  return { id, path, ...diskOf(path) };
+}
+
+export function diskOf(path: string): Pick<SecondTarget, 'away' | 'back'> {
+  return {
+    away: () => rename(path, `${path}-away`),
+    async back() {
+      await rm(path, { recursive: true, force: true });
+      await rename(`${path}-away`, path);
+    },
+  };
+}
+
+export async function showTarget(appliance: StockedAppliance, id: string): Promise<TargetReply> {
+  return expectStatus(appliance.owner.call<TargetReply>('GET', `/targets/${id}`), 200);
+}
+
+export async function showSnapshot(appliance: StockedAppliance, id: string): Promise<Snapshot> {
+  return expectStatus(appliance.owner.call<Snapshot>('GET', `/snapshots/${id}`), 200);
+}
+
+/** Ids of the targets in use that have it, in their order. */
+export async function holdersOf(appliance: StockedAppliance, snapshotId: string): Promise<string[]> {
+  const { targets } = await showSnapshot(appliance, snapshotId);
+  return targets.filter((one) => one.state === 'stored' && one.inUse).map((one) => one.id);
+}
+
+export function setRule(
+  appliance: StockedAppliance,
+  needed: number | null,
+): Promise<Static<typeof CopyRule>> {
+  return expectStatus(appliance.owner.call<Static<typeof CopyRule>>('PUT', '/copy-rule', { needed }), 200);
+}
+
+/** However it ends. */
+export async function trySnapshot(appliance: StockedAppliance) {
+  await expectStatus(appliance.owner.call('POST', '/snapshots'), 202);
+  return appliance.performRun();
+}
+
+/** As the chore does. @returns undefined when nothing is due. */
+export async function catchUp(appliance: StockedAppliance) {
+  await copyWhenDue(appliance.deps);
+  const open = await appliance.deps.db
+    .selectFrom('runs')
+    .select('id')
+    .where('kind', '=', 'copy')
+    .where('state', '=', 'queued')
+    .executeTakeFirst();
+  return open === undefined ? undefined : appliance.performRun();
+}
+
+export async function requestCopy(appliance: StockedAppliance, id: string): Promise<Run> {
+  return expectStatus(appliance.owner.call<Run>('POST', `/targets/${id}/copy`), 202);
+}
+
+/** Names of objects below a folder of a target. */
+export async function objectsIn(path: string, kind: string): Promise<string[]> {
+  const entries = await readdir(join(path, kind), { recursive: true, withFileTypes: true });
+  return entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => entry.name)
+    .sort();
+}
+
+/** Opened with nothing but the kit, as after a fire; every byte is read. @returns numbers of the snapshots there. */
+export async function verifyByKit(appliance: StockedAppliance, path: string): Promise<number[]> {
+  return withKit(appliance, path, async (repository) => {
+    const report = await verifyRepository(repository, { everyByte: true });
+    if (!report.ok) throw new Error(JSON.stringify(report.problems));
+    return repository.snapshotReferences.map((one) => one.number);
+  });
+}
+
+/** The files of a snapshot as they were stored, restored with the kit into a folder. */
+export async function restoreByKit(
+  appliance: StockedAppliance,
+  from: { path: string; snapshotId: string; to: string },
+): Promise<void> {
+  await withKit(appliance, from.path, async (repository) => {
+    const snapshot = await repository.findSnapshot(from.snapshotId);
+    const files = snapshot.sections.find((section) => section.name === 'files');
+    if (files === undefined) throw new Error('the snapshot has no files');
+    const { target, keys, catalogue } = repository;
+    const reader = await openChunkReader({ target: target.config, generations: keys.generations, catalogue });
+    try {
+      const report = await reader.restoreSection(files, from.to, {
+        signal: new AbortController().signal,
+        clock: appliance.clock,
+      });
+      if (report.problemCount > 0) throw new Error(JSON.stringify(report.problems));
+    } finally {
+      await reader.close();
+    }
+  });
+}
+
+let opened = 0;
+
+async function withKit<T>(
+  { kit, targetPath }: StockedAppliance,
+  path: string,
+  act: (repository: Awaited<ReturnType<typeof openRepository>>) => Promise<T>,
+): Promise<T> {
+  const cataloguePath = join(dirname(targetPath), `kit-${String((opened += 1))}.sqlite`);
+  const repository = await openRepository({
+    target: { kind: 'directory', path },
+    keys: {
+      identity: kit.identity,
+      repositoryId: kit.repositoryId,
+      trustRoot: Buffer.from(kit.trustRoot, 'base64'),
+    },
+    cataloguePath,
+  });
+  try {
+    return await act(repository);
+  } finally {
+    await repository.close();
+    await rm(cataloguePath, { force: true });
+  }
+}
