@@ -11,16 +11,14 @@ import { listHolders } from './copy-queries.ts';
 import { problemOf } from './copy-problems.ts';
 import { joinOutcomes, type EndedOnTarget } from './join-outcomes.ts';
 import { requireTargets } from './manage-targets.ts';
-import { reconcileSnapshots } from './record-snapshots.ts';
 import { tellLocked } from './repository/prune.ts';
-import { verifyRepository } from './repository/verify-repository.ts';
-import { toRunProgress } from './run-progress.ts';
 import {
   withTargetRepository,
   type OpenTargetRepository,
   type RepositoryRunDeps,
 } from './target-repository.ts';
-import { updateTarget, type TargetRow } from './queries.ts';
+import type { TargetRow } from './queries.ts';
+import { verifyAndRepair } from './verify-target.ts';
 
 /**
  * The run of kind `prune`, on the target in `input.targetId`, or on each: forgets the snapshot in `input.forget` when there is one, carries
@@ -30,7 +28,9 @@ export async function runPrune(deps: RepositoryRunDeps, run: RunContext): Promis
   const { forget } = run.input;
   const targets = await targetsOf(deps.db, run.input);
   const holding = typeof forget === 'string' ? await holdersAmong(deps.db, forget, targets) : targets;
-  return onEachTarget(deps, run, holding, (target, open) => pruneOne(deps, run, target, open));
+  return onEachTarget(deps, run, holding, (target) =>
+    withTargetRepository(deps, target, run, (open) => pruneOne(deps, run, target, open)),
+  );
 }
 
 async function holdersAmong(db: Database, snapshotId: string, targets: readonly TargetRow[]) {
@@ -92,56 +92,10 @@ async function forgetOne(
   await run.log('info', 'The snapshot is forgotten; its bytes go with a prune after the waiting time');
 }
 
-/** The run of kind `verify`, on a target or on each: every object is read back, every chunk compared with its id. */
+/** The run of kind `verify`, on a target or on each. */
 export async function runVerify(deps: RepositoryRunDeps, run: RunContext): Promise<RunOutcome> {
-  return onEachTarget(deps, run, await targetsOf(deps.db, run.input), async (target, open) => {
-    await run.step('Reading everything back');
-    const report = await verifyRepository(open.repository, {
-      everyByte: true,
-      signal: run.signal,
-      progress: (progress) => run.report(toRunProgress(progress)),
-    });
-    for (const problem of report.problems) await run.log('error', `${problem.object}: ${problem.message}`);
-    const { snapshots } = await open.repository.snapshots();
-    await writeTransaction(deps.db, async (tx) => {
-      await reconcileSnapshots(tx, deps.clock, {
-        repositoryId: open.repository.id,
-        targetId: target.id,
-        records: snapshots,
-        retained: snapshots.map((one) => one.id),
-      });
-      await recordAudit(tx, deps.clock, systemActor('verify'), {
-        action: 'backups.repository.verified',
-        objectType: 'target',
-        objectId: target.id,
-        result: report.ok ? 'done' : 'failed',
-        detail: { problems: report.problemCount, run: run.runId },
-      });
-      await updateTarget(tx, target.id, {
-        verified: { at: deps.clock.now(), problems: report.problemCount },
-      });
-    });
-    const result = { problems: report.problemCount, targetId: target.id };
-    if (report.ok) return { state: 'succeeded', result };
-    return {
-      state: 'failed',
-      result,
-      error: {
-        code: 'integrity_failure',
-        message: `${String(report.problemCount)} problems were found in what is stored`,
-        hint: verifyHint(report.problems.map((problem) => problem.object)),
-      },
-    };
-  });
-}
-
-/** A lost snapshot cannot be stored again; what it is made of can, as long as its sources hold it. */
-function verifyHint(objects: readonly string[]): string {
-  const lost = objects.filter((name) => name.startsWith('snapshots/')).length;
-  const again = 'Take a snapshot now: it stores again what is damaged.';
-  const forget = `Forget ${lost === 1 ? 'the snapshot that' : 'the snapshots that'} cannot be read; others are not touched by that.`;
-  const what = lost === 0 ? again : lost === objects.length ? forget : `${again} ${forget}`;
-  return `${what} The log of this run names each object.`;
+  const targets = await targetsOf(deps.db, run.input);
+  return onEachTarget(deps, run, targets, (target) => verifyAndRepair(deps, run, target));
 }
 
 /** The target that the run names; else all that are in use. @throws HoldfastError `wrong_state` when there is none. */
@@ -153,7 +107,7 @@ async function targetsOf(db: Database, input: RunContext['input']): Promise<read
   return [wanted];
 }
 
-type ActOnTarget = (target: TargetRow, open: OpenTargetRepository) => Promise<RunOutcome>;
+type ActOnTarget = (target: TargetRow) => Promise<RunOutcome>;
 
 /** One such run at a time, and none beside a snapshot. A target that fails keeps no other from its turn. */
 async function onEachTarget(
@@ -189,7 +143,7 @@ async function onOneTarget(
   { act, alone }: { act: ActOnTarget; alone: boolean },
 ): Promise<EndedOnTarget> {
   try {
-    return { target, outcome: await withTargetRepository(deps, target, run, (open) => act(target, open)) };
+    return { target, outcome: await act(target) };
   } catch (error) {
     run.signal.throwIfAborted();
     if (run.input.policy === true) await noteBehind(deps, target.id, error);

@@ -1,0 +1,95 @@
+/** Verifying a target of an appliance: what is damaged there is made whole from another target, and damage is told all the same. */
+import { randomBytes } from 'node:crypto';
+import { chmodSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { expectStatus } from '../helpers/appliance.ts';
+import { addSecondTarget, catchUp, type SecondTarget } from '../helpers/second-target.ts';
+import { startStockedAppliance, stock, type StockedAppliance } from '../helpers/stocked-appliance.ts';
+
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
+
+let appliance: StockedAppliance;
+let second: SecondTarget;
+
+beforeAll(async () => {
+  appliance = await startStockedAppliance();
+  await stock(appliance);
+  await appliance.takeSnapshot();
+  second = await addSecondTarget(appliance, 'second');
+  expect(await catchUp(appliance)).toMatchObject({ state: 'succeeded' });
+});
+afterAll(() => appliance.close());
+
+async function verify(targetId: string) {
+  await expectStatus(appliance.owner.call('POST', '/targets/verify', { targetId }), 202);
+  return appliance.performRun();
+}
+
+function packsBelow(path: string): string[] {
+  return readdirSync(join(path, 'packs'), { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.age'))
+    .map((name) => join('packs', name));
+}
+
+function damage(path: string, name: string): void {
+  const file = join(path, name);
+  const bytes = readFileSync(file);
+  chmodSync(file, 0o600);
+  writeFileSync(file, randomBytes(bytes.length));
+}
+
+async function entries(action: string) {
+  return appliance.deps.db
+    .selectFrom('audit_entries')
+    .select(['object_id', 'detail'])
+    .where('action', '=', action)
+    .execute();
+}
+
+test('what is damaged or gone is made whole, said, and whole from then on', async () => {
+  const [flipped = '', gone = ''] = packsBelow(appliance.targetPath);
+  damage(appliance.targetPath, flipped);
+  rmSync(join(appliance.targetPath, gone));
+
+  const run = await verify(appliance.targetId);
+
+  expect(run, run.lines.join('\n')).toMatchObject({
+    state: 'partial',
+    result: { problems: 0 },
+    error: { code: 'repaired', message: expect.stringContaining('by the copies on second') as string },
+  });
+  expect(readFileSync(join(appliance.targetPath, flipped))).toEqual(readFileSync(join(second.path, flipped)));
+  expect(readFileSync(join(appliance.targetPath, gone))).toEqual(readFileSync(join(second.path, gone)));
+  expect(await entries('backups.repository.repaired')).toEqual([
+    {
+      object_id: appliance.targetId,
+      detail: expect.objectContaining({ left: 0, from: ['second'] }) as object,
+    },
+  ]);
+  expect(await verify(appliance.targetId)).toMatchObject({ state: 'succeeded', result: { repaired: 0 } });
+});
+
+test('what is damaged on both is named; what the other has is made whole all the same', async () => {
+  const [lost = '', ...others] = packsBelow(second.path);
+  const [rescued = ''] = others;
+  damage(second.path, lost);
+  damage(appliance.targetPath, lost);
+  damage(second.path, rescued);
+
+  const run = await verify(second.id);
+
+  expect(run).toMatchObject({ state: 'failed', error: { code: 'integrity_failure' } });
+  expect(run.lines.join('\n')).toContain('has no whole copy of it');
+  expect(readFileSync(join(second.path, rescued))).toEqual(readFileSync(join(appliance.targetPath, rescued)));
+});
+
+test('a target that cannot be reached repairs nothing, and that is said', async () => {
+  await second.away();
+
+  const run = await verify(appliance.targetId);
+
+  expect(run).toMatchObject({ state: 'failed', error: { code: 'integrity_failure' } });
+  expect(run.lines.join('\n')).toContain('Nothing could be repaired from second');
+  await second.back();
+});
