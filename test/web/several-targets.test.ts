@@ -1,0 +1,148 @@
+/** Several targets in a real browser: adding one, what it lacks, catching it up, order and rule, and reading from the one that is chosen. */
+import { mkdir, rename, rm } from 'node:fs/promises';
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import {
+  addDirectoryTarget,
+  callerOf,
+  claimAppliance,
+  expectStatus,
+  finishRun,
+  OWNER,
+} from '../helpers/served-appliance.ts';
+import { expectAccessibleEverywhere } from './accessible.ts';
+import { keepingSight, openPage, startAppliance, startBrowser, type Appliance } from './browser.ts';
+import { signIn } from './sign-in.ts';
+
+const LIMIT_MS = 300_000;
+const SIGHTS = process.env.HOLDFAST_TEST_SIGHTS;
+
+let browser: Browser;
+let appliance: Appliance;
+const caller = () => callerOf(appliance.url);
+let call: ReturnType<typeof caller>['call'];
+
+beforeAll(async () => {
+  [browser, appliance] = await Promise.all([startBrowser(), startAppliance()]);
+  const served = { ...caller(), claimCode: appliance.claimCode };
+  call = served.call;
+  await claimAppliance(served);
+  const { items } = await expectStatus(
+    call<{ items: { rootFolderId: string }[] }>('GET', '/workspaces'),
+    200,
+  );
+  const path = `/folders/${items[0]?.rootFolderId ?? ''}/files?name=note.txt`;
+  await expectStatus(call('PUT', path, Buffer.from('kept in two places')), 201);
+  await addDirectoryTarget({ call }, appliance.targetDir);
+  await finishRun({ call }, call('POST', '/snapshots'));
+}, LIMIT_MS);
+afterAll(async () => {
+  await browser.close();
+  await appliance.stop();
+}, LIMIT_MS);
+
+async function look(page: Page, name: string): Promise<void> {
+  if (SIGHTS === undefined) return;
+  for (const width of [1280, 375]) {
+    await page.setViewportSize({ width, height: 900 });
+    for (const colorScheme of ['light', 'dark'] as const) {
+      await page.emulateMedia({ colorScheme });
+      await page.waitForTimeout(300);
+      await page.screenshot({ path: `${SIGHTS}/${name}-${width}-${colorScheme}.png`, fullPage: true });
+    }
+  }
+  await page.emulateMedia({ colorScheme: 'light' });
+  await page.setViewportSize({ width: 1280, height: 900 });
+}
+
+it(
+  'a second target is added, caught up, ordered and read from; one that is away says so, and the rule says how many are enough',
+  async () => {
+    const second = `${appliance.targetDir}-second`;
+    await mkdir(second);
+    const { context, page, complaints } = await openPage(browser, appliance.url, {
+      width: 1280,
+      theme: 'light',
+    });
+    await keepingSight(page, 'several-targets', async () => {
+      await page.goto('/targets/new');
+      await signIn(page, OWNER);
+      await page.getByText('Each snapshot goes to nas and to the new target').waitFor();
+      await page.getByLabel('Name', { exact: true }).fill('vault');
+      await page.getByLabel('Folder on the appliance').fill(second);
+      await page.getByRole('button', { name: 'Try it' }).click();
+      await page.getByLabel('The newest only').check();
+      await look(page, 'several-new');
+      await page.getByRole('button', { name: 'Add the target' }).click();
+      const copies = page.getByRole('region', { name: 'Snapshots on it' });
+      // By itself within a minute.
+      await copies.getByText('Up to date').waitFor({ timeout: 120_000 });
+      await page.getByRole('region', { name: 'Price' }).getByLabel('For a GB and month').fill('0.05');
+      await page.getByLabel('Currency').fill('EUR');
+      await page.getByRole('region', { name: 'Price' }).getByRole('button', { name: 'Save' }).click();
+      await copies.getByText('0.05 EUR for a GB and month').waitFor();
+      await expectAccessibleEverywhere(page, 'a target that is up to date');
+      await page.setViewportSize({ width: 1280, height: 900 });
+
+      await rename(second, `${second}-away`);
+      expect(await finishRun({ call }, call('POST', '/snapshots'))).toMatchObject({
+        state: 'partial',
+        error: { message: 'The snapshot is on 1 of 2 targets, and has to be on 2' },
+      });
+      await page.goto('/targets');
+      const row = page.getByRole('row').filter({ hasText: 'vault' });
+      await row.getByText('Not reached').waitFor();
+      await row.getByText('1 behind').waitFor();
+      await expectAccessibleEverywhere(page, 'targets of which one is away');
+      await page.setViewportSize({ width: 1280, height: 900 });
+      await look(page, 'several-away');
+      await page.goto('/');
+      await page.getByText('The newest snapshot is on 1 of 2 targets').first().waitFor();
+
+      await page.goto('/targets');
+      const rule = page.getByRole('region', { name: 'When is a snapshot stored?' });
+      await rule.getByText('A snapshot is stored when all 2 targets have it').waitFor();
+      await rule.getByLabel('It has to be on').selectOption('1');
+      await rule.getByRole('button', { name: 'Save' }).click();
+      await rule.getByText('A snapshot is stored when 1 of the 2 targets has it.').waitFor();
+
+      await rm(second, { recursive: true, force: true });
+      await rename(`${second}-away`, second);
+      await row.getByRole('link', { name: 'vault' }).click();
+      await copies.getByText('It lacks').waitFor();
+      await look(page, 'several-behind');
+      await copies.getByRole('button', { name: 'Catch up now' }).click();
+      await copies.getByText('Up to date').waitFor({ timeout: 120_000 });
+      await copies.getByRole('status').getByText('Done').waitFor();
+      await look(page, 'several-caught-up');
+
+      await page.goto('/targets');
+      await page.getByRole('button', { name: 'Actions for vault' }).click();
+      await page.getByRole('menuitem', { name: 'Earlier in the order' }).click();
+      await row.getByText('Leads: takes each snapshot first').waitFor();
+
+      await page.goto('/snapshots');
+      await page.getByRole('row').nth(1).getByRole('link').first().click();
+      const places = page.getByRole('region', { name: 'Copies' });
+      await places.getByRole('link', { name: 'vault' }).waitFor();
+      await page.getByRole('button', { name: 'Forget' }).click();
+      await page.getByRole('dialog').getByLabel('Where').selectOption('only on vault');
+      await look(page, 'several-forget');
+      await page.keyboard.press('Escape');
+      await places
+        .getByRole('row')
+        .filter({ hasText: 'vault' })
+        .getByRole('link', { name: 'Browse' })
+        .click();
+      await page.getByRole('button', { name: 'Restore note.txt' }).click();
+      await page
+        .getByRole('dialog')
+        .getByRole('button', { name: /Restore/ })
+        .click();
+      await page.getByRole('status').getByText('Done').waitFor({ timeout: 60_000 });
+    });
+    expect(complaints).toEqual([]);
+    await context.close();
+  },
+  LIMIT_MS,
+);
