@@ -373,7 +373,7 @@ describe('when things go wrong', () => {
     const before = await title.boundingBox();
     await expectAccessible(page, 'skeletons');
     release();
-    await page.getByText('Newest snapshot').waitFor();
+    await page.getByText('Newest snapshot', { exact: true }).waitFor();
     expect(await title.boundingBox()).toEqual(before);
     await context.close();
   });
