@@ -14,7 +14,7 @@ import { expectAccessibleEverywhere } from './accessible.ts';
 import { keepingSight, openPage, startAppliance, startBrowser, type Appliance } from './browser.ts';
 import { signIn } from './sign-in.ts';
 
-const LIMIT_MS = 300_000;
+const LIMIT_MS = 480_000;
 const SIGHTS = process.env.HOLDFAST_TEST_SIGHTS;
 
 let browser: Browser;
@@ -76,7 +76,7 @@ it(
       await page.getByRole('button', { name: 'Add the target' }).click();
       const copies = page.getByRole('region', { name: 'Snapshots on it' });
       // By itself within a minute.
-      await copies.getByText('Up to date').waitFor({ timeout: 120_000 });
+      await copies.getByText('Up to date').waitFor({ timeout: 200_000 });
       await page.getByRole('region', { name: 'Price' }).getByLabel('For a GB and month').fill('0.05');
       await page.getByLabel('Currency').fill('EUR');
       await page.getByRole('region', { name: 'Price' }).getByRole('button', { name: 'Save' }).click();
@@ -112,7 +112,7 @@ it(
       await copies.getByText('It lacks').waitFor();
       await look(page, 'several-behind');
       await copies.getByRole('button', { name: 'Catch up now' }).click();
-      await copies.getByText('Up to date').waitFor({ timeout: 120_000 });
+      await copies.getByText('Up to date').waitFor({ timeout: 200_000 });
       await copies.getByRole('status').getByText('Done').waitFor();
       await look(page, 'several-caught-up');
 
