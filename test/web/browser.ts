@@ -184,3 +184,19 @@ export async function keepingSight(page: Page, name: string, flow: () => Promise
     throw error;
   }
 }
+
+/** Pictures of a page for people to look at, wide and narrow, light and dark, in HOLDFAST_TEST_SIGHTS. Without it, none. */
+export async function takeSights(page: Page, name: string): Promise<void> {
+  const folder = process.env.HOLDFAST_TEST_SIGHTS;
+  if (folder === undefined) return;
+  for (const width of [1280, 375]) {
+    await page.setViewportSize({ width, height: 900 });
+    for (const colorScheme of ['light', 'dark'] as const) {
+      await page.emulateMedia({ colorScheme });
+      await page.waitForTimeout(300);
+      await page.screenshot({ path: join(folder, `${name}-${width}-${colorScheme}.png`), fullPage: true });
+    }
+  }
+  await page.emulateMedia({ colorScheme: 'light' });
+  await page.setViewportSize({ width: 1280, height: 900 });
+}

@@ -12,11 +12,17 @@ import {
   OWNER,
 } from '../helpers/served-appliance.ts';
 import { expectAccessible, expectAccessibleEverywhere } from './accessible.ts';
-import { keepingSight, openPage, startAppliance, startBrowser, type Appliance } from './browser.ts';
+import {
+  keepingSight,
+  openPage,
+  startAppliance,
+  startBrowser,
+  type Appliance,
+  takeSights,
+} from './browser.ts';
 import { signIn } from './sign-in.ts';
 
 const LIMIT_MS = 300_000;
-const SIGHTS = process.env.HOLDFAST_TEST_SIGHTS;
 const HOLDS = 'There is an owner who can sign in';
 
 let browser: Browser;
@@ -36,27 +42,13 @@ afterAll(async () => {
   await appliance.stop();
 }, LIMIT_MS);
 
-async function look(page: Page, name: string): Promise<void> {
-  if (SIGHTS === undefined) return;
-  for (const width of [1280, 375]) {
-    await page.setViewportSize({ width, height: 900 });
-    for (const colorScheme of ['light', 'dark'] as const) {
-      await page.emulateMedia({ colorScheme });
-      await page.waitForTimeout(300);
-      await page.screenshot({ path: `${SIGHTS}/${name}-${width}-${colorScheme}.png`, fullPage: true });
-    }
-  }
-  await page.emulateMedia({ colorScheme: 'light' });
-  await page.setViewportSize({ width: 1280, height: 900 });
-}
-
 /** Walks the wizard by its buttons. @returns the report that is attached to the PDF. */
 async function walk(page: Page, verdict: string, copy: 'newest' | 'random') {
   await page.goto('/restore-tests');
   await page.getByRole('link', { name: 'New test' }).click();
   await page.getByRole('region', { name: 'Which copy?' }).waitFor();
   await page.locator(`input[name=copy][value=${copy}]`).check();
-  await look(page, `wizard-copy-${copy}`);
+  await takeSights(page, `wizard-copy-${copy}`);
   await page.getByRole('button', { name: 'Continue' }).click();
   await page.getByRole('region', { name: 'How much?' }).waitFor();
   await page.getByRole('button', { name: 'Continue' }).click();
@@ -64,12 +56,12 @@ async function walk(page: Page, verdict: string, copy: 'newest' | 'random') {
   await page.getByRole('button', { name: 'Continue' }).click();
   await page.getByText(HOLDS).waitFor();
   await expectAccessible(page, 'the checks of a test');
-  await look(page, 'wizard-checks');
+  await takeSights(page, 'wizard-checks');
   await page.getByRole('button', { name: 'Continue' }).click();
   await page.getByRole('region', { name: 'Ready?' }).waitFor();
   await page.getByText('No other restore test is under way').waitFor();
   await expectAccessible(page, 'a test that is ready');
-  await look(page, 'wizard-ready');
+  await takeSights(page, 'wizard-ready');
   await page.getByRole('button', { name: 'Start the test' }).click();
   const result = page.getByRole('region', { name: 'Result' });
   await result.getByText(verdict, { exact: true }).waitFor({ timeout: 120_000 });
@@ -91,14 +83,14 @@ it(
       await signIn(page, OWNER);
       await page.getByText('Nothing of your own is asked yet').waitFor();
       await expectAccessibleEverywhere(page, 'no assertions');
-      await look(page, 'assertions-none');
+      await takeSights(page, 'assertions-none');
       await page.getByRole('button', { name: 'New assertion' }).click();
       const dialog = page.getByRole('dialog');
       await dialog.getByRole('button', { name: HOLDS }).click();
       await dialog.getByRole('button', { name: 'Try it on the newest snapshot' }).click();
       await dialog.getByText('It holds.').waitFor({ timeout: 60_000 });
       await expectAccessible(page, 'an assertion that was tried');
-      await look(page, 'assertions-tried');
+      await takeSights(page, 'assertions-tried');
       await dialog.getByLabel('Statement').fill('select count(*) from sessions');
       await dialog.getByRole('button', { name: 'Try it on the newest snapshot' }).click();
       await dialog.getByText('Found: refused: it reads or calls something').waitFor({ timeout: 60_000 });
@@ -122,7 +114,7 @@ it(
       });
       await page.getByText('Anyone can check the report offline').waitFor();
       await expectAccessibleEverywhere(page, 'a test with an assertion that holds');
-      await look(page, 'assertions-passed');
+      await takeSights(page, 'assertions-passed');
 
       await page.goto('/restore-tests/assertions');
       await page.getByRole('button', { name: 'New assertion' }).click();
@@ -141,22 +133,22 @@ it(
       await expectAccessible(page, 'versions of an assertion');
       await page.keyboard.press('Escape');
       await expectAccessibleEverywhere(page, 'two assertions');
-      await look(page, 'assertions-two');
+      await takeSights(page, 'assertions-two');
 
       const failed = await walk(page, 'FAILED', 'random');
       expect(failed.checks.filter(({ state }) => state === 'failed')).toMatchObject([
         { label: 'A thousand people', found: '1 row' },
       ]);
       expect(failed.copy).toMatchObject({ choice: 'random', drawnFrom: 1 });
-      await look(page, 'assertions-failed');
+      await takeSights(page, 'assertions-failed');
       await page.goto('/restore-tests');
       await page.getByText('Next by schedule').waitFor();
-      await look(page, 'restore-tests');
+      await takeSights(page, 'restore-tests');
       await page.goto('/settings/schedules');
       await page.getByText('Recovery drill').first().waitFor();
       await page.getByLabel('Of full restore tests, which copy').selectOption('random');
       await expectAccessibleEverywhere(page, 'the schedules');
-      await look(page, 'schedules');
+      await takeSights(page, 'schedules');
       await page.getByRole('button', { name: 'Save the schedules' }).click();
       await page.getByText('Schedules saved').waitFor();
     });

@@ -1,5 +1,5 @@
 /** How long snapshots are kept, in a real browser: proposed for a new target, previewed, saved, asked for; a legal hold set and lifted. */
-import type { Browser, Page } from 'playwright-core';
+import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import {
   addDirectoryTarget,
@@ -9,11 +9,17 @@ import {
   OWNER,
 } from '../helpers/served-appliance.ts';
 import { expectAccessible, expectAccessibleEverywhere } from './accessible.ts';
-import { keepingSight, openPage, startAppliance, startBrowser, type Appliance } from './browser.ts';
+import {
+  keepingSight,
+  openPage,
+  startAppliance,
+  startBrowser,
+  type Appliance,
+  takeSights,
+} from './browser.ts';
 import { signIn } from './sign-in.ts';
 
 const LIMIT_MS = 240_000;
-const SIGHTS = process.env.HOLDFAST_TEST_SIGHTS;
 
 let browser: Browser;
 let appliance: Appliance;
@@ -32,20 +38,6 @@ afterAll(async () => {
   await appliance.stop();
 }, LIMIT_MS);
 
-async function look(page: Page, name: string): Promise<void> {
-  if (SIGHTS === undefined) return;
-  for (const width of [1280, 375]) {
-    await page.setViewportSize({ width, height: 900 });
-    for (const colorScheme of ['light', 'dark'] as const) {
-      await page.emulateMedia({ colorScheme });
-      await page.waitForTimeout(300);
-      await page.screenshot({ path: `${SIGHTS}/${name}-${width}-${colorScheme}.png`, fullPage: true });
-    }
-  }
-  await page.emulateMedia({ colorScheme: 'light' });
-  await page.setViewportSize({ width: 1280, height: 900 });
-}
-
 it(
   'a policy is proposed for a new target, previewed with reasons, and asks a second person for a large removal',
   async () => {
@@ -63,7 +55,7 @@ it(
       await proposed.getByText('14 daily').waitFor();
       await expectAccessibleEverywhere(page, 'the policy of a new target');
       await page.setViewportSize({ width: 1280, height: 900 });
-      await look(page, 'retention-new-target');
+      await takeSights(page, 'retention-new-target');
       await proposed.getByLabel('Keep everything').check();
       await proposed.getByText('Every snapshot is kept until somebody forgets it.').waitFor();
 
@@ -89,12 +81,12 @@ it(
       await page.locator('button[aria-disabled=true]', { hasText: 'Forget' }).waitFor();
       await expectAccessibleEverywhere(page, 'a held snapshot');
       await page.setViewportSize({ width: 1280, height: 900 });
-      await look(page, 'retention-held');
+      await takeSights(page, 'retention-held');
 
       await page.goto('/snapshots');
       await page.getByRole('button', { name: 'Under legal hold' }).click();
       await expect.poll(() => page.getByRole('row').count()).toBe(2);
-      await look(page, 'retention-snapshots');
+      await takeSights(page, 'retention-snapshots');
 
       await page.goto(`/targets/${targetId}`);
       await panel.getByRole('button', { name: 'Change the policy' }).click();
@@ -109,7 +101,7 @@ it(
       await panel.getByText('no rule keeps it').first().waitFor();
       await expectAccessibleEverywhere(page, 'a policy with its preview');
       await page.setViewportSize({ width: 1280, height: 900 });
-      await look(page, 'retention-preview');
+      await takeSights(page, 'retention-preview');
       await panel.getByRole('button', { name: 'Save the policy' }).click();
       await page.getByText('Saved: it is carried out within a minute').waitFor();
       await panel.getByText('at least 1, nothing older than 180 days (Europe/Berlin)').waitFor();
@@ -118,7 +110,7 @@ it(
       await panel.getByRole('status').getByText('Done').waitFor({ timeout: 60_000 });
       await expectAccessibleEverywhere(page, 'a policy that was carried out');
       await page.setViewportSize({ width: 1280, height: 900 });
-      await look(page, 'retention-applied');
+      await takeSights(page, 'retention-applied');
 
       await page.goto('/snapshots?held=true');
       await page.getByRole('row').nth(1).getByRole('link').first().click();
@@ -138,12 +130,12 @@ it(
       const dialog = page.getByRole('dialog');
       await dialog.getByLabel(/to confirm/).fill(`snapshot ${number}`);
       await dialog.getByLabel('Why').fill('Space is short');
-      await look(page, 'retention-forget');
+      await takeSights(page, 'retention-forget');
       await dialog.getByRole('button', { name: 'Forget' }).click();
       await page.getByText('Nothing has changed yet: it runs by itself').waitFor();
       await page.goto('/approvals');
       await page.getByRole('region', { name: 'Forget a snapshot that protects the rest' }).waitFor();
-      await look(page, 'retention-approval');
+      await takeSights(page, 'retention-approval');
     });
     expect(complaints).toEqual([]);
     await context.close();

@@ -1,6 +1,6 @@
 /** Several targets in a real browser: adding one, what it lacks, catching it up, order and rule, and reading from the one that is chosen. */
 import { mkdir, rename, rm } from 'node:fs/promises';
-import type { Browser, Page } from 'playwright-core';
+import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import {
   addDirectoryTarget,
@@ -11,11 +11,17 @@ import {
   OWNER,
 } from '../helpers/served-appliance.ts';
 import { expectAccessibleEverywhere } from './accessible.ts';
-import { keepingSight, openPage, startAppliance, startBrowser, type Appliance } from './browser.ts';
+import {
+  keepingSight,
+  openPage,
+  startAppliance,
+  startBrowser,
+  type Appliance,
+  takeSights,
+} from './browser.ts';
 import { signIn } from './sign-in.ts';
 
 const LIMIT_MS = 480_000;
-const SIGHTS = process.env.HOLDFAST_TEST_SIGHTS;
 
 let browser: Browser;
 let appliance: Appliance;
@@ -41,20 +47,6 @@ afterAll(async () => {
   await appliance.stop();
 }, LIMIT_MS);
 
-async function look(page: Page, name: string): Promise<void> {
-  if (SIGHTS === undefined) return;
-  for (const width of [1280, 375]) {
-    await page.setViewportSize({ width, height: 900 });
-    for (const colorScheme of ['light', 'dark'] as const) {
-      await page.emulateMedia({ colorScheme });
-      await page.waitForTimeout(300);
-      await page.screenshot({ path: `${SIGHTS}/${name}-${width}-${colorScheme}.png`, fullPage: true });
-    }
-  }
-  await page.emulateMedia({ colorScheme: 'light' });
-  await page.setViewportSize({ width: 1280, height: 900 });
-}
-
 it(
   'a second target is added, caught up, ordered and read from; one that is away says so, and the rule says how many are enough',
   async () => {
@@ -72,7 +64,7 @@ it(
       await page.getByLabel('Folder on the appliance').fill(second);
       await page.getByRole('button', { name: 'Try it' }).click();
       await page.getByLabel('The newest only').check();
-      await look(page, 'several-new');
+      await takeSights(page, 'several-new');
       await page.getByRole('button', { name: 'Add the target' }).click();
       const copies = page.getByRole('region', { name: 'Snapshots on it' });
       // By itself within a minute.
@@ -95,7 +87,7 @@ it(
       await row.getByText('1 behind').waitFor();
       await expectAccessibleEverywhere(page, 'targets of which one is away');
       await page.setViewportSize({ width: 1280, height: 900 });
-      await look(page, 'several-away');
+      await takeSights(page, 'several-away');
       await page.goto('/');
       await page.getByText('The newest snapshot is on 1 of 2 targets').first().waitFor();
 
@@ -110,11 +102,11 @@ it(
       await rename(`${second}-away`, second);
       await row.getByRole('link', { name: 'vault' }).click();
       await copies.getByText('It lacks').waitFor();
-      await look(page, 'several-behind');
+      await takeSights(page, 'several-behind');
       await copies.getByRole('button', { name: 'Catch up now' }).click();
       await copies.getByText('Up to date').waitFor({ timeout: 200_000 });
       await copies.getByRole('status').getByText('Done').waitFor();
-      await look(page, 'several-caught-up');
+      await takeSights(page, 'several-caught-up');
 
       await page.goto('/targets');
       await page.getByRole('button', { name: 'Actions for vault' }).click();
@@ -127,7 +119,7 @@ it(
       await places.getByRole('link', { name: 'vault' }).waitFor();
       await page.getByRole('button', { name: 'Forget' }).click();
       await page.getByRole('dialog').getByLabel('Where').selectOption('only on vault');
-      await look(page, 'several-forget');
+      await takeSights(page, 'several-forget');
       await page.keyboard.press('Escape');
       await places
         .getByRole('row')
