@@ -7,8 +7,13 @@ export type CronPlan =
   | { every: 'day'; minute: number; hour: number }
   | { every: 'week'; minute: number; hour: number; weekday: number }
   | { every: 'month'; minute: number; hour: number; day: number }
+  | { every: 'year'; minute: number; hour: number; day: number; month: number }
   | { every: 'custom'; cron: string };
 
+export const MONTHS = [
+  ...['January', 'February', 'March', 'April', 'May', 'June'],
+  ...['July', 'August', 'September', 'October', 'November', 'December'],
+];
 export const WEEKDAYS = ['Sunday', 'Monday', 'Tuesday', 'Wednesday', 'Thursday', 'Friday', 'Saturday'];
 
 /** Reads a cron line. */
@@ -16,8 +21,13 @@ export function parseCron(cron: string): CronPlan {
   const fields = cron.trim().split(/\s+/);
   const [minute = '', hour = '', day = '', month = '', weekday = ''] = fields;
   const custom: CronPlan = { every: 'custom', cron };
-  if (fields.length !== 5 || month !== '*' || !within(minute, 0, 59)) return custom;
+  if (fields.length !== 5 || !within(minute, 0, 59)) return custom;
   const at = { minute: Number(minute) };
+  if (within(month, 1, 12)) {
+    if (weekday !== '*' || !within(hour, 0, 23) || !within(day, 1, 28)) return custom;
+    return { every: 'year', ...at, hour: Number(hour), day: Number(day), month: Number(month) };
+  }
+  if (month !== '*') return custom;
   if (hour === '*' && day === '*' && weekday === '*') return { every: 'hour', ...at };
   if (!within(hour, 0, 23)) return custom;
   const time = { ...at, hour: Number(hour) };
@@ -38,6 +48,8 @@ export function cronOf(plan: CronPlan): string {
       return `${plan.minute} ${plan.hour} * * ${plan.weekday}`;
     case 'month':
       return `${plan.minute} ${plan.hour} ${plan.day} * *`;
+    case 'year':
+      return `${plan.minute} ${plan.hour} ${plan.day} ${plan.month} *`;
     case 'custom':
       return plan.cron.trim().replace(/\s+/g, ' ');
   }
@@ -52,14 +64,14 @@ export function nextRuns(plan: CronPlan, fromMs: number, count: number): Date[] 
   cursor.setUTCMinutes(plan.minute);
   if (plan.every !== 'hour') cursor.setUTCHours(plan.hour);
   const stepHours = plan.every === 'hour' ? 1 : 24;
-  for (let step = 0; found.length < count && step < 400; step += 1) {
+  for (let step = 0; found.length < count && step < 1_200; step += 1) {
     if (cursor.getTime() > fromMs && fits(plan, cursor)) found.push(new Date(cursor));
     cursor.setUTCHours(cursor.getUTCHours() + stepHours);
   }
   return found;
 }
 
-/** The same plan read on another clock, `offsetMinutes` ahead. Hourly, monthly and custom plans have no such reading. */
+/** The same plan read on another clock, `offsetMinutes` ahead. Hourly, monthly, yearly and custom plans have no such reading. */
 export function shiftPlan(plan: CronPlan, offsetMinutes: number): CronPlan {
   if (plan.every !== 'day' && plan.every !== 'week') return plan;
   const total = plan.hour * 60 + plan.minute + offsetMinutes;
@@ -73,6 +85,7 @@ export function shiftPlan(plan: CronPlan, offsetMinutes: number): CronPlan {
 function fits(plan: CronPlan, date: Date): boolean {
   if (plan.every === 'week') return date.getUTCDay() === plan.weekday;
   if (plan.every === 'month') return date.getUTCDate() === plan.day;
+  if (plan.every === 'year') return date.getUTCDate() === plan.day && date.getUTCMonth() + 1 === plan.month;
   return true;
 }
 
