@@ -47,6 +47,7 @@ const MISHAPS = [
   'killed',
   'refused',
   'bad line',
+  'garbled line',
   'cancelled',
   'catalogue lost',
   'catalogue damaged',
@@ -60,8 +61,9 @@ const TROUBLES: readonly Trouble[] = [
   { kind: 'cut-before' },
   { kind: 'cut-after' },
   { kind: 'short', bytes: 100 },
-  { kind: 'garbled' },
 ];
+/** How a run may end otherwise than well: part of a pack that was garbled on its way looks like damage. */
+const MAY_FAIL: readonly Mishap[] = ['killed', 'cancelled', 'refused', 'garbled line'];
 
 /** One try to take a snapshot, and what was there when it was made. */
 interface Attempt {
@@ -205,8 +207,7 @@ async function trySnapshot(life: Life, hour: number, mishap: Mishap): Promise<vo
   attempt.to = appliance.clock.now().getTime();
   life.diary.push(`${dayOf(hour)}: snapshot, ${mishap}: ${end}`);
   life.due = end !== 'succeeded';
-  const allowed = mishap === 'killed' || mishap === 'cancelled' || mishap === 'refused';
-  if (life.due && !allowed) life.surprises.push(life.diary.at(-1) ?? '');
+  if (life.due && !MAY_FAIL.includes(mishap)) life.surprises.push(life.diary.at(-1) ?? '');
 }
 
 /** @returns how the run ended. */
@@ -225,6 +226,9 @@ async function performWith(life: Life, mishap: Mishap): Promise<string> {
       return describe(await appliance.performRun());
     case 'bad line':
       line.strike = () => (chance.percent(4) ? chance.pick(TROUBLES) : undefined);
+      return describe(await appliance.performRun());
+    case 'garbled line':
+      line.strike = () => (chance.percent(4) ? { kind: 'garbled' } : undefined);
       return describe(await appliance.performRun());
     case 'cancelled':
       return describe(await appliance.performRun(AbortSignal.timeout(chance.number(1_500))));
