@@ -82,7 +82,7 @@ describe('the page of one’s sessions', () => {
             await page.getByText(/sessions? ha(s|ve) ended/).waitFor();
 
             expect((await other.call('GET', '/session')).status).toBe(401);
-            expect(await table.getByRole('row').count()).toBe(2);
+            await expect.poll(() => table.getByRole('row').count()).toBe(2);
           },
           width,
         );
