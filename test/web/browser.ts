@@ -174,13 +174,15 @@ export async function openPage(browser: Browser, url: string, view: View): Promi
   return { context, page, complaints };
 }
 
-/** Runs a flow; when it fails, what the browser shows then is kept in `.cache/web`. */
+/** Runs a flow; when it fails, what the browser shows then is kept in `.cache/web`, and its words are in the error. */
 export async function keepingSight(page: Page, name: string, flow: () => Promise<void>): Promise<void> {
   try {
     await flow();
   } catch (error) {
     await page.evaluate(`document.querySelectorAll('details').forEach((one) => (one.open = true))`);
     await page.screenshot({ path: join(SIGHTS, `${name}.png`), fullPage: true }).catch(() => undefined);
+    const shown = await page.locator('main').innerText({ timeout: 2_000 }).catch(() => 'nothing');
+    if (error instanceof Error) error.message += `\nThe page shows:\n${shown.slice(0, 3_000)}`;
     throw error;
   }
 }
