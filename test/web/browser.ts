@@ -181,7 +181,10 @@ export async function keepingSight(page: Page, name: string, flow: () => Promise
   } catch (error) {
     await page.evaluate(`document.querySelectorAll('details').forEach((one) => (one.open = true))`);
     await page.screenshot({ path: join(SIGHTS, `${name}.png`), fullPage: true }).catch(() => undefined);
-    const shown = await page.locator('main').innerText({ timeout: 2_000 }).catch(() => 'nothing');
+    const shown = await page
+      .locator('body')
+      .innerText({ timeout: 2_000 })
+      .catch(() => 'nothing');
     if (error instanceof Error) error.message += `\nThe page shows:\n${shown.slice(0, 3_000)}`;
     throw error;
   }
