@@ -1,5 +1,5 @@
 /** Copying a snapshot from one target to another, repository to repository: without a key, with damage on either side, and pruned there. */
-import { mkdir, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { SnapshotRecord } from '../../server/backups/engine.ts';
@@ -161,6 +161,21 @@ describe('damage', () => {
     await copy(two);
 
     expect(await readBack(second)).toEqual({ ...FILES, more: Buffer.from('more') });
+  });
+
+  test('on both sides leaves what the second has of a pack as it is: the first cannot give a better one', async () => {
+    const one = await takeSnapshot(first, FILES);
+    const file = await largestOn(first);
+    const there = file.replace(first.path, second.path);
+    await mkdir(join(there, '..'), { recursive: true });
+    await copyFile(file, there);
+    await damage(there);
+    const left = await readFile(there);
+    await damage(file);
+
+    await expect(copy(one)).rejects.toMatchObject({ code: 'integrity_failure' });
+
+    expect(await readFile(there)).toEqual(left);
   });
 
   test('of a pack that was cut short on its way is told by its hash, and it is written again', async () => {

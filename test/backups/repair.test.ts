@@ -109,7 +109,7 @@ test('in parts, each byte is read in exactly one of them', async () => {
   await repository.close();
 });
 
-test.each(['backups.repair.removed', 'backups.repair.written'])(
+test.each(['backups.repair.removed', 'backups.repair.written', 'backups.repair.verified'])(
   'cut off at %s, the next repair ends it',
   async (point) => {
     const packs = await namesOf('packs/');
@@ -123,6 +123,40 @@ test.each(['backups.repair.removed', 'backups.repair.written'])(
     await expectWhole();
   },
 );
+
+test('the other target is read once for each object, and not at all for what is whole', async () => {
+  const [damaged = '', whole = ''] = await namesOf('packs/');
+  await flip(place.path, damaged);
+  const read: string[] = [];
+  const counted: Target = {
+    ...other,
+    read: (name, range) => (read.push(name), other.read(name, range)),
+    readBack: (name) => (read.push(name), other.readBack(name)),
+  };
+  const repository = await openPlace(place);
+  const writer = await openPlaceWriter(place, repository);
+
+  const report = await writer.repair(counted, [damaged, whole]);
+
+  expect(report).toEqual({ repaired: [damaged, whole], left: [] });
+  expect(read).toEqual([damaged]);
+  await repository.close();
+});
+
+test('a lock that keeps the damaged object is said, and nothing is changed', async () => {
+  const [pack = ''] = await namesOf('packs/');
+  await flip(place.path, pack);
+  const damaged = await readFile(join(place.path, pack));
+  const opened = await openPlace(place);
+  const locked = { ...opened.target, delete: async () => ({ until: undefined }) };
+  const writer = await openPlaceWriter(place, { ...opened, target: locked });
+
+  const report = await writer.repair(other, [pack]);
+
+  expect(report.left).toEqual([{ name: pack, reason: 'The lock of this target keeps what is damaged' }]);
+  expect(await readFile(join(place.path, pack))).toEqual(damaged);
+  await opened.close();
+});
 
 test('what is damaged on both stays as it is and is named', async () => {
   const [pack = ''] = await namesOf('packs/');

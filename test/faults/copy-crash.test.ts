@@ -42,8 +42,8 @@ const both = () =>
 
 const POINTS = [
   'backups.copy.keyring-published',
-  'backups.copy.pack-written',
-  'backups.copy.pack-verified',
+  'backups.copy.pack.written',
+  'backups.copy.pack.verified',
   'backups.copy.packs-indexed',
   'backups.copy.snapshot-published',
   'backups.copy.head-published',

@@ -8,7 +8,7 @@
 import { crashPoint } from '../../lib/crash-point.ts';
 import { HoldfastError } from '../../lib/errors.ts';
 import type { SnapshotRecord, Target, WrittenPack } from '../engine.ts';
-import { numberedName, packName, sha256Of } from '../objects/object-names.ts';
+import { numberedName, packName } from '../objects/object-names.ts';
 import { createFirstFailure } from '../pipeline/first-failure.ts';
 import { listNumbered } from './listing.ts';
 import { newestGeneration, readObject } from './object-store.ts';
@@ -131,7 +131,7 @@ async function copyPacks(
       signal.throwIfAborted();
       const pack = source.catalogue.pack(next.row);
       if (pack?.id !== next.id) throw moved(source);
-      await copyPack(source, repository.target, pack);
+      await copyPack(source, writer, pack);
       const row = lost.get(pack.id);
       // An index names it already; it only was not there, or not whole.
       if (row !== undefined) repository.catalogue.setPackStates([{ row, state: 'present' }]);
@@ -157,33 +157,16 @@ function moved(source: CopySource): HoldfastError {
   });
 }
 
-async function copyPack(source: CopySource, to: Target, pack: WrittenPack): Promise<void> {
-  const name = packName(pack.id);
-  const found = await to.find(name);
-  if (found !== undefined) {
-    if (found.sizeBytes === pack.sizeBytes && (await to.readBack(name)).sha256 === pack.id) return;
-    const held = await to.delete(name);
-    if (held !== undefined) throw lockedDamage(name, held.until);
-  }
-  const stored = await source.target.read(name);
-  if (stored.length !== pack.sizeBytes || sha256Of(stored) !== pack.id) {
+async function copyPack(source: CopySource, writer: RepositoryWriter, pack: WrittenPack): Promise<void> {
+  const { id: sha256, sizeBytes } = pack;
+  const name = packName(sha256);
+  const done = await writer.bring(source.target, { name, sha256, sizeBytes }, 'backups.copy.pack');
+  if (done.state === 'locked') throw lockedDamage(name, done.until);
+  if (done.state === 'not-whole-at-source') {
     throw new HoldfastError('integrity_failure', `${name} on ${source.name} is not what was written there`, {
       hint: 'It was not copied on. Verify that target, then take a snapshot: it stores again what it can.',
     });
   }
-  await to.write(name, stored);
-  crashPoint('backups.copy.pack-written');
-  const back = await to.readBack(name);
-  if (back.sizeBytes !== stored.length || back.sha256 !== pack.id) {
-    throw new HoldfastError(
-      'integrity_failure',
-      `The target does not give back what was written as ${name}`,
-      {
-        hint: 'Check this disk and its connection before trusting it with backups.',
-      },
-    );
-  }
-  crashPoint('backups.copy.pack-verified');
 }
 
 function lockedDamage(name: string, until: Date | undefined): HoldfastError {

@@ -26,6 +26,7 @@ import {
 import { encodeReport, type StoredReport } from '../objects/report-object.ts';
 import { encodeSnapshot } from '../objects/snapshot-object.ts';
 import { adoptUnclaimed } from './adopt-unclaimed.ts';
+import { bringObject, type Brought, type WantedObject } from './bring-object.ts';
 import { claimRepository } from './claim.ts';
 import { createClockGuard } from './clock-guard.ts';
 import { listNumbered, sameReference } from './listing.ts';
@@ -87,6 +88,8 @@ export interface RepositoryWriter {
   prune(options?: PruneOptions): Promise<PruneReport>;
   /** @see renew-locks.ts */
   renewLocks(lock: ObjectLock): Promise<LockReport>;
+  /** @see bring-object.ts */
+  bring(source: Target, wanted: WantedObject, step: string): Promise<Brought>;
   /** @see repair.ts */
   repair(source: Target, names: readonly string[], signal?: AbortSignal): Promise<RepairReport>;
   /** Ends the work of this writer; nothing can be published after it. */
@@ -150,8 +153,11 @@ function makeWriter(state: WriterState, reserveNumber: OpenWriterOptions['reserv
   const gathered: WrittenPack[] = [];
   let gatheredSince = 0;
   let released = false;
-  const begin = async (): Promise<void> => {
+  const requireOpen = (): void => {
     if (released) throw new HoldfastError('wrong_state', 'This writer has been released');
+  };
+  const begin = async (): Promise<void> => {
+    requireOpen();
     await claim.check();
   };
   const flush = async (): Promise<void> => {
@@ -219,6 +225,10 @@ function makeWriter(state: WriterState, reserveNumber: OpenWriterOptions['reserv
       await begin();
       return renewLocks(state, lock);
     },
+    async bring(source, wanted, step) {
+      requireOpen();
+      return bringObject(state, source, wanted, step);
+    },
     async repair(source, names, signal) {
       await begin();
       return repair(state, source, names, signal);
@@ -271,15 +281,15 @@ async function publishCopy(state: WriterState, record: SnapshotRecord, stored: U
   const reference = { number: record.number, sha256: record.id };
   const name = numberedName('snapshots', reference);
   const listed = state.snapshots.some((one) => sameReference(one, reference));
-  if ((await target.find(name)) !== undefined) {
-    if ((await target.readBack(name)).sha256 !== record.id) await target.delete(name);
-    else if (listed) return;
-  }
   if (sha256Of(stored) !== record.id) {
     throw new HoldfastError('integrity_failure', 'A snapshot object does not fit its id');
   }
   checkKeyring(state, record);
   checkSegments(state, record);
+  if ((await target.find(name)) !== undefined) {
+    if ((await target.readBack(name)).sha256 !== record.id) await target.delete(name);
+    else if (listed) return;
+  }
   await publish(target, name, stored, 'backups.snapshot');
   repository.catalogue.addSnapshot(record);
   crashPoint('backups.snapshot.recorded');
