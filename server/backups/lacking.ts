@@ -31,13 +31,9 @@ export async function findLacking(
   if (wanting.size === 0) return [];
   const row = await findRetention(deps.db, target.id);
   const together = [...(await listStoredOn(deps.db, target.id)), ...wanting];
-  const decisions = decide(await listRetained(deps.db, target.id, together), policyOf(row), {
-    now: deps.clock.now(),
-    agreed: agreedOf(row),
-  });
-  const bytes = new Map(
-    (await listRetained(deps.db, target.id, [...wanting])).map((one) => [one.id, one.storedBytes]),
-  );
+  const retained = await listRetained(deps.db, target.id, together);
+  const decisions = decide(retained, policyOf(row), { now: deps.clock.now(), agreed: agreedOf(row) });
+  const bytes = new Map(retained.map((one) => [one.id, one.storedBytes]));
   return decisions
     .filter(({ keep, snapshot }) => keep && wanting.has(snapshot.id))
     .map(({ snapshot: { id, number, takenAt } }) => ({

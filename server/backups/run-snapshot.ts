@@ -20,7 +20,7 @@ import { readQuarantine } from './quarantine.ts';
 import { updateTarget, type TargetRow } from './queries.ts';
 import { findNewestHead } from './repository/find-head.ts';
 import { openTargetConfig } from './target-config.ts';
-import { withTargetRepository } from './target-repository.ts';
+import { TargetBusy, withTargetRepository } from './target-repository.ts';
 import { openTarget } from './targets/open-target.ts';
 import {
   FailedAfterPublishing,
@@ -108,7 +108,7 @@ async function lead(deps: SnapshotRunDeps, run: RunContext, targets: readonly Ta
       const cause = error instanceof FailedAfterPublishing ? error.cause : error;
       if (run.signal.aborted) throw cause;
       failures.push(cause);
-      const busy = isBusy(cause);
+      const busy = cause instanceof TargetBusy;
       if (!busy) await recordFailure(deps, run, target, cause);
       if (error instanceof FailedAfterPublishing) throw cause;
       if ((await readQuarantine(deps.db)) !== undefined) throw cause;
@@ -165,12 +165,6 @@ async function raiseByOthers(
   }
 }
 
-function isBusy(error: unknown): boolean {
-  return (
-    error instanceof HoldfastError && error.code === 'locked' && error.message.startsWith('Other work on ')
-  );
-}
-
 async function copyTo(
   deps: SnapshotRunDeps,
   run: RunContext,
@@ -202,7 +196,7 @@ async function copyTo(
   } catch (error) {
     run.signal.throwIfAborted();
     if (tooMuch !== undefined) return { target, later: tooMuch };
-    if (isBusy(error))
+    if (error instanceof TargetBusy)
       return { target, later: `${target.name} is being caught up; the snapshot comes with that` };
     if (tally.copied > 0) {
       await run.log('warn', `${target.name}: after the snapshot was copied: ${messageOf(error)}`);

@@ -120,11 +120,20 @@ async function askTestIdentity(keys: KeyClient, runId: string): Promise<string |
   }
 }
 
+/** Other work of this appliance writes to the target: nothing is wrong with it, and its turn comes. */
+export class TargetBusy extends HoldfastError {
+  constructor(target: Pick<TargetRow, 'name'>) {
+    super('locked', `Other work on ${target.name} is under way`, {
+      hint: 'Wait for it to end, then try again.',
+    });
+  }
+}
+
 /**
  * Opens the repository as its one writer and releases it afterwards. A target that never held a snapshot gets its
  * repository first; one that did is never silently started over.
  *
- * @throws HoldfastError `locked` while other work of this appliance writes to the same target.
+ * @throws TargetBusy, and what opening the target throws.
  */
 export async function withTargetRepository<T>(
   deps: RepositoryRunDeps,
@@ -139,9 +148,7 @@ export async function withTargetRepository<T>(
     { of: target.id, tryOnly: true },
   );
   if (result !== undefined) return result.value;
-  throw new HoldfastError('locked', `Other work on ${target.name} is under way`, {
-    hint: 'Wait for it to end, then try again.',
-  });
+  throw new TargetBusy(target);
 }
 
 async function openForWriting<T>(

@@ -7,6 +7,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { dataPaths } from '../../server/lib/data-folder.ts';
+import { withAdvisoryLock } from '../../server/lib/lock.ts';
 import { expectStatus } from '../helpers/appliance.ts';
 import {
   addSecondTarget,
@@ -178,6 +179,21 @@ describe('a target that is away', () => {
     );
   });
 });
+
+test.each([0, 1])(
+  'other work on target %i is no failure of it: the snapshot is on the other, and comes to it later',
+  async (which) => {
+    const busy = which === 0 ? appliance.targetId : second.id;
+    const run = await withAdvisoryLock(appliance.deps.db, 'targetWork', () => trySnapshot(appliance), {
+      of: busy,
+    });
+
+    expect(run).toMatchObject({ state: 'partial', result: { have: 1 } });
+    expect(run?.result?.targets).toContainEqual(expect.objectContaining({ id: busy, state: 'later' }));
+    expect(await showTarget(appliance, busy)).toMatchObject({ lastError: null, copies: { problem: null } });
+    expect(await catchUp(appliance)).toMatchObject({ state: 'succeeded', result: { copied: 1 } });
+  },
+);
 
 describe('what a snapshot needs', () => {
   test('is not copied on when it is damaged: the pack is named, the run partial, and a whole source heals it', async () => {
