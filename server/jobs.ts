@@ -28,6 +28,7 @@ import {
   runPrune,
   runRestoreDirectory,
   runRestoreFile,
+  runRestoreFolder,
   runSnapshot,
   runVerify,
 } from './backups/index.ts';
@@ -65,6 +66,7 @@ const RUN_FUNCTIONS: Record<RunKind, RunFunction> = {
   snapshot: runSnapshot,
   'restore-test': runRestoreTest,
   'restore-file': runRestoreFile,
+  'restore-folder': runRestoreFolder,
   'restore-directory': runRestoreDirectory,
   verify: runVerify,
   prune: runPrune,

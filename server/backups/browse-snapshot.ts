@@ -1,4 +1,4 @@
-/** A folder as it was, for members of its workspace; and the asking for one file of it back. */
+/** A folder as it was, for members of its workspace; and the asking for a file or folder back. */
 import { recordAudit, type Actor } from '../audit/index.ts';
 import type { Person } from '../identity/index.ts';
 import { HoldfastError } from '../lib/errors.ts';
@@ -59,8 +59,9 @@ export async function browseSnapshot(
     openNodeNames(deps, keyId, found.ancestors.map(sealedName)),
   ]);
   const entries = await compareWithLive(deps, found.nodes, names);
+  const present = (await listLiveVersions(deps.db, [folderId])).has(folderId);
   return {
-    folderId,
+    ...{ folderId, present },
     ancestors: found.ancestors.map((line, index) => ({ id: line.id, name: ancestorNames[index] ?? '' })),
     ...pageOf(entries, query),
   };
@@ -122,43 +123,59 @@ function readOffset(cursor: string): number {
   throw new HoldfastError('invalid_input', 'This page address is not valid');
 }
 
-/** Queues the restore of one file: it comes back beside the present one, under a name that says of when it is. */
-export async function requestFileRestore(
+interface WantedRestore {
+  folderId: string;
+  nodeId: string;
+  targetId?: string;
+  inPlace?: boolean;
+}
+
+/** Queues the restore of a file or folder: beside the present one, under a name that says of when it is, or in its place. */
+export async function requestRestore(
   deps: BrowseDeps,
   asking: Asking,
   snapshotId: string,
-  restore: { folderId: string; nodeId: string; targetId?: string },
+  { folderId, nodeId, targetId, inPlace = false }: WantedRestore,
 ): Promise<Run> {
-  const { target } = await findReadable(deps, snapshotId, 'restore', restore.targetId);
-  const found = await deps.snapshotBrowser.list({
-    target: await openTargetConfig(deps, target),
-    snapshotId,
-    folderId: restore.folderId,
-  });
-  const node = found.nodes.find((one) => one.id === restore.nodeId);
+  const { target } = await findReadable(deps, snapshotId, 'restore', targetId);
+  const question = { target: await openTargetConfig(deps, target), snapshotId, folderId };
+  const found = await deps.snapshotBrowser.list(question);
+  const top = found.ancestors.at(-1);
+  const node = nodeId === folderId ? top : found.nodes.find((one) => one.id === nodeId);
   if (node === undefined) throw noSuchFolder();
   await requireRole(deps.db, node.workspaceId, asking.person, 'viewer');
-  if (node.kind !== 'file') {
-    throw new HoldfastError('invalid_input', 'This is a folder; files are restored one by one');
-  }
   await requireRole(deps.db, node.workspaceId, asking.person, 'editor');
+  if (inPlace) await requirePresent(deps, node);
+  const kind = 'kind' in node && node.kind === 'file' ? 'file' : 'folder';
   const runId = await writeTransaction(deps.db, async (tx) => {
     const id = await enqueueRun(tx, deps.clock, {
-      kind: 'restore-file',
-      input: { snapshotId, targetId: target.id, folderId: restore.folderId, nodeId: node.id },
+      kind: `restore-${kind}`,
+      input: { snapshotId, targetId: target.id, folderId, nodeId: node.id, inPlace },
       cause: 'person',
       requestedBy: asking.person.userId,
     });
     await recordAudit(tx, deps.clock, asking.actor, {
-      action: 'backups.file.restore-requested',
-      objectType: 'node',
+      action: `backups.${kind}.restore-requested`,
+      objectType: kind === 'file' ? 'node' : 'folder',
       objectId: node.id,
       workspaceId: node.workspaceId,
-      detail: { snapshotId, run: id },
+      detail: { snapshotId, run: id, inPlace },
     });
     return id;
   });
   return getRun(deps.db, runId);
+}
+
+async function requirePresent(deps: BrowseDeps, node: FolderLine): Promise<void> {
+  if (node.parentId === null) {
+    throw new HoldfastError('wrong_state', 'The top folder of a workspace stays where it is', {
+      hint: 'Restore it beside, as a folder in it.',
+    });
+  }
+  if ((await listLiveVersions(deps.db, [node.id])).has(node.id)) return;
+  throw new HoldfastError('wrong_state', 'It is not there any more, so there is no place to take', {
+    hint: 'Restore it beside: it comes back where it was.',
+  });
 }
 
 async function findReadable(

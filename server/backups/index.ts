@@ -41,6 +41,7 @@ export type { RecoveryQuestion, RecoveryReport } from './recover-plan.ts';
 export { openRepository, type OpenRepositoryOptions, type Repository } from './repository/open-repository.ts';
 export { verifyRepository, type VerifyReport } from './repository/verify-repository.ts';
 export { runRestoreFile } from './restore-file.ts';
+export { runRestoreFolder } from './restore-folder.ts';
 export { FORGET_PROTECTED, forgetAsApproved, lookAtSnapshot } from './request-forget.ts';
 export { type RetentionPolicy } from './retention/policy.ts';
 export { KEEP_NOTHING_MORE, PROPOSED_POLICY } from './retention/policy-words.ts';

@@ -1,6 +1,7 @@
 /** One stored file of a snapshot, decrypted and given its name: only when all of it was authenticated and its hash compared. */
 import { link, open, rename, rm, type FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { HoldfastError, isSystemError } from '../lib/errors.ts';
 import { temporaryBeside } from '../lib/files.ts';
 import { openStoredFile, readVerified } from '../workspaces/index.ts';
 import type { TreeKeys, WantedFile } from './restore-listing.ts';
@@ -15,6 +16,48 @@ interface Placing {
   existing: ExistingFiles;
   /** Where the stored form lies. */
   stored: string;
+}
+
+/** Path of a file's stored form within the section `files`. */
+export function contentPathOf({ file: { contentId } }: WantedFile['node']): string {
+  return `${contentId.slice(0, 2)}/${contentId}`;
+}
+
+/**
+ * Opens a stored form and reads it to its end. @throws HoldfastError `integrity_failure`, or as its key says, also after the first
+ * bytes: what was read before counts for nothing then.
+ */
+export async function* readContent(
+  source: TreeKeys,
+  stored: string,
+  { workspaceId, file }: WantedFile['node'],
+): AsyncGenerator<Buffer> {
+  const { subjectKeyId, contentId, version } = file;
+  const context = { workspaceId, subjectKeyId, contentId, version };
+  const from = await openRestored(stored);
+  try {
+    const key = await source.sealer.openFileKey(context, Buffer.from(file.wrappedKey, 'base64'));
+    try {
+      const opened = await openStoredFile(await storedBytesOf(from), { ...context, key });
+      for await (const part of readVerified(opened)) {
+        await source.sealer.requireUsable(subjectKeyId);
+        yield part;
+      }
+    } finally {
+      key.fill(0);
+    }
+  } finally {
+    await from.close();
+  }
+}
+
+async function openRestored(stored: string): Promise<FileHandle> {
+  return open(stored, 'r').catch((error: unknown) => {
+    if (!isSystemError(error, 'ENOENT')) throw error;
+    throw new HoldfastError('integrity_failure', 'its content could not be restored', {
+      hint: 'Run verify, and look for the file in another snapshot.',
+    });
+  });
 }
 
 /** @returns content bytes; undefined when a file of this name was there and is left alone. */
@@ -44,37 +87,20 @@ async function decryptTo(
   node: WantedFile['node'],
   to: string,
 ): Promise<number> {
-  const { file } = node;
-  const context = {
-    workspaceId: node.workspaceId,
-    subjectKeyId: file.subjectKeyId,
-    contentId: file.contentId,
-    version: file.version,
-  };
-  const from = await open(stored, 'r');
+  const out = await open(to, 'wx', node.mode ?? 0o600);
+  let size = 0;
   try {
-    const key = await source.sealer.openFileKey(context, Buffer.from(file.wrappedKey, 'base64'));
-    try {
-      const opened = await openStoredFile(await storedBytesOf(from), { ...context, key });
-      const out = await open(to, 'wx', node.mode ?? 0o600);
-      try {
-        for await (const part of readVerified(opened)) {
-          await source.sealer.requireUsable(file.subjectKeyId);
-          await out.writeFile(part);
-        }
-        // The umask of whoever restores must not change what was recorded.
-        if (node.mode !== null) await out.chmod(node.mode & 0o777);
-        const time = timeOf(BigInt(node.mtimeNs));
-        await out.utimes(time, time);
-      } finally {
-        await out.close();
-      }
-      return opened.sizeBytes;
-    } finally {
-      key.fill(0);
+    for await (const part of readContent(source, stored, node)) {
+      await out.writeFile(part);
+      size += part.length;
     }
+    // The umask of whoever restores must not change what was recorded.
+    if (node.mode !== null) await out.chmod(node.mode & 0o777);
+    const time = timeOf(BigInt(node.mtimeNs));
+    await out.utimes(time, time);
+    return size;
   } finally {
-    await from.close();
+    await out.close();
   }
 }
 

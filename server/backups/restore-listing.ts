@@ -92,7 +92,10 @@ async function nameFolders(source: TreeSource): Promise<Map<string, string>> {
   return paths;
 }
 
-async function openNames(source: TreeKeys, lines: readonly FolderLine[]): Promise<Map<string, string>> {
+export async function openNames(
+  source: TreeKeys,
+  lines: readonly FolderLine[],
+): Promise<Map<string, string>> {
   const names = new Map<string, string>();
   const byWorkspace = Map.groupBy(lines, (line) => line.workspaceId);
   for (const [workspaceId, group] of byWorkspace) {
@@ -125,7 +128,7 @@ async function* readFileLines(
   if (batch.length > 0) yield batch;
 }
 
-function isFileLine(line: NodeLine): line is WantedFile['node'] {
+export function isFileLine(line: NodeLine): line is WantedFile['node'] {
   return line.kind === 'file' && line.file != null;
 }
 

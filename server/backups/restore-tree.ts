@@ -13,7 +13,7 @@ import { join } from 'node:path';
 import { isSystemError, messageOf } from '../lib/errors.ts';
 import { explainWriteError } from '../lib/files.ts';
 import { syncTree } from '../workspaces/index.ts';
-import { placeFile } from './restore-content.ts';
+import { contentPathOf, placeFile } from './restore-content.ts';
 import { listWanted, type TreeSource, type WantedFile } from './restore-listing.ts';
 import { makeFolders, openPlace, type ExistingFiles } from './restore-place.ts';
 import { requireSection } from './snapshot-listing.ts';
@@ -147,13 +147,8 @@ async function restoreFile(
     report.bytes += size;
   } catch (error) {
     if (isSystemError(error, 'ENOSPC', 'EDQUOT')) throw explainWriteError(error, to);
-    const gone = isSystemError(error, 'ENOENT') ? 'its content could not be restored' : messageOf(error);
-    note(report, file.path, gone);
+    note(report, file.path, messageOf(error));
   }
-}
-
-function contentPathOf(node: WantedFile['node']): string {
-  return `${node.file.contentId.slice(0, 2)}/${node.file.contentId}`;
 }
 
 function note(report: RestoreTreeReport, path: string, reason: string): void {

@@ -5,7 +5,7 @@ import { requireFreshProof, type Person } from '../identity/index.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import { Run } from '../lib/run-schema.ts';
 import { AskedApproval, Id } from '../lib/shapes.ts';
-import { browseSnapshot, requestFileRestore, type BrowseDeps } from './browse-snapshot.ts';
+import { browseSnapshot, requestRestore, type BrowseDeps } from './browse-snapshot.ts';
 import { copyRoutes } from './copy-routes.ts';
 import { requestForget } from './request-forget.ts';
 import { retentionRoutes, type RetentionRouteDeps } from './retention-routes.ts';
@@ -20,7 +20,7 @@ import { runRoutes, type RunRouteDeps } from './run-routes.ts';
 import {
   HostKeyChange,
   MadeKey,
-  RestoreFileRequest,
+  RestoreRequest,
   SignInChange,
   Snapshot,
   SnapshotFolder,
@@ -255,14 +255,14 @@ function snapshotRoutes(deps: BackupDeps): FastifyPluginAsyncTypebox {
         config: { access: { right: 'files.write' } },
         schema: {
           tags,
-          summary: 'Restore one file beside the present one',
+          summary: 'Restore a file or folder, beside the present one or in its place',
           params: SnapshotParams,
-          body: RestoreFileRequest,
+          body: RestoreRequest,
           response: { 202: Run },
         },
       },
       async ({ params, body, person, actor }, reply) =>
-        reply.status(202).send(await requestFileRestore(deps, { person, actor }, params.id, body)),
+        reply.status(202).send(await requestRestore(deps, { person, actor }, params.id, body)),
     );
   };
 }

@@ -343,6 +343,8 @@ export const SnapshotEntry = Type.Object({
 export type SnapshotEntry = Static<typeof SnapshotEntry>;
 export const SnapshotFolder = Type.Object({
   folderId: Id,
+  /** Whether the live workspace still has this folder. */
+  present: Type.Boolean(),
   ancestors: Type.Array(Type.Object({ id: Id, name: Type.String() })),
   items: Type.Array(SnapshotEntry),
   nextCursor: Type.Union([Cursor, Type.Null()]),
@@ -357,12 +359,15 @@ export const SnapshotFolderQuery = Type.Object({
   targetId: Type.Optional(Id),
 });
 
-/** Restores one file beside the present one, under a name that says so. Reply: the run. */
-export const RestoreFileRequest = Type.Object({
+/** Restores a file, or a folder with all that is in it, under a name that says of when it is. Reply: the run. */
+export const RestoreRequest = Type.Object({
+  /** Where it lies in the snapshot; of the top folder of a workspace, itself. */
   folderId: Id,
   nodeId: Id,
   /** From which target; else from the first that can be read. */
   targetId: Type.Optional(Id),
+  /** The present one makes room and is kept beside, under another name; else it stays. */
+  inPlace: Type.Optional(Type.Boolean({ default: false })),
 });
 
 export const CopyRule = Type.Object({

@@ -16,6 +16,7 @@ export const RunKind = Type.Union([
   Type.Literal('snapshot'),
   Type.Literal('restore-test'),
   Type.Literal('restore-file'),
+  Type.Literal('restore-folder'),
   Type.Literal('restore-directory'),
   Type.Literal('verify'),
   Type.Literal('prune'),

@@ -243,6 +243,20 @@ export async function listNodesByPlace(
     .execute();
 }
 
+/** The folder that a node lies in now; of one that was deleted, the first of the folders above that is there. */
+export async function findLivePlace(
+  db: Database,
+  workspaceId: string,
+  { nodeId, above }: { nodeId: string; above: readonly string[] },
+): Promise<{ folderId: string; present: boolean } | undefined> {
+  const node = await findNode(db, nodeId);
+  if (node?.workspace_id === workspaceId && node.parent_id !== null)
+    return { folderId: node.parent_id, present: true };
+  const live = new Set(await listFolderIds(db, workspaceId, above));
+  const nearest = above.find((id) => live.has(id));
+  return nearest === undefined ? undefined : { folderId: nearest, present: false };
+}
+
 /** Ids among the given that are folders of a workspace. */
 export async function listFolderIds(
   db: Database,

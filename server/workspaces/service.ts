@@ -294,7 +294,7 @@ export async function sealNodeName(
 }
 
 /** @throws conflict when the name is taken */
-async function giveName(
+export async function giveName(
   tx: WriteTransaction,
   parentId: string,
   nodeId: string,
@@ -311,7 +311,7 @@ export function nameTaken(): HoldfastError {
   });
 }
 
-function rootStays(): HoldfastError {
+export function rootStays(): HoldfastError {
   return new HoldfastError('wrong_state', 'The top folder of a workspace stays where it is');
 }
 

@@ -304,7 +304,7 @@ async function* guardSpace(
 }
 
 /** Lets a stream through and keeps its first bytes. */
-function collectStart(source: AsyncIterable<Uint8Array>) {
+export function collectStart(source: AsyncIterable<Uint8Array>) {
   const parts: Buffer[] = [];
   let kept = 0;
   async function* pass(): AsyncGenerator<Uint8Array> {

@@ -68,9 +68,9 @@ export const getSnapshotFolder = (
   },
   signal?: AbortSignal,
 ): Promise<SnapshotFolder> => request(`/snapshots/${id}/content`, { query, signal });
-export const restoreFile = (
+export const restoreNode = (
   snapshotId: string,
-  restore: { folderId: string; nodeId: string; targetId?: string },
+  restore: { folderId: string; nodeId: string; targetId?: string; inPlace?: boolean },
 ): Promise<Run> => request(`/snapshots/${snapshotId}/restores`, { method: 'POST', body: restore });
 
 export const listRuns = async (

@@ -34,6 +34,7 @@ const STALL_MINUTES: Record<RunKind, number> = {
   snapshot: 30,
   'restore-test': 30,
   'restore-file': 30,
+  'restore-folder': 30,
   'restore-directory': 30,
   verify: 60,
   prune: 60,
@@ -160,7 +161,10 @@ function judgeQueue(open: readonly OpenRunRow[], now: Date): RunFinding[] {
 }
 
 /** Of snapshots and restore tests that failed other checks tell, as of damage that was found. */
-const TOLD_ELSEWHERE: readonly string[] = ['snapshot', 'restore-test', 'update-rehearsal', 'restore-file'];
+const TOLD_ELSEWHERE: readonly string[] = [
+  ...['snapshot', 'restore-test', 'update-rehearsal'],
+  ...['restore-file', 'restore-folder', 'restore-directory'],
+];
 
 function judgeEnding({
   kind,
@@ -174,8 +178,7 @@ function judgeEnding({
     ];
   }
   const { code, message, hint } = (error ?? {}) as { code?: string; message?: string; hint?: string };
-  if (code === 'integrity_failure' || TOLD_ELSEWHERE.includes(kind) || kind === 'restore-directory')
-    return [];
+  if (code === 'integrity_failure' || TOLD_ELSEWHERE.includes(kind)) return [];
   return [
     {
       ...{ name: `last ${kind}`, state: 'warn' },

@@ -6,6 +6,7 @@ const TITLES: Partial<Record<string, string>> = {
   snapshot: 'Snapshot',
   'restore-test': 'Restore test',
   'restore-file': 'Restore of a file',
+  'restore-folder': 'Restore of a folder',
   'restore-directory': 'Restore into a directory',
   verify: 'Verify',
   prune: 'Forget and prune',
