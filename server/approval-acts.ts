@@ -3,10 +3,14 @@ import {
   DISCARD,
   discardApproved,
   givePermit,
+  lookAtKit,
   lookAtDiscard,
   lookAtSetBack,
+  RETIRE_KIT,
+  retireAsApproved,
   SET_BACK,
   type PermitDeps,
+  type RetireDeps,
   type WantedSetBack,
 } from './appliance/index.ts';
 import { applyRetention, lookAtRetention, SHORTER_RETENTION, type RetentionChange } from './audit/index.ts';
@@ -38,7 +42,7 @@ import {
   type SecondFactorRemoval,
 } from './identity/index.ts';
 
-export function approvalActs(deps: PersonLifeDeps & Pick<PermitDeps, 'config'>): ApprovalActs {
+export function approvalActs(deps: PersonLifeDeps & RetireDeps & Pick<PermitDeps, 'config'>): ApprovalActs {
   return {
     'audit.retention.lower': {
       title: SHORTER_RETENTION,
@@ -90,6 +94,12 @@ export function approvalActs(deps: PersonLifeDeps & Pick<PermitDeps, 'config'>):
       barred: (payload) => (payload as unknown as SecondFactorRemoval).userIds,
       perform: (tx, payload, actor) =>
         takeFactorsAway(tx, deps, payload as unknown as SecondFactorRemoval, actor),
+    },
+    'keys.kit.retire': {
+      title: RETIRE_KIT,
+      right: 'keys.manage',
+      look: (tx, payload) => lookAtKit(tx, deps, payload),
+      perform: (tx, payload, actor) => retireAsApproved(tx, deps, payload, actor),
     },
     'appliance.set-back': {
       title: SET_BACK,

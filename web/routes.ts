@@ -21,6 +21,7 @@ export const paths = {
   target: (id: string) => `/targets/${id}`,
   keys: () => '/keys',
   newKit: () => '/keys/new-kit',
+  keyRegister: (on?: string) => `/keys/register${queryText({ on })}`,
   requests: (filter: { id?: string; who?: string } = {}) => `/requests${queryText(filter)}`,
   audit: (filter: { object?: string; request?: string; type?: string; entry?: string } = {}) =>
     `/audit${queryText(filter)}`,
@@ -114,6 +115,7 @@ export const routes: readonly Route[] = [
   route('/targets/new', 'backups.manage', () => import('./pages/backups/NewTargetPage.svelte')),
   route('/targets/:id', 'operations.read', () => import('./pages/backups/TargetPage.svelte')),
   route('/keys', 'settings.read', () => import('./pages/appliance/KeysPage.svelte')),
+  route('/keys/register', 'settings.read', () => import('./pages/appliance/KeyRegisterPage.svelte')),
   route('/keys/new-kit', 'keys.manage', () => import('./pages/appliance/NewKitPage.svelte')),
   route('/audit', 'audit.read', () => import('./pages/audit/AuditPage.svelte')),
   route('/requests', 'audit.read', () => import('./pages/identity/requests/RequestsPage.svelte')),

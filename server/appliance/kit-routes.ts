@@ -1,6 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
-import { Bytes, Id, NoContent } from '../lib/shapes.ts';
+import { AskedApproval, Bytes, Id, NoContent } from '../lib/shapes.ts';
 import {
   beginRecoveryKit,
   challengeRecoveryKit,
@@ -8,15 +8,23 @@ import {
   proveRecoveryKit,
   type KitDeps,
 } from './recovery-kits.ts';
-import { BeginKitReply, BeginKitRequest, ProveKitRequest, RecoveryKit, RecoveryKits } from './schema.ts';
+import { retireKit, type RetireDeps } from './kits/retire.ts';
+import {
+  BeginKitReply,
+  BeginKitRequest,
+  ProveKitRequest,
+  RecoveryKit,
+  RecoveryKits,
+  RetireKitRequest,
+} from './schema.ts';
 import { fetchSealedKit, removeSealedKit } from './sealed-kits.ts';
 
 const tags = ['appliance'];
 const KitParams = Type.Object({ id: Id });
 
-/** Recovery kits: begin, prove, and fetch the copy that a set-up by file left. */
+/** Recovery kits: begin, prove, retire, and fetch the copy that a set-up by file left. */
 export const kitRoutes =
-  (deps: KitDeps): FastifyPluginAsyncTypebox =>
+  (deps: KitDeps & RetireDeps): FastifyPluginAsyncTypebox =>
   async (app) => {
     app.get(
       '/recovery-kits',
@@ -75,6 +83,25 @@ export const kitRoutes =
         },
       },
       (request) => proveRecoveryKit(deps, request.params.id, request.body.response, request.actor),
+    );
+
+    app.post(
+      '/recovery-kits/:id/retire',
+      {
+        config: { access: { right: 'keys.manage' }, stepUp: true },
+        schema: {
+          tags,
+          summary: 'Retire a recovery kit',
+          description: 'Answers 202 when a second person or time is needed, 204 at the console: it is done.',
+          params: KitParams,
+          body: RetireKitRequest,
+          response: { 202: AskedApproval, 204: NoContent },
+        },
+      },
+      async (request, reply) => {
+        const asked = await retireKit(deps, request.params.id, request.body.reason, request.actor);
+        return asked === undefined ? reply.status(204).send(null) : reply.status(202).send(asked);
+      },
     );
 
     app.get(

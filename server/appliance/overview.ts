@@ -21,6 +21,8 @@ import {
 import { getAppliance } from './queries.ts';
 import type { HealthCheck, Overview } from './schema.ts';
 import { isOverdue, type ScheduleFacts } from './schedule-state.ts';
+import { checkKits } from './kits/checks.ts';
+import { readKitSummary } from './kits/register.ts';
 import { decideVerdict } from './verdict.ts';
 
 export type OverviewDeps = HealthDeps;
@@ -45,6 +47,7 @@ export async function readOverview(deps: OverviewDeps): Promise<Overview> {
     activeRuns,
     copies,
     rule,
+    kits,
   ] = await Promise.all([
     getAppliance(deps.db),
     listTargetFacts(deps.db),
@@ -58,6 +61,7 @@ export async function readOverview(deps: OverviewDeps): Promise<Overview> {
     listRuns(deps.db, { open: true, limit: 50 }),
     countNewestCopies(deps.db),
     readRule(deps.db),
+    readKitSummary(deps),
   ]);
   const schedule = (name: string): ScheduleFacts | undefined => {
     const row = schedules.find((candidate) => candidate.name === name);
@@ -93,6 +97,7 @@ export async function readOverview(deps: OverviewDeps): Promise<Overview> {
     snapshotOverdue,
     dataDisk,
     protects,
+    kits,
     needsYou: checks.filter((check) => check.state !== 'ok'),
     activeRuns,
     coverage: await readCoverage(deps, appliance.claimed_at ?? appliance.created_at, now),
@@ -103,6 +108,7 @@ export async function readOverview(deps: OverviewDeps): Promise<Overview> {
 export async function checkEverything(deps: OverviewDeps): Promise<HealthCheck[]> {
   return checkHealth(deps, {
     targets: checkTargets,
+    kits: checkKits,
     proofs: checkProofs,
     mail: checkMail,
     retention: async (given) => [...(await checkRetention(given)), ...(await checkCopies(given))],

@@ -3,13 +3,16 @@
  * keyd knows the public halves, challenges the holder, and makes the repository once the first kit is proven.
  */
 import { recordAudit, type Actor } from '../audit/index.ts';
+import { listLackingKeys } from '../backups/index.ts';
 import type { KeyClient } from '../keys/index.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Config } from '../lib/config.ts';
-import { writeTransaction, type Database } from '../lib/db.ts';
+import { writeTransaction, type Database, type WriteTransaction } from '../lib/db.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import type { BeginKitReply, RecoveryKit, RecoveryKits } from './schema.ts';
 import { requireOwnedVolume } from './host-machine.ts';
+import { insertKeyEvents } from './kits/queries.ts';
+import { settleIn } from './kits/settle.ts';
 import { getAppliance } from './queries.ts';
 import { listSealedKits } from './sealed-kits.ts';
 
@@ -19,12 +22,18 @@ export interface KitDeps {
   clock: Clock;
   keys: Pick<
     KeyClient,
-    'status' | 'prepareRepository' | 'beginKit' | 'challengeKit' | 'proveKit' | 'claimRepository'
+    | 'status'
+    | 'prepareRepository'
+    | 'beginKit'
+    | 'challengeKit'
+    | 'proveKit'
+    | 'claimRepository'
+    | 'keysObject'
   >;
 }
 
 /** Every kit that opens the backups of this appliance, and what everyone may know of the repository. */
-export async function listRecoveryKits(deps: Pick<KitDeps, 'keys' | 'config'>): Promise<RecoveryKits> {
+export async function listRecoveryKits(deps: Pick<KitDeps, 'keys' | 'config' | 'db'>): Promise<RecoveryKits> {
   const sealed = await listSealedKits(deps);
   const { repository } = await deps.keys.status();
   const { repositoryId, trustRoot, generation, writeOnly } = repository;
@@ -32,11 +41,12 @@ export async function listRecoveryKits(deps: Pick<KitDeps, 'keys' | 'config'>): 
     id: kit.id,
     recipient: kit.recipient,
     state: 'proven',
-    createdAt: kit.provenAt,
+    createdAt: kit.addedAt,
     provenAt: kit.provenAt,
     sealedCopy: sealed.includes(kit.id),
   }));
-  return { items, repository: { repositoryId, trustRoot, generation, writeOnly } };
+  const targetsBehind = (await listLackingKeys(deps)).map((target) => target.name);
+  return { items, repository: { repositoryId, trustRoot, generation, writeOnly, targetsBehind } };
 }
 
 /**
@@ -57,7 +67,10 @@ export async function beginRecoveryKit(
   }
   const { repositoryId, trustRoot } = await deps.keys.prepareRepository();
   const { kitId, challenge } = await deps.keys.beginKit(recipient);
-  await recordKitAct(deps, actor, 'appliance.recovery-kit.begun', kitId);
+  await writeTransaction(deps.db, async (tx) => {
+    await noteKit(tx, deps, 'made', kitId);
+    await recordKitAct(tx, deps, actor, { action: 'appliance.recovery-kit.begun', kitId });
+  });
   return {
     kitId,
     repositoryId,
@@ -92,25 +105,38 @@ export async function proveRecoveryKit(
     await deps.keys.proveKit(kitId, response);
   } catch (error) {
     if (error instanceof HoldfastError && error.code === 'wrong_key') {
-      await recordKitAct(deps, actor, 'appliance.recovery-kit.refused', kitId, 'refused');
+      await writeTransaction(deps.db, (tx) =>
+        recordKitAct(tx, deps, actor, { action: 'appliance.recovery-kit.refused', kitId, result: 'refused' }),
+      );
     }
     throw error;
   }
   await deps.keys.claimRepository();
-  await recordKitAct(deps, actor, 'appliance.recovery-kit.proven', kitId);
+  await writeTransaction(deps.db, async (tx) => {
+    await settleIn(tx, deps);
+    await noteKit(tx, deps, 'proven', kitId);
+    await recordKitAct(tx, deps, actor, { action: 'appliance.recovery-kit.proven', kitId });
+  });
   const kit = (await listRecoveryKits(deps)).items.find((candidate) => candidate.id === kitId);
   if (kit === undefined) throw new HoldfastError('not_found', 'There is no such recovery kit');
   return kit;
 }
 
-async function recordKitAct(
-  deps: KitDeps,
-  actor: Actor,
-  action: string,
+function noteKit(
+  tx: WriteTransaction,
+  { clock }: Pick<KitDeps, 'clock'>,
+  kind: 'made' | 'proven',
   kitId: string,
-  result: 'done' | 'refused' = 'done',
 ): Promise<void> {
-  await writeTransaction(deps.db, (tx) =>
-    recordAudit(tx, deps.clock, actor, { action, objectType: 'recovery-kit', objectId: kitId, result }),
-  );
+  const at = clock.now();
+  return insertKeyEvents(tx, [{ kind, at, kitId, generations: null }], at);
+}
+
+function recordKitAct(
+  tx: WriteTransaction,
+  deps: Pick<KitDeps, 'clock'>,
+  actor: Actor,
+  { action, kitId, result = 'done' }: { action: string; kitId: string; result?: 'done' | 'refused' },
+): Promise<unknown> {
+  return recordAudit(tx, deps.clock, actor, { action, objectType: 'recovery-kit', objectId: kitId, result });
 }

@@ -21,6 +21,9 @@ import type { AcmeDeps } from './certificate/acme/renewal.ts';
 import { hostNetworkRoutes } from './host-network-routes.ts';
 import { hostSshRoutes } from './host-ssh-routes.ts';
 import { kitRoutes } from './kit-routes.ts';
+import type { KeepingDeps } from './kits/keepings.ts';
+import type { RetireDeps } from './kits/retire.ts';
+import { keyRegisterRoutes } from './kits/routes.ts';
 import { hostRoutes } from './host-routes.ts';
 import type { HostMachineDeps } from './host-machine.ts';
 import { recoveryRoutes } from './recovery-routes.ts';
@@ -34,6 +37,8 @@ import type { UpdateServiceDeps } from './updates/service.ts';
 
 export type ApplianceDeps = ClaimDeps &
   KitDeps &
+  KeepingDeps &
+  RetireDeps &
   OverviewDeps &
   SignInDeps &
   UpdateServiceDeps &
@@ -48,6 +53,7 @@ export const applianceRoutes =
   (deps: ApplianceDeps): FastifyPluginAsyncTypebox =>
   async (app) => {
     await app.register(kitRoutes(deps));
+    await app.register(keyRegisterRoutes(deps));
     await app.register(hostRoutes(deps));
     await app.register(hostNetworkRoutes(deps));
     await app.register(hostSshRoutes(deps));

@@ -3,6 +3,7 @@ import { Type, type Static } from 'typebox';
 import { Id, Instant, Problem } from '../lib/shapes.ts';
 import { Run } from '../lib/run-schema.ts';
 import { Email, Password, PersonName } from '../identity/index.ts';
+import { KitSummary } from './kits/schema.ts';
 
 export const Stage = Type.Union([
   Type.Literal('production'),
@@ -108,6 +109,10 @@ export const ProveKitRequest = Type.Object({
   response: Type.String({ maxLength: 200, description: 'Hex SHA-256 of the opened challenge' }),
 });
 
+export const RetireKitRequest = Type.Object({
+  reason: Type.String({ minLength: 1, maxLength: 500, pattern: '\\S' }),
+});
+
 export const RecoveryKit = Type.Object({
   id: Id,
   recipient: Type.String(),
@@ -132,6 +137,8 @@ export const RecoveryKits = Type.Object({
     generation: Type.Integer(),
     /** True when the appliance keeps no key that opens its backups. */
     writeOnly: Type.Boolean(),
+    /** Names of targets that wait to be given the keys as they are now. */
+    targetsBehind: Type.Array(Type.String()),
   }),
 });
 export type RecoveryKits = Static<typeof RecoveryKits>;
@@ -195,6 +202,7 @@ export const Overview = Type.Object({
   snapshotOverdue: Type.Boolean(),
   dataDisk: Type.Object({ freeBytes: Type.Number(), totalBytes: Type.Number() }),
   protects: Type.Object({ fileCount: Type.Integer(), sizeBytes: Type.Number() }),
+  kits: KitSummary,
   needsYou: Type.Array(HealthCheck),
   activeRuns: Type.Array(Run),
   /** One entry a day, newest last, up to 365. */

@@ -13,6 +13,7 @@ export type {
   TargetConfig,
 } from './engine.ts';
 export { copyWhenDue, runCopy } from './copy-job.ts';
+export { listLackingKeys, publishKeysWhenDue, runPublishKeys } from './publish-keys.ts';
 export { readRule } from './copy-rule.ts';
 export { listBehind } from './lacking.ts';
 export { findReadableSnapshot } from './find-readable-snapshot.ts';

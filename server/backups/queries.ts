@@ -136,6 +136,20 @@ export async function updateTarget(
     .executeTakeFirstOrThrow();
 }
 
+/** Only what is new to it, so that nobody who changes the target meets another version. */
+export async function noteKeysGiven(
+  db: Database,
+  targetId: string,
+  { keysObject, at }: { keysObject: string; at: Date },
+): Promise<void> {
+  await db
+    .updateTable('targets')
+    .set({ keys_object: keysObject, keys_published_at: at })
+    .where('id', '=', targetId)
+    .where(sql<boolean>`keys_object is distinct from ${keysObject}`)
+    .execute();
+}
+
 function changedSettings({ settings = {}, withoutSignIn }: { settings?: object; withoutSignIn?: true }) {
   const kept = withoutSignIn === true ? sql`settings - 'signInId'` : sql`settings`;
   return sql<JsonValue>`(${kept}) || ${JSON.stringify(settings)}::jsonb`;

@@ -20,7 +20,14 @@ import type { ObjectReference } from './objects/object-names.ts';
 import { openChunkReader, type ChunkReader } from './pipeline/chunk-reader.ts';
 import { mayTakeOver, refuseForeignHead, refuseInQuarantine } from './quarantine.ts';
 import { listUnknown, placeListed, raiseNumber, reserveNumber } from './copy-queries.ts';
-import { findLastSnapshotNumber, getTarget, markMissing, updateTarget, type TargetRow } from './queries.ts';
+import {
+  findLastSnapshotNumber,
+  getTarget,
+  markMissing,
+  noteKeysGiven,
+  updateTarget,
+  type TargetRow,
+} from './queries.ts';
 import { openTargetConfig, type TargetConfigDeps } from './target-config.ts';
 import { noteSpace } from './target-space.ts';
 import { recordSnapshots } from './record-snapshots.ts';
@@ -202,6 +209,7 @@ async function openForWriting<T>(
       await writer.publishKeys(keysObject.name, keysObject.bytes);
       await notePlaces(deps, target, { repository, writer });
       const done = await act({ config, repository, writer, keys });
+      await noteKeysGiven(deps.db, target.id, { keysObject: keysObject.name, at: deps.clock.now() });
       await noteSpace(deps, target.id, repository.target);
       return done;
     } finally {

@@ -31,6 +31,7 @@ export {
   type KeydRole,
   type KeydStatus,
   type OpenRequest,
+  type RepositoryStatus,
 } from './key-client.ts';
 export { type KeyCall, keyCan, type KeyState, stricterState } from './key-states.ts';
 export { answerKitChallenge, createKitChallenge } from './kit-challenge.ts';

@@ -47,7 +47,10 @@ export interface RepositoryStatus {
   /** Base64. */
   trustRoot: string | null;
   generation: number;
-  kits: (KitRecipient & { provenAt: string })[];
+  kits: (KitRecipient & { provenAt: string; addedAt: string })[];
+  retiredKits: { id: string; retiredAt: string }[];
+  /** RFC 3339; null before the claim. */
+  generationAt: string | null;
   /** True when no test identity is kept here. */
   writeOnly: boolean;
   /** Newest keyring epoch that was composed; 0 for none. */
@@ -160,6 +163,13 @@ export interface KeyClient {
    *   wrong_state for a second kit when no test identity is here to open the keys with.
    */
   proveKit(kitId: string, response: string): Promise<KitRecipient>;
+  /**
+   * The kit is given nothing new from now on: the keys object and the next keyring base are made without it. What it opens already it goes
+   * on opening. Idempotent.
+   *
+   * @throws not_found; wrong_state for the last kit, and in write-only use, where nothing here opens the keys object to make it anew.
+   */
+  retireKit(kitId: string): Promise<RepositoryStatus>;
   /** Makes signing key, generation 1 and test identity. Idempotent. @throws wrong_state when no kit is proven. */
   claimRepository(options?: {
     writeOnly?: boolean;

@@ -113,6 +113,7 @@ function createMethods(role: KeydRole, ask: Ask): Omit<KeyClient, 'close'> {
     beginKit: (recipient) => ask<{ kitId: string; challenge: string }>('beginKit', { recipient }),
     challengeKit: (kitId) => ask<{ challenge: string }>('challengeKit', { kitId }),
     proveKit: (kitId, response) => ask<KitRecipient>('proveKit', { kitId, response }),
+    retireKit: (kitId) => ask<RepositoryStatus>('retireKit', { kitId }),
     claimRepository: (options = {}) => ask<RepositoryStatus>('claimRepository', { ...options }),
     async repositoryKeys() {
       return readRepositoryKeys(await ask<WireRepositoryKeys>('repositoryKeys'));

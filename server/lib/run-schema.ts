@@ -22,6 +22,7 @@ export const RunKind = Type.Union([
   Type.Literal('prune'),
   Type.Literal('copy'),
   Type.Literal('update-rehearsal'),
+  Type.Literal('publish-keys'),
   Type.Literal('audit-anchor'),
   Type.Literal('audit-verify'),
 ]);

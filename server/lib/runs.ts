@@ -87,6 +87,21 @@ export async function findOpenRun(db: Database, kind: RunKind): Promise<string |
   return row?.id;
 }
 
+/** The newest of its kind, however it ended. */
+export async function findLastRun(
+  db: Database,
+  kind: RunKind,
+): Promise<{ createdAt: Date; input: JsonObject } | undefined> {
+  const row = await db
+    .selectFrom('runs')
+    .select(['created_at', 'input'])
+    .where('kind', '=', kind)
+    .orderBy('created_at', 'desc')
+    .limit(1)
+    .executeTakeFirst();
+  return row && { createdAt: row.created_at, input: row.input as JsonObject };
+}
+
 export function toRun(row: Selectable<Runs>): Run {
   return {
     id: row.id,

@@ -388,6 +388,25 @@ export interface Invitations {
   token_hash: Buffer;
 }
 
+export interface KeyEvents {
+  at: Timestamp;
+  generations: number[] | null;
+  id: Generated<Int8>;
+  kind: string;
+  kit_id: string | null;
+  recorded_at: Timestamp;
+}
+
+export interface KitKeepings {
+  handed_over_on: Timestamp | null;
+  id: string;
+  kit_id: string;
+  recorded_at: Timestamp;
+  review_on: Timestamp | null;
+  subject_key_id: string;
+  words_sealed: Buffer;
+}
+
 export interface LeakedPasswordList {
   at_least: number;
   file_name: string;
@@ -895,6 +914,8 @@ export interface Targets {
   created_at: Timestamp;
   currency: string | null;
   id: string;
+  keys_object: string | null;
+  keys_published_at: Timestamp | null;
   kind: string;
   last_error: Json | null;
   last_ok_at: Timestamp | null;
@@ -1042,6 +1063,8 @@ export interface DB {
   file_versions: FileVersions;
   heartbeat: Heartbeat;
   invitations: Invitations;
+  key_events: KeyEvents;
+  kit_keepings: KitKeepings;
   leaked_password_list: LeakedPasswordList;
   linked_identities: LinkedIdentities;
   mail_link_asks: MailLinkAsks;

@@ -170,12 +170,17 @@ function openWithFileKey(stored: Buffer, fileKey: Buffer): Buffer {
   return Buffer.concat([...pieces, ...codec.finish()]);
 }
 
-/** Age headers of the newest keyring, and the newest keys object: what a page opens with the kit. */
+/**
+ * Age headers of the newest keyring, and the newest keys object: what a page opens with the kit.
+ *
+ * @param newest of the appliance: of those of one generation only the newest is for the kits of now.
+ */
 export async function readKitObjects(
   target: Target,
   names: { keys: readonly string[]; keyring: readonly string[] },
+  newest: string,
 ): Promise<{ keysObjectName: string; keysObject: Buffer; keyring: { name: string; header: Buffer }[] }> {
-  const keysObjectName = [...names.keys].sort(byNumber).at(-1);
+  const keysObjectName = names.keys.includes(newest) ? newest : [...names.keys].sort(byNumber).at(-1);
   const { bases, additions } = newestKeyringNames(names.keyring);
   if (keysObjectName === undefined || bases.length === 0) {
     throw new HoldfastError('no_repository', 'The target holds no keys yet', {

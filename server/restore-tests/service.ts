@@ -29,7 +29,7 @@ export interface RestoreTestDeps {
   db: Database;
   clock: Clock;
   dataDir: string;
-  keys: Pick<KeyClient, 'status' | 'lend'>;
+  keys: Pick<KeyClient, 'status' | 'lend' | 'keysObject'>;
   sealer: PeopleDeps['sealer'];
 }
 
@@ -137,7 +137,8 @@ export async function readKitMaterial(deps: RestoreTestDeps, targetId: string): 
     for (const kind of ['keys', 'keyring'] as const) {
       for await (const object of target.list(`${kind}/`)) names[kind].push(object.name);
     }
-    const found = await readKitObjects(target, names);
+    const { name: newest } = await deps.keys.keysObject();
+    const found = await readKitObjects(target, names, newest);
     return {
       repositoryId: repository.repositoryId,
       trustRoot: repository.trustRoot,

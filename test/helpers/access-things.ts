@@ -84,6 +84,13 @@ const PARTS: Record<string, (ids: Things) => { body?: unknown; query?: string; o
   'PUT /api/v1/targets/:id/sign-in': () => ({ body: { signIn: { kind: 'password', password: 'unlikely' } } }),
   'PUT /api/v1/targets/:id/price': () => ({ body: { price: null } }),
   'PUT /api/v1/targets/:id/host-key': () => ({ body: { fingerprint: `SHA256:${'A'.repeat(43)}` } }),
+  'POST /api/v1/recovery-kits/:id/retire': () => ({ body: { reason: 'Lost' } }),
+  'POST /api/v1/recovery-kits/:id/keepings': () => ({
+    body: {
+      ...{ holder: 'Grace', place: 'Safe', handedOverOn: null, reference: '', note: '', reviewOn: null },
+      follows: null,
+    },
+  }),
   'POST /api/v1/recovery-kits/:id/proof': () => ({ body: { response: 'A'.repeat(43) } }),
 };
 

@@ -11,8 +11,17 @@ import type {
   RecoveryKits,
   SetupState,
 } from '../../server/appliance/schema.ts';
+import type {
+  Keeping,
+  KeepingChange,
+  KeyRegister,
+  RegisteredKit,
+} from '../../server/appliance/kits/schema.ts';
 import type { Session } from '../../server/identity/schema.ts';
-import { API, request } from './client.ts';
+import type { AskedApproval } from '../../server/lib/shapes.ts';
+import { API, queryText, request } from './client.ts';
+
+export type { Keeping, KeyRegister, RegisteredKit };
 
 export type KitRow = RecoveryKit;
 export type KitStart = Static<typeof BeginKitReply>;
@@ -38,6 +47,18 @@ export const beginKit = (recipient: string): Promise<KitStart> =>
   request('/recovery-kits', { method: 'POST', body: { recipient } });
 export const proveKit = (kitId: string, response: string): Promise<KitRow> =>
   request(`/recovery-kits/${kitId}/proof`, { method: 'POST', body: { response } });
+
+export const retireKit = (kitId: string, reason: string): Promise<AskedApproval> =>
+  request(`/recovery-kits/${kitId}/retire`, { method: 'POST', body: { reason } });
+
+export const getKeyRegister = (on?: string, signal?: AbortSignal): Promise<KeyRegister> =>
+  request('/keys/register', { query: { on }, signal });
+export const keyRegisterUrl = (on: string, format: 'csv' | 'json'): string =>
+  `${API}/keys/register/export${queryText({ on, format })}`;
+export const listKeepings = async (kitId: string, signal?: AbortSignal): Promise<Keeping[]> =>
+  (await request<{ items: Keeping[] }>(`/recovery-kits/${kitId}/keepings`, { signal })).items;
+export const recordKeeping = (kitId: string, body: KeepingChange): Promise<Keeping> =>
+  request(`/recovery-kits/${kitId}/keepings`, { method: 'POST', body });
 
 export const sealedKitUrl = (kitId: string): string => `${API}/recovery-kits/${kitId}/sealed`;
 export const removeSealedKit = (kitId: string): Promise<void> =>

@@ -92,3 +92,9 @@ export function shortId(id: string): string {
 export function plural(count: number, one: string, many = `${one}s`): string {
   return `${formatCount(count)} ${count === 1 ? one : many}`;
 }
+
+/** `31 Mar 2027`, of a day that has no time zone. */
+export function formatDay(day: string | null): string {
+  if (day === null) return '';
+  return new Intl.DateTimeFormat('en-GB', { timeZone: 'UTC', dateStyle: 'medium' }).format(new Date(day));
+}

@@ -5,7 +5,7 @@
 import { HoldfastError } from '../../lib/errors.ts';
 import { generationOf, openKeysObject } from '../../keys/index.ts';
 import type { RepositoryGeneration, RepositoryReadKeys, Target } from '../engine.ts';
-import { numberedName } from '../objects/object-names.ts';
+import { numberedName, type ObjectReference } from '../objects/object-names.ts';
 import { listNumbered } from './listing.ts';
 import { readObject } from './object-store.ts';
 import { makeWarning, type RepositoryWarning } from './warnings.ts';
@@ -34,7 +34,7 @@ export async function openKeys(target: Target, source: KeySource): Promise<Opene
   const listed = await listNumbered(target, 'keys');
   if (listed.length === 0) throw noRepository();
   const generations = new Map<number, RepositoryGeneration>();
-  const unopened: string[] = [];
+  const closed: ObjectReference[] = [];
   const forged: string[] = [];
   let keysObject = '';
   for (const reference of listed) {
@@ -49,13 +49,17 @@ export async function openKeys(target: Target, source: KeySource): Promise<Opene
       }
     } catch (error) {
       if (!(error instanceof HoldfastError)) throw error;
-      if (error.code === 'wrong_key') unopened.push(name);
+      if (error.code === 'wrong_key') closed.push(reference);
       else if (error.code === 'integrity_failure') forged.push(name);
       else throw error;
     }
   }
-  if (generations.size === 0) throw unopened.length > 0 ? wrongKit() : forgedKeys(forged);
+  if (generations.size === 0) throw closed.length > 0 ? wrongKit() : forgedKeys(forged);
   const warnings: RepositoryWarning[] = [];
+  // Of one generation there are several when kits came and went: one that opens is enough.
+  const unopened = closed
+    .filter((reference) => !generations.has(reference.number))
+    .map((reference) => numberedName('keys', reference));
   if (unopened.length > 0) {
     warnings.push(
       makeWarning(

@@ -1,10 +1,15 @@
 import type { Command } from 'commander';
+import type { KeyRegister } from '../../appliance/index.ts';
 import type { KeydStatus } from '../../keys/index.ts';
-import { addCommand } from '../command.ts';
-import { formatInstant } from '../output.ts';
+import { HoldfastError } from '../../lib/errors.ts';
+import { addCommand, type CommandContext } from '../command.ts';
+import { formatInstant, printable, table } from '../output.ts';
 
 export function addKeys(program: Command): void {
-  const keys = program.command('keys').summary('The keyring').description('The keyring');
+  const keys = program
+    .command('keys')
+    .summary('The keyring and the recovery kits')
+    .description('The keyring and the recovery kits');
   addCommand(
     keys,
     'status',
@@ -15,6 +20,127 @@ export function addKeys(program: Command): void {
       output.result(status, describe(status));
     },
   );
+  addCommand(
+    keys,
+    'register',
+    'Who could open the backups on a day, and who keeps which kit',
+    (command) =>
+      command
+        .option('--on <day>', 'a day (UTC) such as 2026-05-01 (default: today)')
+        .option('--csv', 'as CSV, with all that is written down of each kit'),
+    async (context, { on, csv }: { on?: string; csv?: boolean }) => showRegister(context, on, csv === true),
+  );
+  addCommand(
+    keys,
+    'keep <kit>',
+    'Write down who keeps a kit; what is not given stays as it is',
+    (command) =>
+      command
+        .option('--holder <name>', 'who keeps it')
+        .option('--place <place>', 'where it is kept')
+        .option('--handed-over <day>', 'when they were given it')
+        .option('--reference <text>', 'where the record of that lies')
+        .option('--note <text>', 'anything else')
+        .option('--review <day>', 'when somebody is to look after it'),
+    recordKeeping,
+  );
+  addCommand(
+    keys,
+    'retire <kit>',
+    'Give a kit no new keys from now on; what it opens already it goes on opening',
+    (command) => command.requiredOption('--reason <text>', 'why; it is kept in the audit log'),
+    async ({ control, output }, { reason }: { reason: string }, given) => {
+      const kit = await findKit({ control }, given);
+      await control().send('POST', `/recovery-kits/${kit.id}/retire`, { reason });
+      output.result(
+        { id: kit.id, state: 'retired' },
+        `Retired. Kit ${kit.id} still opens what it was given: generation ${kit.generations.join(', ')} of the keys.`,
+      );
+    },
+  );
+}
+
+async function showRegister(
+  { control, output }: Pick<CommandContext, 'control' | 'output'>,
+  on: string | undefined,
+  csv: boolean,
+): Promise<undefined> {
+  const query = on === undefined ? '' : `?on=${encodeURIComponent(on)}`;
+  if (csv) {
+    const text = await control().getText(`/keys/register/export${query}`);
+    output.result({ csv: text }, text);
+    return;
+  }
+  const register = await control().get<KeyRegister>(`/keys/register${query}`);
+  output.result(register, describeRegister(register));
+}
+
+interface KeepOptions {
+  holder?: string;
+  place?: string;
+  handedOver?: string;
+  reference?: string;
+  note?: string;
+  review?: string;
+}
+
+async function recordKeeping(
+  { control, output }: CommandContext,
+  options: KeepOptions,
+  given: string,
+): Promise<undefined> {
+  const kit = await findKit({ control }, given);
+  const { items } = await control().get<{ items: NonNullable<typeof kit.keeping>[] }>(
+    `/recovery-kits/${kit.id}/keepings`,
+  );
+  const before = items[0];
+  const entry = await control().send<{ id: string }>('POST', `/recovery-kits/${kit.id}/keepings`, {
+    holder: options.holder ?? before?.holder ?? '',
+    place: options.place ?? before?.place ?? '',
+    reference: options.reference ?? before?.reference ?? '',
+    note: options.note ?? before?.note ?? '',
+    handedOverOn: options.handedOver ?? before?.handedOverOn ?? null,
+    reviewOn: options.review ?? before?.reviewOn ?? null,
+    follows: before?.id ?? null,
+  });
+  output.result(entry, 'Written down');
+}
+
+/** By its id or how that begins. */
+async function findKit(
+  { control }: Pick<CommandContext, 'control'>,
+  given: string,
+): Promise<KeyRegister['kits'][number]> {
+  const { kits } = await control().get<KeyRegister>('/keys/register');
+  const [kit, second] = kits.filter((one) => one.id.startsWith(given.toLowerCase()));
+  if (kit !== undefined && second === undefined) return kit;
+  throw new HoldfastError(
+    kit === undefined ? 'not_found' : 'invalid_input',
+    kit === undefined ? 'There is no such recovery kit' : 'Several kits begin like this',
+    { hint: 'holdfast keys register lists them.' },
+  );
+}
+
+const OPENS = { everything: 'everything', part: 'a part', nothing: 'nothing' } as const;
+
+function describeRegister({ on, kits, testIdentity, couldOpen }: KeyRegister): string {
+  const rows = kits.map((kit) => [
+    kit.id.slice(0, 8),
+    kit.state,
+    OPENS[kit.opens],
+    printable(kit.keeping?.holder ?? '-'),
+    printable(kit.keeping?.place ?? '-'),
+    formatInstant(kit.provenAt),
+    formatInstant(kit.testedAt),
+    formatInstant(kit.retiredAt),
+    kit.keeping?.reviewOn ?? '-',
+  ]);
+  const heads = ['kit', 'state', 'opens', 'holder', 'place', 'proven', 'tested', 'retired', 'review'];
+  return [
+    `On ${on} (UTC) ${String(couldOpen)} could open the backups, besides retired kits for what they were given.`,
+    table(heads, rows),
+    `Test identity on this appliance: ${testIdentity.kept ? `kept, opens ${OPENS[testIdentity.opens]}` : 'not kept (write-only)'}`,
+  ].join('\n');
 }
 
 function describe(status: KeydStatus): string {
@@ -29,6 +155,7 @@ function describe(status: KeydStatus): string {
     `Keyring epoch   ${repository.keyringEpoch}`,
     `Recovery kits   ${repository.kits.length}`,
     ...kits,
+    `Retired kits    ${repository.retiredKits.length}`,
     ...status.notices.map((notice) => `! ${notice}`),
   ].join('\n');
 }

@@ -38,7 +38,9 @@ export function repositoryStatus(repository: RepositoryRecord | null): Repositor
     repositoryId: repository?.repositoryId ?? null,
     trustRoot: repository?.trustRoot.publicKey ?? null,
     generation: claim?.generation ?? 0,
-    kits: repository?.kits.map((kit) => ({ ...kit })) ?? [],
+    kits: repository?.kits.map((kit) => ({ ...kit, addedAt: kit.addedAt ?? kit.provenAt })) ?? [],
+    retiredKits: repository?.retiredKits?.map(({ id, retiredAt }) => ({ id, retiredAt })) ?? [],
+    generationAt: claim?.signingKeys[0]?.validFrom ?? null,
     writeOnly: claim?.testIdentity === null,
     keyringEpoch: repository?.publication?.epoch ?? 0,
     lastHeadNumber: repository?.lastHeadNumber ?? '0',
@@ -86,11 +88,11 @@ export function kitOperations({ store, clock }: KitContext) {
     });
   }
 
-  /** One more kit on a claimed repository: the keys object is made anew, opened with the test identity. */
-  async function withMoreKits(repository: RepositoryRecord, claim: RepositoryClaim, kits: KitRecipient[]) {
+  /** Other kits on a claimed repository: the keys object is made anew, opened with the test identity. */
+  async function withKits(repository: RepositoryRecord, claim: RepositoryClaim, kits: KitRecipient[]) {
     if (claim.testIdentity === null) {
-      throw new HoldfastError('wrong_state', 'In write-only use a new kit needs a new generation of keys', {
-        hint: 'Prove a present kit first, which makes a new generation.',
+      throw new HoldfastError('wrong_state', 'In write-only use other kits need a new generation of keys', {
+        hint: 'Nothing on this appliance opens the keys, to give them to others.',
       });
     }
     const root = trustRootOf(repository);
@@ -102,13 +104,21 @@ export function kitOperations({ store, clock }: KitContext) {
         trustRoot: root.publicKey,
       },
     );
-    return { ...claim, keysObject: await storedKeysObject({ ...statement, kits }, root) };
+    const recipients = kits.map(({ id, recipient }) => ({ id, recipient }));
+    return { ...claim, keysObject: await storedKeysObject({ ...statement, kits: recipients }, root) };
   }
 
   async function addKit(kitId: string, recipient: string): Promise<void> {
     const repository = getRepository();
+    refuseRetired(repository, kitId, recipient);
     const known = repository.kits.find((kit) => kit.id === kitId);
-    const kit = { id: kitId, recipient, provenAt: clock.now().toISOString() };
+    const provenAt = clock.now().toISOString();
+    const kit = {
+      id: kitId,
+      recipient,
+      provenAt,
+      addedAt: known ? (known.addedAt ?? known.provenAt) : provenAt,
+    };
     const { claim } = repository;
     if (known) {
       const kits = repository.kits.map((other) => (other.id === kitId ? kit : other));
@@ -119,9 +129,31 @@ export function kitOperations({ store, clock }: KitContext) {
       throw new HoldfastError('conflict', `There are ${MAX_KITS} recovery kits already`);
     }
     const kits = [...repository.kits, kit];
-    const recipients = kits.map(({ id, recipient: key }) => ({ id, recipient: key }));
-    const changed = await withMoreKits(repository, claim, recipients);
-    return change({ ...getRepository(), kits, claim: changed });
+    return change({ ...getRepository(), kits, claim: await withKits(repository, claim, kits) });
+  }
+
+  /** A proof that was begun before, or the same key under another name, does not bring it back. */
+  function refuseRetired({ retiredKits = [] }: RepositoryRecord, kitId: string, recipient: string): void {
+    if (!retiredKits.some((kit) => kit.id === kitId || kit.recipient === recipient)) return;
+    throw new HoldfastError('wrong_state', 'This recovery kit is retired', { hint: 'Make a new one.' });
+  }
+
+  async function retireKit(kitId: string): Promise<RepositoryStatus> {
+    const repository = getRepository();
+    const { claim, retiredKits = [] } = repository;
+    if (retiredKits.some((kit) => kit.id === kitId)) return repositoryStatus(repository);
+    const kit = repository.kits.find((candidate) => candidate.id === kitId);
+    if (!kit) throw new HoldfastError('not_found', 'This recovery kit is not one of this appliance');
+    const kits = repository.kits.filter((other) => other !== kit);
+    if (kits.length === 0 || !claim) {
+      throw new HoldfastError('wrong_state', 'This is the only recovery kit', {
+        hint: 'Make another one and prove it first: without a kit nobody opens the backups elsewhere.',
+      });
+    }
+    const changed = await withKits(repository, claim, kits);
+    const retired = { id: kit.id, recipient: kit.recipient, retiredAt: clock.now().toISOString() };
+    await change({ ...getRepository(), kits, retiredKits: [...retiredKits, retired], claim: changed });
+    return repositoryStatus(getRepository());
   }
 
   async function claimRepository(args: Arguments): Promise<RepositoryStatus> {
@@ -188,6 +220,8 @@ export function kitOperations({ store, clock }: KitContext) {
         await addKit(kitId, recipient);
         return { id: kitId, recipient };
       }),
+
+    retireKit: (args: Arguments) => store.exclusive(() => retireKit(uuidArgument(args, 'kitId'))),
 
     claimRepository: (args: Arguments) => store.exclusive(() => claimRepository(args)),
   };

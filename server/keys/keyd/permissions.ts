@@ -19,6 +19,7 @@ export const PERMISSIONS = {
   beginKit: ['server'],
   challengeKit: ['server', 'console'],
   proveKit: ['server', 'console'],
+  retireKit: ['server'],
   claimRepository: ['server'],
   repositoryKeys: ['worker', 'run'],
   keysObject: ['server', 'worker', 'run'],

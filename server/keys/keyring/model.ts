@@ -40,7 +40,10 @@ export interface RepositoryRecord {
   repositoryId: string;
   /** Base64 seeds and public halves (Ed25519). Secret. */
   trustRoot: { publicKey: string; privateKey: string };
-  kits: { id: string; recipient: string; provenAt: string }[];
+  /** Those that count. `addedAt` is absent of kits from before it was kept. */
+  kits: { id: string; recipient: string; provenAt: string; addedAt?: string }[];
+  /** They are given nothing new any more; absent while there are none. */
+  retiredKits?: { id: string; recipient: string; retiredAt: string }[];
   /** Null before the claim. */
   claim: RepositoryClaim | null;
   /** Decimal: highest number signed for a head. */

@@ -40,6 +40,7 @@ const STALL_MINUTES: Record<RunKind, number> = {
   prune: 60,
   copy: 60,
   'update-rehearsal': 30,
+  'publish-keys': 30,
   'audit-anchor': 30,
   'audit-verify': 60,
 };

@@ -13,6 +13,7 @@ const TITLES: Partial<Record<string, string>> = {
   copy: 'Copy to a target',
   'collect-files': 'Collect files',
   'update-rehearsal': 'Rehearsal of an update',
+  'publish-keys': 'Keys to the targets',
   'audit-anchor': 'Anchoring of the audit log',
   'audit-verify': 'Verification of the audit log',
 };

@@ -21,9 +21,3 @@ export const STATES: Record<State, { label: string; tone: Tone }> = {
   replaced: { label: 'Done again since', tone: 'neutral' },
   left: { label: 'Has left', tone: 'neutral' },
 };
-
-/** `31 Mar 2027`. */
-export function formatDay(day: string | null): string {
-  if (day === null) return '';
-  return new Intl.DateTimeFormat('en-GB', { timeZone: 'UTC', dateStyle: 'medium' }).format(new Date(day));
-}

@@ -1,0 +1,80 @@
+/**
+ * Brings the register in step with the keyring, which is the truth about what opens the backups: what a crash between the two, an older
+ * version or a recovered database left out is added, with the dates that the keyring knows. Events are only ever added.
+ */
+import type { KeyClient, RepositoryStatus } from '../../keys/index.ts';
+import type { Clock } from '../../lib/clock.ts';
+import { writeTransaction, type Database, type WriteTransaction } from '../../lib/db.ts';
+import { lockAppliance } from '../queries.ts';
+import { registerOn, type KeyEvent } from './fold.ts';
+import { insertKeyEvents, listKeyEvents } from './queries.ts';
+
+export interface SettleDeps {
+  db: Database;
+  clock: Clock;
+  keys: Pick<KeyClient, 'status'>;
+}
+
+/** At every start and once an hour. */
+export async function settleKeyRegister(deps: SettleDeps): Promise<void> {
+  await writeTransaction(deps.db, (tx) => settleIn(tx, deps));
+}
+
+/** In the transaction of an act, after the keyring has changed. */
+export async function settleIn(tx: WriteTransaction, deps: Omit<SettleDeps, 'db'>): Promise<void> {
+  // One at a time: two would both find the same missing.
+  await lockAppliance(tx);
+  const { repository } = await deps.keys.status();
+  const now = deps.clock.now();
+  await insertKeyEvents(tx, missingEvents(await listKeyEvents(tx), repository, now), now);
+}
+
+/** Pure. In an order in which they may have happened. */
+export function missingEvents(
+  known: readonly KeyEvent[],
+  repository: RepositoryStatus,
+  now: Date,
+): KeyEvent[] {
+  if (!repository.claimed) return [];
+  // The clock of the day, or whatever was said later by a clock that was ahead.
+  const last = known.reduce((latest, event) => (event.at > latest ? event.at : latest), now);
+  const state = registerOn(known, last);
+  const present = new Map(state.kits.map((kit) => [kit.id, kit]));
+  const generationAt = repository.generationAt === null ? now : new Date(repository.generationAt);
+  const missing: KeyEvent[] = [];
+  const fresh = !state.generations.some((one) => one.generation === repository.generation);
+  const generations = [
+    ...state.generations.map((one) => one.generation),
+    ...(fresh ? [repository.generation] : []),
+  ];
+  for (const kit of repository.kits) {
+    const before = present.get(kit.id);
+    if (before?.state === 'proven') continue;
+    // One that was retired and counts again comes from a keyring that was recovered.
+    const at = before?.state === 'retired' ? now : new Date(kit.addedAt);
+    missing.push({ kind: 'added', at, kitId: kit.id, generations });
+  }
+  for (const kit of repository.retiredKits) {
+    const before = present.get(kit.id);
+    if (before === undefined || before.state === 'retired') continue;
+    missing.push({ kind: 'retired', at: new Date(kit.retiredAt), kitId: kit.id, generations: null });
+  }
+  const gone = state.kits.filter(
+    (kit) =>
+      kit.state === 'proven' &&
+      ![...repository.kits, ...repository.retiredKits].some((one) => one.id === kit.id),
+  );
+  for (const kit of gone) missing.push({ kind: 'retired', at: now, kitId: kit.id, generations: null });
+  if (fresh) {
+    missing.push({ kind: 'generation', at: generationAt, kitId: null, generations: [repository.generation] });
+  }
+  const { kept } = registerOn(known, new Date(last.getTime() + 86_400_000)).testIdentity;
+  if (!repository.writeOnly && !kept) {
+    const since = state.generations.length === 0 ? generationAt : now;
+    missing.push({ kind: 'identity-on', at: since, kitId: null, generations: [repository.generation] });
+  }
+  if (repository.writeOnly && kept) {
+    missing.push({ kind: 'identity-off', at: now, kitId: null, generations: null });
+  }
+  return missing;
+}
