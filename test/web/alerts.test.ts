@@ -67,7 +67,7 @@ it(
       await page.getByRole('button', { name: 'Take care of recovery kit' }).waitFor();
 
       await page.getByLabel('Hours between reminders').fill('0');
-      await page.getByText('Reminders come every 1 to 168 hours').waitFor();
+      await page.getByText('Hours between reminders: 1 to 168').waitFor();
       await page.getByLabel('Hours between reminders').fill('4');
       await page.getByLabel('What is told').selectOption('Problems and warnings');
       await page.getByRole('button', { name: 'Save', exact: true }).click();

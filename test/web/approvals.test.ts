@@ -39,7 +39,7 @@ it(
       await page.goto('/audit');
       const proof = page.getByRole('region', { name: 'Proof' });
       await proof.getByRole('button', { name: 'Change' }).press('Enter');
-      await page.getByLabel('Acts, in days').fill('400');
+      await page.getByLabel('Acts', { exact: true }).fill('400');
       await page.getByLabel('Why that long').fill('Less is known of people');
       await page.getByRole('button', { name: 'Save', exact: true }).press('Enter');
       await page.getByText('Nothing has changed yet: it runs by itself').waitFor();

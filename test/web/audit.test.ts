@@ -252,9 +252,9 @@ describe('proof', () => {
       await panel.getByText('7 years; who read which file 180 days').waitFor();
 
       await panel.getByRole('button', { name: 'Change' }).press('Enter');
-      await page.getByLabel('Acts, in days').fill('364');
-      await page.getByText('Acts are kept for 365 days at least').first().waitFor();
-      await page.getByLabel('Acts, in days').fill('3653');
+      await page.getByLabel('Acts', { exact: true }).fill('364');
+      await page.getByText('Acts: 365 to 36,500 days').first().waitFor();
+      await page.getByLabel('Acts', { exact: true }).fill('3653');
       await page.getByLabel('Why that long').fill('The archive law asks for ten years');
       await expectAccessible(page, 'retention of the log');
       await page.getByRole('button', { name: 'Save', exact: true }).press('Enter');

@@ -97,7 +97,7 @@ describe('a dangerous act', () => {
     'asks for the second factor again when the last proof is old, and goes on by itself',
     async () => {
       await onPage('proof', '/settings/sessions', async (page) => {
-        await page.getByLabel('A proof counts for, in minutes').fill('12');
+        await page.getByLabel('A proof counts for').fill('12');
         await inDatabase("update sessions set authenticated_at = now() - interval '1 hour'");
         await expectAccessible(page, 'settings of sessions');
         await look(page, 'session-settings-1280');

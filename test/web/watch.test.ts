@@ -78,7 +78,7 @@ it('the heartbeat is set up, called, says why it fails, and is removed', { timeo
     await page.getByLabel('Address', { exact: true }).fill(`${receiver.url}/ping/s3cret?status={status}`);
     await page.getByLabel(/Plain http is allowed/).check();
     await page.getByLabel('Minutes between calls').fill('61');
-    await page.getByText('It is called every 1 to 60 minutes').waitFor();
+    await page.getByText('Minutes between calls: 1 to 60').waitFor();
     await page.getByLabel('Minutes between calls').fill('60');
     await page.getByRole('button', { name: 'Save', exact: true }).click();
     await page.getByText('Saved').waitFor();
@@ -117,16 +117,16 @@ it(
       await page.getByLabel('Snapshot: minutes that it may take').fill('600');
       await page.getByRole('button', { name: 'Save the limits of runs' }).click();
       await page.getByText('Saved').first().waitFor();
-      await page.getByLabel('Unusual from a loss of, in %').fill('20');
-      await page.getByLabel('Unusual from a growth of, in %').fill('');
+      await page.getByLabel('Unusual from a loss of').fill('20');
+      await page.getByLabel('Unusual from a growth of').fill('');
       await page.getByRole('button', { name: 'Save the limits of sizes' }).click();
       await expect.poll(() => page.getByText('Saved').count(), { timeout: 20_000 }).toBeGreaterThan(0);
       await page.reload();
       await expect
         .poll(() => page.getByLabel('Snapshot: minutes that it may take').inputValue(), { timeout: 20_000 })
         .toBe('600');
-      await expect.poll(() => page.getByLabel('Unusual from a loss of, in %').inputValue()).toBe('20');
-      await expect.poll(() => page.getByLabel('Unusual from a growth of, in %').inputValue()).toBe('');
+      await expect.poll(() => page.getByLabel('Unusual from a loss of').inputValue()).toBe('20');
+      await expect.poll(() => page.getByLabel('Unusual from a growth of').inputValue()).toBe('');
 
       const day = (days: number) => new Date(Date.now() - days * 86_400_000);
       const address = socketAddress(dataPaths(here.appliance.dataDir).databaseSocket, ADMIN_ROLE, 'holdfast');

@@ -1,5 +1,6 @@
 /** A policy while a person changes it. */
 import { PROPOSED_POLICY } from '../../../server/backups/retention/policy-words.ts';
+import { firstFault, type NumberRange } from '../../lib/number-range.ts';
 import type { RetentionPolicy, RetentionRules } from '../../api/retention.ts';
 
 export interface RetentionDraft {
@@ -18,35 +19,26 @@ export const policyOf = (draft: RetentionDraft): RetentionPolicy =>
 type NumberName =
   'last' | 'withinDays' | 'hourly' | 'daily' | 'weekly' | 'monthly' | 'yearly' | 'minimumCount';
 
-export const NUMBERS: readonly {
-  name: NumberName;
-  label: string;
-  hint?: string;
-  most: number;
-  least: number;
-}[] = [
-  { name: 'last', label: 'The last', hint: 'Snapshots, whatever their time.', most: 1_000, least: 0 },
-  { name: 'withinDays', label: 'All within days', hint: 'Of the newest one.', most: 36_500, least: 0 },
-  { name: 'hourly', label: 'Hourly', most: 1_000, least: 0 },
-  { name: 'daily', label: 'Daily', most: 1_000, least: 0 },
-  { name: 'weekly', label: 'Weekly', most: 1_000, least: 0 },
-  { name: 'monthly', label: 'Monthly', most: 1_000, least: 0 },
-  { name: 'yearly', label: 'Yearly', most: 100, least: 0 },
-  { name: 'minimumCount', label: 'Never fewer than', hint: 'By any rule.', most: 1_000, least: 1 },
+const range = (label: string, min: number, max: number): NumberRange => ({ label, min, max });
+
+export const NUMBERS: readonly { name: NumberName; hint?: string; range: NumberRange }[] = [
+  { name: 'last', range: range('The last', 0, 1_000), hint: 'Snapshots, whatever their time.' },
+  { name: 'withinDays', range: range('All within days', 0, 36_500), hint: 'Of the newest one.' },
+  { name: 'hourly', range: range('Hourly', 0, 1_000) },
+  { name: 'daily', range: range('Daily', 0, 1_000) },
+  { name: 'weekly', range: range('Weekly', 0, 1_000) },
+  { name: 'monthly', range: range('Monthly', 0, 1_000) },
+  { name: 'yearly', range: range('Yearly', 0, 100) },
+  { name: 'minimumCount', range: range('Never fewer than', 1, 1_000), hint: 'By any rule.' },
 ];
+export const MAXIMUM_AGE: NumberRange = { label: 'Maximum age', unit: 'days', min: 1, max: 36_500 };
 
 /** @returns what is wrong; undefined when it can be tried. */
 export function whatIsWrong({ keepsEverything, rules }: RetentionDraft): string | undefined {
   if (keepsEverything) return undefined;
-  for (const { name, label, least, most } of NUMBERS) {
-    const value = rules[name];
-    if (!Number.isInteger(value) || value < least || value > most)
-      return `“${label}” is a whole number from ${least} to ${most}`;
-  }
   const { maximumAgeDays, withinDays } = rules;
-  if (maximumAgeDays === null) return undefined;
-  if (!Number.isInteger(maximumAgeDays) || maximumAgeDays < 1 || maximumAgeDays > 36_500)
-    return 'The maximum age is a whole number of days from 1 to 36500';
+  const fault = firstFault(...NUMBERS.map(({ name, range }) => [rules[name], range] as const));
+  if (fault !== undefined || maximumAgeDays === null) return fault;
   if (withinDays > maximumAgeDays) return 'All within days may not be more than the maximum age';
-  return undefined;
+  return firstFault([maximumAgeDays, MAXIMUM_AGE]);
 }
