@@ -237,6 +237,18 @@ export async function finishRunOf(
   );
 }
 
+/** Puts a file into the workspace that the claim made. */
+export async function putFile(
+  appliance: Pick<ServedAppliance, 'call'>,
+  name: string,
+  content: string,
+): Promise<void> {
+  type Workspaces = { items: { rootFolderId: string }[] };
+  const { items } = await expectStatus(appliance.call<Workspaces>('GET', '/workspaces'), 200);
+  const path = `/folders/${items[0]?.rootFolderId ?? ''}/files?name=${encodeURIComponent(name)}`;
+  await expectStatus(appliance.call('PUT', path, Buffer.from(content)), 201);
+}
+
 /** Takes one file in, snapshots it to the folder and proves the snapshot with a full restore test. */
 export async function proveOneFile(
   appliance: ServedAppliance,
@@ -244,10 +256,7 @@ export async function proveOneFile(
 ): Promise<{ state: string; grade: string }> {
   await mkdir(target);
   const targetId = await addDirectoryTarget(appliance, target);
-  type Workspaces = { items: { rootFolderId: string }[] };
-  const { items } = await expectStatus(appliance.call<Workspaces>('GET', '/workspaces'), 200);
-  const path = `/folders/${items[0]?.rootFolderId ?? ''}/files?name=note.txt`;
-  await expectStatus(appliance.call('PUT', path, Buffer.from('kept elsewhere')), 201);
+  await putFile(appliance, 'note.txt', 'kept elsewhere');
   const snapshot = await finishRun(appliance, appliance.call('POST', '/snapshots'));
   const test = await expectStatus(
     appliance.call<{ id: string; runId: string }>('POST', '/restore-tests', {

@@ -1,37 +1,17 @@
 /** The call that says outside that this appliance lives, before a real HTTP server. */
 import { randomUUID } from 'node:crypto';
-import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import { beat, checkOutgoing } from '../../server/monitoring/index.ts';
 import type { HeartbeatReply } from '../../server/monitoring/heartbeat/schema.ts';
 import { sendDeps } from '../../server/send-deps.ts';
-import {
-  expectStatus,
-  startTestAppliance,
-  type TestAppliance,
-  type TestCaller,
-} from '../helpers/appliance.ts';
-import { startHttpReceiver, type HttpReceiver } from '../helpers/http-receiver.ts';
+import { expectStatus } from '../helpers/appliance.ts';
+import { withReceiver, type WithReceiver } from './with-receiver.ts';
 
 const MINUTE = 60_000;
 const SECRET = '7d1e-s3cret';
-let appliance: TestAppliance;
-let owner: TestCaller;
-let admin: TestCaller;
-let receiver: HttpReceiver;
-beforeAll(async () => {
-  vi.stubEnv('HOLDFAST_OWN_MACHINE', 'allow');
-  [appliance, receiver] = await Promise.all([startTestAppliance(), startHttpReceiver()]);
-  owner = await appliance.claim();
-  admin = await appliance.addPerson('admin');
-}, 60_000);
-afterAll(async () => {
-  vi.unstubAllEnvs();
-  await receiver.close();
-  await appliance.close();
-});
+let { appliance, owner, admin, receiver } = {} as WithReceiver;
+withReceiver((them) => ({ appliance, owner, admin, receiver } = them));
 beforeEach(async () => {
-  receiver.behave({ status: 200 });
-  receiver.calls.length = 0;
   await appliance.deps.db.deleteFrom('alerts').execute();
   await appliance.deps.db.deleteFrom('heartbeat').execute();
 });

@@ -1,6 +1,6 @@
 /** Receivers of events, before real HTTP servers: queued with the alert, signed, tried again, given up, and told of. */
 import { createHmac, randomUUID } from 'node:crypto';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { checkOutgoing, keepAlerts, queueSnapshots, type Finding } from '../../server/monitoring/index.ts';
 import type { AlertPage } from '../../server/monitoring/schema.ts';
 import { deliverDue, waitAfter } from '../../server/monitoring/webhooks/deliver.ts';
@@ -11,13 +11,9 @@ import type {
   WebhookWithSecret,
 } from '../../server/monitoring/webhooks/schema.ts';
 import { sendDeps } from '../../server/send-deps.ts';
-import {
-  expectStatus,
-  startTestAppliance,
-  type TestAppliance,
-  type TestCaller,
-} from '../helpers/appliance.ts';
-import { startHttpReceiver, type HttpReceiver, type ReceivedCall } from '../helpers/http-receiver.ts';
+import { expectStatus } from '../helpers/appliance.ts';
+import { startHttpReceiver, type ReceivedCall } from '../helpers/http-receiver.ts';
+import { withReceiver, type WithReceiver } from './with-receiver.ts';
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
@@ -31,25 +27,8 @@ const ALL = [
 ];
 const PATH = '/hooks/T0P-s3cret';
 
-let appliance: TestAppliance;
-let owner: TestCaller;
-let admin: TestCaller;
-let receiver: HttpReceiver;
-beforeAll(async () => {
-  vi.stubEnv('HOLDFAST_OWN_MACHINE', 'allow');
-  [appliance, receiver] = await Promise.all([startTestAppliance(), startHttpReceiver()]);
-  owner = await appliance.claim();
-  admin = await appliance.addPerson('admin');
-}, 60_000);
-afterAll(async () => {
-  vi.unstubAllEnvs();
-  await receiver.close();
-  await appliance.close();
-});
-beforeEach(() => {
-  receiver.behave({ status: 200 });
-  receiver.calls.length = 0;
-});
+let { appliance, owner, admin, receiver } = {} as WithReceiver;
+withReceiver((them) => ({ appliance, owner, admin, receiver } = them));
 afterEach(async () => {
   // Sessions end when the clock jumps far; each test has its own hour.
   await appliance.deps.db.deleteFrom('webhooks').execute();

@@ -1,10 +1,9 @@
 /** Alerts in a real browser: seen, taken care of, given back, over; and who is told. */
 import { randomUUID } from 'node:crypto';
 import { expect, it } from 'vitest';
-import { ADMIN_ROLE, socketAddress, withClient } from '../../server/lib/postgres/index.ts';
-import { dataPaths } from '../../server/lib/data-folder.ts';
 import { keepingSight } from './browser.ts';
 import { OWNER } from './first-run.ts';
+import { inDatabase } from './in-database.ts';
 import { look, ownedAppliance } from './owned.ts';
 
 const LIMIT_MS = 240_000;
@@ -13,8 +12,7 @@ const here = ownedAppliance('dark');
 
 /** As if it had been found for an hour; one without an end stays only where the appliance finds it too. */
 async function hasLasted(name: string, endedAt: Date | null): Promise<void> {
-  const address = socketAddress(dataPaths(here.appliance.dataDir).databaseSocket, ADMIN_ROLE, 'holdfast');
-  await withClient(address, 'superuser', async (client) => {
+  await inDatabase(here.appliance, async (client) => {
     const before = new Date(Date.now() - 3_600_000);
     await client.query('delete from alerts where name = $1 and ended_at is null', [name]);
     await client.query(

@@ -33,12 +33,20 @@ interface Served {
   claimCode: string;
 }
 
-/** Starts `holdfast serve` on an empty data folder. @param settings more of the environment, such as the socket of a hostd. */
-export async function startAppliance(settings: Record<string, string> = {}): Promise<Appliance> {
+/**
+ * Starts `holdfast serve` on an empty data folder.
+ *
+ * @param settings more of the environment, such as the socket of a hostd
+ * @param within a program that starts it, with its arguments, such as one that sees a disk of its own
+ */
+export async function startAppliance(
+  settings: Record<string, string> = {},
+  within: readonly string[] = [],
+): Promise<Appliance> {
   const folder = await mkdtemp(join(tmpdir(), 'holdfast-web-'));
-  const dataDir = join(folder, 'data');
+  const dataDir = settings.HOLDFAST_DATA ?? join(folder, 'data');
   await mkdir(join(folder, 'target'));
-  let served = await serve(dataDir, 0, settings);
+  let served = await serve(dataDir, 0, settings, within);
   const { url, claimCode } = served;
   return {
     url,
@@ -47,11 +55,11 @@ export async function startAppliance(settings: Record<string, string> = {}): Pro
     targetDir: join(folder, 'target'),
     async restart() {
       await end(served.child);
-      served = await serve(dataDir, Number(new URL(url).port), settings);
+      served = await serve(dataDir, Number(new URL(url).port), settings, within);
     },
     pause: () => end(served.child),
     async resume() {
-      served = await serve(dataDir, Number(new URL(url).port), settings);
+      served = await serve(dataDir, Number(new URL(url).port), settings, within);
       return served.claimCode;
     },
     async stop() {
@@ -61,9 +69,15 @@ export async function startAppliance(settings: Record<string, string> = {}): Pro
   };
 }
 
-async function serve(dataDir: string, port: number, settings: Record<string, string>): Promise<Served> {
+async function serve(
+  dataDir: string,
+  port: number,
+  settings: Record<string, string>,
+  within: readonly string[],
+): Promise<Served> {
   mkdirSync(SIGHTS, { recursive: true });
-  const child = spawn(process.execPath, [join(ROOT, 'server', 'cli', 'holdfast.ts'), 'serve'], {
+  const [program, ...before] = [...within, process.execPath];
+  const child = spawn(program, [...before, join(ROOT, 'server', 'cli', 'holdfast.ts'), 'serve'], {
     cwd: ROOT,
     env: {
       PATH: process.env.PATH,

@@ -1,29 +1,22 @@
 /** The page Requests in a real browser: from an error that was shown to the request, to its audit entry, and back. */
-import type { Browser } from 'playwright-core';
-import { afterAll, beforeAll, expect, it } from 'vitest';
-import { callerOf, claimAppliance, OWNER } from '../helpers/served-appliance.ts';
+import { expect, it } from 'vitest';
+import { OWNER } from '../helpers/served-appliance.ts';
 import { expectAccessible } from './accessible.ts';
 import { signIn } from './sign-in.ts';
-import { keepingSight, openPage, startAppliance, startBrowser, type Appliance } from './browser.ts';
+import { keepingSight, openPage } from './browser.ts';
+import { claimedAppliance } from './claimed.ts';
 
 const LIMIT_MS = 240_000;
-let browser: Browser;
-let appliance: Appliance;
-
-beforeAll(async () => {
-  [browser, appliance] = await Promise.all([startBrowser(), startAppliance()]);
-  await claimAppliance({ ...callerOf(appliance.url), claimCode: appliance.claimCode });
-}, LIMIT_MS);
-afterAll(async () => {
-  await browser.close();
-  await appliance.stop();
-}, LIMIT_MS);
+const here = claimedAppliance();
 
 it.each([375, 1280])(
   'a request is found by its id, leads to its audit entry and back, at %i px',
   { timeout: LIMIT_MS },
   async (width) => {
-    const { context, page, complaints } = await openPage(browser, appliance.url, { width, theme: 'light' });
+    const { context, page, complaints } = await openPage(here.browser, here.appliance.url, {
+      width,
+      theme: 'light',
+    });
     await keepingSight(page, `requests-${width}`, async () => {
       await page.goto('/requests');
       await page.getByLabel('E-mail').fill(OWNER.email);

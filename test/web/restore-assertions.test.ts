@@ -1,46 +1,21 @@
 /** The restore-test wizard in a real browser, from an assertion that is written and tried to the signed PDF that says how it was answered. */
 import { readFile } from 'node:fs/promises';
-import type { Browser, Page } from 'playwright-core';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import type { Page } from 'playwright-core';
+import { expect, it } from 'vitest';
 import { takeAttachedReport } from '../../server/restore-tests/index.ts';
 import { readReport } from '../../server/restore-tests/report.ts';
-import {
-  addDirectoryTarget,
-  callerOf,
-  claimAppliance,
-  finishRun,
-  OWNER,
-} from '../helpers/served-appliance.ts';
+import { addDirectoryTarget, finishRun } from '../helpers/served-appliance.ts';
 import { expectAccessible, expectAccessibleEverywhere } from './accessible.ts';
-import {
-  keepingSight,
-  openPage,
-  startAppliance,
-  startBrowser,
-  type Appliance,
-  takeSights,
-} from './browser.ts';
-import { signIn } from './sign-in.ts';
+import { takeSights } from './browser.ts';
+import { claimedAppliance } from './claimed.ts';
 
 const LIMIT_MS = 300_000;
 const HOLDS = 'There is an owner who can sign in';
 
-let browser: Browser;
-let appliance: Appliance;
-let call: ReturnType<typeof callerOf>['call'];
-
-beforeAll(async () => {
-  [browser, appliance] = await Promise.all([startBrowser(), startAppliance()]);
-  const served = { ...callerOf(appliance.url), claimCode: appliance.claimCode };
-  call = served.call;
-  await claimAppliance(served);
-  await addDirectoryTarget({ call }, appliance.targetDir);
-  await finishRun({ call }, call('POST', '/snapshots'));
-}, LIMIT_MS);
-afterAll(async () => {
-  await browser.close();
-  await appliance.stop();
-}, LIMIT_MS);
+const here = claimedAppliance(async (claimed) => {
+  await addDirectoryTarget(claimed, claimed.appliance.targetDir);
+  await finishRun(claimed, claimed.call('POST', '/snapshots'));
+});
 
 /** Walks the wizard by its buttons. @returns the report that is attached to the PDF. */
 async function walk(page: Page, verdict: string, copy: 'newest' | 'random') {
@@ -74,13 +49,7 @@ async function walk(page: Page, verdict: string, copy: 'newest' | 'random') {
 it(
   'an assertion is written, tried, asked in a test that passes and in one that fails, and stands in the signed PDF',
   async () => {
-    const { context, page, complaints } = await openPage(browser, appliance.url, {
-      width: 1280,
-      theme: 'light',
-    });
-    await keepingSight(page, 'restore-assertions', async () => {
-      await page.goto('/restore-tests/assertions');
-      await signIn(page, OWNER);
+    await here.asOwner('restore-assertions', '/restore-tests/assertions', async (page) => {
       await page.getByText('Nothing of your own is asked yet').waitFor();
       await expectAccessibleEverywhere(page, 'no assertions');
       await takeSights(page, 'assertions-none');
@@ -152,8 +121,6 @@ it(
       await page.getByRole('button', { name: 'Save the schedules' }).click();
       await page.getByText('Schedules saved').waitFor();
     });
-    expect(complaints).toEqual([]);
-    await context.close();
   },
   LIMIT_MS,
 );

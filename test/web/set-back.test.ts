@@ -23,6 +23,7 @@ import {
   expectStatus,
   finishRun,
   OWNER,
+  putFile,
   runHoldfast,
   type ServedAppliance,
 } from '../helpers/served-appliance.ts';
@@ -144,12 +145,7 @@ async function signInApi(): Promise<void> {
   await signInAs(api.call, originOf(api.url), OWNER);
 }
 
-async function upload(name: string): Promise<void> {
-  type Workspaces = { items: { rootFolderId: string }[] };
-  const { items } = await expectStatus(api.call<Workspaces>('GET', '/workspaces'), 200);
-  const path = `/folders/${items[0]?.rootFolderId ?? ''}/files?name=${name}`;
-  await expectStatus(api.call('PUT', path, Buffer.from('some content of it\n'.repeat(5_000))), 201);
-}
+const upload = (name: string) => putFile(api, name, 'some content of it\n'.repeat(5_000));
 
 async function takeSnapshot(): Promise<string> {
   const run = await finishRun(api, api.call('POST', '/snapshots'));

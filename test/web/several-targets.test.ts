@@ -1,64 +1,25 @@
 /** Several targets in a real browser: adding one, what it lacks, catching it up, order and rule, and reading from the one that is chosen. */
 import { mkdir, rename, rm } from 'node:fs/promises';
-import type { Browser } from 'playwright-core';
-import { afterAll, beforeAll, expect, it } from 'vitest';
-import {
-  addDirectoryTarget,
-  callerOf,
-  claimAppliance,
-  expectStatus,
-  finishRun,
-  OWNER,
-} from '../helpers/served-appliance.ts';
+import { expect, it } from 'vitest';
+import { addDirectoryTarget, finishRun, putFile } from '../helpers/served-appliance.ts';
 import { expectAccessibleEverywhere } from './accessible.ts';
-import {
-  keepingSight,
-  openPage,
-  startAppliance,
-  startBrowser,
-  type Appliance,
-  takeSights,
-} from './browser.ts';
-import { signIn } from './sign-in.ts';
+import { takeSights } from './browser.ts';
+import { claimedAppliance } from './claimed.ts';
 
 const LIMIT_MS = 480_000;
 
-let browser: Browser;
-let appliance: Appliance;
-const caller = () => callerOf(appliance.url);
-let call: ReturnType<typeof caller>['call'];
-
-beforeAll(async () => {
-  [browser, appliance] = await Promise.all([startBrowser(), startAppliance()]);
-  const served = { ...caller(), claimCode: appliance.claimCode };
-  call = served.call;
-  await claimAppliance(served);
-  const { items } = await expectStatus(
-    call<{ items: { rootFolderId: string }[] }>('GET', '/workspaces'),
-    200,
-  );
-  const path = `/folders/${items[0]?.rootFolderId ?? ''}/files?name=note.txt`;
-  await expectStatus(call('PUT', path, Buffer.from('kept in two places')), 201);
-  await addDirectoryTarget({ call }, appliance.targetDir);
-  await finishRun({ call }, call('POST', '/snapshots'));
-}, LIMIT_MS);
-afterAll(async () => {
-  await browser.close();
-  await appliance.stop();
-}, LIMIT_MS);
+const here = claimedAppliance(async (claimed) => {
+  await putFile(claimed, 'note.txt', 'kept in two places');
+  await addDirectoryTarget(claimed, claimed.appliance.targetDir);
+  await finishRun(claimed, claimed.call('POST', '/snapshots'));
+});
 
 it(
   'a second target is added, caught up, ordered and read from; one that is away says so, and the rule says how many are enough',
   async () => {
-    const second = `${appliance.targetDir}-second`;
+    const second = `${here.appliance.targetDir}-second`;
     await mkdir(second);
-    const { context, page, complaints } = await openPage(browser, appliance.url, {
-      width: 1280,
-      theme: 'light',
-    });
-    await keepingSight(page, 'several-targets', async () => {
-      await page.goto('/targets/new');
-      await signIn(page, OWNER);
+    await here.asOwner('several-targets', '/targets/new', async (page) => {
       await page.getByText('Each snapshot goes to nas and to the new target').waitFor();
       await page.getByLabel('Name', { exact: true }).fill('vault');
       await page.getByLabel('Folder on the appliance').fill(second);
@@ -77,7 +38,7 @@ it(
       await page.setViewportSize({ width: 1280, height: 900 });
 
       await rename(second, `${second}-away`);
-      expect(await finishRun({ call }, call('POST', '/snapshots'))).toMatchObject({
+      expect(await finishRun(here, here.call('POST', '/snapshots'))).toMatchObject({
         state: 'partial',
         error: { message: 'The snapshot is on 1 of 2 targets, and has to be on 2' },
       });
@@ -133,8 +94,6 @@ it(
         .click();
       await page.getByRole('status').getByText('Done').waitFor({ timeout: 60_000 });
     });
-    expect(complaints).toEqual([]);
-    await context.close();
   },
   LIMIT_MS,
 );

@@ -1,9 +1,8 @@
 /** Webhooks and the heartbeat in a real browser: added, tried before a real receiver, looked at, paused, removed. */
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { dataPaths } from '../../server/lib/data-folder.ts';
-import { ADMIN_ROLE, socketAddress, withClient } from '../../server/lib/postgres/index.ts';
 import { startHttpReceiver, type HttpReceiver } from '../helpers/http-receiver.ts';
 import { keepingSight } from './browser.ts';
+import { inDatabase } from './in-database.ts';
 import { look, ownedAppliance } from './owned.ts';
 
 const LIMIT_MS = 240_000;
@@ -129,8 +128,7 @@ it(
       await expect.poll(() => page.getByLabel('Unusual from a growth of').inputValue()).toBe('');
 
       const day = (days: number) => new Date(Date.now() - days * 86_400_000);
-      const address = socketAddress(dataPaths(here.appliance.dataDir).databaseSocket, ADMIN_ROLE, 'holdfast');
-      await withClient(address, 'superuser', async (client) => {
+      await inDatabase(here.appliance, async (client) => {
         for (let days = 20; days > 0; days -= 1)
           await client.query(
             `insert into capacity_points (thing, at, used_bytes, free_bytes) values ('data-disk', $1, $2, 0)`,
