@@ -48,9 +48,7 @@ export function decideVerdict(facts: ProtectionFacts): Verdict {
   const overdue = [...explainFailing(facts), ...explainOverdue(facts), ...explainShort(facts)];
   if (facts.damage.length > 0) return { verdict: 'damaged', sentences: [...facts.damage, ...overdue] };
   if (holding.every((target) => target.sameDisk)) {
-    const names = holding.map((target) => target.name).join(', ');
-    const local = `The only copies, on ${names}, lie on the disk that they should protect against. Retire it and add a target elsewhere.`;
-    return { verdict: 'local-only', sentences: [local, ...overdue] };
+    return { verdict: 'local-only', sentences: [explainLocal(holding), ...overdue] };
   }
   if (overdue.length > 0) return { verdict: 'overdue', sentences: overdue };
   const { lastProven } = facts;
@@ -75,6 +73,16 @@ function explainUnprotected(facts: ProtectionFacts): string {
   if (facts.targets.length === 0) return 'There is no target yet. Add one, then take the first snapshot.';
   if (facts.lastSnapshot === null) return 'There is no snapshot yet. Take the first one.';
   return 'No target holds a complete snapshot. Look at the last run, then take another snapshot.';
+}
+
+function explainLocal(holding: ProtectionFacts['targets']): string {
+  const names = holding.map((target) => target.name);
+  const list = [names.slice(0, -1).join(', '), ...names.slice(-1)].filter(Boolean).join(' and ');
+  const what =
+    names.length === 1
+      ? `The only copy, on ${list}, lies on the disk that it should protect against`
+      : `${names.length === 2 ? 'Both' : `All ${String(names.length)}`} copies, on ${list}, lie on the disk that they should protect against`;
+  return `${what}. Add a target elsewhere.`;
 }
 
 /** Copies that nobody can reach are no protection: said before anything good. */

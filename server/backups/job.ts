@@ -5,6 +5,7 @@ import { HoldfastError } from '../lib/errors.ts';
 import { withAdvisoryLock } from '../lib/lock.ts';
 import type { RunContext, RunOutcome } from '../lib/runs.ts';
 import { applyPolicy, noteBehind, notePruned } from './apply-retention.ts';
+import { followTargets } from './follow-targets.ts';
 import { finishForgetting, forgetSnapshots } from './forget-snapshots.ts';
 import { heldSnapshot } from './holds.ts';
 import { listHolders } from './copy-queries.ts';
@@ -28,8 +29,8 @@ export async function runPrune(deps: RepositoryRunDeps, run: RunContext): Promis
   const { forget } = run.input;
   const targets = await targetsOf(deps.db, run.input);
   const holding = typeof forget === 'string' ? await holdersAmong(deps.db, forget, targets) : targets;
-  return onEachTarget(deps, run, holding, (target) =>
-    withTargetRepository(deps, target, run, (open) => pruneOne(deps, run, target, open)),
+  return onEachTarget(deps, run, holding, (target, on) =>
+    withTargetRepository(deps, target, on, (open) => pruneOne(deps, on, target, open)),
   );
 }
 
@@ -95,7 +96,7 @@ async function forgetOne(
 /** The run of kind `verify`, on a target or on each. */
 export async function runVerify(deps: RepositoryRunDeps, run: RunContext): Promise<RunOutcome> {
   const targets = await targetsOf(deps.db, run.input);
-  return onEachTarget(deps, run, targets, (target) => verifyAndRepair(deps, run, target));
+  return onEachTarget(deps, run, targets, (target, on) => verifyAndRepair(deps, on, target));
 }
 
 /** The target that the run names; else all that are in use. @throws HoldfastError `wrong_state` when there is none. */
@@ -107,7 +108,8 @@ async function targetsOf(db: Database, input: RunContext['input']): Promise<read
   return [wanted];
 }
 
-type ActOnTarget = (target: TargetRow) => Promise<RunOutcome>;
+/** Is given the run as far as it concerns that target. */
+type ActOnTarget = (target: TargetRow, run: RunContext) => Promise<RunOutcome>;
 
 /** One such run at a time, and none beside a snapshot. A target that fails keeps no other from its turn. */
 async function onEachTarget(
@@ -117,13 +119,17 @@ async function onEachTarget(
   act: ActOnTarget,
 ): Promise<RunOutcome> {
   const ended: EndedOnTarget[] = [];
+  const steps = followTargets(run, deps.clock, targets);
   const outcome = await withAdvisoryLock(
     deps.db,
     'repositoryWork',
     async () => {
-      for (const target of targets) {
+      for (const [at, target] of targets.entries()) {
         run.signal.throwIfAborted();
-        ended.push(await onOneTarget(deps, run, target, { act, alone: targets.length === 1 }));
+        const on = steps.begin(at);
+        const one = await onOneTarget(deps, on, target, { act, alone: targets.length === 1 });
+        steps.end(at, one.outcome);
+        ended.push(one);
       }
       return joinOutcomes(ended);
     },
@@ -143,7 +149,7 @@ async function onOneTarget(
   { act, alone }: { act: ActOnTarget; alone: boolean },
 ): Promise<EndedOnTarget> {
   try {
-    return { target, outcome: await act(target) };
+    return { target, outcome: await act(target, run) };
   } catch (error) {
     run.signal.throwIfAborted();
     if (run.input.policy === true) await noteBehind(deps, target.id, error);

@@ -104,6 +104,18 @@ describe('the verdict', () => {
     });
   }
 
+  test.each([
+    [['disk'], 'The only copy, on disk, lies on the disk that it should'],
+    [['one', 'two'], 'Both copies, on one and two, lie on the disk that they should'],
+    [['a', 'b', 'c'], 'All 3 copies, on a, b and c, lie on the disk that they should'],
+  ])('of local copies on %j it says that there are no others', (names, words) => {
+    const targets = names.map((name) => ({ ...local, name }));
+
+    expect(decideVerdict({ ...well, targets }).sentences[0]).toBe(
+      `${words} protect against. Add a target elsewhere.`,
+    );
+  });
+
   test('local copies alone are never called proven, stored or overdue, whatever else is true', () => {
     const facts = fc.record({
       targets: fc.array(

@@ -47,6 +47,22 @@ async function entries(action: string) {
     .execute();
 }
 
+test('of all targets at once, it is told on which it is, and how it went on each', async () => {
+  await expectStatus(appliance.owner.call('POST', '/targets/verify', {}), 202);
+
+  const run = await appliance.performRun();
+
+  const told = run.reports.map(({ steps = [] }) => steps.map(({ state }) => state).join());
+  expect(told[0]).toBe('running,waiting');
+  expect(told).toContain('passed,running');
+  expect(run.reports.at(-1)?.steps).toMatchObject([
+    { label: 'copy', state: 'passed', durationMs: expect.any(Number) as number },
+    { label: 'second', state: 'passed' },
+  ]);
+  // The numbers of the work itself are still there.
+  expect(run.reports.some(({ steps, bytesDone }) => steps !== undefined && (bytesDone ?? 0) > 0)).toBe(true);
+});
+
 test('what is damaged or gone is made whole, said, and whole from then on', async () => {
   const [flipped = '', gone = ''] = packsBelow(appliance.targetPath);
   damage(appliance.targetPath, flipped);

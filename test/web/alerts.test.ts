@@ -44,7 +44,7 @@ it(
       await page.reload();
       const alert = page.getByRole('region', { name: 'recovery kit' });
       await alert.waitFor();
-      await page.getByRole('row', { name: /target Vault/ }).waitFor();
+      await page.getByRole('row', { name: /Target Vault/ }).waitFor();
       await page.getByRole('link', { name: /Alerts 1 to take care of/ }).waitFor();
       await look(page, 'alerts');
 

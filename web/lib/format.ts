@@ -23,6 +23,11 @@ export function capital(text: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
+/** A phrase in the middle of a line: `A snapshot is stored` becomes `a snapshot is stored`. */
+export function uncapital(text: string): string {
+  return text.charAt(0).toLowerCase() + text.slice(1);
+}
+
 /** `6 m 12 s`, `48 s`, `0.4 s`, `2 h 5 m`. Less than can be told is `< 0.01 s`. */
 export function formatDuration(durationMs: number): string {
   if (durationMs <= 0) return '0 s';
