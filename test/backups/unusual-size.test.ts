@@ -70,7 +70,7 @@ test('retention waits for a word about it, goes on after, and the next is compar
 
   const marked = await show(newest.id);
   expect(marked.unusual).toMatchObject({ shrunk: true, accepted: null });
-  expect(marked.unusual?.words).toMatch(/files instead of about \d+ files \(−99 %\)/);
+  expect(marked.unusual?.words).toMatch(/files instead of about [\d,]+ files \(−99 %\)/);
   expect(await checkForAlerts(appliance.deps)).toContainEqual(
     expect.objectContaining({ name: 'size of snapshots', state: 'bad' }),
   );

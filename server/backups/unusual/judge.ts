@@ -90,7 +90,9 @@ export const isShrink = (unusual: readonly Unusual[]): boolean => unusual.some((
 /** `files: 40 files instead of 120 (-67 %)`, the strongest first. */
 export function tellUnusual(unusual: readonly Unusual[]): string {
   const size = (what: Unusual['what'], value: number) =>
-    what === 'files' ? `${value} files` : `${(value / 1024 ** 2).toFixed(1)} MiB`;
+    what === 'files'
+      ? `${value.toLocaleString('en-GB')} file${value === 1 ? '' : 's'}`
+      : `${(value / 1024 ** 2).toFixed(1)} MiB`;
   return [...unusual]
     .sort((a, b) => a.percent - b.percent)
     .map((one) => {
