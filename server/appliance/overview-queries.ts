@@ -165,7 +165,9 @@ export async function findDamage(db: Database): Promise<{
       .execute(),
     db
       .selectFrom('targets')
-      .select(['name', 'verified_at', 'verify_problems'])
+      .leftJoin('target_read_backs', 'target_read_backs.target_id', 'targets.id')
+      .select(['name', 'verify_problems'])
+      .select(sql<Date | null>`greatest(verified_at, read_at)`.as('found_at'))
       .where('state', '=', 'active')
       .where('verify_problems', '>', 0)
       .orderBy('position')
@@ -175,7 +177,7 @@ export async function findDamage(db: Database): Promise<{
     tests: tests.flatMap(({ state, finished_at: finishedAt, target_name: targetName }) =>
       state === 'failed' && finishedAt !== null ? [{ finishedAt, targetName }] : [],
     ),
-    verifications: verified.flatMap(({ name: targetName, verified_at: finishedAt }) =>
+    verifications: verified.flatMap(({ name: targetName, found_at: finishedAt }) =>
       finishedAt === null ? [] : [{ finishedAt, targetName }],
     ),
   };

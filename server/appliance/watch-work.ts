@@ -2,7 +2,7 @@
 import type { Clock } from '../lib/clock.ts';
 import type { Database } from '../lib/db.ts';
 import { listSchedules } from '../lib/schedules.ts';
-import { findUnusual } from '../backups/index.ts';
+import { findUnusual, listLateReadBacks } from '../backups/index.ts';
 import { checkCapacity, checkOutgoing, checkRuns } from '../monitoring/index.ts';
 import { readTestSchedule } from '../restore-tests/index.ts';
 import { countUnmanaged } from '../workspaces/index.ts';
@@ -25,6 +25,7 @@ export async function checkForAlerts(deps: OverviewDeps): Promise<HealthCheck[]>
     ...(await checkEverything(deps)),
     ...(await checkSnapshots(deps)),
     ...(await checkTests(deps)),
+    ...(await checkReadBacks(deps)),
     ...(await checkManagers(deps)),
     ...(await checkOutgoing(deps)),
     ...(await checkRuns(deps)),
@@ -86,6 +87,15 @@ async function checkSnapshots(deps: WorkDeps): Promise<HealthCheck[]> {
       hint: 'Switch the schedule on, under Settings, Schedules.',
     });
   return checks;
+}
+
+async function checkReadBacks(deps: WorkDeps): Promise<HealthCheck[]> {
+  return (await listLateReadBacks(deps)).map(({ name, days, done, closedAt }) => ({
+    name: `reading back ${name}`,
+    state: 'warn',
+    message: `Not every byte on it was read back within ${days === 1 ? 'a day' : `${String(days)} days`}: ${String(done)} of ${String(days)} parts were, ${closedAt === null ? 'and all of it never' : `and all of it last on ${closedAt.toISOString().slice(0, 10)}`}`,
+    hint: 'See the runs of kind verify: the target may have been away, or a part takes too long. More days make smaller parts (Settings, Schedules).',
+  }));
 }
 
 async function checkTests(deps: { db: Database; clock: Clock }): Promise<HealthCheck[]> {

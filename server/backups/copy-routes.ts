@@ -9,6 +9,7 @@ import { changeRule, readRule, tellRule } from './copy-rule.ts';
 import { requestRepositoryRun } from './list-snapshots.ts';
 import type { TargetDeps } from './manage-targets.ts';
 import { getTarget } from './queries.ts';
+import { VerifyQuery } from './read-back/schema.ts';
 import { CopyRule, CopyRuleChange, PriceChange, TargetOrder, TargetReply } from './schema.ts';
 import { showTargets, toTargetReply } from './show-targets.ts';
 
@@ -87,26 +88,30 @@ export function copyRoutes(deps: TargetDeps): FastifyPluginAsyncTypebox {
     for (const kind of ['verify', 'prune'] as const) {
       const what =
         kind === 'verify' ? 'Read back and check everything stored' : 'Reclaim what no snapshot needs';
+      const querystring = kind === 'verify' ? VerifyQuery : Type.Object({});
       app.post(
         `/targets/${kind}`,
         {
           config: { access: { right: 'backups.manage' } },
-          schema: { ...{ tags, summary: `${what}, on every target` }, response: { 202: Run } },
+          schema: { ...{ tags, summary: `${what}, on every target`, querystring }, response: { 202: Run } },
         },
-        async ({ actor }, reply) => reply.status(202).send(await requestRepositoryRun(deps, actor, kind)),
+        async ({ actor, query }, reply) =>
+          reply.status(202).send(await requestRepositoryRun(deps, actor, kind, { ...query })),
       );
       app.post(
         `/targets/:id/${kind}`,
         {
           config: { access: { right: 'backups.manage' } },
           schema: {
-            ...{ tags, summary: `${what}, on one target`, params: TargetParams },
+            ...{ tags, summary: `${what}, on one target`, params: TargetParams, querystring },
             response: { 202: Run },
           },
         },
-        async ({ params, actor }, reply) => {
-          const { id } = await getTarget(deps.db, params.id);
-          return reply.status(202).send(await requestRepositoryRun(deps, actor, kind, { targetId: id }));
+        async ({ params, query, actor }, reply) => {
+          const { id: targetId } = await getTarget(deps.db, params.id);
+          return reply
+            .status(202)
+            .send(await requestRepositoryRun(deps, actor, kind, { ...query, targetId }));
         },
       );
     }

@@ -109,7 +109,8 @@ export async function updateTarget(
     lastError?: unknown;
     /** After a recovery it was seen for the first time. */
     seen?: true;
-    verified?: { at: Date; problems: number };
+    /** Since when everything is read back; how many problems there are. */
+    verified?: { at?: Date; problems?: number };
   },
 ): Promise<TargetRow> {
   return tx
@@ -124,9 +125,8 @@ export async function updateTarget(
       ...(change.sameDisk === undefined ? {} : { same_disk: change.sameDisk }),
       ...(change.lastOkAt === undefined ? {} : { last_ok_at: change.lastOkAt, last_error: null }),
       ...(change.seen === undefined ? {} : { unseen_since_recovery: false }),
-      ...(change.verified === undefined
-        ? {}
-        : { verified_at: change.verified.at, verify_problems: change.verified.problems }),
+      ...(change.verified?.at === undefined ? {} : { verified_at: change.verified.at }),
+      ...(change.verified?.problems === undefined ? {} : { verify_problems: change.verified.problems }),
       ...(change.lastError === undefined
         ? {}
         : { last_error: change.lastError === null ? null : JSON.stringify(change.lastError) }),

@@ -15,6 +15,8 @@ import { FINAL_STATES, findRun, getRun, listRunLog, listRuns, requestCancel } fr
 import { Id } from '../lib/shapes.ts';
 import type { Schedules } from '../lib/tables.ts';
 import type { Selectable } from 'kysely';
+import { inputOfReadBack } from './read-back/keep-cycle.ts';
+import { PROPOSED_DAYS } from './read-back/read-back-queries.ts';
 import { Schedule, ScheduleChange, ScheduleName as ScheduleNames } from './schema.ts';
 
 export interface RunRouteDeps {
@@ -153,12 +155,20 @@ async function setSchedule(
   name: ScheduleName,
   change: Static<typeof ScheduleChange>,
 ): Promise<Schedule> {
-  const { cron, enabled, copy } = change;
+  const { cron, enabled, copy, days } = change;
   if (copy !== undefined && !takesCopy(name)) {
     throw new HoldfastError('invalid_input', 'Only restore tests that run by themselves choose a copy');
   }
-  const input = copy === undefined ? undefined : { copy };
+  if (days !== undefined && name !== 'verify') {
+    throw new HoldfastError('invalid_input', 'Only reading back takes a number of days');
+  }
   const row = await writeTransaction(deps.db, async (tx) => {
+    const input =
+      name === 'verify'
+        ? await inputOfReadBack(tx, deps.clock, { enabled, days })
+        : copy === undefined
+          ? undefined
+          : { copy };
     const changed = await changeSchedule(tx, deps.clock, name, { cron, enabled, input });
     await recordAudit(tx, deps.clock, actor, {
       action: 'backups.schedule.changed',
@@ -183,6 +193,7 @@ function toSchedule(row: Selectable<Schedules>): Schedule {
     nextDueAt: row.next_due_at?.toISOString() ?? null,
     lastDueAt: row.last_due_at?.toISOString() ?? null,
     copy: takesCopy(row.name) ? ((row.input as { copy?: Schedule['copy'] }).copy ?? 'latest') : null,
+    days: row.name === 'verify' ? ((row.input as { days?: number }).days ?? PROPOSED_DAYS) : null,
   };
 }
 

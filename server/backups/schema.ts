@@ -2,6 +2,7 @@
 import { Type, type Static } from 'typebox';
 import { Cursor, Id, Instant, Problem } from '../lib/shapes.ts';
 import { RetentionPolicy } from './retention/policy.ts';
+import { CycleDays, TargetReadBack } from './read-back/schema.ts';
 import { SnapshotHold } from './retention/schema.ts';
 import { SnapshotUnusual } from './unusual/schema.ts';
 
@@ -243,6 +244,7 @@ export const TargetReply = Type.Object({
   /** Its place in the order, from 1: the first that can be written to takes each snapshot. */
   position: Type.Integer(),
   copies: TargetCopies,
+  readBack: TargetReadBack,
   /** What a person typed, for the estimate. */
   price: Type.Union([TargetPrice, Type.Null()]),
   monthlyCost: Type.Union([Type.Number(), Type.Null()]),
@@ -389,6 +391,7 @@ export const ScheduleName = Type.Union([
   Type.Literal('restore-test'),
   Type.Literal('restore-test-full'),
   Type.Literal('restore-drill'),
+  Type.Literal('verify'),
 ]);
 /** What a scheduled restore test takes: the newest copy, the newest of every target, or one drawn at random. */
 export const ScheduledCopy = Type.Union([
@@ -405,6 +408,8 @@ export const Schedule = Type.Object({
   lastDueAt: Type.Union([Instant, Type.Null()]),
   /** Of restore tests; null for others, and for the drill, where a person chooses. */
   copy: Type.Union([ScheduledCopy, Type.Null()]),
+  /** Of `verify`, which reads a part of each target; null for others. */
+  days: Type.Union([CycleDays, Type.Null()]),
 });
 export type Schedule = Static<typeof Schedule>;
 export const ScheduleChange = Type.Object({
@@ -412,6 +417,8 @@ export const ScheduleChange = Type.Object({
   enabled: Type.Boolean(),
   /** Of a restore test; as it was when it is left out. */
   copy: Type.Optional(ScheduledCopy),
+  /** Of `verify`; as it was when it is left out. */
+  days: Type.Optional(CycleDays),
 });
 
 /** What may be done with a snapshot in which state; the server enforces it, the UI says why not. */

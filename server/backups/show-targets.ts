@@ -3,6 +3,7 @@ import type { Clock } from '../lib/clock.ts';
 import type { Database } from '../lib/db.ts';
 import { readCatalogue } from './catalogue/open-catalogue.ts';
 import { findCopyRun, findHolding } from './copy-queries.ts';
+import { describeReadBack } from './read-back/keep-cycle.ts';
 import { findLacking } from './lacking.ts';
 import { findSignIn, listTargets, type TargetRow } from './queries.ts';
 import { describeS3 } from './s3-targets.ts';
@@ -55,6 +56,7 @@ export async function toTargetReply(deps: ShowDeps, row: TargetRow): Promise<Tar
     createdAt: row.created_at.toISOString(),
     position: row.position,
     copies,
+    readBack: await describeReadBack(deps, row),
     price,
     monthlyCost: price === null ? null : (copies.sizeBytes / GB) * price.perGbMonth,
   };

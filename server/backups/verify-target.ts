@@ -1,5 +1,5 @@
 /**
- * Reads a target back, and puts right what is damaged there with what other targets in use hold. What was repaired is read again: what
+ * Reads a target back, whole or a part of it, and puts right what is damaged there with what other targets in use hold. What was repaired is read again: what
  * counts is what is there in the end. Damage is told all the same, because a disk that damaged something may go on.
  */
 import { recordAudit, systemActor } from '../audit/index.ts';
@@ -8,7 +8,10 @@ import { messageOf } from '../lib/errors.ts';
 import type { RunContext, RunOutcome } from '../lib/runs.ts';
 import { listActiveTargets, updateTarget, type TargetRow } from './queries.ts';
 import { reconcileSnapshots } from './record-snapshots.ts';
-import { verifyRepository, type VerifyReport } from './repository/verify-repository.ts';
+import { owedParts, type Cycle } from './read-back/cycle.ts';
+import { findCycle, noteRead } from './read-back/keep-cycle.ts';
+import { isSnapshotDue, readPlan } from './read-back/read-back-queries.ts';
+import { verifyRepository, type VerifyPart, type VerifyReport } from './repository/verify-repository.ts';
 import { toRunProgress } from './run-progress.ts';
 import { openTargetConfig } from './target-config.ts';
 import {
@@ -24,33 +27,96 @@ interface Repaired {
   from: string[];
 }
 
-/** @throws as opening the target does */
+interface ReadPart {
+  target: TargetRow;
+  part: VerifyPart;
+}
+
+const EVERYTHING: VerifyPart = { number: 0, of: 1 };
+/** No further part of what is owed is begun after this: other work waits meanwhile. */
+const CATCH_UP_MS = 4 * 3_600_000;
+
+/** All of it; with `input.part` what is owed of the cycle, by a person's wish at least one part. @throws as opening the target does */
 export async function verifyAndRepair(
   deps: RepositoryRunDeps,
   run: RunContext,
   target: TargetRow,
 ): Promise<RunOutcome> {
-  const { report, repaired } = await withTargetRepository(deps, target, run, async (open) => {
-    const found = await readBack(deps, run, target, open, 'Reading everything back');
-    return { report: found, repaired: await repairFromOthers(deps, run, target, open, found) };
+  if (run.input.part === true) return readOwedParts(deps, run, target);
+  const { report, repaired } = await readAndRepair(deps, run, { target, part: EVERYTHING });
+  return describe(target, report, repaired);
+}
+
+async function readOwedParts(
+  deps: RepositoryRunDeps,
+  run: RunContext,
+  target: TargetRow,
+): Promise<RunOutcome> {
+  const plan = await readPlan(deps.db);
+  const startedMs = deps.clock.monotonicMs();
+  const all: Repaired = { names: [], from: [] };
+  const asked = run.cause === 'person' || run.cause === 'console';
+  let cycle = await findCycle(deps.db, target.id, plan.days);
+  let owed = owedParts(cycle, { now: deps.clock.now(), nextDueAt: plan.nextDueAt });
+  if (asked) owed = Math.max(1, owed);
+  if (owed === 0) {
+    await run.log('info', `${target.name}: nothing is owed today, ${tellCycle(cycle)}`);
+    return { state: 'succeeded', result: { problems: 0, repaired: 0, partsRead: 0, targetId: target.id } };
+  }
+  for (let read = 1; ; read++) {
+    const part = { number: cycle.done, of: cycle.parts };
+    const { report, repaired, closed } = await readAndRepair(deps, run, { target, part });
+    all.names.push(...repaired.names);
+    all.from = [...new Set([...all.from, ...repaired.from])];
+    cycle = await findCycle(deps.db, target.id, plan.days);
+    await run.log('info', `${target.name}: part ${part.number + 1} of ${part.of} was read back`);
+    if (closed) await run.log('info', `${target.name}: with this part, all was read back once`);
+    const late = deps.clock.monotonicMs() - startedMs > CATCH_UP_MS;
+    if (read >= owed || closed || late || (await isSnapshotDue(deps.db, deps.clock.now())))
+      return describe(target, report, all, { partsRead: read });
+  }
+}
+
+function tellCycle({ done, parts }: Cycle): string {
+  return `${String(done)} of ${String(parts)} parts are read`;
+}
+
+async function readAndRepair(
+  deps: RepositoryRunDeps,
+  run: RunContext,
+  what: ReadPart,
+): Promise<{ report: VerifyReport; repaired: Repaired; closed: boolean }> {
+  const { target, part } = what;
+  const from = deps.clock.now();
+  const words = part.of === 1 ? 'everything' : `part ${String(part.number + 1)} of ${String(part.of)}`;
+  const { found, repaired } = await withTargetRepository(deps, target, run, async (open) => {
+    const first = await readBack(deps, run, what, open, `Reading back ${words}`);
+    return { found: first, repaired: await repairFromOthers(deps, run, target, open, first) };
   });
-  if (repaired.names.length === 0) return describe(target, report);
-  const left = await withTargetRepository(deps, target, run, (open) =>
-    readBack(deps, run, target, open, 'Reading again what was repaired'),
-  );
-  return describe(target, left, repaired);
+  const report =
+    repaired.names.length === 0
+      ? found
+      : await withTargetRepository(deps, target, run, (open) =>
+          readBack(deps, run, what, open, 'Reading again what was repaired'),
+        );
+  const { closed } = await noteRead(deps, target, {
+    ...{ part, from, bytes: report.packBytesRead, runId: run.runId },
+  });
+  return { report, repaired, closed };
 }
 
 async function readBack(
   deps: RepositoryRunDeps,
   run: RunContext,
-  target: TargetRow,
+  { target, part }: ReadPart,
   open: OpenTargetRepository,
   step: string,
 ): Promise<VerifyReport> {
   await run.step(step);
+  const whole = part.of === 1;
   const report = await verifyRepository(open.repository, {
     everyByte: true,
+    ...(whole ? {} : { part }),
     signal: run.signal,
     progress: (progress) => run.report(toRunProgress(progress)),
   });
@@ -68,9 +134,15 @@ async function readBack(
       objectType: 'target',
       objectId: target.id,
       result: report.ok ? 'done' : 'failed',
-      detail: { problems: report.problemCount, run: run.runId },
+      detail: {
+        ...{ problems: report.problemCount, run: run.runId },
+        ...(whole ? {} : { part: part.number + 1, of: part.of }),
+      },
     });
-    await updateTarget(tx, target.id, { verified: { at: deps.clock.now(), problems: report.problemCount } });
+    const problems = report.problemCount;
+    await updateTarget(tx, target.id, {
+      verified: whole ? { at: deps.clock.now(), problems } : { problems },
+    });
   });
   return report;
 }
@@ -129,18 +201,23 @@ async function recordRepair(
   );
 }
 
-function describe(target: TargetRow, report: VerifyReport, repaired?: Repaired): RunOutcome {
-  const mended = repaired?.names.length ?? 0;
-  const result = { problems: report.problemCount, repaired: mended, targetId: target.id };
-  const by = repaired === undefined ? '' : ` by the copies on ${repaired.from.join(' and ')}`;
+function describe(
+  target: TargetRow,
+  report: VerifyReport,
+  repaired: Repaired,
+  also: { partsRead?: number } = {},
+): RunOutcome {
+  const mended = repaired.names.length;
+  const result = { problems: report.problemCount, repaired: mended, ...also, targetId: target.id };
+  const by = ` by the copies on ${repaired.from.join(' and ')}`;
   if (!report.ok) {
-    const also = mended === 0 ? '' : `; ${count(mended, 'damaged object')} made whole${by}`;
+    const besides = mended === 0 ? '' : `; ${count(mended, 'damaged object')} made whole${by}`;
     return {
       state: 'failed',
       result,
       error: {
         code: 'integrity_failure',
-        message: `${String(report.problemCount)} problems were found in what is stored${also}`,
+        message: `${String(report.problemCount)} problems were found in what is stored${besides}`,
         hint: verifyHint(report.problems.map((problem) => problem.object)),
       },
     };
@@ -152,7 +229,7 @@ function describe(target: TargetRow, report: VerifyReport, repaired?: Repaired):
     error: {
       code: 'repaired',
       message: `${count(mended, 'damaged object')} found and made whole again${by}`,
-      hint: 'Everything was read again and is whole. Find out what damages this target: it may go on.',
+      hint: 'What was read is whole now. Find out what damages this target: it may go on.',
     },
   };
 }

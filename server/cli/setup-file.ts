@@ -94,6 +94,8 @@ const SetupFile = Type.Object(
           restoreTest: Type.Optional(ScheduleChange.properties.cron),
           fullRestoreTest: Type.Optional(ScheduleChange.properties.cron),
           recoveryDrill: Type.Optional(ScheduleChange.properties.cron),
+          readBack: Type.Optional(ScheduleChange.properties.cron),
+          readBackDays: ScheduleChange.properties.days,
         },
         strict,
       ),

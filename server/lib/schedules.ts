@@ -13,7 +13,7 @@ import type { RunKind } from './run-schema.ts';
 import { enqueueRun } from './runs.ts';
 import type { JsonObject, Schedules } from './tables.ts';
 
-export type ScheduleName = 'snapshot' | 'restore-test' | 'restore-test-full' | 'restore-drill';
+export type ScheduleName = 'snapshot' | 'restore-test' | 'restore-test-full' | 'restore-drill' | 'verify';
 
 interface ScheduleDeps {
   db: Database;
@@ -22,7 +22,7 @@ interface ScheduleDeps {
 }
 
 /**
- * Daily snapshot at 02:00; quick restore test on Sunday at 04:00, full one on the first of a month at 05:00, the drill with the
+ * Daily snapshot at 02:00; a thirtieth of each target read back at 03:00; quick restore test on Sunday at 04:00, full one on the first of a month at 05:00, the drill with the
  * recovery kit on 15 January at 09:00, when people are there; UTC. Off until somebody switches them on.
  */
 const DEFAULTS: Record<ScheduleName, { kind: RunKind; cron: string; input: JsonObject }> = {
@@ -30,10 +30,14 @@ const DEFAULTS: Record<ScheduleName, { kind: RunKind; cron: string; input: JsonO
   'restore-test': { kind: 'restore-test', cron: '0 4 * * 0', input: { mode: 'quick' } },
   'restore-test-full': { kind: 'restore-test', cron: '0 5 1 * *', input: { mode: 'full' } },
   'restore-drill': { kind: 'restore-test', cron: '0 9 15 1 *', input: { mode: 'full', drill: true } },
+  verify: { kind: 'verify', cron: '0 3 * * *', input: { part: true, days: 30 } },
 };
 
 /** Later than this after its time, a run counts as caught up. */
 const LATE_MS = 5 * 60_000;
+
+/** None of these runs beside another: what is due of one waits for what is under way of the others. */
+const ALONE: readonly RunKind[] = ['snapshot', 'verify', 'prune'];
 
 /** A schedule that would run more often than this is refused. */
 const SHORTEST_INTERVAL_MS = 10 * 60_000;
@@ -131,6 +135,7 @@ export async function startDueRuns(deps: ScheduleDeps): Promise<string[]> {
     .select('name')
     .where('enabled', '=', true)
     .where('next_due_at', '<=', deps.clock.now())
+    .orderBy('next_due_at')
     .execute();
   const started: string[] = [];
   for (const { name } of due) {
@@ -155,7 +160,7 @@ async function startDueRun(deps: ScheduleDeps, name: string): Promise<boolean> {
     const open = await tx
       .selectFrom('runs')
       .select('id')
-      .where('kind', '=', row.kind)
+      .where('kind', 'in', besideNone(row.kind))
       .where('state', 'in', ['queued', 'running'])
       .executeTakeFirst();
     // One is under way: the due one waits for the next look, it is not lost.
@@ -174,4 +179,8 @@ async function startDueRun(deps: ScheduleDeps, name: string): Promise<boolean> {
     deps.log.info({ schedule: name, run: runId, late }, 'A scheduled run was queued');
     return true;
   });
+}
+
+function besideNone(kind: string): readonly string[] {
+  return (ALONE as readonly string[]).includes(kind) ? ALONE : [kind];
 }

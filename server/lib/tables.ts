@@ -934,6 +934,18 @@ export interface Targets {
   version: Generated<Int8>;
 }
 
+export interface TargetReadBacks {
+  bytes_read: Generated<Int8>;
+  closed_at: Timestamp | null;
+  closed_bytes: Int8 | null;
+  closed_parts: number | null;
+  parts: number;
+  parts_done: Generated<number>;
+  read_at: Timestamp | null;
+  started_at: Timestamp | null;
+  target_id: string;
+}
+
 export interface TargetSpace {
   free_bytes: Int8 | null;
   measured_at: Timestamp | null;
@@ -1107,6 +1119,7 @@ export interface DB {
   snapshot_targets: SnapshotTargets;
   snapshots: Snapshots;
   target_anchors: TargetAnchors;
+  target_read_backs: TargetReadBacks;
   target_retention: TargetRetention;
   target_sign_ins: TargetSignIns;
   target_space: TargetSpace;

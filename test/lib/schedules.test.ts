@@ -51,10 +51,11 @@ describe('a cron expression', () => {
 });
 
 describe('a schedule', () => {
-  it('proposes snapshots, quick and full restore tests and a drill, all off until someone wants them', async () => {
+  it('proposes snapshots, quick and full restore tests, a drill and reading back, all off until someone wants them', async () => {
     const rows = await listSchedules(database.db);
 
     expect(rows.map(({ name, cron, enabled }) => ({ name, cron, enabled }))).toEqual([
+      { name: 'verify', cron: '0 3 * * *', enabled: false },
       { name: 'snapshot', cron: '0 2 * * *', enabled: false },
       { name: 'restore-test-full', cron: '0 5 1 * *', enabled: false },
       { name: 'restore-test', cron: '0 4 * * 0', enabled: false },

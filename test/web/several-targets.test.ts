@@ -30,6 +30,18 @@ it(
       const copies = page.getByRole('region', { name: 'Snapshots on it' });
       // By itself within a minute.
       await copies.getByText('Up to date').waitFor({ timeout: 200_000 });
+      const reading = page.getByRole('region', { name: 'Reading back' });
+      await reading.getByText('Nothing is read back by itself').waitFor();
+      await reading.getByRole('button', { name: 'Read the next part' }).click();
+      await reading.getByText('1 of 30 parts').waitFor({ timeout: 60_000 });
+      await reading.getByRole('link', { name: 'Schedules' }).click();
+      await page.getByLabel('Everything is read back once in').selectOption('7 days');
+      await takeSights(page, 'read-back-schedule');
+      await page.getByRole('button', { name: 'Save the schedules' }).click();
+      await page.getByText('Schedules saved').waitFor();
+      await page.goBack();
+      await reading.getByText('not begun, of 7 parts').waitFor();
+      await takeSights(page, 'read-back');
       await page.getByRole('region', { name: 'Price' }).getByLabel('For a GB and month').fill('0.05');
       await page.getByLabel('Currency').fill('EUR');
       await page.getByRole('region', { name: 'Price' }).getByRole('button', { name: 'Save' }).click();

@@ -16,3 +16,5 @@ export const putPrice = (id: string, price: TargetPrice | null): Promise<TargetR
 export const copyToTarget = (id: string): Promise<Run> => request(`/targets/${id}/copy`, { method: 'POST' });
 export const verifyTarget = (id: string): Promise<Run> =>
   request(`/targets/${id}/verify`, { method: 'POST' });
+export const readBackPart = (id: string): Promise<Run> =>
+  request(`/targets/${id}/verify`, { method: 'POST', query: { part: 'true' } });

@@ -30,7 +30,7 @@ export interface VerifyReport {
   problemCount: number;
   snapshotCount: number;
   packCount: number;
-  /** Stored bytes of all packs, and how many of them were read. */
+  /** Stored bytes of all packs, and how many of them were read; with a part, of that part. */
   packBytes: number;
   packBytesRead: number;
   /** False when no key was at hand: then only stored hashes were checked, not what is inside. */
@@ -46,7 +46,7 @@ export interface VerifyPart {
 
 interface VerifyOptions {
   everyByte: boolean;
-  /** Reads only the packs of this part; everything else is checked whole. */
+  /** Reads only the packs of this part, and those that are known to be damaged; everything else is checked whole. */
   part?: VerifyPart;
   signal?: AbortSignal;
   progress?: ReportProgress;
@@ -65,16 +65,33 @@ export async function verifyRepository(
     problemCount++;
     if (problems.length < MAX_PROBLEMS) problems.push({ object, message });
   };
+  const damaged = [...repository.catalogue.packs()].filter((pack) => pack.state === 'damaged');
+  const damagedNames = new Set(damaged.map((pack) => packName(pack.id)));
   for (const warning of repository.warnings) {
     if (warning.code === 'unclaimed_object' || warning.code === 'unread_index') continue;
-    for (const object of warning.objects) note(object, warning.message);
+    // Those that are known to be damaged are read again below.
+    const again = warning.code === 'missing_pack' && options.everyByte ? damagedNames : undefined;
+    for (const object of warning.objects) if (again?.has(object) !== true) note(object, warning.message);
   }
   await verifyHeads(repository, note);
   await verifyAgainstReports(repository, note);
   await verifyKeys(repository, note);
+  // First, so that what was mended meanwhile counts for the snapshots; damage that another part found stays a finding.
+  const ofPart = (pack: ListedPack) => isIn(pack.id, options.part);
+  let packBytesRead = await readPacks(repository, note, damaged.filter(ofPart), options);
+  await readPacks(
+    repository,
+    note,
+    damaged.filter((pack) => !ofPart(pack)),
+    options,
+  );
   const contentChecked = !isWriteOnly(repository.keys);
   if (contentChecked) await verifyContent(repository, note, options);
-  const packBytesRead = options.everyByte ? await readPacks(repository, note, options) : 0;
+  const read = new Set(damaged.map((pack) => pack.id));
+  const others = [...repository.catalogue.packs()].filter(
+    (pack) => pack.state !== 'missing' && !read.has(pack.id) && ofPart(pack),
+  );
+  packBytesRead += await readPacks(repository, note, others, options);
   const { count, sizeBytes } = repository.catalogue.packStats();
   return {
     ok: problemCount === 0,
@@ -162,12 +179,17 @@ async function verifyContent(repository: Repository, note: Note, options: Verify
   }
 }
 
-/** Reads every byte of every pack: its hash, and, where a key is at hand, each chunk against its id. @returns bytes read. */
-async function readPacks(repository: Repository, note: Note, options: VerifyOptions): Promise<number> {
+type ListedPack = ReturnType<Repository['catalogue']['packs']> extends Iterable<infer Pack> ? Pack : never;
+
+/** Reads every byte of these packs: its hash, and, where a key is at hand, each chunk against its id. @returns bytes read. */
+async function readPacks(
+  repository: Repository,
+  note: Note,
+  known: readonly ListedPack[],
+  options: VerifyOptions,
+): Promise<number> {
+  if (!options.everyByte || known.length === 0) return 0;
   const { catalogue, keys, target } = repository;
-  const known = [...catalogue.packs()].filter(
-    (pack) => pack.state !== 'missing' && isIn(pack.id, options.part),
-  );
   const total = known.reduce((sum, pack) => sum + pack.sizeBytes, 0);
   const report = await verifyPacks({
     target: target.config,

@@ -97,6 +97,7 @@ const SCHEDULE_NAMES = {
   restoreTest: 'restore-test',
   fullRestoreTest: 'restore-test-full',
   recoveryDrill: 'restore-drill',
+  readBack: 'verify',
 } as const;
 
 async function setSchedules(work: SetupWork): Promise<void> {
@@ -105,8 +106,11 @@ async function setSchedules(work: SetupWork): Promise<void> {
   for (const key of Object.keys(SCHEDULE_NAMES) as (keyof typeof SCHEDULE_NAMES)[]) {
     const present = items.find((schedule) => schedule.name === SCHEDULE_NAMES[key]);
     const cron = work.file.schedules?.[key] ?? present?.cron;
-    if (cron === undefined || (present?.enabled === true && present.cron === cron)) continue;
-    await work.client.send('PUT', `/schedules/${SCHEDULE_NAMES[key]}`, { cron, enabled: true });
+    const days = key === 'readBack' ? work.file.schedules?.readBackDays : undefined;
+    const same = present?.cron === cron && (days === undefined || days === present?.days);
+    if (cron === undefined || (present?.enabled === true && same)) continue;
+    const change = { cron, enabled: true, ...(days === undefined ? {} : { days }) };
+    await work.client.send('PUT', `/schedules/${SCHEDULE_NAMES[key]}`, change);
     changed = true;
   }
   tell(work, 'schedules', changed ? 'done' : 'already');

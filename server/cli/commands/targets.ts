@@ -79,12 +79,13 @@ function readNeeded(wanted: string): number | null {
 
 function describeAll(targets: readonly TargetReply[], rule: Rule): string {
   if (targets.length === 0) return 'No target yet. Add one in the browser.';
-  const rows = targets.map(({ name, position, state, copies, freeBytes, location }) => [
+  const rows = targets.map(({ name, position, state, copies, readBack, freeBytes, location }) => [
     state === 'active' ? String(position) : '',
     printable(name),
     describeState(copies),
     copies.newest === null ? '' : `${copies.newest.number} of ${formatInstant(copies.newest.takenAt)}`,
     copies.provenAt === null ? '' : formatInstant(copies.provenAt),
+    state === 'active' ? describeReadBack(readBack) : '',
     formatBytes(copies.sizeBytes),
     freeBytes === null ? '' : formatBytes(freeBytes),
     printable(location),
@@ -93,7 +94,7 @@ function describeAll(targets: readonly TargetReply[], rule: Rule): string {
     problem === null ? [] : [`! ${printable(name)}: ${problem.message}. ${problem.hint ?? ''}`.trimEnd()],
   );
   return [
-    table(['', 'name', 'state', 'newest', 'proven', 'size', 'free', 'where'], rows),
+    table(['', 'name', 'state', 'newest', 'proven', 'read back', 'size', 'free', 'where'], rows),
     ...problems,
     rule.words,
   ].join('\n');
@@ -103,6 +104,12 @@ function describeState({ state, behind, behindSince }: TargetReply['copies']): s
   if (behind === 0 || state === 'retired') return state.replaceAll('-', ' ');
   const since = behindSince === null ? '' : ` since ${formatInstant(behindSince)}`;
   return `${state}, behind by ${behind}${since}`;
+}
+
+function describeReadBack({ parts, partsDone, startedAt, closedAt, late }: TargetReply['readBack']): string {
+  const whole = closedAt === null ? '' : `whole ${formatInstant(closedAt)}`;
+  const now = startedAt === null ? '' : `${String(partsDone)} of ${String(parts)} parts`;
+  return [whole, now, late ? 'late' : ''].filter((words) => words !== '').join(', ');
 }
 
 function describeCopy(run: Run, name: string): string {

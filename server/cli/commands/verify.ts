@@ -15,6 +15,7 @@ interface Options extends PlaceOptions {
   kit?: string;
   structure?: boolean;
   target?: string;
+  part?: boolean;
 }
 
 export function addVerify(program: Command): void {
@@ -30,6 +31,10 @@ export function addVerify(program: Command): void {
         )
         .option('--kit <file>', 'the recovery kit')
         .option('--target <target>', `only that one: ${TARGET_WORDS}`)
+        .option(
+          '--part',
+          'only what is due of the cycle that reads everything back once, at least a part of it',
+        )
         .option('--structure', 'with --from: leave out reading every byte of the packs'),
     (context, options) =>
       options.from === undefined ? verifyByAppliance(context, options) : verifyByKit(context, options),
@@ -41,18 +46,23 @@ async function verifyByAppliance({ control, output }: CommandContext, options: O
     throw new HoldfastError('invalid_input', '--kit and --structure go with --from');
   }
   const client = control();
-  const queued = await client.send<Run>('POST', `${await targetPath(client, options.target)}/verify`);
+  const path = `${await targetPath(client, options.target)}/verify`;
+  const queued = await client.send<Run>('POST', options.part === true ? `${path}?part=true` : path);
   const run = await followRun(client, output, queued.id);
-  output.result(
-    run,
-    run.state === 'succeeded' ? 'Everything stored was read back and is whole.' : describeEnd(run),
-  );
+  output.result(run, run.state === 'succeeded' ? describeWhole(run) : describeEnd(run));
   return runExitCode(run);
+}
+
+function describeWhole({ result }: Run): string {
+  if (result?.partsRead === undefined) return 'Everything stored was read back and is whole.';
+  const parts = Number(result.partsRead);
+  return `${parts === 1 ? 'A part' : `${String(parts)} parts`} of what is stored ${parts === 1 ? 'was' : 'were'} read back and ${parts === 1 ? 'is' : 'are'} whole.`;
 }
 
 async function verifyByKit({ output }: CommandContext, options: Options): Promise<number> {
   const { from, kit } = options;
   if (from === undefined || kit === undefined) throw new HoldfastError('invalid_input', '--from needs --kit');
+  if (options.part === true) throw new HoldfastError('invalid_input', '--part goes without --from');
   const { signal, done } = untilInterrupted();
   const target = await readPlace(from, options);
   const opened = await openKitRepository({ target, kit }, output);

@@ -1,0 +1,61 @@
+/** How far each target is with reading back what it holds, and what the schedule wants. */
+import type { Selectable } from 'kysely';
+import type { Database, WriteTransaction } from '../../lib/db.ts';
+import type { TargetReadBacks } from '../../lib/tables.ts';
+
+export type ReadBackRow = Selectable<TargetReadBacks>;
+
+export async function findReadBack(db: Database, targetId: string): Promise<ReadBackRow | undefined> {
+  return db.selectFrom('target_read_backs').selectAll().where('target_id', '=', targetId).executeTakeFirst();
+}
+
+export async function putReadBack(
+  tx: WriteTransaction,
+  targetId: string,
+  row: Omit<ReadBackRow, 'target_id' | 'bytes_read' | 'closed_bytes'> & {
+    bytes_read: number;
+    closed_bytes: number | null;
+  },
+): Promise<void> {
+  await tx
+    .insertInto('target_read_backs')
+    .values({ target_id: targetId, ...row })
+    .onConflict((conflict) => conflict.column('target_id').doUpdateSet(row))
+    .execute();
+}
+
+export interface ReadBackPlan {
+  enabled: boolean;
+  cron: string;
+  /** Of a cycle: everything is read once in so many. */
+  days: number;
+  /** Since when it is so; null before it was ever set. */
+  since: Date | null;
+  nextDueAt: Date | null;
+}
+
+export const PROPOSED_DAYS = 30;
+
+export async function readPlan(db: Database): Promise<ReadBackPlan> {
+  const row = await db.selectFrom('schedules').selectAll().where('name', '=', 'verify').executeTakeFirst();
+  const input = (row?.input ?? {}) as { days?: number; since?: string };
+  return {
+    enabled: row?.enabled ?? false,
+    cron: row?.cron ?? '',
+    days: input.days ?? PROPOSED_DAYS,
+    since: input.since === undefined ? null : new Date(input.since),
+    nextDueAt: row?.enabled === true ? row.next_due_at : null,
+  };
+}
+
+/** Whether a snapshot waits for its turn: nothing that can wait keeps it. */
+export async function isSnapshotDue(db: Database, now: Date): Promise<boolean> {
+  const row = await db
+    .selectFrom('schedules')
+    .select('name')
+    .where('name', '=', 'snapshot')
+    .where('enabled', '=', true)
+    .where('next_due_at', '<=', now)
+    .executeTakeFirst();
+  return row !== undefined;
+}
