@@ -13,6 +13,7 @@ import { findLacking } from './lacking.ts';
 import { readQuarantine } from './quarantine.ts';
 import { getTarget, listActiveTargets, type TargetRow } from './queries.ts';
 import {
+  TargetBusy,
   withTargetRepository,
   type OpenTargetRepository,
   type RepositoryRunDeps,
@@ -31,7 +32,8 @@ export async function runCopy(deps: RepositoryRunDeps, run: RunContext): Promise
   try {
     await withTargetRepository(deps, target, run, (open) => catchUp(deps, run, { target, open, tally }));
   } catch (error) {
-    if (!run.signal.aborted) await noteNotCopied(deps, run, target, error);
+    // Other work on it is no fault of the target: its turn comes without waiting ever longer.
+    if (!run.signal.aborted && !(error instanceof TargetBusy)) await noteNotCopied(deps, run, target, error);
     throw error;
   }
   const { copied, packs, bytes, left } = tally;
@@ -110,8 +112,9 @@ export async function copyWhenDue(deps: CopyChoreDeps): Promise<void> {
   if ((await readQuarantine(deps.db)) !== undefined) return;
   const targets = await listActiveTargets(deps.db);
   if (targets.length < 2 || (await findOpenRun(deps.db, 'copy')) !== undefined) return;
-  // Its own copying is on its way; what is left afterwards is seen in the next minute.
-  if ((await findOpenRun(deps.db, 'snapshot')) !== undefined) return;
+  // A snapshot's own copying is on its way, and the others hold the targets: what is left afterwards is seen in the next minute.
+  for (const kind of ['snapshot', 'verify', 'prune'] as const)
+    if ((await findOpenRun(deps.db, kind)) !== undefined) return;
   const now = deps.clock.now();
   const due = targets
     .filter((target) => isDue(target, now))

@@ -191,6 +191,11 @@ test.each([0, 1])(
     expect(run).toMatchObject({ state: 'partial', result: { have: 1 } });
     expect(run?.result?.targets).toContainEqual(expect.objectContaining({ id: busy, state: 'later' }));
     expect(await showTarget(appliance, busy)).toMatchObject({ lastError: null, copies: { problem: null } });
+    const refused = await withAdvisoryLock(appliance.deps.db, 'targetWork', () => catchUp(appliance), {
+      of: busy,
+    });
+    expect(refused).toMatchObject({ state: 'failed', error: { code: 'locked' } });
+    expect(await showTarget(appliance, busy)).toMatchObject({ lastError: null, copies: { problem: null } });
     expect(await catchUp(appliance)).toMatchObject({ state: 'succeeded', result: { copied: 1 } });
   },
 );
