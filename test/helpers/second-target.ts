@@ -1,6 +1,6 @@
 /** A second target of a stocked appliance, in a folder of its own, and what of a snapshot lies there. */
 import { mkdir, readdir, rename, rm } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import {
   copyWhenDue,
   openChunkReader,
@@ -98,6 +98,14 @@ export async function objectsIn(path: string, kind: string): Promise<string[]> {
     .filter((entry) => entry.isFile())
     .map((entry) => entry.name)
     .sort();
+}
+
+/** Names of all objects on a directory target. */
+export async function objectsBelow(path: string): Promise<string[]> {
+  const entries = await readdir(path, { recursive: true, withFileTypes: true });
+  return entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => relative(path, join(entry.parentPath, entry.name)));
 }
 
 /** Opened with nothing but the kit, as after a fire; every byte is read. @returns numbers of the snapshots there. */
