@@ -3,8 +3,6 @@
  * twice: for people over HTTPS, and for the console over a socket that only our account and root may open.
  */
 import helmet from '@fastify/helmet';
-import swagger from '@fastify/swagger';
-import swaggerUi from '@fastify/swagger-ui';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import fastify, { LogController, type FastifyInstance, type FastifyPluginAsync } from 'fastify';
 import { approvalActs } from './approval-acts.ts';
@@ -36,7 +34,6 @@ import {
   installReplyHeaders,
   makeProxyTest,
   MOST_HEADER_BYTES,
-  REFERENCE_POLICY,
   refuseOddRequest,
   type ConnectionLimits,
   type RATES,
@@ -49,9 +46,9 @@ import {
   newRequestId,
 } from './lib/http.ts';
 import { schemaCompilers } from './lib/lazy-schemas.ts';
-import { SOFTWARE_VERSION } from './lib/version.ts';
 import { mailRoutes } from './mail/index.ts';
 import { monitoringRoutes } from './monitoring/index.ts';
+import { registerReference } from './reference.ts';
 import { restoreTestRoutes } from './restore-tests/index.ts';
 import { sendDeps } from './send-deps.ts';
 import { webRoutes } from './web.ts';
@@ -216,35 +213,6 @@ function createServer(deps: Deps, { tls, eagerSchemas = false }: AppOptions): Fa
           },
         });
   return app.withTypeProvider<TypeBoxTypeProvider>() as unknown as FastifyInstance;
-}
-
-async function registerReference(app: FastifyInstance): Promise<void> {
-  await app.register(swagger, {
-    openapi: {
-      openapi: '3.1.0',
-      info: {
-        title: 'Holdfast',
-        version: SOFTWARE_VERSION,
-        description:
-          'Every state-changing request carries the header `x-holdfast: 1`. Errors: `{ error: { code, message, hint?, requestId } }`.',
-      },
-      components: { securitySchemes: { session: { type: 'apiKey', in: 'cookie', name: '__Host-holdfast' } } },
-    },
-  });
-  await app.register(async (scope) => {
-    openToEveryone(scope);
-    // Made once: it is large, and everybody may ask for it.
-    let description: string | undefined;
-    scope.get('/api/openapi.json', { schema: { hide: true } }, (_request, reply) => {
-      description ??= JSON.stringify(app.swagger());
-      return reply.type('application/json; charset=utf-8').send(description);
-    });
-    await scope.register(swaggerUi, {
-      routePrefix: '/api/docs',
-      staticCSP: REFERENCE_POLICY,
-      uiConfig: { supportedSubmitMethods: [] },
-    });
-  });
 }
 
 function installHealth(app: FastifyInstance, deps: Deps): void {

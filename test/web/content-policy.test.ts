@@ -41,7 +41,7 @@ it('no page breaks the policy, from the claim to the last', { timeout: LIMIT_MS 
     seen.push(pattern);
   }
   await page.goto('/api/docs/static/index.html');
-  await page.locator('.swagger-ui .opblock').first().waitFor();
+  await page.locator('.swagger-ui .opblock-tag').first().waitFor();
 
   expect(seen.length).toBeGreaterThan(15);
   expect(complaints).toEqual([]);
