@@ -192,7 +192,9 @@ export async function readDataDisk(
   deps: Pick<HealthDeps, 'dataDir'>,
 ): Promise<{ freeBytes: number; totalBytes: number }> {
   const facts = await statfs(deps.dataDir);
-  return { freeBytes: facts.bavail * facts.bsize, totalBytes: facts.blocks * facts.bsize };
+  // What the file system keeps for root is no room of ours: counted as the capacity page and the limit of uploads do.
+  const used = facts.blocks - facts.bfree;
+  return { freeBytes: facts.bavail * facts.bsize, totalBytes: (used + facts.bavail) * facts.bsize };
 }
 
 async function checkCertificate(deps: HealthDeps): Promise<HealthCheck[]> {
