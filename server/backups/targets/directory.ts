@@ -124,7 +124,7 @@ export async function openDirectoryTarget(config: DirectoryConfig): Promise<Targ
     },
     async sweep() {
       await checkStillThere(top, opened);
-      return sweepTemporaries(top);
+      return sweepTemporaries(top).catch((error: unknown) => failed(error, ''));
     },
     async now() {
       await checkStillThere(top, opened);
@@ -132,11 +132,11 @@ export async function openDirectoryTarget(config: DirectoryConfig): Promise<Targ
     },
     async freeBytes() {
       await checkStillThere(top, opened);
-      const free = await statfs(top);
+      const free = await statfs(top).catch((error: unknown) => failed(error, ''));
       return free.bavail * free.bsize;
     },
     features: async () => new Set(),
-    topEntries: () => readdir(top),
+    topEntries: () => readdir(top).catch((error: unknown) => failed(error, '')),
     async openTrial() {
       const place = await mkdtemp(join(top, `${TEMPORARY_PREFIX}probe-`)).catch((error: unknown) =>
         failed(error, ''),
@@ -327,7 +327,7 @@ function shorter(name: string, sizeBytes: number): HoldfastError {
 }
 
 async function* walkTop(top: string): AsyncIterable<TargetObject> {
-  const hint = await stat(join(top, HINT_NAME)).catch(() => undefined);
+  const hint = await statListed(top, HINT_NAME);
   if (hint?.isFile()) yield { name: HINT_NAME, sizeBytes: hint.size };
   for (const kind of OBJECT_KINDS) yield* walk(join(top, kind), `${kind}/`);
 }
@@ -339,20 +339,34 @@ async function* walk(directory: string, prefix: string): AsyncIterable<TargetObj
     entries = await readdir(directory, { withFileTypes: true });
   } catch (error) {
     if (isSystemError(error, 'ENOENT')) return;
-    throw new HoldfastError('unavailable', `The target folder ${directory} cannot be listed`, {
-      hint: 'Look at the health and the rights of that disk, then try again.',
-      cause: error,
-    });
+    throw notListed(directory, error);
   }
   for (const entry of entries) {
     if (entry.name.startsWith(TEMPORARY_PREFIX)) continue;
     const name = prefix + entry.name;
     if (entry.isDirectory()) yield* walk(join(directory, entry.name), `${name}/`);
     else if (entry.isFile()) {
-      const found = await lstat(join(directory, entry.name)).catch(() => undefined);
+      const found = await statListed(directory, entry.name);
       if (found?.isFile()) yield { name, sizeBytes: found.size };
     }
   }
+}
+
+/** What went away meanwhile is not listed; what cannot be looked at must not be left out, as if it were not there. */
+async function statListed(directory: string, name: string): Promise<Stats | undefined> {
+  try {
+    return await lstat(join(directory, name));
+  } catch (error) {
+    if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return undefined;
+    throw notListed(directory, error);
+  }
+}
+
+function notListed(directory: string, cause: unknown): HoldfastError {
+  return new HoldfastError('unavailable', `The target folder ${directory} cannot be listed`, {
+    hint: 'Look at the health and the rights of that disk, then try again.',
+    cause,
+  });
 }
 
 async function sweepTemporaries(directory: string): Promise<number> {
