@@ -34,6 +34,7 @@ import {
   runRestoreFolder,
   runSnapshot,
   runVerify,
+  shippedUntil,
 } from './backups/index.ts';
 import { tidyMail } from './mail/index.ts';
 import type { Deps } from './deps.ts';
@@ -92,7 +93,11 @@ const CHORES: { name: string; cron: string; act: (deps: Deps) => Promise<unknown
   { name: 'give keys to targets', cron: '* * * * *', act: publishKeysWhenDue },
   { name: 'settle restore tests', cron: '* * * * *', act: settleRestoreTests },
   { name: 'remind of the recovery drill', cron: '15 * * * *', act: remindOfDrill },
-  { name: 'collect deleted files', cron: '*/10 * * * *', act: collectDoomedContents },
+  {
+    name: 'collect deleted files',
+    cron: '*/10 * * * *',
+    act: (deps) => collectDoomedContents(deps, shippedUntil),
+  },
   { name: 'anchor the audit log', cron: '* * * * *', act: anchorWhenDue },
   { name: 'verify the audit log', cron: '*/10 * * * *', act: verifyWhenDue },
   { name: 'let audit entries expire', cron: '40 3 * * *', act: expireDueEntries },

@@ -1,8 +1,9 @@
 /**
  * The worker process: takes queued runs, oldest first, and gives each a process of its own, so that a run that fails,
- * is cancelled or uses much memory takes nothing else with it.
+ * is cancelled or uses much memory takes nothing else with it. Beside them it keeps the process that ships the log.
  */
 import { join } from 'node:path';
+import { keepShipping } from './keep-shipping.ts';
 import { connectKeyd, credentialPath } from './keys/index.ts';
 import { systemClock } from './lib/clock.ts';
 import { childEnvironment, loadConfig } from './lib/config.ts';
@@ -39,6 +40,7 @@ const keys = await connectKeyd({
   role: 'worker',
   clock: systemClock,
 });
+const shipping = keepShipping({ db, keys, log });
 const children = new Map<string, ChildProcess>();
 /** How runs ended that did not say it themselves, until it is recorded: a full disk may stay full for days. */
 const endings = new Map<string, string>();
@@ -67,6 +69,7 @@ function look(): void {
 }
 
 async function takeRuns(): Promise<void> {
+  if (!stopping) await keepShippingGoing();
   await recordEndings();
   await cancelAsked();
   while (!stopping && children.size < MOST_AT_ONCE) {
@@ -76,6 +79,15 @@ async function takeRuns(): Promise<void> {
     // A kit test opens the backup with what the kit's holder lent, and with nothing of this appliance.
     if (keySource !== 'recovery-kit') await keys.lend(run.id, null, { testIdentity: true, liveKeys: true });
     startRun(run.id, run.kind);
+  }
+}
+
+/** What keeps the log from being shipped keeps no run from being taken. */
+async function keepShippingGoing(): Promise<void> {
+  try {
+    await shipping.look();
+  } catch (error) {
+    log.error({ err: error }, 'Shipping of the log could not be started; it is tried again');
   }
 }
 
@@ -150,6 +162,7 @@ async function stop(): Promise<void> {
   clearInterval(timer);
   for (const id of children.keys()) cancel(id);
   await looking;
+  await shipping.stop();
   await Promise.all([...children.values()].map(endOf));
   await listener.close();
   await keys.close();

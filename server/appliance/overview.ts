@@ -1,5 +1,12 @@
 /** Collects "are we safe?" from the tables, the disks and the keyring, and lets `verdict.ts` decide. */
-import { findRetentionTrouble, listBehind, locationOf, readFreeBytes, readRule } from '../backups/index.ts';
+import {
+  findRetentionTrouble,
+  findShippingTrouble,
+  listBehind,
+  locationOf,
+  readFreeBytes,
+  readRule,
+} from '../backups/index.ts';
 import type { Database } from '../lib/db.ts';
 import { checkMailHealth } from '../mail/index.ts';
 import { listRuns } from '../lib/runs.ts';
@@ -112,6 +119,7 @@ export async function checkEverything(deps: OverviewDeps): Promise<HealthCheck[]
     proofs: checkProofs,
     mail: checkMail,
     retention: async (given) => [...(await checkRetention(given)), ...(await checkCopies(given))],
+    'point in time': checkShipping,
   });
 }
 
@@ -195,6 +203,14 @@ async function checkCopies(deps: HealthDeps): Promise<HealthCheck[]> {
   const message = `The newest snapshot is on ${String(copies.have)} of ${String(rule.total)} targets, and has to be on ${String(rule.needed)}`;
   const hint = 'The page of each target says what it waits for.';
   return [{ name: 'copies', state: 'bad', message, hint }, ...checks];
+}
+
+/** The measured RPO, where it is beyond its objective, and whatever keeps the log from being shipped. */
+async function checkShipping(deps: HealthDeps): Promise<HealthCheck[]> {
+  return (await findShippingTrouble(deps)).map(({ targetName, ...found }) => ({
+    name: `point in time on ${targetName}`,
+    ...found,
+  }));
 }
 
 function toLastSnapshot(row: { id: string; taken_at: Date; state: string; size_bytes: string }) {

@@ -10,6 +10,7 @@ import { placeSnapshot, updateTarget, type TargetRow } from './queries.ts';
 import { copySnapshot, type CopyOptions, type CopyReport } from './repository/copy-snapshot.ts';
 import type { OpenTargetRepository, RepositoryRunDeps } from './target-repository.ts';
 import { publishKeyring } from './publish-keyring.ts';
+import { noteTakenOver, takeOverBorn, type TakenOver } from './wal/take-over-born.ts';
 
 export interface CopyTally {
   copied: number;
@@ -46,9 +47,10 @@ export async function copyOnto(
   if (wanted.length === 0) return;
   await publishKeyring(deps, onto.open);
   crashPoint('backups.copy.keyring-published');
+  const born = await takeOverBorn(deps.dataDir, onto.target.id, onto.open.writer);
   for (const snapshot of wanted) {
     run.signal.throwIfAborted();
-    const done = await copyOne(deps, run, onto, snapshot, { signal: run.signal, ...rest });
+    const done = await copyOne(deps, run, { ...onto, born }, snapshot, { signal: run.signal, ...rest });
     if ('message' in done) {
       tally.left.push({ ...snapshot, message: done.message });
       await run.log(
@@ -66,7 +68,7 @@ export async function copyOnto(
 async function copyOne(
   deps: RepositoryRunDeps,
   run: RunContext,
-  { target, open, sources }: Onto,
+  { target, open, sources, born }: Onto & { born: TakenOver },
   wanted: { id: string; number: number },
   options: CopyOptions,
 ): Promise<CopyReport | { message: string }> {
@@ -80,6 +82,7 @@ async function copyOne(
       crashPoint('backups.copy.snapshot-published');
       await open.writer.publishHead();
       crashPoint('backups.copy.head-published');
+      noteTakenOver(deps.dataDir, target.id, born);
       await recordCopied(deps, run, target, row, report);
       return report;
     } catch (error) {

@@ -65,6 +65,11 @@ export {
   TargetRequest,
 } from './schema.ts';
 export { shipReport } from './ship-report.ts';
+export { findPoint, findShippingTrouble, shippedUntil } from './wal/show-point-in-time.ts';
+export { bornUntil, fetchUntil, openPoint, wordsOfPoint, type OpenedPoint } from './wal/open-point.ts';
+export { PointInTimeStatus } from './wal/schema.ts';
+export { parsePoint, type ChosenPoint } from './wal/plan-point.ts';
+export { runShipper } from './wal/shipper.ts';
 export { runAuditVerify } from './verify-audit.ts';
 export { createSnapshotBrowser, type SnapshotBrowser } from './snapshot-browser.ts';
 export { runSnapshot } from './run-snapshot.ts';

@@ -48,12 +48,10 @@ export async function recordSnapshots(
         storedBytes: record.storedBytes,
         durationMs: record.durationMs,
         problems: problems.slice(0, MOST_PROBLEMS),
-        sources: sections.map(({ name, kind, fileCount, sizeBytes, problemCount }) => ({
-          name,
-          kind,
-          fileCount,
-          sizeBytes,
-          problemCount,
+        sources: sections.map(({ name, kind, fileCount, sizeBytes, problemCount, facts: about }) => ({
+          ...{ name, kind, fileCount, sizeBytes, problemCount },
+          // Which line of which cluster's history it is: pieces of the log go on from it.
+          ...(kind === 'postgres' ? { systemId: about.systemId, timeline: about.timeline } : {}),
         })),
       },
       recorded.targetId,

@@ -1,10 +1,12 @@
-/** What a recovery goes back to: the repository as the kit opens it, and one of its snapshots, each agreed to by a person. */
+/** What a recovery goes back to: the repository as the kit opens it, and a snapshot or moment in it, each agreed to by a person. */
 import { HoldfastError } from '../lib/errors.ts';
 import type { SnapshotRecord } from './engine.ts';
 import { findReadableSnapshot } from './find-readable-snapshot.ts';
 import type { RecoverOptions, RecoveryQuestion } from './recover-plan.ts';
 import { openRepository, type Repository } from './repository/open-repository.ts';
 import { cataloguePath, FIRST_TARGET } from './target-repository.ts';
+import { openPoint, wordsOfPoint, type OpenedPoint } from './wal/open-point.ts';
+import type { ChosenPoint } from './wal/plan-point.ts';
 
 export async function openWithKit(options: RecoverOptions): Promise<Repository> {
   const { kit, target } = options;
@@ -57,4 +59,21 @@ export async function chooseSnapshot(
   );
   await requireYes(options, { kind: 'old-machine-off' }, 'the old machine must be off first');
   return snapshot;
+}
+
+/** Refused before anything is fetched, and agreed to as a snapshot is. @throws HoldfastError `not_found`, `cancelled` */
+export async function choosePoint(
+  repository: Repository,
+  options: RecoverOptions,
+  chosen: ChosenPoint,
+): Promise<OpenedPoint> {
+  const point = await openPoint(repository, chosen);
+  const { snapshot, plan } = point;
+  await requireYes(
+    options,
+    { kind: 'point', point: wordsOfPoint(chosen), snapshot, clockWentBack: plan.clockWentBack },
+    'the moment was declined',
+  );
+  await requireYes(options, { kind: 'old-machine-off' }, 'the old machine must be off first');
+  return point;
 }

@@ -1,19 +1,22 @@
-/** The database of a recovered appliance: brought to the restore point, then told that it was recovered. */
+/** The database of a recovered appliance: brought to the restore point or a chosen moment, then told that it was recovered. */
 import { recordAudit, systemActor } from '../audit/index.ts';
 import { accountName } from '../lib/config.ts';
+import { crashPoint } from '../lib/crash-point.ts';
 import { dataPaths } from '../lib/data-folder.ts';
 import { DATABASE_NAME } from '../lib/database-setup.ts';
 import { openDatabase, writeTransaction, type DatabaseAddress } from '../lib/db.ts';
 import {
   ADMIN_ROLE,
   adoptCluster,
+  readReached,
   recoverPostgres,
   socketAddress,
   withClient,
 } from '../lib/postgres/index.ts';
 import type { SnapshotRecord } from './engine.ts';
 import { postgresFacts } from './postgres-source.ts';
-import { sectionOf, type RecoveryParts } from './recover-plan.ts';
+import { sectionOf, type RecoveryParts, type RecoveryReport } from './recover-plan.ts';
+import { fetchUntil, wordsOfPoint } from './wal/open-point.ts';
 import {
   endAllSessions,
   endApprovals,
@@ -28,30 +31,47 @@ const RECOVERY_TIMEOUT_MS = 60 * 60_000;
 export async function recoverDatabase(
   parts: RecoveryParts,
   applianceId: string,
-): Promise<{ endedSessions: number; interruptedRuns: number }> {
+): Promise<{ endedSessions: number; interruptedRuns: number; point?: RecoveryReport['point'] }> {
   const { options, snapshot } = parts;
   const paths = dataPaths(options.dataDir);
   const facts = postgresFacts(sectionOf(snapshot, 'database'));
+  const log = await fetchLogOf(parts);
   const server = await recoverPostgres({
     clusterDir: paths.postgres,
     socketDir: paths.databaseSocket,
     logFile: paths.postgresLog,
     binariesDir: options.binariesDir,
-    restorePoint: facts.restorePoint,
+    until: log?.until ?? { kind: 'restore-point', name: facts.restorePoint },
     expected: facts,
     timeoutMs: RECOVERY_TIMEOUT_MS,
   });
   try {
     const { databaseSocket } = paths;
+    const reached = await readReached(socketAddress(databaseSocket, facts.superuser, 'postgres'));
     await withClient(
       socketAddress(databaseSocket, facts.superuser, 'postgres'),
       'holdfast recover',
       (client) => adoptCluster(client, facts.database, DATABASE_NAME),
     );
-    return await settleDatabase(parts, applianceId, socketAddress(databaseSocket, ADMIN_ROLE, DATABASE_NAME));
+    const address = socketAddress(databaseSocket, ADMIN_ROLE, DATABASE_NAME);
+    const changed = await settleDatabase(parts, applianceId, address);
+    if (log === undefined || parts.point === undefined) return changed;
+    const { pieces, bytes } = log;
+    const asked = wordsOfPoint(parts.point.chosen);
+    return { ...changed, point: { asked, reachedAt: reached?.toISOString() ?? null, pieces, bytes } };
   } finally {
     await server.stop();
   }
+}
+
+/** The log between the snapshot and the chosen moment. */
+async function fetchLogOf({ repository, point, options }: RecoveryParts) {
+  if (point === undefined) return undefined;
+  options.step?.('Fetching the write-ahead log');
+  const clusterDir = dataPaths(options.dataDir).postgres;
+  const log = await fetchUntil(repository, point, { clusterDir, signal: options.signal });
+  crashPoint('recover.log.fetched');
+  return log;
 }
 
 /** One transaction: the database is either as it was at the restore point, or an appliance that knows it was recovered. */
@@ -71,7 +91,8 @@ async function settleDatabase(
       const endedApprovals = await endApprovals(tx, clock.now());
       const storedAt = new Date(Date.parse(snapshot.takenAt) + snapshot.durationMs);
       const targetId = await moveTarget(tx, target, storedAt);
-      await finishSnapshotRun(tx, toOutcome(snapshot, storedAt, targetId));
+      // At a later moment it has ended in the database too; one that is under way then is another.
+      if (parts.point === undefined) await finishSnapshotRun(tx, toOutcome(snapshot, storedAt, targetId));
       const interruptedRuns = await failOpenRuns(tx, clock.now());
       if (targetId !== undefined) {
         await recordSnapshots(tx, clock, { repositoryId: repository.id, targetId, records: snapshots });
@@ -89,6 +110,7 @@ async function settleDatabase(
             ...{
               kitId: kit.kitId,
               ...(options.setBack === undefined ? {} : { setBack: true }),
+              ...(parts.point === undefined ? {} : { point: wordsOfPoint(parts.point.chosen) }),
               headNumber: repository.head?.number ?? null,
               endedSessions,
               endedApprovals,

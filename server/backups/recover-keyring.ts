@@ -18,13 +18,19 @@ export async function recoverKeyring(
   const { options, repository, snapshot } = parts;
   const signingKeys = repository.keys.generations.flatMap((generation) => [...generation.signingKeys]);
   const reader = { repositoryId: repository.id, signingKeys };
-  const { bases, additions } = newestKeyringNames(repository.keyringObjects());
+  const { bases, additions } = newestKeyringNames([
+    // A piece of the log may have brought a newer one than the head knows.
+    ...new Set([...repository.keyringObjects(), ...(parts.point?.last?.keyring.objects ?? [])]),
+  ]);
   const plaintexts: Buffer[] = [];
   for (const name of [...bases, ...additions]) {
     const stored = await repository.target.read(name);
     plaintexts.push(await openKeyringObject(stored, [options.kit.ageIdentity], { ...reader, name }));
   }
-  const epoch = Number(repository.head?.keyring?.epoch ?? 0);
+  const epoch = Math.max(
+    Number(repository.head?.keyring?.epoch ?? 0),
+    Number(parts.point?.last?.keyring.epoch ?? 0),
+  );
   if (plaintexts.length === 0 || epoch < Number(snapshot.keyringEpoch)) {
     throw new HoldfastError(
       'integrity_failure',

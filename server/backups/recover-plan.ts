@@ -7,6 +7,8 @@ import type { ObjectReference } from './objects/object-names.ts';
 import type { ChunkReader } from './pipeline/chunk-reader.ts';
 import type { Repository } from './repository/open-repository.ts';
 import type { RepositoryWarning } from './repository/warnings.ts';
+import type { OpenedPoint } from './wal/open-point.ts';
+import type { ChosenPoint } from './wal/plan-point.ts';
 
 /** What a person must agree to; everything else is decided by the rules. */
 export type RecoveryQuestion =
@@ -14,6 +16,13 @@ export type RecoveryQuestion =
   | { kind: 'warning'; warning: RepositoryWarning }
   /** Whether this is the state to go back to: only this target was asked, and another may know a newer one. */
   | { kind: 'snapshot'; snapshot: SnapshotRecord; headNumber: number; headAt: string; ageMs: number }
+  /** The same for a chosen moment: the snapshot that it goes on from, and whether its time is not the only one of that name. */
+  | {
+      kind: 'point';
+      point: { time: string } | { lsn: string };
+      snapshot: SnapshotRecord;
+      clockWentBack: boolean;
+    }
   /** Whether the old machine is off: from now on it may write no more to this repository. */
   | { kind: 'old-machine-off' };
 
@@ -24,6 +33,8 @@ export interface RecoverOptions {
   dataDir: string;
   /** As `Repository.findSnapshot` takes it; the newest when absent. */
   snapshot?: string | undefined;
+  /** Instead of a snapshot: any moment that shipped pieces of the log cover. */
+  point?: ChosenPoint | undefined;
   clock: Clock;
   /** @returns false to stop; nothing is then left behind. */
   confirm(question: RecoveryQuestion): Promise<boolean>;
@@ -55,6 +66,13 @@ export interface RecoveryReport {
   endedSessions: number;
   interruptedRuns: number;
   warnings: readonly RepositoryWarning[];
+  /** Of a chosen moment: what was asked for, the last commit that is there, and how much of the log was applied. */
+  point?: {
+    asked: { time: string } | { lsn: string };
+    reachedAt: string | null;
+    pieces: number;
+    bytes: number;
+  };
 }
 
 /** Open while the parts are recovered. */
@@ -63,6 +81,7 @@ export interface RecoveryParts {
   repository: Repository;
   reader: ChunkReader;
   snapshot: SnapshotRecord;
+  point?: OpenedPoint | undefined;
 }
 
 /** @throws HoldfastError `integrity_failure` when the snapshot is not of a whole appliance. */

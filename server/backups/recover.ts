@@ -14,13 +14,14 @@ import { HoldfastError } from '../lib/errors.ts';
 import { lockProcess } from '../lib/process-lock.ts';
 import type { SourceSection } from './engine.ts';
 import { openChunkReader, type ChunkReader } from './pipeline/index.ts';
-import { chooseSnapshot, openWithKit } from './recover-choose.ts';
+import { choosePoint, chooseSnapshot, openWithKit } from './recover-choose.ts';
 import { recoverDatabase } from './recover-database.ts';
 import { emptyAgain, openEmptyFolder, publishFolder, startOver } from './recover-folder.ts';
 import { recoverKeyring } from './recover-keyring.ts';
 import { sectionOf, type RecoverOptions, type RecoveryParts, type RecoveryReport } from './recover-plan.ts';
 import type { Repository } from './repository/open-repository.ts';
 import { openWriter } from './repository/writer.ts';
+import { bornUntil } from './wal/open-point.ts';
 
 /**
  * @throws HoldfastError `conflict` for a folder that is not empty, `wrong_key` for a kit of another repository, `no_repository`,
@@ -37,11 +38,13 @@ export async function recoverAppliance(options: RecoverOptions): Promise<Recover
     await startOver(options.dataDir);
     options.step?.('Opening the repository');
     repository = await openWithKit(options);
-    const snapshot = await chooseSnapshot(repository, options);
+    const point =
+      options.point === undefined ? undefined : await choosePoint(repository, options, options.point);
+    const snapshot = point?.snapshot ?? (await chooseSnapshot(repository, options));
     const { target, keys, catalogue } = repository;
     reader = await openChunkReader({ target: target.config, generations: keys.generations, catalogue });
     begun = true;
-    return await recoverParts({ options, repository, reader, snapshot });
+    return await recoverParts({ options, repository, reader, snapshot, point });
   } catch (error) {
     // Before the first part there is nothing to keep: a wrong kit leaves an empty folder, not an incomplete one.
     if (!begun && !options.signal.aborted) await emptyAgain(options.dataDir);
@@ -60,12 +63,13 @@ async function recoverParts(parts: RecoveryParts): Promise<RecoveryReport> {
   const keyring = options.setBack === undefined ? await restoreKeyringPart(parts) : undefined;
   options.step?.('Restoring the files');
   const files = await restorePart(parts, sectionOf(snapshot, 'files'), paths.files);
+  await restoreBorn(parts, files);
   crashPoint('recover.files.restored');
   options.step?.('Restoring the database');
   await restorePart(parts, sectionOf(snapshot, 'database'), paths.postgres);
   crashPoint('recover.database.restored');
   options.step?.('Recovering the database');
-  const changed = await recoverDatabase(parts, applianceId);
+  const { point, ...changed } = await recoverDatabase(parts, applianceId);
   crashPoint('recover.database.recovered');
   if (keyring !== undefined) {
     options.step?.('Taking over the repository');
@@ -84,7 +88,18 @@ async function recoverParts(parts: RecoveryParts): Promise<RecoveryReport> {
     bytes: files.bytes,
     ...changed,
     warnings: repository.warnings,
+    ...(point === undefined ? {} : { point }),
   };
+}
+
+/** Of a chosen moment: files that came after the snapshot. Those that a later snapshot lists too are the same. */
+async function restoreBorn(parts: RecoveryParts, files: { files: number; bytes: number }): Promise<void> {
+  if (parts.point === undefined) return;
+  for (const section of await bornUntil(parts.repository, parts.point)) {
+    const born = await restorePart(parts, section, dataPaths(parts.options.dataDir).files, 'replace');
+    files.files += born.files;
+    files.bytes += born.bytes;
+  }
 }
 
 async function restoreKeyringPart(parts: RecoveryParts): ReturnType<typeof recoverKeyring> {
@@ -98,10 +113,12 @@ async function restorePart(
   parts: RecoveryParts,
   section: SourceSection,
   to: string,
+  existing: 'refuse' | 'replace' = 'refuse',
 ): Promise<{ files: number; bytes: number }> {
   const { options, reader } = parts;
   const uid = process.getuid?.();
   const report = await reader.restoreSection(section, to, {
+    existing,
     signal: options.signal,
     clock: options.clock,
     ...(options.progress === undefined ? {} : { progress: options.progress }),

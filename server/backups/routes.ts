@@ -32,8 +32,9 @@ import {
   TargetReply,
   TargetRequest,
 } from './schema.ts';
+import { pointInTimeRoutes, type PointInTimeRouteDeps } from './wal/routes.ts';
 
-export type BackupDeps = RunRouteDeps & BrowseDeps & RetentionRouteDeps;
+export type BackupDeps = RunRouteDeps & BrowseDeps & RetentionRouteDeps & PointInTimeRouteDeps;
 
 const TargetParams = Type.Object({ id: Id });
 const SnapshotParams = Type.Object({ id: Type.String({ pattern: '^[0-9a-f]{64}$' }) });
@@ -71,6 +72,7 @@ export function backupRoutes(deps: BackupDeps): FastifyPluginAsyncTypebox {
     await app.register(retentionRoutes(deps));
     await app.register(unusualRoutes(deps));
     await app.register(copyRoutes(deps));
+    await app.register(pointInTimeRoutes(deps));
     await app.register(runRoutes(deps));
   };
 }

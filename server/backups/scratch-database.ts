@@ -5,7 +5,12 @@
 import { join } from 'node:path';
 import { scratchClusterDir } from '../lib/data-folder.ts';
 import type { DatabaseAddress } from '../lib/db.ts';
-import { recoverPostgres, socketAddress, type PostgresSettings } from '../lib/postgres/index.ts';
+import {
+  recoverPostgres,
+  socketAddress,
+  type PostgresSettings,
+  type RecoveryPoint,
+} from '../lib/postgres/index.ts';
 import type { PostgresFacts } from './postgres-source.ts';
 
 /** `fsync` off: a scratch server that does not survive a power cut is what we want. */
@@ -33,12 +38,14 @@ export interface ScratchOptions {
   /** Scratch folder of the run; the restored section lies in its folder `postgres`. */
   scratchDir: string;
   facts: PostgresFacts;
+  /** The snapshot's own restore point when absent. */
+  until?: RecoveryPoint | undefined;
   /** For recovery. */
   timeoutMs: number;
   binariesDir?: string | undefined;
 }
 
-/** @throws HoldfastError `integrity_failure` when the copy does not recover to the snapshot's restore point. */
+/** @throws HoldfastError `integrity_failure` when the copy does not recover to that point. */
 export async function startScratchDatabase(options: ScratchOptions): Promise<ScratchDatabase> {
   const { scratchDir, facts } = options;
   const socketDir = join(scratchDir, 'run');
@@ -47,7 +54,7 @@ export async function startScratchDatabase(options: ScratchOptions): Promise<Scr
     socketDir,
     logFile: join(scratchDir, 'postgres.log'),
     binariesDir: options.binariesDir,
-    restorePoint: facts.restorePoint,
+    until: options.until ?? { kind: 'restore-point', name: facts.restorePoint },
     expected: facts,
     timeoutMs: options.timeoutMs,
     settings: SCRATCH_SETTINGS,

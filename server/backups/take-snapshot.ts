@@ -31,6 +31,7 @@ import {
   withTargetRepository,
   type OpenTargetRepository,
 } from './target-repository.ts';
+import { noteTakenOver, takeOverBorn } from './wal/take-over-born.ts';
 
 export const DATABASE_SECTION = 'database';
 export const FILES_SECTION = 'files';
@@ -73,6 +74,7 @@ export async function storeOn(
   return withTargetRepository(deps, target, run, async (open) => {
     const startedAt = deps.clock.monotonicMs();
     const generation = newestGeneration(open.keys);
+    const born = await takeOverBorn(deps.dataDir, target.id, open.writer);
     const chunks = openChunkWriter({
       target: open.config,
       generation,
@@ -108,6 +110,7 @@ export async function storeOn(
           endLsn: copied.facts.endLsn,
           cause: run.cause,
           ...(checkpoint === undefined ? {} : { auditCheckpoint: checkpoint.note }),
+          ...(born.bornFiles === undefined ? {} : { bornFiles: born.bornFiles }),
         },
         sections: copied.sections,
       });
@@ -115,6 +118,7 @@ export async function storeOn(
       await open.writer.publishHead();
       published = true;
       crashPoint('snapshot.head-published');
+      noteTakenOver(deps.dataDir, target.id, born);
       const problems = await recordStored(deps, run, target, open, record);
       await finishOn(deps, run, target, open, { checkpoint, snapshotId: record.id });
       return { record, problems, checkpoint };

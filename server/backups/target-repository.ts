@@ -34,6 +34,7 @@ import { recordSnapshots } from './record-snapshots.ts';
 import { createRepository } from './repository/create-repository.ts';
 import { openRepository, type Repository } from './repository/open-repository.ts';
 import { tryReadSnapshot } from './repository/read-snapshot.ts';
+import { readLogKnowledge } from './wal/take-over-born.ts';
 import { openWriter, type RepositoryWriter } from './repository/writer.ts';
 
 export interface RepositoryRunDeps extends TargetConfigDeps {
@@ -203,6 +204,7 @@ async function openForWriting<T>(
       confirmed: confirmed as never[],
       lastSnapshotNumber: await findLastSnapshotNumber(deps.db),
       reserveNumber: (atLeast) => reserveNumber(deps.db, atLeast),
+      log: await readLogKnowledge(deps, target.id),
     });
     try {
       const keysObject = await deps.keys.keysObject();

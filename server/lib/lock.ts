@@ -1,5 +1,6 @@
 /** Advisory locks that outlive a transaction: held by one connection, gone when it or its process goes. */
 import { sql } from 'kysely';
+import type { ClientBase } from 'pg';
 import type { Database } from './db.ts';
 
 /** Every lock of the product, so that no two share a number. */
@@ -53,4 +54,18 @@ export async function withAdvisoryLock<T>(
       await sql`select ${sql.raw(`pg_advisory_unlock${suffix}`)}(${key})`.execute(connection);
     }
   });
+}
+
+/** The same, shared, on a connection of the caller's: whoever works for long beside others does not empty their pool. */
+export async function withSharedLockOn<T>(
+  client: ClientBase,
+  name: LockName,
+  act: () => Promise<T>,
+): Promise<T> {
+  await client.query('select pg_advisory_lock_shared($1)', [LOCKS[name]]);
+  try {
+    return await act();
+  } finally {
+    await client.query('select pg_advisory_unlock_shared($1)', [LOCKS[name]]);
+  }
 }

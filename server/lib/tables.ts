@@ -554,6 +554,17 @@ export interface PeopleSettings {
   singleton: Generated<boolean>;
 }
 
+export interface PointInTime {
+  asked_base_at: Timestamp | null;
+  changed_at: Timestamp | null;
+  enabled: Generated<boolean>;
+  objective_seconds: Generated<number>;
+  pile_limit_bytes: Int8 | null;
+  singleton: Generated<boolean>;
+  slot: string | null;
+  window_days: Generated<number>;
+}
+
 export interface RecoveryCodes {
   code_hash: Buffer;
   created_at: Timestamp;
@@ -634,6 +645,9 @@ export interface RestoreTests {
   kit_id: string | null;
   mode: string;
   newest: boolean | null;
+  point_lsn: string | null;
+  point_time: Timestamp | null;
+  reached_at: Timestamp | null;
   reminded_at: Timestamp | null;
   report: Buffer | null;
   report_sha256: Buffer | null;
@@ -655,19 +669,19 @@ export interface RestoreTestSettings {
   singleton: Generated<boolean>;
 }
 
+export interface RunLimits {
+  kind: string;
+  limit_minutes: number | null;
+  stall_minutes: number | null;
+  stops: Generated<boolean>;
+}
+
 export interface RunLog {
   at: Timestamp;
   level: string;
   message: string;
   number: number;
   run_id: string;
-}
-
-export interface RunLimits {
-  kind: string;
-  limit_minutes: number | null;
-  stall_minutes: number | null;
-  stops: Generated<boolean>;
 }
 
 export interface Runs {
@@ -896,15 +910,6 @@ export interface TargetRetention {
   waiting_bytes: Generated<Int8>;
 }
 
-export interface TargetSignIns {
-  created_at: Timestamp;
-  id: string;
-  key_id: string;
-  kind: string;
-  public_key: string | null;
-  secret_sealed: Buffer;
-}
-
 export interface Targets {
   catalogue: Generated<string>;
   copy_failures: Generated<number>;
@@ -946,6 +951,15 @@ export interface TargetReadBacks {
   target_id: string;
 }
 
+export interface TargetSignIns {
+  created_at: Timestamp;
+  id: string;
+  key_id: string;
+  kind: string;
+  public_key: string | null;
+  secret_sealed: Buffer;
+}
+
 export interface TargetSpace {
   free_bytes: Int8 | null;
   measured_at: Timestamp | null;
@@ -983,6 +997,16 @@ export interface Users {
   role: string;
   subject_key_id: string;
   version: Generated<Int8>;
+}
+
+export interface WalGaps {
+  declared_at: Timestamp;
+  from_lsn: string | null;
+  id: string;
+  reason: string;
+  since: Timestamp | null;
+  target_id: string;
+  until: Timestamp;
 }
 
 export interface WebhookDeliveries {
@@ -1090,6 +1114,7 @@ export interface DB {
   passkeys: Passkeys;
   pending_sign_ins: PendingSignIns;
   people_settings: PeopleSettings;
+  point_in_time: PointInTime;
   recovery_codes: RecoveryCodes;
   refused_sign_ins: RefusedSignIns;
   register_entries: RegisterEntries;
@@ -1128,6 +1153,7 @@ export interface DB {
   teams: Teams;
   user_email_index: UserEmailIndex;
   users: Users;
+  wal_gaps: WalGaps;
   webhook_deliveries: WebhookDeliveries;
   webhooks: Webhooks;
   workspace_members: WorkspaceMembers;

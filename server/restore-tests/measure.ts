@@ -13,8 +13,8 @@ export interface Measures {
 /** Reading every file is what a restore would take longest for; a quick test reads some and reckons up. */
 export function measure(scene: Scene): Measures {
   const { snapshot, filesRead, recoveredMs } = scene;
-  const rpoMs =
-    snapshot === undefined ? null : Math.max(0, scene.startedAt.getTime() - Date.parse(snapshot.takenAt));
+  const kept = scene.point?.opened.plan.window.to.getTime() ?? (snapshot && Date.parse(snapshot.takenAt));
+  const rpoMs = kept === undefined ? null : Math.max(0, scene.startedAt.getTime() - kept);
   if (recoveredMs === undefined || filesRead === undefined) return { rtoMs: null, rtoBasis: null, rpoMs };
   const whole = filesRead.bytes >= filesRead.totalBytes;
   const filesMs = whole ? filesRead.ms : (filesRead.ms * filesRead.totalBytes) / Math.max(1, filesRead.bytes);

@@ -1,6 +1,13 @@
 /** What the run of a test is given: the way to its target, its keys, and the scene that its checks work on. */
 import { join } from 'node:path';
-import { getTarget, openTargetConfig, rememberedHead, type TargetConfig } from '../backups/index.ts';
+import {
+  getTarget,
+  openTargetConfig,
+  parsePoint,
+  rememberedHead,
+  type ChosenPoint,
+  type TargetConfig,
+} from '../backups/index.ts';
 import type { FieldSealer, KeyClient } from '../keys/index.ts';
 import type { Clock } from '../lib/clock.ts';
 import { dataPaths } from '../lib/data-folder.ts';
@@ -25,7 +32,7 @@ export interface RunRestoreTestDeps {
 
 /** Which copy, and how it is opened. */
 export type TestedCopy = Pick<RestoreTestRow, 'snapshot_id' | 'target_id' | 'mode' | 'key_source'> &
-  Partial<Pick<RestoreTestRow, 'choice' | 'drawn_from' | 'newest'>>;
+  Partial<Pick<RestoreTestRow, 'choice' | 'drawn_from' | 'newest' | 'point_time' | 'point_lsn'>>;
 
 /** A test with the kit has no right to live keys: the server lends it the way to the target too, where that holds a secret. */
 export async function whatIsNeeded(
@@ -79,6 +86,7 @@ export async function openScene(
   return {
     mode: parts.test.mode === 'full' ? 'full' : 'quick',
     snapshotId: parts.test.snapshot_id,
+    chosen: chosenOf(parts.test),
     scratchDir,
     clock: deps.clock,
     startedAt: deps.clock.now(),
@@ -103,6 +111,11 @@ export async function openScene(
       clock: deps.clock,
     }),
   };
+}
+
+function chosenOf({ point_time: at, point_lsn: lsn }: TestedCopy): ChosenPoint | undefined {
+  if (at != null) return { kind: 'time', at };
+  return lsn == null ? undefined : parsePoint({ lsn });
 }
 
 const inMs = (minutes: number | null): number | null => (minutes === null ? null : minutes * 60_000);

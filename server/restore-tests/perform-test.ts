@@ -17,6 +17,7 @@ import {
   rowsCheck,
 } from './checks/database-checks.ts';
 import { decryptCheck, filesCheck, namesCheck } from './checks/file-checks.ts';
+import { logCheck } from './checks/point-checks.ts';
 import { objectiveChecks } from './checks/objective-checks.ts';
 import {
   factsCheck,
@@ -95,7 +96,12 @@ export async function performTest(
 /** People's own come last: what they may do to the scratch database then disturbs no other. */
 function checksOf(scene: Scene): Check[] {
   const { assertions, objectives } = scene.asked;
-  return [...CHECKS, ...assertionChecks(assertions), ...objectiveChecks(objectives)];
+  // A chosen moment is reached through the log, after the snapshot's database is there.
+  const checks =
+    scene.chosen === undefined
+      ? CHECKS
+      : CHECKS.flatMap((check) => (check === recoverDatabaseCheck ? [logCheck, check] : [check]));
+  return [...checks, ...assertionChecks(assertions), ...objectiveChecks(objectives)];
 }
 
 /** A warning is something to know, such as a missed objective; the copy is whole all the same. */

@@ -23,6 +23,9 @@ export interface NewRestoreTest {
   drawnFrom: number | null;
   newest: boolean;
   drill: boolean;
+  /** Of a test of a chosen moment, one of the two. */
+  pointTime?: Date | undefined;
+  pointLsn?: string | undefined;
 }
 
 export async function insertRestoreTest(tx: WriteTransaction, test: NewRestoreTest): Promise<void> {
@@ -43,6 +46,8 @@ export async function insertRestoreTest(tx: WriteTransaction, test: NewRestoreTe
       drawn_from: test.drawnFrom,
       newest: test.newest,
       drill: test.drill,
+      point_time: test.pointTime ?? null,
+      point_lsn: test.pointLsn ?? null,
     })
     .execute();
 }
@@ -57,6 +62,8 @@ export interface RestoreTestEnd {
   rpoObjectiveMs: number | null;
   report: Buffer | null;
   reportSha256: Buffer | null;
+  /** Of a test of a chosen moment. */
+  reachedAt?: Date | undefined;
 }
 
 /** Only the first ending counts. @returns false when it had ended. */
@@ -77,6 +84,7 @@ export async function finishRestoreTest(
       rpo_objective_ms: end.rpoObjectiveMs,
       report: end.report,
       report_sha256: end.reportSha256,
+      reached_at: end.reachedAt ?? null,
     })
     .where('id', '=', id)
     .where('state', '=', 'running')

@@ -53,6 +53,8 @@ export interface RestoreTestReport {
   head: { number: number; sha256: string } | null;
   /** What the keys came from: names carry the SHA-256 of the objects. */
   keyringObjects: string[];
+  /** Of a chosen moment: as asked for, and the last commit that was there. */
+  point?: { time?: string; lsn?: string; reachedAt: string | null };
   rtoMs: number | null;
   rtoBasis: 'measured' | 'extrapolated' | null;
   rpoMs: number | null;

@@ -12,6 +12,7 @@ import {
   RestoreTestPage,
   RestoreTestQuery,
   RestoreTestSettings,
+  StartPointTest,
   StartRestoreTest,
 } from './schema.ts';
 import { checkPreflight } from './preflight.ts';
@@ -21,6 +22,7 @@ import {
   readRestoreTestReport,
   showRestoreTest,
   showRestoreTests,
+  startPointTest,
   startRestoreTest,
   type RestoreTestDeps,
 } from './service.ts';
@@ -117,6 +119,20 @@ export const restoreTestRoutes =
         const test = await startRestoreTest(deps, request.actor, request.body);
         return reply.status(202).send(test);
       },
+    );
+
+    app.post(
+      '/restore-tests/point-in-time',
+      {
+        config: { access: { right: 'backups.run' } },
+        schema: {
+          ...{ tags, summary: 'Start a restore test of a chosen moment' },
+          body: StartPointTest,
+          response: { 202: RestoreTest },
+        },
+      },
+      async (request, reply) =>
+        reply.status(202).send(await startPointTest(deps, request.actor, request.body)),
     );
 
     app.get(

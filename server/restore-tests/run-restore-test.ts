@@ -1,7 +1,7 @@
 /** The run of a restore test, in a process of its own: takes what it was lent, tests, signs the report, records how it ended. */
 import { createHash, randomUUID } from 'node:crypto';
 import { recordAudit, systemActor, type Actor } from '../audit/index.ts';
-import { shipReport, type TargetConfig } from '../backups/index.ts';
+import { shipReport, wordsOfPoint, type TargetConfig } from '../backups/index.ts';
 import { crashPoint } from '../lib/crash-point.ts';
 import { writeTransaction } from '../lib/db.ts';
 import { HoldfastError, messageOf } from '../lib/errors.ts';
@@ -70,7 +70,10 @@ async function runOne(
   const scene = await openScene(deps, context, { test, target, keys, asked, progress });
   const verdict = await performTest(scene, watcher);
   const report = await buildReport(deps, scene, { test, target, verdict });
-  await recordEnd(deps, test, { verdict, report, objectives: asked.objectives });
+  await recordEnd(deps, test, {
+    ...{ verdict, report, objectives: asked.objectives },
+    reachedAt: scene.point?.reachedAt,
+  });
   await ship(deps, context, { test, target }, report);
   return verdict;
 }
@@ -212,6 +215,11 @@ export function reportContent(
     },
     head: repository?.headReference ?? null,
     keyringObjects: scene.contentKeys?.objects ?? [],
+    ...(scene.chosen === undefined
+      ? {}
+      : {
+          point: { ...wordsOfPoint(scene.chosen), reachedAt: scene.point?.reachedAt?.toISOString() ?? null },
+        }),
     rtoMs: verdict.rtoMs,
     rtoBasis: verdict.rtoBasis,
     rpoMs: verdict.rpoMs,
@@ -224,7 +232,12 @@ export function reportContent(
 async function recordEnd(
   deps: RunRestoreTestDeps,
   test: RestoreTestRow,
-  { verdict, report, objectives }: { verdict: TestVerdict; report: Buffer; objectives: Objectives },
+  {
+    verdict,
+    report,
+    objectives,
+    reachedAt,
+  }: { verdict: TestVerdict; report: Buffer; objectives: Objectives; reachedAt: Date | undefined },
 ): Promise<void> {
   const reportSha256 = createHash('sha256').update(report).digest();
   const state = verdict.passed ? 'passed' : 'failed';
@@ -240,6 +253,7 @@ async function recordEnd(
       rpoObjectiveMs: objectives.rpoMs,
       report,
       reportSha256,
+      reachedAt,
     });
     if (!first) return;
     await recordAudit(tx, deps.clock, worker, {

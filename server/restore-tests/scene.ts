@@ -3,7 +3,10 @@
  * not run, and a test in which a check was not run has not passed.
  */
 import type {
+  ChosenPoint,
   ChunkReader,
+  FileEntry,
+  OpenedPoint,
   PostgresFacts,
   Repository,
   SnapshotRecord,
@@ -13,6 +16,7 @@ import type { FileKeyContext, OpenRequest } from '../keys/index.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { DatabaseAddress } from '../lib/db.ts';
 import { HoldfastError } from '../lib/errors.ts';
+import type { RecoveryPoint } from '../lib/postgres/index.ts';
 import type { AskedAssertion } from './assertions/schema.ts';
 import type { Objectives } from './checks/objective-checks.ts';
 import type { CheckResult, CopyChoice, RestoreTestMode } from './schema.ts';
@@ -63,6 +67,8 @@ export interface Scene {
   copy: CopyOfTest;
   openRepository(): Promise<Repository>;
   openReader(repository: Repository): Promise<ChunkReader>;
+  /** A chosen moment instead of the snapshot's own. */
+  chosen?: ChosenPoint | undefined;
   /** Called when the snapshot and its keyring are known. */
   openContentKeys(repository: Repository): Promise<ContentKeys>;
   /** Live progress of a long step: bytes read so far in it, and how many there will be. */
@@ -76,6 +82,7 @@ export interface Scene {
   factsSection?: SourceSection;
   facts?: PostgresFacts;
   databaseRestored?: boolean;
+  point?: ScenePoint;
   /** From the start of the test. */
   recoveredMs?: number;
   database?: DatabaseAddress;
@@ -85,6 +92,16 @@ export interface Scene {
   contentKeys?: ContentKeys;
   /** Bytes of stored files read, and the time that took. */
   filesRead?: { bytes: number; ms: number; totalBytes: number };
+}
+
+/** Of a chosen moment. */
+export interface ScenePoint {
+  opened: OpenedPoint;
+  until: RecoveryPoint;
+  /** Files that came after the snapshot, by path. */
+  born: ReadonlyMap<string, FileEntry>;
+  /** The last commit that recovery applied. */
+  reachedAt?: Date | undefined;
 }
 
 /** What a check found. */

@@ -69,6 +69,16 @@ export const StartRestoreTest = Type.Object({
 });
 export type StartRestoreTest = Static<typeof StartRestoreTest>;
 
+/** A chosen moment: the snapshot before it is found, and the log is followed from there. */
+export const StartPointTest = Type.Object({
+  targetId: Id,
+  /** One of the two: an instant with its zone, or a position in the write-ahead log. */
+  time: Type.Optional(Type.String({ maxLength: 40 })),
+  lsn: Type.Optional(Type.String({ maxLength: 17 })),
+  mode: RestoreTestMode,
+});
+export type StartPointTest = Static<typeof StartPointTest>;
+
 /** Before starting: what it needs and what there is. */
 export const Preflight = Type.Object({
   ok: Type.Boolean(),
@@ -139,6 +149,15 @@ export const RestoreTest = Type.Object({
   /** From the report; absent while it runs. */
   checks: Type.Array(CheckResult),
   reportSha256: Type.Union([Type.String(), Type.Null()]),
+  /** Of a test of a chosen moment: what was asked for, and the last commit that was there. */
+  point: Type.Union([
+    Type.Object({
+      time: Type.Union([Instant, Type.Null()]),
+      lsn: Type.Union([Type.String(), Type.Null()]),
+      reachedAt: Type.Union([Instant, Type.Null()]),
+    }),
+    Type.Null(),
+  ]),
 });
 export type RestoreTest = Static<typeof RestoreTest>;
 

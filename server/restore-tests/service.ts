@@ -1,6 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import { recordAudit, type Actor } from '../audit/index.ts';
-import { getTarget, openTarget, openTargetConfig, type TargetConfig } from '../backups/index.ts';
+import {
+  findPoint,
+  getTarget,
+  openTarget,
+  openTargetConfig,
+  parsePoint,
+  type TargetConfig,
+} from '../backups/index.ts';
 import type { PeopleDeps } from '../identity/index.ts';
 import type { KeyClient } from '../keys/index.ts';
 import type { Clock } from '../lib/clock.ts';
@@ -23,7 +30,14 @@ import {
 import { printInThread } from './print-in-thread.ts';
 import { readReport } from './report.ts';
 import { readTestSchedule } from './test-schedules.ts';
-import type { CopyChoice, KitMaterial, RestoreTest, RestoreTestPage, StartRestoreTest } from './schema.ts';
+import type {
+  CopyChoice,
+  KitMaterial,
+  RestoreTest,
+  RestoreTestPage,
+  StartPointTest,
+  StartRestoreTest,
+} from './schema.ts';
 
 export interface RestoreTestDeps {
   db: Database;
@@ -44,6 +58,7 @@ export async function startRestoreTest(
   deps: RestoreTestDeps,
   actor: Actor,
   request: StartRestoreTest,
+  point: { time?: Date | undefined; lsn?: string | undefined } = {},
 ): Promise<RestoreTest> {
   const { mode, keySource, lent } = request;
   const choice: CopyChoice = { ...request, choice: request.choice ?? 'certain' };
@@ -80,16 +95,38 @@ export async function startRestoreTest(
         snapshotTakenAt: test.takenAt,
         state: 'running',
         createdAt: deps.clock.now(),
+        ...{ pointTime: point.time, pointLsn: point.lsn },
       });
       await recordAudit(tx, deps.clock, actor, {
         action: 'restore-tests.test.started',
         objectType: 'restore-test',
         objectId: id,
-        detail: { snapshotId, targetId, mode, keySource, kitId, choice: test.choice, drawnFrom, newest },
+        detail: {
+          ...{ snapshotId, targetId, mode, keySource, kitId, choice: test.choice, drawnFrom, newest },
+          ...(point.time === undefined ? {} : { time: point.time.toISOString() }),
+          ...(point.lsn === undefined ? {} : { lsn: point.lsn }),
+        },
       });
     }
   });
   return showRestoreTest(deps, first.id);
+}
+
+/**
+ * Queues a test of a chosen moment: from the newest snapshot before it, through the log that was shipped since.
+ *
+ * @throws HoldfastError `not_found` with the nearest moments that can be restored; as `startRestoreTest`
+ */
+export async function startPointTest(
+  deps: RestoreTestDeps,
+  actor: Actor,
+  { targetId, mode, ...wanted }: StartPointTest,
+): Promise<RestoreTest> {
+  const chosen = parsePoint(wanted);
+  const { base } = await findPoint(deps, targetId, chosen);
+  const point = chosen.kind === 'time' ? { time: chosen.at } : { lsn: wanted.lsn };
+  const copy = { choice: 'certain' as const, snapshotId: base.id, targetId };
+  return startRestoreTest(deps, actor, { ...copy, mode, keySource: 'test-identity' }, point);
 }
 
 /** Another test that is under way is `enqueueRun`'s to refuse, with the same words for every kind of run. */
@@ -216,6 +253,14 @@ function toRestoreTest(row: RestoreTestRow, names: Map<string, string>): Restore
     rpoObjectiveMs: row.rpo_objective_ms === null ? null : Number(row.rpo_objective_ms),
     ...factsOf(row.report),
     reportSha256: row.report_sha256?.toString('hex') ?? null,
+    point:
+      row.point_time === null && row.point_lsn === null
+        ? null
+        : {
+            time: row.point_time?.toISOString() ?? null,
+            lsn: row.point_lsn,
+            reachedAt: row.reached_at?.toISOString() ?? null,
+          },
   };
 }
 

@@ -17,6 +17,9 @@ const SWEEP_EVERY_MS = 24 * 60 * 60 * 1000;
 
 type CollectorDeps = Pick<WorkspaceDeps, 'dataDir' | 'db' | 'clock' | 'log'>;
 
+/** Says up to when what was deleted may go; later ones may not be on every target yet that follows the log. */
+export type HeldBack = (deps: CollectorDeps) => Promise<Date>;
+
 export interface Collection {
   contents: number;
 }
@@ -24,14 +27,18 @@ export interface Collection {
 let nextSweepAt = 0;
 
 /** @returns how many contents were removed; undefined when a snapshot holds the store, and it has to be tried later. */
-export async function collectDoomedContents(deps: CollectorDeps): Promise<Collection | undefined> {
+export async function collectDoomedContents(
+  deps: CollectorDeps,
+  heldBack: HeldBack = async () => deps.clock.now(),
+): Promise<Collection | undefined> {
   return withAdvisoryLock(
     deps.db,
     'fileCollection',
     async () => {
       let contents = 0;
+      const before = await heldBack(deps);
       for (;;) {
-        const doomed = await listDoomedContents(deps.db, BATCH);
+        const doomed = await listDoomedContents(deps.db, BATCH, before);
         if (doomed.length > 0) await collectBatch(deps, doomed);
         contents += doomed.length;
         if (doomed.length < BATCH) break;

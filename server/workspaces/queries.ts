@@ -185,10 +185,12 @@ export async function listKnownContents(db: Database, contentIds: readonly strin
   return result.rows.map((row) => row.content_id);
 }
 
-export async function listDoomedContents(db: Database, limit: number): Promise<string[]> {
+/** @param before only what was doomed before this instant */
+export async function listDoomedContents(db: Database, limit: number, before: Date): Promise<string[]> {
   const result = await sql<{ content_id: string }>`
     select content_id from doomed_contents
-    where not exists (select from file_versions where file_versions.content_id = doomed_contents.content_id)
+    where doomed_at <= ${before}
+      and not exists (select from file_versions where file_versions.content_id = doomed_contents.content_id)
     order by content_id limit ${limit}`.execute(db);
   return result.rows.map((row) => row.content_id);
 }

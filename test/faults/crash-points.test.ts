@@ -18,6 +18,8 @@ const EVERY_STEP_REACHED = [
 
 /** Steps that no test kills at, each with its reason. */
 const NOT_KILLED: Record<string, string> = {
+  'recover.log.fetched':
+    'more files of the restored database than at recover.database.restored, at which a process is killed; nothing else',
   'restore-test.report.recorded':
     'the test has ended and is recorded; only the copy of its report on the target is missing',
   'workspaces.batch.committed':

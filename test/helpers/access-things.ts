@@ -46,6 +46,12 @@ const PARTS: Record<string, (ids: Things) => { body?: unknown; query?: string; o
   'PATCH /api/v1/nodes/:id': () => ({ body: { name: 'renamed' } }),
   'PATCH /api/v1/me/passkeys/:id': () => ({ body: { name: 'renamed' } }),
   'POST /api/v1/snapshots/:id/restores': ({ folder, file }) => ({ body: { folderId: folder, nodeId: file } }),
+  'PUT /api/v1/point-in-time': () => ({
+    body: { enabled: true, windowDays: 7, objectiveSeconds: 300, pileLimitBytes: null },
+  }),
+  'POST /api/v1/restore-tests/point-in-time': () => ({
+    body: { targetId: randomUUID(), time: '2020-01-01T00:00:00Z', mode: 'quick' },
+  }),
   'POST /api/v1/targets/:id/retention/preview': () => ({ body: { policy: { kind: 'keep-everything' } } }),
   'PUT /api/v1/targets/:id/retention': () => ({ body: { policy: { kind: 'keep-everything' } } }),
   'POST /api/v1/targets/:id/retention/agree': () => ({ body: { reason: 'Little space', removes: 1 } }),

@@ -53,17 +53,20 @@ export async function encodeIndex(
 
 function* linesOf(index: RepositoryIndex): Iterable<object> {
   if (index.supersedes.length > 0) yield { supersedes: index.supersedes };
-  for (const pack of index.packs) {
-    yield {
-      pack: pack.id,
-      kind: pack.kind,
-      sizeBytes: pack.sizeBytes,
-      headerLength: pack.headerLength,
-      generation: pack.generation,
-      chunks: pack.chunks.map((chunk) => [chunk.id, chunk.offset, chunk.storedLength, chunk.originalLength]),
-    };
-  }
+  for (const pack of index.packs) yield packLine(pack);
   for (const mark of index.removals) yield { remove: mark.name, since: mark.since, head: mark.head };
+}
+
+/** A pack as index objects and lists of born files name it. */
+export function packLine(pack: WrittenPack): object {
+  return {
+    pack: pack.id,
+    kind: pack.kind,
+    sizeBytes: pack.sizeBytes,
+    headerLength: pack.headerLength,
+    generation: pack.generation,
+    chunks: pack.chunks.map((chunk) => [chunk.id, chunk.offset, chunk.storedLength, chunk.originalLength]),
+  };
 }
 
 /** @throws as `decodeObject`. */
@@ -93,7 +96,8 @@ export function decodeIndex(
   return index;
 }
 
-function readPack(record: JsonRecord): WrittenPack {
+/** @see packLine */
+export function readPack(record: JsonRecord): WrittenPack {
   const kind = record.kind;
   if (kind !== 'data' && kind !== 'tree') throw damagedObject('a pack is of no known kind');
   return {

@@ -32,20 +32,18 @@ export interface ObjectSigner {
   sign(statement: SignedStatement): Promise<ObjectSignature>;
 }
 
+/** What an object's first line says. */
+export function headerOf({ type, repositoryId, number }: ObjectHeader): object {
+  return { type, version: FORMAT_VERSION, repository: repositoryId, number, must: [] };
+}
+
 /** Builds a signed object: header line, one line per record, signature line. */
 export async function encodeObject(
   header: ObjectHeader,
   records: Iterable<object>,
   signer: ObjectSigner,
 ): Promise<Buffer> {
-  const first = {
-    type: header.type,
-    version: FORMAT_VERSION,
-    repository: header.repositoryId,
-    number: header.number,
-    must: [],
-  };
-  const lines = [JSON.stringify(first)];
+  const lines = [JSON.stringify(headerOf(header))];
   for (const record of records) lines.push(JSON.stringify(record));
   const body = Buffer.from(`${lines.join('\n')}\n`);
   const statement = {
@@ -83,7 +81,7 @@ export function decodeObject(
   return records;
 }
 
-function parseLine(line: string): unknown {
+export function parseLine(line: string): unknown {
   try {
     return JSON.parse(line);
   } catch (cause) {
@@ -91,7 +89,8 @@ function parseLine(line: string): unknown {
   }
 }
 
-function checkHeader(header: JsonRecord, expected: ObjectHeader): void {
+/** @throws as `decodeObject`. */
+export function checkHeader(header: JsonRecord, expected: ObjectHeader): void {
   const must = header.must ?? [];
   const unknown = Array.isArray(must) ? must.filter((name) => !KNOWN_FEATURES.includes(String(name))) : ['?'];
   if (header.version !== FORMAT_VERSION || unknown.length > 0) {

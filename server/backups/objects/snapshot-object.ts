@@ -61,7 +61,7 @@ export function decodeSnapshot(
   };
 }
 
-function readSection(record: JsonRecord): SourceSection {
+export function readSection(record: JsonRecord): SourceSection {
   const kind = record.kind;
   if (kind !== 'directory' && kind !== 'postgres') throw damagedObject('a section is of no known kind');
   return {

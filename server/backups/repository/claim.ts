@@ -55,6 +55,16 @@ export async function claimRepository(target: Target, options: ClaimOptions): Pr
   return claim;
 }
 
+/**
+ * For what is written beside the one writer, without a claim of its own: this appliance still is the one that holds the repository.
+ *
+ * @throws locked when another one took it over.
+ */
+export async function checkHolder(target: Target, keys: RepositoryReadKeys, holder: string): Promise<void> {
+  const highest = await findHighest(target, keys);
+  if (highest !== undefined && highest.holder !== holder) throw heldByOther(highest);
+}
+
 async function createClaim(target: Target, options: ClaimOptions, first: number): Promise<number> {
   for (let number = first; number < first + MAX_STEPS; number++) {
     const claim: WriterClaim = {

@@ -22,6 +22,8 @@ const MAX_OBJECT_BYTES = {
   reports: 32 * MIB,
   keyring: 256 * MIB,
   anchors: MIB / 16,
+  wal: 24 * MIB,
+  files: 32 * MIB,
 } as const;
 
 type ObjectKind = keyof typeof MAX_OBJECT_BYTES;

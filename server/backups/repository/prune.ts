@@ -4,7 +4,7 @@
  * every retained snapshot again, are they deleted. A reader that began before has that long to finish.
  *
  * The same wait holds for everything else that nothing names any more: packs and index objects of runs that were cut off,
- * forgotten snapshots, superseded index and keyring objects. Whole packs are removed, none is rewritten, so this works
+ * forgotten snapshots, superseded index and keyring objects, and the log beyond its window. Whole packs are removed, none is rewritten, so this works
  * without any secret key.
  */
 import { crashPoint } from '../../lib/crash-point.ts';
@@ -22,6 +22,8 @@ import { findLivePacks, type LivePacks } from './live-packs.ts';
 import { listNames, listNumbered, listPacks, sameReference } from './listing.ts';
 import { isWriteOnly } from './object-store.ts';
 import type { Repository } from './open-repository.ts';
+import { findLogNeeds, logSnapshotOf, type LogSnapshot } from '../wal/log-needs.ts';
+import { readSnapshot } from './read-snapshot.ts';
 import { keyOf } from './sync-catalogue.ts';
 import { publishHead, publishIndexObject, type WriterState } from './writer-state.ts';
 
@@ -70,11 +72,13 @@ export async function prune(state: WriterState, options: PruneOptions = {}): Pro
   const live = await findLivePacks(repository, state.snapshots);
   // Readers go by heads: as long as none knew of a removal, its day has not begun, and what the newest names must stay.
   const marks = state.removalAdopted ? [] : repository.catalogue.removals();
-  const garbage = await findGarbage(state, live);
+  const garbage = await findGarbage(state, live, now);
   const waitMs = DAY_MS + state.longestRunMs;
   const isDue = (mark: RemovalMark) => now.getTime() - Date.parse(mark.since) >= waitMs;
   const due = marks.filter((mark) => isDue(mark) && garbage.listed.has(mark.name));
   const { gone, ...deleted } = await deleteObjects(state, due, { sizes: garbage.listed, now, ...options });
+
+  state.log?.removed([...gone]);
 
   const kept = marks.filter((mark) => garbage.listed.has(mark.name) && !gone.has(mark.name));
   const marked = new Set(kept.map((mark) => mark.name));
@@ -128,14 +132,19 @@ function sizeOf(name: string, garbage: Garbage): number {
   return garbage.listed.get(name) ?? garbage.indexed.get(name) ?? 0;
 }
 
-async function findGarbage(state: WriterState, live: LivePacks): Promise<Garbage> {
-  const { target, catalogue } = state.repository;
+async function findGarbage(state: WriterState, live: LivePacks, now: Date): Promise<Garbage> {
+  const { target, keys, catalogue } = state.repository;
   const listed = new Map<string, number>();
   const indexed = new Map<string, number>();
   const indexedIds = new Set<string>();
+  const retained: LogSnapshot[] = [];
+  for (const one of state.snapshots) {
+    retained.push(logSnapshotOf(await readSnapshot(target, keys, catalogue, one)));
+  }
+  const log = await findLogNeeds(state.repository, retained, now, state.log);
   for (const pack of catalogue.packs()) {
     indexedIds.add(pack.id);
-    if (live.packs.has(pack.row)) continue;
+    if (live.packs.has(pack.row) || log.packs?.has(pack.id) === true) continue;
     // A missing pack may come back with its disk; it stays in the index as long as some chunk is nowhere else.
     if (pack.state !== 'missing' || live.missingChunks === 0) indexed.set(packName(pack.id), pack.sizeBytes);
   }
@@ -143,8 +152,10 @@ async function findGarbage(state: WriterState, live: LivePacks): Promise<Garbage
   // to be nobody's.
   const complete = live.missingChunks === 0;
   for (const [id, sizeBytes] of complete ? await listPacks(target) : []) {
-    if (!indexedIds.has(id)) listed.set(packName(id), sizeBytes);
+    // Where lists of born files cannot be read, any pack that no index names may be one of theirs.
+    if (!indexedIds.has(id) && log.packs?.has(id) === false) listed.set(packName(id), sizeBytes);
   }
+  for (const name of log.garbage) listed.set(name, 0);
   for (const kind of complete ? (['snapshots', 'index'] as const) : (['snapshots'] as const)) {
     const counted = new Set((kind === 'index' ? state.indexes : state.snapshots).map(keyOf));
     for (const reference of await listNumbered(target, kind)) {

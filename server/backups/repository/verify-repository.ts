@@ -12,6 +12,7 @@ import { findLivePacks } from './live-packs.ts';
 import { listNumbered, sameReference } from './listing.ts';
 import { isWriteOnly, readObject } from './object-store.ts';
 import { verifyPacks, type PackToVerify } from '../pipeline/verify-packs.ts';
+import { verifyLog } from '../wal/verify-log.ts';
 import type { Repository } from './open-repository.ts';
 import { readStoredSnapshot } from './read-snapshot.ts';
 import { tryReadIndex } from './sync-catalogue.ts';
@@ -46,7 +47,7 @@ export interface VerifyPart {
 
 interface VerifyOptions {
   everyByte: boolean;
-  /** Reads only the packs of this part, and those that are known to be damaged; everything else is checked whole. */
+  /** Reads only the packs and pieces of the log of this part, and packs that are known to be damaged; everything else is checked whole. */
   part?: VerifyPart;
   signal?: AbortSignal;
   progress?: ReportProgress;
@@ -92,6 +93,10 @@ export async function verifyRepository(
     (pack) => pack.state !== 'missing' && !read.has(pack.id) && ofPart(pack),
   );
   packBytesRead += await readPacks(repository, note, others, options);
+  if (options.everyByte) {
+    const { signal, part } = options;
+    await verifyLog(repository, note, { signal, wants: (sha256) => isIn(sha256, part) });
+  }
   const { count, sizeBytes } = repository.catalogue.packStats();
   return {
     ok: problemCount === 0,
@@ -213,8 +218,8 @@ async function readPacks(
   return report.bytesRead;
 }
 
-function isIn(packId: string, part: VerifyPart | undefined): boolean {
-  return part === undefined || Number.parseInt(packId.slice(0, 8), 16) % part.of === part.number;
+function isIn(sha256: string, part: VerifyPart | undefined): boolean {
+  return part === undefined || Number.parseInt(sha256.slice(0, 8), 16) % part.of === part.number;
 }
 
 function* packsToVerify(repository: Repository, rows: readonly number[]): Iterable<PackToVerify> {

@@ -6,6 +6,7 @@ import type { RepositoryWriteKeys } from '../engine.ts';
 import { encodeHead, type KeyringState, type RepositoryHead } from '../objects/head-object.ts';
 import { encodeIndex, type RepositoryIndex } from '../objects/index-object.ts';
 import { numberedName, type ObjectReference, sha256Of } from '../objects/object-names.ts';
+import type { LogKnowledge } from '../wal/log-needs.ts';
 import type { Claim } from './claim.ts';
 import type { ClockGuard } from './clock-guard.ts';
 import { newestGeneration, publish, sealObject } from './object-store.ts';
@@ -30,6 +31,8 @@ export interface WriterState {
   wal: unknown;
   /** A removal was taken in that no head knew: its time begins with this writer. */
   removalAdopted: boolean;
+  /** What is known of shipping on this target. */
+  readonly log: LogKnowledge | undefined;
 }
 
 /** @returns the reference, which the next head will list. */

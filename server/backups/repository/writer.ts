@@ -25,6 +25,7 @@ import {
 } from '../objects/object-names.ts';
 import { encodeReport, type StoredReport } from '../objects/report-object.ts';
 import { encodeSnapshot } from '../objects/snapshot-object.ts';
+import type { LogKnowledge } from '../wal/log-needs.ts';
 import { adoptUnclaimed } from './adopt-unclaimed.ts';
 import { bringObject, type Brought, type WantedObject } from './bring-object.ts';
 import { claimRepository } from './claim.ts';
@@ -54,6 +55,8 @@ export interface OpenWriterOptions {
    * run never tells anybody of it. @returns `atLeast` or more.
    */
   reserveNumber?: (atLeast: number) => Promise<number>;
+  /** What the appliance knows of the log that it ships to this target. */
+  log?: LogKnowledge;
 }
 
 export interface RepositoryWriter {
@@ -140,7 +143,8 @@ export async function openWriter(
     lastHead: repository.headReference ?? null,
     highestHead: repository.highestHead,
     ledger: head?.ledger ?? null,
-    wal: head?.wal ?? null,
+    wal: options.log === undefined ? (head?.wal ?? null) : options.log.position,
+    log: options.log,
     removalAdopted: false,
   };
   await adoptUnclaimed(state);

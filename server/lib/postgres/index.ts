@@ -14,7 +14,24 @@ export {
 } from './connection.ts';
 export { openReplication, type BaseBackup, type BaseBackupEnd } from './base-backup.ts';
 export { takeConsistentPoint } from './consistent-point.ts';
-export { parseLsn, readWalSegment, switchWal, walFileName, walFilesBetween } from './wal.ts';
+export {
+  formatLsn,
+  parseLsn,
+  readWalBytes,
+  readWalSegment,
+  switchWal,
+  walFileName,
+  walFilesBetween,
+} from './wal.ts';
+export {
+  advanceSlot,
+  dropSlot,
+  findSlot,
+  makeSlot,
+  readSlotBound,
+  readWalPosition,
+  type WalPosition,
+} from './wal-slot.ts';
 export {
   beginReadOnly,
   readSchemaVersion,
@@ -23,5 +40,5 @@ export {
   type ServerFacts,
   type TableFacts,
 } from './table-facts.ts';
-export { recoverPostgres } from './recovery.ts';
+export { readReached, recoverPostgres, type RecoveryPoint } from './recovery.ts';
 export { checkIndexes, checkTables, prepareIntegrityChecks, type IntegrityReport } from './integrity.ts';

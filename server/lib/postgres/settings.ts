@@ -1,4 +1,4 @@
-import { realpathSync } from 'node:fs';
+import { realpathSync, statfsSync } from 'node:fs';
 import { relative } from 'node:path';
 import { join } from 'node:path';
 import { writeFileDurably } from '../files.ts';
@@ -85,7 +85,8 @@ export async function writeConfiguration(parts: ConfigurationParts): Promise<voi
       },
     );
   }
-  const settings = { ...SETTINGS, unix_socket_directories: socketDir, ...parts.settings };
+  const bound = { max_slot_wal_keep_size: slotBound(parts.clusterDir) };
+  const settings = { ...SETTINGS, ...bound, unix_socket_directories: socketDir, ...parts.settings };
   const lines = Object.entries(settings).map(([name, value]) => `${name} = ${quoteSetting(value)}`);
   const hba = `local all all peer map=${ADMIN_ROLE}\nlocal replication all peer map=${ADMIN_ROLE}\n`;
   const peers = [{ account: parts.peerName, role: 'all' }, ...(parts.peers ?? [])];
@@ -95,6 +96,16 @@ export async function writeConfiguration(parts: ConfigurationParts): Promise<voi
   await writeFileDurably(join(parts.clusterDir, 'postgresql.conf'), `${lines.join('\n')}\n`);
   await writeFileDurably(join(parts.clusterDir, 'pg_hba.conf'), hba);
   await writeFileDurably(join(parts.clusterDir, 'pg_ident.conf'), ident);
+}
+
+/**
+ * Whoever follows the log and is gone for long does not fill the disk: a fifth of it at most (1 to 32 GiB) is kept for that. The
+ * appliance itself gives up earlier; this holds when nothing of it runs.
+ */
+function slotBound(clusterDir: string): string {
+  const { blocks, bsize } = statfsSync(clusterDir);
+  const mebibytes = Math.floor((blocks * bsize) / 5 / 1024 ** 2);
+  return `${Math.min(32 * 1024, Math.max(1024, mebibytes))}MB`;
 }
 
 function quoteSetting(value: string | number): string {

@@ -14,6 +14,12 @@ export function parseLsn(text: string): bigint {
   return (BigInt(`0x${match[1]}`) << 32n) | BigInt(`0x${match[2]}`);
 }
 
+/** As PostgreSQL writes it. */
+export function formatLsn(position: bigint): string {
+  const hex = (value: bigint) => value.toString(16).toUpperCase();
+  return `${hex(position >> 32n)}/${hex(position & 0xffff_ffffn)}`;
+}
+
 /** Name of a segment file: timeline, then the number in two parts, each 8 hex digits. */
 export function walFileName(timeline: number, segment: bigint, segmentBytes: bigint): string {
   const perId = 0x1_0000_0000n / segmentBytes;
@@ -54,6 +60,34 @@ export async function* readWalSegment(
     const piece = wanted === 0 ? Buffer.alloc(0) : await readPiece(client, name, offset, wanted);
     yield piece.length === length ? piece : Buffer.concat([piece, Buffer.alloc(length - piece.length)]);
   }
+}
+
+/**
+ * The bytes of the log in `[from, to)`, which must be written and kept by a replication slot.
+ *
+ * @throws HoldfastError as `readWalSegment`.
+ */
+export async function readWalBytes(
+  client: pg.ClientBase,
+  range: { timeline: number; segmentBytes: number; from: bigint; to: bigint },
+): Promise<Buffer> {
+  const segmentBytes = BigInt(range.segmentBytes);
+  const parts: Buffer[] = [];
+  for (let at = range.from; at < range.to;) {
+    const name = walFileName(range.timeline, at / segmentBytes, segmentBytes);
+    const offset = Number(at % segmentBytes);
+    const left = Math.min(range.segmentBytes - offset, Number(range.to - at));
+    const part = await readPiece(client, name, offset, Math.min(READ_BYTES, left));
+    if (part.length === 0) {
+      throw new HoldfastError(
+        'unavailable',
+        `PostgreSQL gives less of the WAL segment ${name} than it wrote`,
+      );
+    }
+    parts.push(part);
+    at += BigInt(part.length);
+  }
+  return Buffer.concat(parts);
 }
 
 /** Up to the end of the page that holds the last wanted byte. */

@@ -21,7 +21,7 @@ interface PairedFile {
 
 export const filesCheck: Check = {
   id: 'files',
-  label: 'Every file that the database names is in the snapshot, with its hash',
+  label: 'Every file that the database names is in the snapshot (or came with the log), with its hash',
   async run(scene) {
     const wrong = createList();
     const sample = createSample<PairedFile>(SAMPLE_FILES);
@@ -74,7 +74,7 @@ async function* pairFiles(scene: Scene): AsyncGenerator<{ named: NamedFile; entr
       scene.signal.throwIfAborted();
       const path = `${named.contentId.slice(0, 2)}/${named.contentId}`;
       while (entry !== undefined && (entry.path ?? '') < path) entry = await nextFile(entries);
-      await pairs.put({ named, entry: entry?.path === path ? entry : undefined });
+      await pairs.put({ named, entry: entry?.path === path ? entry : scene.point?.born.get(path) });
     }
     await entries.return?.();
   });

@@ -13,6 +13,14 @@ export function lockEnd({ days }: ObjectLock, now: Date): Date {
   return new Date(now.getTime() + (days + Math.max(1, Math.ceil(days * AHEAD))) * DAY_MS);
 }
 
+/** The log, and lists of files born with it, are kept for days: what is erased must leave with them. */
+const LOG_DAYS = 7;
+
+/** Until when a piece of the log is locked that is written now. Never renewed. */
+export function logLockEnd({ days }: ObjectLock, now: Date): Date {
+  return new Date(now.getTime() + Math.min(days, LOG_DAYS) * DAY_MS);
+}
+
 /** Until when the lock of what a snapshot of this moment needs must last at least. */
 export function lockNeeded({ days }: ObjectLock, now: Date): Date {
   return new Date(now.getTime() + days * DAY_MS);

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import type { ObjectLock, S3Config } from '../../engine.ts';
 import type { S3Client } from './client.ts';
-import { lockEnd } from './lock-times.ts';
+import { lockEnd, logLockEnd } from './lock-times.ts';
 import { isTrial } from './check-config.ts';
 import { isPassing, S3Refusal } from './failures.ts';
 import { retainedUntil } from './versions.ts';
@@ -11,9 +11,10 @@ import { textOf } from './xml.ts';
 /** Claims of writers are not locked: they go with each run, and nothing is lost with them. Nor is what is tried out. */
 export function lockHeaders({ lock, prefix }: S3Config, name: string, now: Date): Record<string, string> {
   if (lock === undefined || name.startsWith('writers/') || name.startsWith('.') || isTrial(prefix)) return {};
+  const endOf = name.startsWith('wal/') || name.startsWith('files/') ? logLockEnd : lockEnd;
   return {
     'x-amz-object-lock-mode': lock.mode.toUpperCase(),
-    'x-amz-object-lock-retain-until-date': lockEnd(lock, now).toISOString(),
+    'x-amz-object-lock-retain-until-date': endOf(lock, now).toISOString(),
   };
 }
 

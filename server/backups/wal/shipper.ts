@@ -1,0 +1,328 @@
+/**
+ * Ships the write-ahead log, all the time: looks every few seconds how far the log is, and brings each target up to there when a
+ * segment is full or a minute is over. Targets do not wait for each other.
+ *
+ * Guarantees: a replication slot keeps what a target has not got, up to a limit; then that target is given up until it is back, which
+ * is declared, and a new snapshot is asked for. So no target, however long it is away, stops the appliance or fills its disk.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import type { ClientBase } from 'pg';
+import { recordAudit, systemActor } from '../../audit/index.ts';
+import { writeTransaction, type DatabaseAddress } from '../../lib/db.ts';
+import { HoldfastError, messageOf } from '../../lib/errors.ts';
+import type { Logger } from '../../lib/log.ts';
+import {
+  advanceSlot,
+  dropSlot,
+  findSlot,
+  formatLsn,
+  makeSlot,
+  readWalPosition,
+  withClient,
+} from '../../lib/postgres/index.ts';
+import { listActiveTargets, type TargetRow } from '../queries.ts';
+import { askForBases } from './ask-for-bases.ts';
+import { pileLimit } from './pile-limit.ts';
+import {
+  deleteGapsBefore,
+  getPointInTime,
+  insertGap,
+  listGaps,
+  updatePointInTime,
+  type PointInTimeRow,
+} from './point-in-time-queries.ts';
+import { openShipState, type ShipPosition, type ShipReport, type ShipState } from './ship-state.ts';
+import { createTargetShipper, type LogSource, type ShipDeps, type TargetShipper } from './ship-target.ts';
+
+export interface ShipperDeps extends Omit<ShipDeps, 'state'> {
+  /** May copy the cluster and use replication slots. */
+  adminAddress: DatabaseAddress;
+  log: Logger;
+}
+
+export interface ShipperPace {
+  lookEveryMs: number;
+  /** A piece that is not full waits at most so long. */
+  shipEveryMs: number;
+}
+
+const PACE: ShipperPace = { lookEveryMs: 2_000, shipEveryMs: 60_000 };
+/** What people are shown may be so old while nothing happens. */
+const REPORT_EVERY_MS = 30_000;
+/** What is older is in the audit log. */
+const GAPS_KEPT_MS = 90 * 86_400_000;
+const RETRY_MS = { first: 5_000, most: 60_000 };
+const actor = systemActor('log shipping');
+
+interface Lane {
+  row: TargetRow;
+  shipper: TargetShipper;
+  busy: Promise<void> | undefined;
+  pendingSinceMs: number | undefined;
+  failures: number;
+  /** What this stretch began with is in the tables. */
+  told: boolean;
+  notBeforeMs: number;
+  reportedMs: number;
+  report: ShipReport | undefined;
+}
+
+/** Ends when it is switched off (`off`) or `signal` says so. @throws what the database says when it goes away */
+export async function runShipper(
+  deps: ShipperDeps,
+  signal: AbortSignal,
+  pace: ShipperPace = PACE,
+): Promise<'off' | 'stopped'> {
+  const state = openShipState(deps.dataDir);
+  const lanes = new Map<string, Lane>();
+  try {
+    return await withClient(deps.adminAddress, 'holdfast wal', async (client) => {
+      const scene = { deps: { ...deps, state }, adminDeps: deps, state, client, lanes, signal, pace };
+      while (!signal.aborted) {
+        const settings = await getPointInTime(deps.db);
+        if (!settings.enabled) {
+          await switchOff(scene, settings);
+          return 'off';
+        }
+        await look(scene, settings);
+        await delay(pace.lookEveryMs, undefined, { signal }).catch(() => undefined);
+      }
+      return 'stopped';
+    });
+  } finally {
+    for (const lane of lanes.values()) await lane.busy;
+    for (const lane of lanes.values()) await lane.shipper.close().catch(() => undefined);
+    state.close();
+  }
+}
+
+interface Scene {
+  deps: ShipDeps;
+  adminDeps: ShipperDeps;
+  state: ShipState;
+  client: ClientBase;
+  lanes: Map<string, Lane>;
+  signal: AbortSignal;
+  pace: ShipperPace;
+}
+
+/** Where it was is forgotten on purpose: what is committed meanwhile is a gap, and declared as one. */
+async function switchOff(scene: Scene, settings: PointInTimeRow): Promise<void> {
+  const { deps, client, state } = scene;
+  for (const at of state.list()) {
+    if (at.timeline === 0) continue;
+    const gap = { from: at.position, since: at.completeAt, reason: 'switched-off' as const };
+    state.save({ ...at, timeline: 0, gap: at.gap ?? gap, intent: null });
+  }
+  if (settings.slot !== null) await dropSlot(client, settings.slot);
+  await writeTransaction(deps.db, (tx) => updatePointInTime(tx, { slot: null }));
+}
+
+async function look(scene: Scene, settings: PointInTimeRow): Promise<void> {
+  const { deps, client, lanes, state } = scene;
+  const slot = settings.slot ?? (await nameSlot(scene));
+  const kept = (await findSlot(client, slot)) ?? (await makeSlot(client, slot));
+  const now = await readWalPosition(client);
+  const source: LogSource = { client, now, kept };
+  const rows = await listActiveTargets(deps.db);
+  for (const [id, lane] of lanes) if (!rows.some((row) => row.id === id)) await endLane(scene, id, lane);
+  for (const at of state.list()) if (!rows.some((row) => row.id === at.targetId)) state.forget(at.targetId);
+  const limit = await pileLimit(deps.dataDir, settings, client);
+  for (const row of rows) {
+    const lane = laneOf(scene, row);
+    if (lane.busy !== undefined) continue;
+    boundPile(scene, lane, source, limit);
+    if (isDue(scene, lane, source))
+      lane.busy = work(scene, lane, source).finally(() => (lane.busy = undefined));
+    else reportQuiet(scene, lane, source);
+  }
+  // A stretch that is just beginning has no position yet, and begins at one that was read before.
+  const beginning = [...lanes.values()].some(
+    (lane) => lane.busy !== undefined && (state.find(lane.row.id)?.timeline ?? 0) === 0,
+  );
+  if (!beginning) await advanceSlot(client, slot, leastPosition(scene, now.flushed));
+  await askForBases(scene.deps, settings, state);
+}
+
+async function nameSlot({ deps }: Scene): Promise<string> {
+  const { repository } = await deps.keys.status();
+  const name = `holdfast_wal_${(repository.repositoryId ?? '').slice(0, 8)}`;
+  await writeTransaction(deps.db, (tx) => updatePointInTime(tx, { slot: name }));
+  return name;
+}
+
+function laneOf(scene: Scene, row: TargetRow): Lane {
+  const { lanes, deps } = scene;
+  const known = lanes.get(row.id);
+  if (known?.row.version === row.version) return known;
+  if (known !== undefined) {
+    known.row = row;
+    if (known.busy !== undefined) return known;
+    // Its sign-in or place may be another now.
+    void known.shipper.close().catch(() => undefined);
+  }
+  const lane: Lane = {
+    ...{ row, shipper: createTargetShipper(deps, row), busy: undefined, pendingSinceMs: undefined },
+    ...{
+      failures: 0,
+      told: known?.told ?? false,
+      notBeforeMs: 0,
+      reportedMs: -Infinity,
+      report: known?.report,
+    },
+  };
+  lanes.set(row.id, lane);
+  return lane;
+}
+
+async function endLane(scene: Scene, id: string, lane: Lane): Promise<void> {
+  scene.lanes.delete(id);
+  await lane.busy;
+  await lane.shipper.close().catch(() => undefined);
+  scene.state.forget(id);
+}
+
+/** Only while nothing is on its way: a target that catches up is left to it; PostgreSQL's own bound holds in any case. */
+function boundPile(scene: Scene, lane: Lane, { now }: LogSource, limit: number): void {
+  const at = scene.state.find(lane.row.id);
+  if (at === undefined || at.timeline === 0 || now.flushed - at.position <= BigInt(limit)) return;
+  lane.shipper.giveUp('away');
+  scene.adminDeps.log.warn(
+    { target: lane.row.id, limit },
+    'Too much of the log piled up for a target: it is given up until it is back',
+  );
+}
+
+/** Nothing was stored there yet, or a recovered appliance has not taken it over yet: the next snapshot does. */
+function isStrange(row: TargetRow): boolean {
+  return row.last_ok_at === null || row.unseen_since_recovery;
+}
+
+function isDue(scene: Scene, lane: Lane, { now }: LogSource): boolean {
+  const nowMs = scene.deps.clock.monotonicMs();
+  if (isStrange(lane.row) || nowMs < lane.notBeforeMs) return false;
+  const at = scene.state.find(lane.row.id);
+  // A stretch begins, or goes on after a failure or a start of this process, at once.
+  if (at === undefined || at.timeline === 0 || lane.failures > 0) return true;
+  if (now.flushed <= at.position) {
+    lane.pendingSinceMs = undefined;
+    return false;
+  }
+  lane.pendingSinceMs ??= nowMs;
+  const segment = BigInt(now.segmentBytes);
+  return (
+    now.flushed / segment > at.position / segment || nowMs - lane.pendingSinceMs >= scene.pace.shipEveryMs
+  );
+}
+
+async function work(scene: Scene, lane: Lane, source: LogSource): Promise<void> {
+  const { deps, state, signal } = scene;
+  const before = state.find(lane.row.id);
+  try {
+    // A connection of its own: what one target waits for holds up neither the others nor the looks.
+    const failed = await withClient(scene.adminDeps.adminAddress, 'holdfast wal round', (client) =>
+      lane.shipper.ship({ ...source, client }, signal).then(
+        () => undefined,
+        // Not taken for the database's: a target may say the same words.
+        (reason: unknown) => ({ reason }),
+      ),
+    );
+    if (failed !== undefined) throw failed.reason;
+    lane.failures = 0;
+    lane.pendingSinceMs = undefined;
+    const after = state.find(lane.row.id);
+    const isNew = after !== undefined && after.startAt.getTime() !== before?.startAt.getTime();
+    if (isNew || (!lane.told && (await lacksGap(scene, after)))) await tellBegun(scene, lane);
+    lane.told = true;
+    tell(scene, lane, source, 'shipping', null);
+  } catch (error) {
+    if (signal.aborted) return;
+    lane.failures++;
+    const waitMs = Math.min(RETRY_MS.most, RETRY_MS.first * 2 ** (lane.failures - 1));
+    lane.notBeforeMs = deps.clock.monotonicMs() + Math.min(waitMs, scene.pace.shipEveryMs);
+    const stopped =
+      error instanceof HoldfastError && ['wrong_state', 'locked', 'wrong_key'].includes(error.code);
+    tell(scene, lane, source, stopped ? 'stopped' : 'away', problemOf(error));
+    scene.adminDeps.log.warn(
+      { err: error, target: lane.row.id, failures: lane.failures },
+      'The log was not shipped; it is tried again',
+    );
+  }
+}
+
+/** The process may have ended between beginning and telling. */
+async function lacksGap({ deps }: Scene, at: ShipPosition | undefined): Promise<boolean> {
+  if (at?.lastGap == null) return false;
+  const told = await listGaps(deps.db, at.startAt);
+  return !told.some((gap) => gap.target_id === at.targetId && gap.until.getTime() === at.startAt.getTime());
+}
+
+/** A new stretch, and the gap before it: told once, in the table and in the audit log. */
+async function tellBegun({ deps, state }: Scene, lane: Lane): Promise<void> {
+  const at = state.find(lane.row.id);
+  if (at === undefined) return;
+  const gap = at.lastGap;
+  await writeTransaction(deps.db, async (tx) => {
+    await deleteGapsBefore(tx, new Date(deps.clock.now().getTime() - GAPS_KEPT_MS));
+    if (gap !== null) {
+      await insertGap(tx, {
+        ...{ targetId: lane.row.id, reason: gap.reason, since: gap.since },
+        ...{
+          fromLsn: gap.from === null ? null : formatLsn(gap.from),
+          until: at.startAt,
+          declaredAt: deps.clock.now(),
+        },
+      });
+    }
+    await recordAudit(tx, deps.clock, actor, {
+      action: gap === null ? 'backups.wal.begun' : 'backups.wal.gap',
+      objectType: 'target',
+      objectId: lane.row.id,
+      detail: { from: formatLsn(at.start), ...(gap === null ? {} : { reason: gap.reason }) },
+    });
+  });
+}
+
+function reportQuiet(scene: Scene, lane: Lane, source: LogSource): void {
+  if (scene.deps.clock.monotonicMs() - lane.reportedMs < REPORT_EVERY_MS) return;
+  if (isStrange(lane.row)) return tell(scene, lane, source, 'waiting', null);
+  if (lane.failures === 0) tell(scene, lane, source, 'shipping', null);
+}
+
+function tell(
+  scene: Scene,
+  lane: Lane,
+  { now }: LogSource,
+  state: ShipReport['state'],
+  problem: ShipReport['problem'],
+): void {
+  const at = scene.state.find(lane.row.id);
+  const lookedAt = scene.deps.clock.now().toISOString();
+  const isWhole = at !== undefined && at.timeline !== 0 && at.position >= now.flushed;
+  if (isWhole && now.at > at.completeAt) scene.state.setComplete(lane.row.id, now.at);
+  const completeAt = isWhole ? now.at : at?.completeAt;
+  lane.reportedMs = scene.deps.clock.monotonicMs();
+  lane.report = {
+    state,
+    since: lane.report?.state === state ? lane.report.since : lookedAt,
+    completeAt: completeAt?.toISOString() ?? null,
+    pendingBytes: at === undefined || at.timeline === 0 ? 0 : Number(now.flushed - at.position),
+    lookedAt,
+    problem,
+  };
+  scene.state.report(lane.row.id, lane.report);
+}
+
+function problemOf(error: unknown): NonNullable<ShipReport['problem']> {
+  if (!(error instanceof HoldfastError)) return { code: 'internal', message: messageOf(error).slice(0, 500) };
+  const { code, message, hint } = error;
+  return { code, message, ...(hint === undefined ? {} : { hint }) };
+}
+
+/** Targets that were given up, or never began, keep nothing. */
+function leastPosition({ state }: Scene, flushed: bigint): bigint {
+  return state
+    .list()
+    .filter((at) => at.timeline !== 0)
+    .reduce((least, at) => (at.position < least ? at.position : least), flushed);
+}

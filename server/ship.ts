@@ -1,0 +1,31 @@
+/** Ships the write-ahead log, in a process of its own: `node server/ship.ts <id>`, kept by the worker while it is switched on. */
+import { runShipper } from './backups/index.ts';
+import { openSealer } from './keys/index.ts';
+import { loadConfig } from './lib/config.ts';
+import { createLog } from './lib/log.ts';
+import { openRunDeps } from './run-deps.ts';
+
+const shipId = process.argv[2] ?? '';
+const config = loadConfig();
+const log = createLog(config.logLevel, 'ship');
+if (config.sharedGroup !== undefined) process.umask(0o007);
+const deps = await openRunDeps(config, log, shipId);
+// What the worker lent, for as long as this connection lasts: targets may be added at any time.
+await deps.keys.takeLiveKeys(shipId);
+const sealer = openSealer(deps.keys);
+
+const stop = new AbortController();
+for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort());
+process.once('disconnect', () => stop.abort());
+
+let exitCode = 0;
+try {
+  const ended = await runShipper({ ...deps, sealer }, stop.signal);
+  if (ended === 'off') log.info('Shipping of the write-ahead log was switched off');
+} catch (error) {
+  log.error({ err: error }, 'Shipping of the write-ahead log stopped; it is started again');
+  exitCode = 1;
+}
+sealer.close();
+await deps.close();
+process.exit(exitCode);
