@@ -10,6 +10,7 @@ export const paths = {
   snapshot: (id: string) => `/snapshots/${id}`,
   snapshotContent: (id: string, folderId?: string, targetId?: string) =>
     `/snapshots/${id}/content${queryText({ folder: folderId, target: targetId })}`,
+  pointInTime: () => '/point-in-time',
   restoreTests: () => '/restore-tests',
   newRestoreTest: (
     choice: { snapshot?: string; target?: string; step?: string; key?: string; mode?: string } = {},
@@ -99,6 +100,7 @@ export const routes: readonly Route[] = [
   route('/snapshots', 'operations.read', () => import('./pages/backups/SnapshotsPage.svelte')),
   route('/snapshots/:id', 'operations.read', () => import('./pages/backups/SnapshotPage.svelte')),
   route('/snapshots/:id/content', 'files.read', () => import('./pages/backups/SnapshotContentPage.svelte')),
+  route('/point-in-time', 'operations.read', () => import('./pages/backups/PointInTimePage.svelte')),
   route('/restore-tests', 'operations.read', () => import('./pages/restore-tests/RestoreTestsPage.svelte')),
   route('/restore-tests/new', 'backups.run', () => import('./pages/restore-tests/NewRestoreTestPage.svelte')),
   route(

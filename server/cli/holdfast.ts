@@ -20,6 +20,7 @@ const COMMANDS: Record<string, () => Promise<Add>> = {
   snapshots: async () => (await import('./commands/snapshots.ts')).addSnapshots,
   restore: async () => (await import('./commands/restore.ts')).addRestore,
   recover: async () => (await import('./commands/recover.ts')).addRecover,
+  'point-in-time': async () => (await import('./commands/point-in-time.ts')).addPointInTime,
   'restore-test': async () => (await import('./commands/restore-test.ts')).addRestoreTest,
   verify: async () => (await import('./commands/verify.ts')).addVerify,
   forget: async () => (await import('./commands/forget.ts')).addForget,

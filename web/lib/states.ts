@@ -31,6 +31,11 @@ const LOOKS: Record<string, StateLook> = {
   copying: { tone: 'info', label: 'Catching up' },
   empty: { tone: 'neutral', label: 'Nothing yet' },
   missing: { tone: 'warn', label: 'Missing' },
+  // Shipping of the log
+  on: { tone: 'ok', label: 'On' },
+  shipping: { tone: 'ok', label: 'Shipping' },
+  stopped: { tone: 'bad', label: 'Stopped' },
+  silent: { tone: 'bad', label: 'Not heard of' },
   // Retention
   held: { tone: 'warn', label: 'Under legal hold' },
   stays: { tone: 'ok', label: 'Stays' },

@@ -8,7 +8,9 @@ import {
   type HostClient,
 } from '../../appliance/index.ts';
 import {
+  parsePoint,
   recoverAppliance,
+  type ChosenPoint,
   type RecoveryQuestion,
   type RecoveryReport,
   type TargetConfig,
@@ -43,6 +45,8 @@ interface Options extends PlaceOptions {
   kit?: string;
   data?: string;
   snapshot?: string;
+  toTime?: string;
+  toLsn?: string;
   yes?: boolean;
   acceptWarnings?: boolean;
   daily: DailyWay['kind'];
@@ -60,6 +64,8 @@ export function addRecover(program: Command): void {
         .option('--kit <file>', 'the recovery kit')
         .option('--config <file>', 'all answers, instead of options; see server/cli/recovery.example.yaml')
         .option('--snapshot <which>', `${SNAPSHOT_WORDS}, which it is when absent`)
+        .option('--to-time <instant>', 'go back to this moment instead, such as 2030-01-31T14:05:00Z')
+        .option('--to-lsn <position>', 'the same, by its position in the write-ahead log')
         .option('--yes', 'the old machine is off, and the newest snapshot there is the one to go back to')
         .option('--accept-warnings', 'go on although something about the repository is not as it should be')
         .addOption(
@@ -117,6 +123,7 @@ function recoverInto(
     ...{ kit, dataDir, rootKeyFile, signal, clock: systemClock },
     target,
     snapshot: plan.snapshot,
+    point: plan.point,
     setBack: plan.setBack,
     knownHead: plan.setBack?.knownHead,
     confirm: (question) => confirm(question, plan, output),
@@ -176,6 +183,7 @@ interface Plan extends PlaceOptions {
   share?: ShareAnswers | undefined;
   kit: string;
   snapshot: string | undefined;
+  point?: ChosenPoint | undefined;
   yes: boolean;
   acceptWarnings: boolean;
   volume: VolumeAnswers;
@@ -184,6 +192,9 @@ interface Plan extends PlaceOptions {
 
 async function readPlan(options: Options): Promise<Plan> {
   if (options.config !== undefined) {
+    if (options.toTime !== undefined || options.toLsn !== undefined) {
+      throw new HoldfastError('invalid_input', 'A moment is given with --from and --kit, not with --config');
+    }
     if (options.from !== undefined || options.kit !== undefined) {
       throw new HoldfastError(
         'invalid_input',
@@ -210,6 +221,7 @@ async function readPlan(options: Options): Promise<Plan> {
     signInFile: options.signInFile,
     kit: options.kit,
     snapshot: options.snapshot,
+    point: readPoint(options),
     yes: options.yes === true,
     acceptWarnings: options.acceptWarnings === true,
     volume: {
@@ -217,6 +229,16 @@ async function readPlan(options: Options): Promise<Plan> {
       ...(options.passphraseFile === undefined ? {} : { passphraseFile: options.passphraseFile }),
     },
   };
+}
+
+function readPoint({ toTime, toLsn, snapshot }: Options): ChosenPoint | undefined {
+  if (toTime === undefined && toLsn === undefined) return undefined;
+  if (snapshot !== undefined) {
+    throw new HoldfastError('invalid_input', 'Give a snapshot or a moment, one of them', {
+      hint: 'For a moment the snapshot before it is found by itself.',
+    });
+  }
+  return parsePoint({ time: toTime, lsn: toLsn });
 }
 
 async function confirm(
@@ -249,6 +271,14 @@ function wordsOf(question: RecoveryQuestion): string {
   if (question.kind === 'old-machine-off') {
     return 'Is the old machine off for good? From now on it may write no more to this repository.';
   }
+  if (question.kind === 'point') {
+    const { point, snapshot: base, clockWentBack } = question;
+    const moment = 'time' in point ? formatInstant(point.time) : `position ${point.lsn} in the log`;
+    const twice = clockWentBack
+      ? ' The clock of the database went back on the way there, so this time came twice: the first is taken. A position (--to-lsn) is exact.'
+      : '';
+    return `Go back to ${moment}, from snapshot ${base.number} of ${formatInstant(base.takenAt)} on?${twice} Another target may know more.`;
+  }
   const hours = Math.round(question.ageMs / 3_600_000);
   const { snapshot, headNumber } = question;
   return `Go back to snapshot ${snapshot.number} of ${formatInstant(snapshot.takenAt)}, ${hours} h ago (head ${headNumber})? Another target may know a newer one.`;
@@ -280,8 +310,15 @@ function describeMachine({ report, newVolumeKey }: MachineRecovery, dataDir: str
 }
 
 function describe(report: RecoveryReport, dataDir: string): string {
+  const { point } = report;
+  const moment = point && ('time' in point.asked ? formatInstant(point.asked.time) : point.asked.lsn);
   return [
     `Recovered snapshot ${report.snapshotNumber} of ${formatInstant(report.takenAt)} into ${dataDir}`,
+    ...(point === undefined
+      ? []
+      : [
+          `Went on from it to ${moment ?? ''}: ${point.pieces} pieces of the log, ${formatBytes(point.bytes)}; last commit ${point.reachedAt ?? 'that of the snapshot'}`,
+        ]),
     `${report.files} files, ${formatBytes(report.bytes)}, ${report.keys} keys; ${report.endedSessions} sessions ended`,
     `Start it with: holdfast serve --data ${dataDir}`,
   ].join('\n');

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { HoldfastError } from '../../lib/errors.ts';
 import { writeFileDurably } from '../../lib/files.ts';
+import type { PointInTimeStatus } from '../../backups/index.ts';
 import type { RestoreTest } from '../../restore-tests/index.ts';
 import { addCommand, type CommandContext } from '../command.ts';
 import { chooseSnapshot, findTargetId, SNAPSHOT_WORDS } from '../choose-snapshot.ts';
@@ -14,6 +15,8 @@ interface Options {
   mode: string;
   snapshot?: string;
   copy?: string;
+  toTime?: string;
+  toLsn?: string;
   target?: string;
   kit?: string;
   report?: string;
@@ -34,6 +37,8 @@ export function addRestoreTest(program: Command): void {
           'latest, random (drawn by the appliance) or each (the newest of every target)',
         )
         .option('--target <name>', 'from this target: its name or id')
+        .option('--to-time <instant>', 'test this moment instead of a snapshot, such as 2030-01-31T14:05:00Z')
+        .option('--to-lsn <position>', 'the same, by its position in the write-ahead log')
         .option('--kit <file>', 'open the backup with this recovery kit, to prove the kit')
         .option('--report <file>', 'write the signed report there (two JSON lines); verify-report checks it'),
     async (context, given, snapshot?: string) => {
@@ -57,6 +62,8 @@ async function start({ control }: CommandContext, options: Options): Promise<Res
   if (mode !== 'quick' && mode !== 'full')
     throw new HoldfastError('invalid_input', '--mode is quick or full');
   const client = control();
+  if (options.toTime !== undefined || options.toLsn !== undefined)
+    return startAtMoment(client, options, mode);
   if (options.copy !== undefined) return startByChoice(client, { ...options, mode });
   if (options.kit !== undefined) {
     const kit = await readWholeKit(options.kit);
@@ -71,6 +78,31 @@ async function start({ control }: CommandContext, options: Options): Promise<Res
   }
   const chosen = await chooseSnapshot(client, options.snapshot, options.target);
   return client.send<RestoreTest>('POST', '/restore-tests', { ...chosen, mode, keySource: 'test-identity' });
+}
+
+async function startAtMoment(
+  client: ControlClient,
+  { toTime: time, toLsn: lsn, ...options }: Options,
+  mode: 'quick' | 'full',
+): Promise<RestoreTest> {
+  if (options.kit !== undefined || options.snapshot !== undefined || options.copy !== undefined) {
+    throw new HoldfastError('invalid_input', 'A moment is tested without --snapshot, --copy and --kit', {
+      hint: 'The snapshot before it is found by itself.',
+    });
+  }
+  return client.send<RestoreTest>('POST', '/restore-tests/point-in-time', {
+    ...{ targetId: await momentsOf(client, options.target), mode },
+    ...(time === undefined ? {} : { time }),
+    ...(lsn === undefined ? {} : { lsn }),
+  });
+}
+
+async function momentsOf(client: ControlClient, name: string | undefined): Promise<string> {
+  if (name !== undefined) return findTargetId(client, name);
+  const { targets } = await client.get<PointInTimeStatus>('/point-in-time');
+  const [found, second] = targets;
+  if (found !== undefined && second === undefined) return found.targetId;
+  throw new HoldfastError('invalid_input', 'Say from which target: --target');
 }
 
 /** The appliance chooses; a kit needs to know the copy before, so that it takes a certain one. */

@@ -6,6 +6,7 @@ import ClipboardCheck from '@lucide/svelte/icons/clipboard-check';
 import Folder from '@lucide/svelte/icons/folder';
 import HardDrive from '@lucide/svelte/icons/hard-drive';
 import KeySquare from '@lucide/svelte/icons/key-square';
+import History from '@lucide/svelte/icons/history';
 import KeyRound from '@lucide/svelte/icons/key-round';
 import LayoutDashboard from '@lucide/svelte/icons/layout-dashboard';
 import ScrollText from '@lucide/svelte/icons/scroll-text';
@@ -42,6 +43,7 @@ export const areas: readonly { group: string; areas: readonly Area[] }[] = [
     group: 'Protection',
     areas: [
       { label: 'Snapshots', href: paths.snapshots(), icon: Camera, right: 'operations.read' },
+      { label: 'Point in time', href: paths.pointInTime(), icon: History, right: 'operations.read' },
       { label: 'Restore tests', href: paths.restoreTests(), icon: ShieldCheck, right: 'operations.read' },
       { label: 'Targets', href: paths.targets(), icon: HardDrive, right: 'operations.read' },
     ],
