@@ -4,6 +4,7 @@ import {
   findShippingTrouble,
   listBehind,
   locationOf,
+  measureLoss,
   readFreeBytes,
   readRule,
 } from '../backups/index.ts';
@@ -55,6 +56,7 @@ export async function readOverview(deps: OverviewDeps): Promise<Overview> {
     copies,
     rule,
     kits,
+    loss,
   ] = await Promise.all([
     getAppliance(deps.db),
     listTargetFacts(deps.db),
@@ -69,6 +71,7 @@ export async function readOverview(deps: OverviewDeps): Promise<Overview> {
     countNewestCopies(deps.db),
     readRule(deps.db),
     readKitSummary(deps),
+    measureLoss(deps),
   ]);
   const schedule = (name: string): ScheduleFacts | undefined => {
     const row = schedules.find((candidate) => candidate.name === name);
@@ -97,6 +100,7 @@ export async function readOverview(deps: OverviewDeps): Promise<Overview> {
     sentences,
     lastSnapshot,
     lastProven: proof === undefined ? null : toLastProven(proof),
+    loss,
     targets: await Promise.all(targets.map(toTarget)),
     nextSnapshotAt: nextOf(schedule('snapshot')),
     nextRestoreTestAt: testSchedule.nextDueAt,

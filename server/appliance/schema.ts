@@ -1,6 +1,7 @@
 /** Shapes of first run, appliance settings, recovery kits and the overview. */
 import { Type, type Static } from 'typebox';
 import { Id, Instant, Problem } from '../lib/shapes.ts';
+import { MeasuredLoss } from '../backups/index.ts';
 import { Run } from '../lib/run-schema.ts';
 import { Email, Password, PersonName } from '../identity/index.ts';
 import { KitSummary } from './kits/schema.ts';
@@ -182,6 +183,8 @@ export const Overview = Type.Object({
     }),
     Type.Null(),
   ]),
+  /** Always told, also that it is not measured. */
+  loss: MeasuredLoss,
   targets: Type.Array(
     Type.Object({
       id: Id,

@@ -67,7 +67,8 @@ export {
 export { shipReport } from './ship-report.ts';
 export { findPoint, findShippingTrouble, shippedUntil } from './wal/show-point-in-time.ts';
 export { bornUntil, fetchUntil, openPoint, wordsOfPoint, type OpenedPoint } from './wal/open-point.ts';
-export { PointInTimeStatus } from './wal/schema.ts';
+export { measureLoss } from './wal/measure-loss.ts';
+export { MeasuredLoss, PointInTimeStatus } from './wal/schema.ts';
 export { parsePoint, type ChosenPoint } from './wal/plan-point.ts';
 export { runShipper } from './wal/shipper.ts';
 export { runAuditVerify } from './verify-audit.ts';

@@ -51,6 +51,11 @@ export const TargetShipping = Type.Object({
   completeAt: nullable(Instant),
   /** Measured RPO. */
   lagSeconds: nullable(Type.Number()),
+  /** Measured at each look, the worst of the last day and week; null while nothing was measured. */
+  worstDaySeconds: nullable(Type.Number()),
+  worstWeekSeconds: nullable(Type.Number()),
+  /** It lies on the disk of the data, and is lost with it. */
+  sameDisk: Type.Boolean(),
   /** Beyond the objective. */
   late: Type.Boolean(),
   pendingBytes: Type.Number(),
@@ -63,6 +68,22 @@ export const TargetShipping = Type.Object({
   problem: nullable(Problem),
 });
 export type TargetShipping = Static<typeof TargetShipping>;
+
+/** What would be lost with this machine now. */
+export const MeasuredLoss = Type.Object({
+  /**
+   * `off`: the log is not shipped, so nothing between snapshots is measured. `nothing-yet`: it is shipped, and no target can restore a
+   * moment from it yet.
+   */
+  state: Type.Union([Type.Literal('measured'), Type.Literal('off'), Type.Literal('nothing-yet')]),
+  /** Age of the newest moment that a target can restore. */
+  seconds: nullable(Type.Number()),
+  targetName: nullable(Type.String()),
+  /** Only what lies on the disk of the data itself can restore it. */
+  sameDisk: Type.Boolean(),
+  objectiveSeconds: Type.Integer(),
+});
+export type MeasuredLoss = Static<typeof MeasuredLoss>;
 
 export const PointInTimeStatus = Type.Object({
   ...PointInTimeChange.properties,

@@ -26,6 +26,12 @@ export const createTables = `
   create table reports (target_id text primary key, content text not null) without rowid;
 `;
 
+/** How far behind a target was at worst, by the hour. */
+export const createLags = `
+  create table if not exists lags (
+    target_id text not null, hour_ms integer not null, seconds integer not null, primary key (target_id, hour_ms)
+  ) without rowid`;
+
 export function prepareQueries(db: DatabaseSync) {
   const q = (text: string): StatementSync => db.prepare(text);
   return {
@@ -62,6 +68,12 @@ export function prepareQueries(db: DatabaseSync) {
       'insert into reports values (?, ?) on conflict (target_id) do update set content = excluded.content',
     ),
     listReports: q('select target_id, content from reports'),
+    upsertLag: q(`
+      insert into lags values (?, ?, ?)
+      on conflict (target_id, hour_ms) do update set seconds = max(seconds, excluded.seconds)`),
+    deleteLagsBefore: q('delete from lags where hour_ms < ?'),
+    worstLag: q('select max(seconds) as seconds from lags where target_id = ? and hour_ms >= ?'),
+    forgetLags: q('delete from lags where target_id = ?'),
     deleteReport: q('delete from reports where target_id = ?'),
   };
 }

@@ -12,7 +12,7 @@ import { PRIVATE_DIRECTORY_MODE } from '../../lib/files.ts';
 import type { WrittenPack } from '../engine.ts';
 import type { WalPieceName } from './wal-names.ts';
 import type { GapReason } from './wal-piece.ts';
-import { createTables, prepareQueries, SHIP_STATE_VERSION } from './ship-queries.ts';
+import { createLags, createTables, prepareQueries, SHIP_STATE_VERSION } from './ship-queries.ts';
 
 /** How far one target is. */
 export interface ShipPosition {
@@ -72,6 +72,8 @@ export interface ShipView {
   /** The highest number of a `files/` object that was given out, for whichever target; 0 for none. */
   lastBorn(): number;
   reports(): Map<string, ShipReport>;
+  /** Seconds that a target was behind at worst since then, by the hour; null where nothing was measured. */
+  worstLag(targetId: string, since: Date): number | null;
 }
 
 export interface ShipState extends ShipView {
@@ -100,6 +102,8 @@ export interface ShipState extends ShipView {
   unlearn(targetId: string, contents: readonly string[]): void;
   forgetKnown(targetId: string): void;
   report(targetId: string, report: ShipReport): void;
+  /** The worst of each hour is kept, for a month. */
+  noteLag(targetId: string, at: Date, seconds: number): void;
   /** Objects that are not on the target any more. */
   removed(targetId: string, sha256s: Iterable<string>): void;
   /** Everything about a target. */
@@ -147,6 +151,7 @@ function open(path: string): DatabaseSync {
       `begin immediate; ${createTables} insert into facts values ('version', '${SHIP_STATE_VERSION}'); commit`,
     );
   }
+  db.exec(createLags);
   const version = prepareQueries(db).findFact.get('version')?.value;
   if (version === SHIP_STATE_VERSION) return db;
   db.close();
@@ -154,6 +159,9 @@ function open(path: string): DatabaseSync {
 }
 
 const LAST_BORN = 'last-born';
+const HOUR_MS = 3_600_000;
+const LAGS_KEPT_MS = 31 * 24 * HOUR_MS;
+const hourOf = (at: Date): number => Math.floor(at.getTime() / HOUR_MS) * HOUR_MS;
 
 type Queries = ReturnType<typeof prepareQueries>;
 type Row = Record<string, unknown>;
@@ -168,6 +176,10 @@ function view(q: Queries): ShipView {
     pieces: (targetId) => q.listPieces.all(targetId).map(toPiece),
     born: (targetId) => q.listBorn.all(targetId).map(toBorn),
     lastBorn: () => Number(q.findFact.get(LAST_BORN)?.value ?? 0),
+    worstLag: (targetId, since) => {
+      const seconds = q.worstLag.get(targetId, hourOf(since))?.seconds;
+      return seconds == null ? null : Number(seconds);
+    },
     reports: () =>
       new Map(
         q.listReports.all().map((row) => [text(row.target_id), JSON.parse(text(row.content)) as ShipReport]),
@@ -246,6 +258,11 @@ function wrap(db: DatabaseSync): ShipState {
       }),
     forgetKnown: (targetId) => void q.forgetKnown.run(targetId),
     report: (targetId, report) => void q.upsertReport.run(targetId, JSON.stringify(report)),
+    noteLag: (targetId, at, seconds) =>
+      change(() => {
+        q.upsertLag.run(targetId, hourOf(at), Math.ceil(seconds));
+        q.deleteLagsBefore.run(at.getTime() - LAGS_KEPT_MS);
+      }),
     removed: (targetId, sha256s) =>
       change(() => {
         for (const sha256 of sha256s) {
@@ -255,7 +272,14 @@ function wrap(db: DatabaseSync): ShipState {
       }),
     forget: (targetId) =>
       change(() => {
-        for (const each of [q.deleteTarget, q.forgetKnown, q.forgetPieces, q.forgetBorn, q.deleteReport]) {
+        for (const each of [
+          q.deleteTarget,
+          q.forgetKnown,
+          q.forgetPieces,
+          q.forgetBorn,
+          q.forgetLags,
+          q.deleteReport,
+        ]) {
           each.run(targetId);
         }
       }),

@@ -65,6 +65,10 @@ interface Lane {
   notBeforeMs: number;
   reportedMs: number;
   report: ShipReport | undefined;
+  /** Everything was there at the last look of which this holds. */
+  wholeAt: Date | undefined;
+  /** How far behind it was at worst since that was last kept. */
+  worstMs: number;
 }
 
 /** Ends when it is switched off (`off`) or `signal` says so. @throws what the database says when it goes away */
@@ -130,6 +134,7 @@ async function look(scene: Scene, settings: PointInTimeRow): Promise<void> {
   const limit = await pileLimit(deps.dataDir, settings, client);
   for (const row of rows) {
     const lane = laneOf(scene, row);
+    measureLag(scene, lane, source);
     if (lane.busy !== undefined) continue;
     boundPile(scene, lane, source, limit);
     if (isDue(scene, lane, source))
@@ -169,6 +174,8 @@ function laneOf(scene: Scene, row: TargetRow): Lane {
       notBeforeMs: 0,
       reportedMs: -Infinity,
       report: known?.report,
+      wholeAt: known?.wholeAt,
+      worstMs: known?.worstMs ?? 0,
     },
   };
   lanes.set(row.id, lane);
@@ -196,6 +203,15 @@ function boundPile(scene: Scene, lane: Lane, { now }: LogSource, limit: number):
 /** Nothing was stored there yet, or a recovered appliance has not taken it over yet: the next snapshot does. */
 function isStrange(row: TargetRow): boolean {
   return row.last_ok_at === null || row.unseen_since_recovery;
+}
+
+/** What was committed so long ago may not be there yet. By the database's clock; a look without anything new counts as now. */
+function measureLag({ state }: Scene, lane: Lane, { now }: LogSource): void {
+  const at = state.find(lane.row.id);
+  if (at === undefined) return;
+  if (at.timeline !== 0 && at.position >= now.flushed) lane.wholeAt = now.at;
+  const since = Math.max(at.completeAt.getTime(), lane.wholeAt?.getTime() ?? 0);
+  lane.worstMs = Math.max(lane.worstMs, now.at.getTime() - since);
 }
 
 function isDue(scene: Scene, lane: Lane, { now }: LogSource): boolean {
@@ -311,6 +327,9 @@ function tell(
     problem,
   };
   scene.state.report(lane.row.id, lane.report);
+  if (at === undefined) return;
+  scene.state.noteLag(lane.row.id, now.at, lane.worstMs / 1000);
+  lane.worstMs = 0;
 }
 
 function problemOf(error: unknown): NonNullable<ShipReport['problem']> {

@@ -33,6 +33,7 @@ interface TargetFacts {
   at: ShipPosition | undefined;
   report: ShipReport | undefined;
   pieces: ShippedPiece[];
+  worst: { day: number | null; week: number | null };
 }
 
 export async function showPointInTime(deps: PointInTimeDeps): Promise<PointInTimeStatus> {
@@ -49,19 +50,21 @@ export async function showPointInTime(deps: PointInTimeDeps): Promise<PointInTim
     changedAt: settings.changed_at?.toISOString() ?? null,
     targets: targets.map((row) =>
       describe(deps, settings, row, {
-        ...{ facts: factsOf(deps.dataDir, row.id), bases: bases.filter((base) => base.targetId === row.id) },
+        ...{ facts: factsOf(deps, row.id), bases: bases.filter((base) => base.targetId === row.id) },
         gaps: gaps.filter((gap) => gap.target_id === row.id),
       }),
     ),
   };
 }
 
-function factsOf(dataDir: string, targetId: string): TargetFacts {
-  const none: TargetFacts = { at: undefined, report: undefined, pieces: [] };
+function factsOf({ dataDir, clock }: PointInTimeDeps, targetId: string): TargetFacts {
+  const none = { at: undefined, report: undefined, pieces: [], worst: { day: null, week: null } };
+  const before = (days: number) => new Date(clock.now().getTime() - days * DAY_MS);
   const read = readShipState(dataDir, (view) => ({
     at: view.find(targetId),
     report: view.reports().get(targetId),
     pieces: view.pieces(targetId),
+    worst: { day: view.worstLag(targetId, before(1)), week: view.worstLag(targetId, before(7)) },
   }));
   return read ?? none;
 }
@@ -72,7 +75,7 @@ function describe(
   row: TargetRow,
   known: { facts: TargetFacts; bases: BaseRow[]; gaps: WalGapRow[] },
 ): TargetShipping {
-  const { at, report, pieces } = known.facts;
+  const { at, report, pieces, worst } = known.facts;
   const now = deps.clock.now();
   const state = stateOf(settings, report, now);
   const completeAt = at?.completeAt ?? null;
@@ -86,6 +89,7 @@ function describe(
     since: report?.since ?? null,
     completeAt: completeAt?.toISOString() ?? null,
     lagSeconds,
+    ...{ worstDaySeconds: worst.day, worstWeekSeconds: worst.week, sameDisk: row.same_disk },
     late: lagSeconds !== null && lagSeconds > settings.objective_seconds,
     pendingBytes: report?.pendingBytes ?? 0,
     pieces: pieces.length,
@@ -158,11 +162,7 @@ export async function findPoint(
 ): Promise<PointPlan> {
   const bases = await listBases(deps.db);
   const planOn = (id: string): PointPlan =>
-    planPoint(
-      bases.filter((base) => base.targetId === id).map(toBase),
-      completed(factsOf(deps.dataDir, id)),
-      chosen,
-    );
+    planPoint(bases.filter((base) => base.targetId === id).map(toBase), completed(factsOf(deps, id)), chosen);
   try {
     return planOn(targetId);
   } catch (error) {

@@ -44,6 +44,7 @@ function describe(status: PointInTimeStatus): string {
     target.late ? `${target.state}, late` : target.state,
     target.completeAt === null ? 'nothing yet' : formatInstant(target.completeAt),
     target.lagSeconds === null ? '' : `${String(target.lagSeconds)} s`,
+    target.worstDaySeconds === null ? '' : `${String(target.worstDaySeconds)} s`,
     formatBytes(target.pendingBytes),
     formatBytes(target.storedBytes),
   ]);
@@ -63,7 +64,7 @@ function describe(status: PointInTimeStatus): string {
   );
   return [
     `Up to ${String(status.windowDays)} days back; alert beyond ${String(status.objectiveSeconds)} s`,
-    table(['target', 'state', 'complete up to', 'behind', 'waits', 'shipped'], rows),
+    table(['target', 'state', 'complete up to', 'behind', 'worst day', 'waits', 'shipped'], rows),
     windows.length === 0 ? 'No moment can be restored yet' : 'Moments that can be restored:',
     ...windows,
     ...gaps,

@@ -37,6 +37,7 @@ function describe(setup: SetupState, overview: Overview | undefined): string {
     '',
     `Last snapshot   ${lastSnapshot === null ? 'none' : `${formatInstant(lastSnapshot.takenAt)}, ${lastSnapshot.state}, ${formatBytes(lastSnapshot.sizeBytes)}`}`,
     `Last proven     ${lastProven === null ? 'never' : `${formatInstant(lastProven.at)}, ${lastProven.grade}, from ${printable(lastProven.targetName)}`}`,
+    `Could lose      ${describeLoss(overview.loss)}`,
     `Next snapshot   ${formatInstant(overview.nextSnapshotAt)}`,
     `Next test       ${formatInstant(overview.nextRestoreTestAt)}`,
     `Data            ${overview.protects.fileCount} files, ${formatBytes(overview.protects.sizeBytes)}; ${formatBytes(overview.dataDisk.freeBytes)} free`,
@@ -55,4 +56,13 @@ function describe(setup: SetupState, overview: Overview | undefined): string {
   for (const need of overview.needsYou)
     lines.push('', `! ${need.name}: ${need.message}`, `  ${need.hint ?? ''}`.trimEnd());
   return lines.join('\n');
+}
+
+function describeLoss(loss: Overview['loss']): string {
+  if (loss.state === 'off')
+    return 'what came after the newest snapshot; not measured: the log is not shipped';
+  if (loss.seconds === null)
+    return 'what came after the newest snapshot; the log waits for one to go on from';
+  const where = `${printable(loss.targetName ?? '')}${loss.sameDisk ? ', on the same disk' : ''}`;
+  return `at most ${String(loss.seconds)} s, measured by ${where} (objective ${String(loss.objectiveSeconds)} s)`;
 }
