@@ -13,7 +13,14 @@ export const paths = {
   pointInTime: () => '/point-in-time',
   restoreTests: () => '/restore-tests',
   newRestoreTest: (
-    choice: { snapshot?: string; target?: string; step?: string; key?: string; mode?: string } = {},
+    choice: {
+      snapshot?: string;
+      target?: string;
+      moment?: string;
+      step?: string;
+      key?: string;
+      mode?: string;
+    } = {},
   ) => `/restore-tests/new${queryText(choice)}`,
   assertions: () => '/restore-tests/assertions',
   restoreTest: (id: string) => `/restore-tests/${id}`,

@@ -3,7 +3,7 @@
  * and the file keys of its newest keyring, is lent to the run.
  */
 import { decryptAge, openAgeHeader, readKeysPlaintext } from '../keys/index.ts';
-import type { KitMaterial, RestoreTest, RestoreTestMode } from '../restore-tests/index.ts';
+import type { KitMaterial, LentKeys, RestoreTest, RestoreTestMode } from '../restore-tests/index.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import { chooseSnapshot } from './choose-snapshot.ts';
 import type { ControlClient } from './control-client.ts';
@@ -21,30 +21,41 @@ export interface KitTest {
   target?: string;
 }
 
-/** @throws HoldfastError `wrong_key` when the kit is of another appliance, `no_repository` when there is no snapshot yet. */
+/** @throws as `lendKit` */
 export async function startKitTest(client: ControlClient, test: KitTest): Promise<RestoreTest> {
   const { snapshotId, targetId } = await chooseSnapshot(client, test.snapshot, test.target);
+  const { mode } = test;
+  const lent = await lendKit(client, test, targetId);
+  return client.send<RestoreTest>('POST', '/restore-tests', {
+    ...{ snapshotId, targetId, mode, keySource: 'recovery-kit', lent },
+  });
+}
+
+/**
+ * Opens what lies on a target with the kit.
+ *
+ * @throws HoldfastError `wrong_key` when the kit is of another appliance, `no_repository` when there is no snapshot yet.
+ */
+export async function lendKit(
+  client: ControlClient,
+  kit: Pick<KitTest, 'kitId' | 'identity' | 'trustRoot'>,
+  targetId: string,
+): Promise<LentKeys> {
   const material = await client.get<KitMaterial>(`/restore-tests/kit-material?targetId=${targetId}`);
-  if (test.trustRoot !== undefined && material.trustRoot !== test.trustRoot) {
+  if (kit.trustRoot !== undefined && material.trustRoot !== kit.trustRoot) {
     throw new HoldfastError('wrong_key', 'This recovery kit is not of this appliance', {
       hint: 'Give the kit that was made here.',
     });
   }
-  const keys = await decryptAge(Buffer.from(material.keysObject, 'base64'), [test.identity]);
+  const keys = await decryptAge(Buffer.from(material.keysObject, 'base64'), [kit.identity]);
   readKeysPlaintext(keys, {
     repositoryId: material.repositoryId,
     trustRoot: Buffer.from(material.trustRoot, 'base64'),
   });
   const keyringFileKeys = [];
   for (const { name, header } of material.keyring) {
-    const { fileKey } = await openAgeHeader(Buffer.from(header, 'base64'), [test.identity]);
+    const { fileKey } = await openAgeHeader(Buffer.from(header, 'base64'), [kit.identity]);
     keyringFileKeys.push({ name, fileKey: fileKey.toString('base64') });
   }
-  return client.send<RestoreTest>('POST', '/restore-tests', {
-    snapshotId,
-    targetId,
-    mode: test.mode,
-    keySource: 'recovery-kit',
-    lent: { kitId: test.kitId, keys: keys.toString('base64'), keyringFileKeys },
-  });
+  return { kitId: kit.kitId, keys: keys.toString('base64'), keyringFileKeys };
 }

@@ -21,6 +21,9 @@ const RecoveryFile = Type.Object(
     snapshot: Type.Optional(
       Type.Union([Type.String({ minLength: 1, maxLength: 64 }), Type.Integer({ minimum: 1 })]),
     ),
+    /** Instead of a snapshot, one of the two: an instant with its zone, or a position in the write-ahead log. */
+    toTime: Type.Optional(Type.String({ minLength: 1, maxLength: 40 })),
+    toLsn: Type.Optional(Type.String({ minLength: 1, maxLength: 17 })),
     /** The old machine is off for good, and the snapshot is the one to go back to. Nothing happens without it. */
     oldMachineIsOff: Type.Literal(true),
     acceptWarnings: Type.Optional(Type.Boolean()),

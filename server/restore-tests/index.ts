@@ -6,5 +6,11 @@ export { settleRestoreTests } from './service.ts';
 export { isOverdue, readTestSchedule } from './test-schedules.ts';
 export { type ReportTrust, type RestoreTestReport, verifyReport } from './report.ts';
 export { NewAssertion, type AssertionList } from './assertions/schema.ts';
-export { KitMaterial, RestoreTest, RestoreTestMode, type RestoreTestSettings } from './schema.ts';
+export {
+  KitMaterial,
+  type LentKeys,
+  RestoreTest,
+  RestoreTestMode,
+  type RestoreTestSettings,
+} from './schema.ts';
 export { testWithKit } from './test-with-kit.ts';

@@ -76,6 +76,8 @@ export const StartPointTest = Type.Object({
   time: Type.Optional(Type.String({ maxLength: 40 })),
   lsn: Type.Optional(Type.String({ maxLength: 17 })),
   mode: RestoreTestMode,
+  /** What the recovery kit opened on that target; without it the test identity opens the copy. */
+  lent: Type.Optional(LentKeys),
 });
 export type StartPointTest = Static<typeof StartPointTest>;
 

@@ -120,13 +120,17 @@ export async function startRestoreTest(
 export async function startPointTest(
   deps: RestoreTestDeps,
   actor: Actor,
-  { targetId, mode, ...wanted }: StartPointTest,
+  { targetId, mode, lent, ...wanted }: StartPointTest,
 ): Promise<RestoreTest> {
   const chosen = parsePoint(wanted);
   const { base } = await findPoint(deps, targetId, chosen);
   const point = chosen.kind === 'time' ? { time: chosen.at } : { lsn: wanted.lsn };
   const copy = { choice: 'certain' as const, snapshotId: base.id, targetId };
-  return startRestoreTest(deps, actor, { ...copy, mode, keySource: 'test-identity' }, point);
+  const key =
+    lent === undefined
+      ? { keySource: 'test-identity' as const }
+      : { keySource: 'recovery-kit' as const, lent };
+  return startRestoreTest(deps, actor, { ...copy, mode, ...key }, point);
 }
 
 /** Another test that is under way is `enqueueRun`'s to refuse, with the same words for every kind of run. */

@@ -116,6 +116,20 @@ describe('without an appliance', () => {
     });
   }
 
+  test.each([
+    ['a snapshot and a moment', 'snapshot: 3\ntoTime: 2030-01-31T14:05:00Z', 2, 'one of them'],
+    ['a moment without a zone', 'toTime: 2030-01-31T14:05:00', 2, 'Not an instant'],
+    ['a moment', 'toTime: 2030-01-31T14:05:00Z', 10, 'repository'],
+    ['a position in the log', 'toLsn: 0/40013A8', 10, 'repository'],
+  ])('a recovery by a file with %s', async (_what, lines, exitCode, message) => {
+    const file = join(folder, 'recovery.yaml');
+    await writeFile(file, `from: ./empty\nkit: ./kit.json\noldMachineIsOff: true\n${lines}\n`);
+
+    const run = await runHoldfast(['recover', '--config', file, '--data', join(folder, 'by-file'), '--json']);
+
+    expect([run.exitCode, run.stdout]).toEqual([exitCode, expect.stringContaining(message)]);
+  });
+
   test('help names the commands and ends with 0', async () => {
     const run = await runHoldfast(['--help']);
 

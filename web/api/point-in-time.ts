@@ -5,6 +5,7 @@ import type {
   PointInTimeStatus as StatusShape,
   TargetShipping as ShippingShape,
 } from '../../server/backups/wal/schema.ts';
+import type { StartPointTest } from '../../server/restore-tests/schema.ts';
 import { request } from './client.ts';
 import type { RestoreTest } from './shapes.ts';
 
@@ -16,5 +17,5 @@ export const getPointInTime = (signal?: AbortSignal): Promise<PointInTimeStatus>
   request('/point-in-time', { signal });
 export const putPointInTime = (change: PointInTimeChange): Promise<PointInTimeStatus> =>
   request('/point-in-time', { method: 'PUT', body: change });
-export const testMoment = (targetId: string, time: string, mode: 'quick' | 'full'): Promise<RestoreTest> =>
-  request('/restore-tests/point-in-time', { method: 'POST', body: { targetId, time, mode } });
+export const testMoment = (test: Static<typeof StartPointTest>): Promise<RestoreTest> =>
+  request('/restore-tests/point-in-time', { method: 'POST', body: test });

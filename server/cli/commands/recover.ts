@@ -192,23 +192,26 @@ interface Plan extends PlaceOptions {
 
 async function readPlan(options: Options): Promise<Plan> {
   if (options.config !== undefined) {
-    if (options.toTime !== undefined || options.toLsn !== undefined) {
-      throw new HoldfastError('invalid_input', 'A moment is given with --from and --kit, not with --config');
-    }
     if (options.from !== undefined || options.kit !== undefined) {
       throw new HoldfastError(
         'invalid_input',
         'The file says where from and with which kit: leave --from and --kit out',
       );
     }
+    if (options.toTime !== undefined || options.toLsn !== undefined) {
+      throw new HoldfastError('invalid_input', 'The file says the moment: `toTime` or `toLsn` in it');
+    }
     const {
       snapshot,
       oldMachineIsOff,
       acceptWarnings = false,
       volume = {},
+      toTime,
+      toLsn,
       ...file
     } = await readRecoveryFile(options.config);
-    return { ...file, snapshot: snapshot?.toString(), yes: oldMachineIsOff, acceptWarnings, volume };
+    const point = readPoint({ toTime, toLsn, snapshot: snapshot?.toString() });
+    return { ...file, snapshot: snapshot?.toString(), point, yes: oldMachineIsOff, acceptWarnings, volume };
   }
   if (options.from === undefined || options.kit === undefined) {
     throw new HoldfastError('invalid_input', 'Say where from, and with which kit', {
@@ -231,7 +234,15 @@ async function readPlan(options: Options): Promise<Plan> {
   };
 }
 
-function readPoint({ toTime, toLsn, snapshot }: Options): ChosenPoint | undefined {
+function readPoint({
+  toTime,
+  toLsn,
+  snapshot,
+}: {
+  toTime?: string | undefined;
+  toLsn?: string | undefined;
+  snapshot?: string | undefined;
+}): ChosenPoint | undefined {
   if (toTime === undefined && toLsn === undefined) return undefined;
   if (snapshot !== undefined) {
     throw new HoldfastError('invalid_input', 'Give a snapshot or a moment, one of them', {

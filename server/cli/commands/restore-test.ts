@@ -6,7 +6,7 @@ import type { RestoreTest } from '../../restore-tests/index.ts';
 import { addCommand, type CommandContext } from '../command.ts';
 import { chooseSnapshot, findTargetId, SNAPSHOT_WORDS } from '../choose-snapshot.ts';
 import type { ControlClient } from '../control-client.ts';
-import { startKitTest } from '../kit-test.ts';
+import { lendKit, startKitTest } from '../kit-test.ts';
 import { describeEnd, followRun, runExitCode } from '../runs.ts';
 import { describeRto } from '../rto.ts';
 import { readWholeKit } from '../secrets.ts';
@@ -85,13 +85,24 @@ async function startAtMoment(
   { toTime: time, toLsn: lsn, ...options }: Options,
   mode: 'quick' | 'full',
 ): Promise<RestoreTest> {
-  if (options.kit !== undefined || options.snapshot !== undefined || options.copy !== undefined) {
-    throw new HoldfastError('invalid_input', 'A moment is tested without --snapshot, --copy and --kit', {
+  if (options.snapshot !== undefined || options.copy !== undefined) {
+    throw new HoldfastError('invalid_input', 'A moment is tested without --snapshot and --copy', {
       hint: 'The snapshot before it is found by itself.',
     });
   }
+  const targetId = await momentsOf(client, options.target);
+  const kit = options.kit === undefined ? undefined : await readWholeKit(options.kit);
+  const lent =
+    kit === undefined
+      ? undefined
+      : await lendKit(
+          client,
+          { kitId: kit.kitId, identity: kit.ageIdentity, trustRoot: kit.trustRoot },
+          targetId,
+        );
   return client.send<RestoreTest>('POST', '/restore-tests/point-in-time', {
-    ...{ targetId: await momentsOf(client, options.target), mode },
+    ...{ targetId, mode },
+    ...(lent === undefined ? {} : { lent }),
     ...(time === undefined ? {} : { time }),
     ...(lsn === undefined ? {} : { lsn }),
   });

@@ -5,6 +5,7 @@ import type { RestoreTest } from '../../../server/restore-tests/schema.ts';
 import type { PointInTimeStatus } from '../../../server/backups/wal/schema.ts';
 import { expectStatus } from '../../helpers/appliance.ts';
 import { startStockedAppliance, stock, type StockedAppliance } from '../../helpers/stocked-appliance.ts';
+import { lendFromKit } from '../../restore-tests/open-kit.ts';
 import { databaseNow, startShipping, switchOn, takeAnySnapshot, type Shipping } from './shipping.ts';
 
 let appliance: StockedAppliance;
@@ -60,6 +61,25 @@ test('a restore test of a moment passes all its checks, and says what was asked 
   );
   expect(test.point?.time).toBe(moment.toISOString());
   expect(Date.parse(test.point?.reachedAt ?? '')).toBeLessThanOrEqual(moment.getTime());
+}, 120_000);
+
+test('the recovery kit alone opens a moment too, and proves itself by it', async () => {
+  const lent = await lendFromKit(appliance);
+  const body = { targetId: appliance.targetId, time: moment.toISOString(), mode: 'full', lent };
+  const started = await expectStatus(
+    appliance.owner.call<RestoreTest>('POST', '/restore-tests/point-in-time', body),
+    202,
+  );
+  await appliance.performRun();
+
+  const test = await expectStatus(
+    appliance.owner.call<RestoreTest>('GET', `/restore-tests/${started.id}`),
+    200,
+  );
+
+  expect(test.checks.filter((check) => check.state !== 'passed')).toEqual([]);
+  expect(test).toMatchObject({ state: 'passed', grade: 'kit-proven', keySource: 'recovery-kit' });
+  expect(test.point?.time).toBe(moment.toISOString());
 }, 120_000);
 
 test('a moment that was not shipped is refused before anything starts', async () => {
