@@ -1,4 +1,5 @@
 /** Advisory locks that outlive a transaction: held by one connection, gone when it or its process goes. */
+import { setTimeout as delay } from 'node:timers/promises';
 import { sql } from 'kysely';
 import type { ClientBase } from 'pg';
 import type { Database } from './db.ts';
@@ -56,13 +57,26 @@ export async function withAdvisoryLock<T>(
   });
 }
 
-/** The same, shared, on a connection of the caller's: whoever works for long beside others does not empty their pool. */
+const ASK_AGAIN_MS = 200;
+
+/**
+ * The same, shared, on a connection of the caller's: whoever works for long beside others does not empty their pool.
+ *
+ * @throws the signal's reason when it comes while the lock is waited for
+ */
 export async function withSharedLockOn<T>(
   client: ClientBase,
   name: LockName,
+  signal: AbortSignal,
   act: () => Promise<T>,
 ): Promise<T> {
-  await client.query('select pg_advisory_lock_shared($1)', [LOCKS[name]]);
+  const ask = 'select pg_try_advisory_lock_shared($1) as locked';
+  for (;;) {
+    signal.throwIfAborted();
+    const { rows } = await client.query<{ locked: boolean }>(ask, [LOCKS[name]]);
+    if (rows[0]?.locked === true) break;
+    await delay(ASK_AGAIN_MS);
+  }
   try {
     return await act();
   } finally {

@@ -253,7 +253,7 @@ async function shipNewFiles(parts: RoundParts, at: ShipPosition): Promise<ShipPo
     }
   };
   // What is deleted meanwhile stays until it was sent.
-  await withSharedLockOn(parts.source.client, 'fileCollection', send);
+  await withSharedLockOn(parts.source.client, 'fileCollection', parts.signal, send);
   return newest;
 }
 

@@ -51,6 +51,8 @@ const PACE: ShipperPace = { lookEveryMs: 2_000, shipEveryMs: 60_000 };
 const REPORT_EVERY_MS = 30_000;
 /** What is older is in the audit log. */
 const GAPS_KEPT_MS = 90 * 86_400_000;
+/** Of the limit: a round that is under way may go so far, which is less than PostgreSQL's own bound. */
+const BUSY_SHARE = 1.1;
 const RETRY_MS = { first: 5_000, most: 60_000 };
 const actor = systemActor('log shipping');
 
@@ -58,6 +60,8 @@ interface Lane {
   row: TargetRow;
   shipper: TargetShipper;
   busy: Promise<void> | undefined;
+  /** Ends the round that is under way. */
+  stop: AbortController | undefined;
   pendingSinceMs: number | undefined;
   failures: number;
   /** What this stretch began with is in the tables. */
@@ -135,7 +139,11 @@ async function look(scene: Scene, settings: PointInTimeRow): Promise<void> {
   for (const row of rows) {
     const lane = laneOf(scene, row);
     measureLag(scene, lane, source);
-    if (lane.busy !== undefined) continue;
+    if (lane.busy !== undefined) {
+      // PostgreSQL's own bound is near, and would take the log of all targets.
+      if (isOver(scene, lane, source, limit * BUSY_SHARE)) lane.stop?.abort(tooSlow());
+      continue;
+    }
     boundPile(scene, lane, source, limit);
     if (isDue(scene, lane, source))
       lane.busy = work(scene, lane, source).finally(() => (lane.busy = undefined));
@@ -167,7 +175,8 @@ function laneOf(scene: Scene, row: TargetRow): Lane {
     void known.shipper.close().catch(() => undefined);
   }
   const lane: Lane = {
-    ...{ row, shipper: createTargetShipper(deps, row), busy: undefined, pendingSinceMs: undefined },
+    ...{ row, shipper: createTargetShipper(deps, row), busy: undefined, stop: undefined },
+    pendingSinceMs: undefined,
     ...{
       failures: 0,
       told: known?.told ?? false,
@@ -189,10 +198,20 @@ async function endLane(scene: Scene, id: string, lane: Lane): Promise<void> {
   scene.state.forget(id);
 }
 
-/** Only while nothing is on its way: a target that catches up is left to it; PostgreSQL's own bound holds in any case. */
-function boundPile(scene: Scene, lane: Lane, { now }: LogSource, limit: number): void {
+function isOver(scene: Scene, lane: Lane, { now }: LogSource, limit: number): boolean {
   const at = scene.state.find(lane.row.id);
-  if (at === undefined || at.timeline === 0 || now.flushed - at.position <= BigInt(limit)) return;
+  return at !== undefined && at.timeline !== 0 && now.flushed - at.position > BigInt(Math.floor(limit));
+}
+
+function tooSlow(): HoldfastError {
+  return new HoldfastError('unavailable', 'It takes the log more slowly than it is written', {
+    hint: 'What piled up for it is given up. Shipping begins anew by itself, with a gap.',
+  });
+}
+
+/** Only while nothing is on its way: one that catches up has a little more time. */
+function boundPile(scene: Scene, lane: Lane, source: LogSource, limit: number): void {
+  if (!isOver(scene, lane, source, limit)) return;
   lane.shipper.giveUp('away');
   scene.adminDeps.log.warn(
     { target: lane.row.id, limit },
@@ -232,7 +251,10 @@ function isDue(scene: Scene, lane: Lane, { now }: LogSource): boolean {
 }
 
 async function work(scene: Scene, lane: Lane, source: LogSource): Promise<void> {
-  const { deps, state, signal } = scene;
+  const { deps, state } = scene;
+  const stop = new AbortController();
+  lane.stop = stop;
+  const signal = AbortSignal.any([scene.signal, stop.signal]);
   const before = state.find(lane.row.id);
   try {
     // A connection of its own: what one target waits for holds up neither the others nor the looks.
@@ -252,13 +274,19 @@ async function work(scene: Scene, lane: Lane, source: LogSource): Promise<void> 
     lane.told = true;
     tell(scene, lane, source, 'shipping', null);
   } catch (error) {
-    if (signal.aborted) return;
+    if (scene.signal.aborted) return;
     lane.failures++;
     const waitMs = Math.min(RETRY_MS.most, RETRY_MS.first * 2 ** (lane.failures - 1));
     lane.notBeforeMs = deps.clock.monotonicMs() + Math.min(waitMs, scene.pace.shipEveryMs);
     const stopped =
       error instanceof HoldfastError && ['wrong_state', 'locked', 'wrong_key'].includes(error.code);
-    tell(scene, lane, source, stopped ? 'stopped' : 'away', problemOf(error));
+    tell(
+      scene,
+      lane,
+      source,
+      stopped ? 'stopped' : 'away',
+      problemOf(stop.signal.aborted ? stop.signal.reason : error),
+    );
     scene.adminDeps.log.warn(
       { err: error, target: lane.row.id, failures: lane.failures },
       'The log was not shipped; it is tried again',

@@ -6,6 +6,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { bornUntil, openChunkReader, openPoint, openRepository } from '../../../server/backups/index.ts';
 import type { PointInTimeStatus, TargetShipping } from '../../../server/backups/wal/schema.ts';
 import { systemClock } from '../../../server/lib/clock.ts';
+import { withAdvisoryLock } from '../../../server/lib/lock.ts';
 import { expectStatus } from '../../helpers/appliance.ts';
 import {
   addSecondTarget,
@@ -193,4 +194,28 @@ test('a snapshot that was caught up opens no moment where the log has a gap, and
     status: 404,
     body: { error: { hint: expect.stringContaining('can be restored from copy') as string } },
   });
+}, 90_000);
+
+test('a target that takes the log too slowly is given up before PostgreSQL gives up that of all', async () => {
+  const counted = () =>
+    appliance.deps.db
+      .selectFrom('wal_gaps')
+      .select(({ fn }) => fn.countAll<string>().as('count'))
+      .where('target_id', '=', appliance.targetId)
+      .executeTakeFirstOrThrow();
+  const before = Number((await counted()).count);
+  const { start } = await shipping.caughtUp();
+  await switchOn(appliance, { pile_limit_bytes: 64 * 1024 ** 2 });
+  // Whoever collects deleted files keeps new ones from being sent: its round stands still.
+  await withAdvisoryLock(appliance.deps.db, 'fileCollection', async () => {
+    await appliance.upload('waits', Buffer.from('waits'));
+    await writeLog(appliance, 90);
+    await waitFor('it to begin anew', () =>
+      look(appliance, (view) => view.find(appliance.targetId)?.start !== start),
+    );
+  });
+  await switchOn(appliance, { pile_limit_bytes: null });
+  await shipping.caughtUp();
+
+  expect(Number((await counted()).count)).toBe(before + 1);
 }, 90_000);
