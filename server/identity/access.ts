@@ -2,6 +2,8 @@
  * Who may call which route. Guarantees: a route without `config.access` stops the server from starting, and would be
  * refused if it were called all the same; a request is decided before its body is read.
  */
+// What a schema may say beside its shapes (tags, summary) is declared there.
+import type {} from '@fastify/swagger';
 import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify';
 import { clientAddress } from '../lib/door/client-address.ts';
 import { HoldfastError } from '../lib/errors.ts';

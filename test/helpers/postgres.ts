@@ -30,7 +30,11 @@ declare module 'vitest' {
 const TEMPLATE = 'holdfast_template';
 
 /** Durability costs time and proves nothing here; tests of durability start servers of their own. */
-const FAST = { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off', max_connections: 200 };
+const FAST = {
+  ...{ fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off', max_connections: 200 },
+  // Every test's appliance has a slot that keeps its log, and copies the cluster beside others.
+  ...{ max_replication_slots: 100, max_wal_senders: 100 },
+};
 
 /** Vitest's global setup. @returns its teardown. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
