@@ -6,12 +6,13 @@ import type { OpenTargetRepository } from './target-repository.ts';
 /** @returns its epoch. */
 export async function publishKeyring(
   deps: { keys: Pick<KeyClient, 'keyringObjects'> },
-  open: Pick<OpenTargetRepository, 'repository' | 'writer'>,
+  open: Pick<OpenTargetRepository, 'repository' | 'writer' | 'keyringGiven'>,
 ): Promise<number> {
   const { epoch, objects } = await deps.keys.keyringObjects(open.repository.keyringObjects());
   for (const object of objects) {
     await open.writer.publishKeyring(object.name, object.bytes);
     crashPoint('snapshot.keyring-published');
   }
+  open.keyringGiven();
   return epoch;
 }

@@ -8,12 +8,12 @@ import { systemActor } from '../audit/index.ts';
 import { dataPaths } from '../lib/data-folder.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import type { RunContext, RunOutcome } from '../lib/runs.ts';
-import { addFile, type WorkspaceDeps } from '../workspaces/index.ts';
+import { addFile, requireSpace, type WorkspaceDeps } from '../workspaces/index.ts';
 import type { SnapshotRecord } from './engine.ts';
 import type { ChunkReader } from './pipeline/chunk-reader.ts';
 import { contentPathOf, readContent } from './restore-content.ts';
 import { findLanding, restoredName, settleRestored } from './restore-landing.ts';
-import { openNames, type WantedFile } from './restore-listing.ts';
+import { isFileLine, openNames, type WantedFile } from './restore-listing.ts';
 import { openSnapshotListing, requireSection } from './snapshot-listing.ts';
 import { withSnapshot, type RepositoryRunDeps } from './target-repository.ts';
 
@@ -26,10 +26,9 @@ export async function runRestoreFile(deps: RestoreFileDeps, run: RunContext): Pr
   const { snapshotId = '', targetId = '', folderId = '', nodeId } = run.input as Record<string, string>;
   await run.step('Opening the snapshot');
   return withSnapshot(deps, run, { targetId, snapshotId }, async ({ reader, snapshot }) => {
-    const nodes = await openSnapshotListing(reader, snapshot).nodes(folderId);
-    const node = nodes.find((one) => one.id === nodeId);
-    if (node?.file == null) throw new HoldfastError('not_found', 'The snapshot does not have this file');
-    return bringBack(deps, run, { reader, snapshot, node: { ...node, file: node.file } });
+    for await (const node of openSnapshotListing(reader, snapshot).eachNode(folderId))
+      if (node.id === nodeId && isFileLine(node)) return bringBack(deps, run, { reader, snapshot, node });
+    throw new HoldfastError('not_found', 'The snapshot does not have this file');
   });
 }
 
@@ -43,6 +42,8 @@ async function bringBack(deps: RestoreFileDeps, run: RunContext, wanted: Wanted)
   const { reader, snapshot, node } = wanted;
   const { file } = node;
   const landing = await findLanding(deps, node, await openSnapshotListing(reader, snapshot).folders());
+  // The stored form lies beside the result until that is whole.
+  await requireSpace(deps.dataDir, Number(file.storedBytes) + Number(file.sizeBytes));
   const scratch = join(dataPaths(deps.dataDir).scratch, run.runId);
   await mkdir(scratch, { recursive: true, mode: 0o700 });
   try {
@@ -53,16 +54,16 @@ async function bringBack(deps: RestoreFileDeps, run: RunContext, wanted: Wanted)
     const name = (await openNames(deps, [node])).get(node.id) ?? '';
     const restored = await addFile(deps, systemActor('restore'), {
       folderId: landing.folderId,
-      name: restoredName(name, snapshot.takenAt),
+      name: restoredName(name, 'file', snapshot.takenAt),
       content: readContent(deps, staged, node),
       mtimeNs: node.mtimeNs,
       ...(node.mode === null ? {} : { mode: node.mode }),
       onConflict: 'rename',
     });
-    const result = await settleRestored(deps, run, {
+    const { result, notExchanged } = await settleRestored(deps, run, {
       ...{ snapshot, line: node, kind: 'file', restored, landing },
     });
-    return { state: 'succeeded', result };
+    return { state: notExchanged ? 'partial' : 'succeeded', result };
   } finally {
     await rm(scratch, { recursive: true, force: true });
   }

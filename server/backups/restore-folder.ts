@@ -22,7 +22,7 @@ import {
 } from '../workspaces/index.ts';
 import { contentPathOf, readContent } from './restore-content.ts';
 import type { RestoreFileDeps } from './restore-file.ts';
-import { findLanding, restoredName, restorerOf, settleRestored } from './restore-landing.ts';
+import { findLanding, restoredName, restorerOf, settleRestored, unfinishedName } from './restore-landing.ts';
 import { isFileLine, openNames, type WantedFile } from './restore-listing.ts';
 import type { FolderLine } from './appliance-queries.ts';
 import type { SnapshotRecord } from './engine.ts';
@@ -68,39 +68,42 @@ export async function runRestoreFolder(deps: RestoreFileDeps, run: RunContext): 
     const paths = await pathsBelow(deps, top, folders);
     const restoring: Restoring = { deps, run, reader, snapshot, listing, top, paths };
     const totals = await measure(restoring);
-    const name = restoredName((await openNames(deps, [top])).get(top.id) || 'Everything', snapshot.takenAt);
+    const was = (await openNames(deps, [top])).get(top.id) || 'Everything';
+    const name = restoredName(was, 'folder', snapshot.takenAt);
     const unfinished = await createFolder(
       deps,
       {
         parentId: landing.folderId,
-        name: await freeName(restoring, landing.folderId, `${name} – not whole yet`),
+        name: await freeName(restoring, landing.folderId, unfinishedName(name)),
       },
       'appliance',
       restorerOf(run),
     );
-    try {
-      const done = await fill(restoring, unfinished.id, totals);
-      const restored = await changeNode(
-        deps,
-        unfinished.id,
-        { name: await freeName(restoring, landing.folderId, name) },
-        'appliance',
-        restorerOf(run),
-      );
-      if (landing.moved)
-        await run.log('warn', 'The folder where it was is gone; it lies in the nearest above it');
-      const whole = done.problems === 0;
-      const place = whole ? landing : { ...landing, present: false };
-      const result = await settleRestored(deps, run, {
-        ...{ snapshot, line: top, kind: 'folder', restored, landing: place },
-        detail: { files: done.files, bytes: done.bytes, problems: done.problems },
-      });
-      return { state: whole ? 'succeeded' : 'partial', result: { ...result, ...done } };
-    } catch (error) {
-      await deleteNode(deps, unfinished.id, 'appliance', restorerOf(run));
-      throw error;
-    }
+    const done = await fillOrRemove(restoring, unfinished.id, totals);
+    const whole = done.problems === 0;
+    const final = { name: await freeName(restoring, landing.folderId, name) };
+    const restored = await changeNode(deps, unfinished.id, final, 'appliance', restorerOf(run));
+    if (landing.moved)
+      await run.log('warn', 'The folder where it was is gone; it lies in the nearest above it');
+    const settled = await settleRestored(deps, run, {
+      ...{ snapshot, line: top, kind: 'folder', restored },
+      // What is not whole takes no place.
+      landing: whole ? landing : { ...landing, present: false },
+      detail: { files: done.files, bytes: done.bytes, problems: done.problems },
+    });
+    const state = whole && !settled.notExchanged ? 'succeeded' : 'partial';
+    return { state, result: { ...settled.result, ...done } };
   });
+}
+
+/** What did not come to its end is removed again; what did stays, whatever comes after. */
+async function fillOrRemove(restoring: Restoring, topId: string, totals: Totals): Promise<Filled> {
+  try {
+    return await fill(restoring, topId, totals);
+  } catch (error) {
+    await deleteNode(restoring.deps, topId, 'appliance', restorerOf(restoring.run));
+    throw error;
+  }
 }
 
 /** Of the folder and every one below it. */
@@ -136,7 +139,8 @@ async function* filesBelow({ listing, paths }: Restoring): AsyncGenerator<FileLi
     for await (const line of listing.allNodes()) if (isFileLine(line) && paths.has(line.parentId)) yield line;
     return;
   }
-  for (const id of paths.keys()) for (const line of await listing.nodes(id)) if (isFileLine(line)) yield line;
+  for (const id of paths.keys())
+    for await (const line of listing.eachNode(id)) if (isFileLine(line)) yield line;
 }
 
 interface Totals {
@@ -147,11 +151,14 @@ interface Totals {
 /** @throws HoldfastError `no_space`, before anything is made. */
 async function measure(restoring: Restoring): Promise<Totals> {
   const totals = { files: 0, bytes: 0 };
+  let largest = 0;
   for await (const { file } of filesBelow(restoring)) {
     totals.files += 1;
     totals.bytes += Number(file.sizeBytes);
+    largest = Math.max(largest, Number(file.storedBytes));
   }
-  await requireSpace(restoring.deps.dataDir, totals.bytes);
+  // The stored form of a batch lies beside the result.
+  await requireSpace(restoring.deps.dataDir, totals.bytes + Math.max(largest, BATCH_BYTES));
   return totals;
 }
 

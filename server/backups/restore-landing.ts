@@ -5,6 +5,7 @@ import { HoldfastError } from '../lib/errors.ts';
 import type { JsonObject } from '../lib/tables.ts';
 import type { RunContext } from '../lib/runs.ts';
 import { findLivePlace, putInPlace, type WorkspaceDeps } from '../workspaces/index.ts';
+import { problemOf } from './copy-problems.ts';
 import type { FolderLine } from './appliance-queries.ts';
 import type { SnapshotRecord } from './engine.ts';
 
@@ -48,17 +49,23 @@ function dayOf(instant: string): string {
 }
 
 /** `report.pdf` becomes `report (of 2026-11-21 0200).pdf`. */
-export function restoredName(name: string, takenAt: string): string {
-  return withMark(name, ` (of ${dayOf(takenAt)})`);
+export function restoredName(name: string, kind: 'file' | 'folder', takenAt: string): string {
+  return withMark(name, kind, ` (of ${dayOf(takenAt)})`);
 }
 
 /** The name of what made room: `report (until 2026-11-21 0930).pdf`, by the time of the act. */
-export function keptName(name: string, now: Date): string {
-  return withMark(name, ` (until ${dayOf(now.toISOString())})`);
+export function keptName(name: string, kind: 'file' | 'folder', now: Date): string {
+  return withMark(name, kind, ` (until ${dayOf(now.toISOString())})`);
 }
 
-function withMark(name: string, mark: string): string {
-  const dot = name.lastIndexOf('.');
+/** Of a folder that is being filled. */
+export function unfinishedName(name: string): string {
+  return withMark(name, 'folder', ' – not whole yet');
+}
+
+/** Leaves room for the number that a taken name gets. */
+function withMark(name: string, kind: 'file' | 'folder', mark: string): string {
+  const dot = kind === 'file' ? name.lastIndexOf('.') : -1;
   const [stem, extension] = dot > 0 ? [name.slice(0, dot), name.slice(dot)] : [name, ''];
   const room = 240 - Buffer.byteLength(mark + extension);
   const kept = Array.from(stem);
@@ -81,16 +88,19 @@ interface Landed {
   detail?: Record<string, number>;
 }
 
-/**
- * The last act of a restore that came out whole: its audit entry, and the exchange with the present one when that was asked for.
- *
- * @returns what the run tells of it: ids only, because more people may see runs than names.
- */
+interface Settled {
+  /** Ids only, because more people may see runs than names. */
+  result: JsonObject;
+  /** The exchange was asked for and could not be made: both lie side by side. */
+  notExchanged: boolean;
+}
+
+/** The last act of a restore: its audit entry, and the exchange with the present one when that was asked for. */
 export async function settleRestored(
   deps: WorkspaceDeps,
   run: RunContext,
   { snapshot, line, kind, restored, landing, detail }: Landed,
-): Promise<JsonObject> {
+): Promise<Settled> {
   const { inPlace } = run.input as { inPlace?: boolean };
   const actor = restorerOf(run);
   await writeTransaction(deps.db, (tx) =>
@@ -103,14 +113,19 @@ export async function settleRestored(
     }),
   );
   const result = { nodeId: restored.id, folderId: landing.folderId, snapshotId: snapshot.id };
-  if (inPlace !== true || !landing.present) return result;
+  if (inPlace !== true || !landing.present) return { result, notExchanged: false };
   await run.step('Putting it in place');
   const now = deps.clock.now();
-  const exchange = {
-    newId: restored.id,
-    presentId: line.id,
-    keptName: (name: string) => keptName(name, now),
-  };
-  await putInPlace(deps, exchange, actor);
-  return { ...result, keptNodeId: line.id };
+  try {
+    await putInPlace(
+      deps,
+      { newId: restored.id, presentId: line.id, keptName: (name) => keptName(name, kind, now) },
+      actor,
+    );
+    return { result: { ...result, keptNodeId: line.id }, notExchanged: false };
+  } catch (error) {
+    const { message } = problemOf(error, 'It failed inside the appliance');
+    await run.log('warn', `It is back, beside the present one, and did not take its place: ${message}`);
+    return { result, notExchanged: true };
+  }
 }

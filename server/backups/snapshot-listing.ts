@@ -11,8 +11,10 @@ const MOST_NODES = 200_000;
 export interface SnapshotListing {
   /** Every folder of every workspace, by id. */
   folders(): Promise<ReadonlyMap<string, FolderLine>>;
-  /** The nodes in a folder; empty for one that has none. */
+  /** The nodes in a folder, for showing; empty for one that has none, cut off at `MOST_NODES`. */
   nodes(folderId: string): Promise<NodeLine[]>;
+  /** The nodes in a folder, however many. */
+  eachNode(folderId: string): AsyncIterable<NodeLine>;
   /** Every node of every folder, in one pass. */
   allNodes(): AsyncIterable<NodeLine>;
 }
@@ -21,15 +23,18 @@ export interface SnapshotListing {
 export function openSnapshotListing(reader: ChunkReader, snapshot: SnapshotRecord): SnapshotListing {
   const section = requireSection(snapshot, APPLIANCE_SECTION);
   let folders: Promise<Map<string, FolderLine>> | undefined;
+  async function* eachNode(folderId: string): AsyncIterable<NodeLine> {
+    for await (const line of readLines<NodeLine>(reader, section, nodesFile(folderId)))
+      if (line.parentId === folderId) yield line;
+  }
   return {
     folders: () => (folders ??= readFolders(reader, section)),
     nodes: async (folderId) => {
       const nodes: NodeLine[] = [];
-      for await (const line of readLines<NodeLine>(reader, section, nodesFile(folderId))) {
-        if (line.parentId === folderId && nodes.length < MOST_NODES) nodes.push(line);
-      }
+      for await (const line of eachNode(folderId)) if (nodes.push(line) >= MOST_NODES) break;
       return nodes;
     },
+    eachNode,
     allNodes: () => readLines<NodeLine>(reader, section, NODES_FOLDER),
   };
 }

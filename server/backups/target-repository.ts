@@ -51,6 +51,8 @@ export interface OpenTargetRepository {
   writer: RepositoryWriter;
   /** The signer and what may be read; without identities in write-only use. */
   keys: RepositoryWriteKeys;
+  /** To be told once the newest keyring is there: only then has the target what the present kits need. */
+  keyringGiven: () => void;
 }
 
 /** Of a target, whose file it is; that of the first target of an appliance has no name of its own. */
@@ -210,8 +212,11 @@ async function openForWriting<T>(
       const keysObject = await deps.keys.keysObject();
       await writer.publishKeys(keysObject.name, keysObject.bytes);
       await notePlaces(deps, target, { repository, writer });
-      const done = await act({ config, repository, writer, keys });
-      await noteKeysGiven(deps.db, target.id, { keysObject: keysObject.name, at: deps.clock.now() });
+      const told = { keyringGiven: false };
+      const keyringGiven = (): void => void (told.keyringGiven = true);
+      const done = await act({ config, repository, writer, keys, keyringGiven });
+      if (told.keyringGiven)
+        await noteKeysGiven(deps.db, target.id, { keysObject: keysObject.name, at: deps.clock.now() });
       await noteSpace(deps, target.id, repository.target);
       return done;
     } finally {

@@ -69,13 +69,13 @@ async function readSpace(dataDir: string, needsBytes: number) {
   const freeBytes = volume.bavail * volume.bsize;
   const keptFreeBytes = Math.min(volume.blocks * volume.bsize * KEEP_FREE_SHARE, KEEP_FREE_MOST_BYTES);
   const fits = freeBytes - needsBytes >= keptFreeBytes;
-  const has = `has ${inMib(freeBytes)} free, of which ${inMib(keptFreeBytes)} stay free`;
+  const has = `has ${inWords(freeBytes)} free, of which ${inWords(keptFreeBytes)} stay free`;
   return {
     numbers: { needsBytes, freeBytes, keptFreeBytes },
     check: {
       name: 'space',
       state: fits ? ('ok' as const) : ('bad' as const),
-      message: `The test unpacks the database on the data volume: it needs ${inMib(needsBytes)}, and the volume ${has}`,
+      message: `The test unpacks the database on the data volume: it needs ${inWords(needsBytes)}, and the volume ${has}`,
     },
   };
 }
@@ -85,9 +85,9 @@ async function checkMemory(): Promise<PreflightCheck> {
   const text = await readFile('/proc/meminfo', 'utf8').catch(() => '');
   const available = Number(/^MemAvailable:\s+(\d+) kB/m.exec(text)?.[1]) * 1024;
   if (Number.isNaN(available))
-    return { name: 'memory', state: 'ok', message: `It needs about ${inMib(MEMORY_BYTES)}` };
+    return { name: 'memory', state: 'ok', message: `It needs about ${inWords(MEMORY_BYTES)}` };
   const enough = available >= MEMORY_BYTES;
-  const message = `It needs about ${inMib(MEMORY_BYTES)}, and ${inMib(available)} are available`;
+  const message = `It needs about ${inWords(MEMORY_BYTES)}, and ${inWords(available)} are available`;
   return { name: 'memory', state: enough ? 'ok' : 'warn', message };
 }
 
@@ -150,6 +150,8 @@ function medianOf(values: readonly number[]): number | null {
   return sorted[Math.floor(sorted.length / 2)] ?? null;
 }
 
-function inMib(bytes: number): string {
-  return `${Math.ceil(bytes / MIB)} MiB`;
+/** In the unit that the page shows beside it. */
+function inWords(bytes: number): string {
+  const mib = Math.ceil(bytes / MIB);
+  return mib < 1024 ? `${mib} MiB` : `${(bytes / (1024 * MIB)).toFixed(1)} GiB`;
 }

@@ -100,7 +100,10 @@ function foldIdentity(events: readonly KeyEvent[], dayStart: Date): { kept: bool
   return { kept: thatDay, generations: thatDay ? [...generations].sort((a, b) => a - b) : [] };
 }
 
-/** The newest entry that was in force by then: the day of the hand-over counts, else the day on which it was written down. */
+/**
+ * Of the entries that were in force by then, the one written down last: each follows the one before, and may correct it, its day too. In
+ * force from the day of the hand-over, else from the day on which it was written down.
+ */
 export function keepingOn<T extends { handedOverOn: string | null; recordedAt: Date }>(
   entries: readonly T[],
   day: string,
@@ -108,8 +111,6 @@ export function keepingOn<T extends { handedOverOn: string | null; recordedAt: D
   const from = (entry: T): string => entry.handedOverOn ?? entry.recordedAt.toISOString().slice(0, 10);
   return entries
     .filter((entry) => from(entry) <= day)
-    .sort((a, b) =>
-      from(a) < from(b) ? -1 : from(a) > from(b) ? 1 : a.recordedAt.getTime() - b.recordedAt.getTime(),
-    )
+    .sort((a, b) => a.recordedAt.getTime() - b.recordedAt.getTime())
     .at(-1);
 }

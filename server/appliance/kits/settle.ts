@@ -57,7 +57,11 @@ export function missingEvents(
   for (const kit of repository.retiredKits) {
     const before = present.get(kit.id);
     if (before === undefined || before.state === 'retired') continue;
-    missing.push({ kind: 'retired', at: new Date(kit.retiredAt), kitId: kit.id, generations: null });
+    // By a clock that went back it may have been retired before it was added.
+    const at = known
+      .filter((event) => event.kitId === kit.id)
+      .reduce((latest, event) => (event.at > latest ? event.at : latest), new Date(kit.retiredAt));
+    missing.push({ kind: 'retired', at, kitId: kit.id, generations: null });
   }
   const gone = state.kits.filter(
     (kit) =>

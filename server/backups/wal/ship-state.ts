@@ -4,11 +4,12 @@
  *
  * Guarantees: a change is whole and durable, or did not happen. Lost, it costs a declared gap, never a wrong position.
  */
-import { mkdirSync, rmSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { dataPaths } from '../../lib/data-folder.ts';
-import { PRIVATE_DIRECTORY_MODE } from '../../lib/files.ts';
+import { isSystemError } from '../../lib/errors.ts';
+import { PRIVATE_DIRECTORY_MODE, PRIVATE_FILE_MODE } from '../../lib/files.ts';
 import type { WrittenPack } from '../engine.ts';
 import type { WalPieceName } from './wal-names.ts';
 import type { GapReason } from './wal-piece.ts';
@@ -121,12 +122,24 @@ export function openShipState(dataDir: string): ShipState {
   mkdirSync(dirname(path), { recursive: true, mode: PRIVATE_DIRECTORY_MODE });
   try {
     return wrap(open(path));
-  } catch {
-    // Not to be read: begun anew, which is declared as a gap.
+  } catch (error) {
+    if (!isUnreadable(error)) throw error;
+    // Begun anew, which is declared as a gap.
     for (const end of ['', '-wal', '-shm', '-journal']) rmSync(`${path}${end}`, { force: true });
     return wrap(open(path));
   }
 }
+
+/** SQLite's numbers for a damaged file and for one that is no database. A full disk or a lock says nothing about what is in it. */
+const DAMAGED = [11, 26];
+
+function isUnreadable(error: unknown): boolean {
+  if (error instanceof OtherVersion) return true;
+  const { errcode } = error as { errcode?: unknown };
+  return typeof errcode === 'number' && DAMAGED.includes(errcode & 0xff);
+}
+
+class OtherVersion extends Error {}
 
 /** Beside whoever ships. @returns undefined when nothing was ever shipped, or it cannot be read */
 export function readShipState<T>(dataDir: string, read: (view: ShipView) => T): T | undefined {
@@ -143,6 +156,7 @@ export function readShipState<T>(dataDir: string, read: (view: ShipView) => T): 
 }
 
 function open(path: string): DatabaseSync {
+  makeFile(path);
   const db = new DatabaseSync(path);
   db.exec('pragma busy_timeout = 10000; pragma journal_mode = wal; pragma synchronous = full');
   const made = db.prepare(`select count(*) as n from sqlite_master where name = 'facts'`).get()?.n;
@@ -155,7 +169,16 @@ function open(path: string): DatabaseSync {
   const version = prepareQueries(db).findFact.get('version')?.value;
   if (version === SHIP_STATE_VERSION) return db;
   db.close();
-  throw new Error('written by another version');
+  throw new OtherVersion('written by another version');
+}
+
+/** For the accounts of the machine that share the data: SQLite would make it, and what lies beside it, for its maker alone. */
+function makeFile(path: string): void {
+  try {
+    closeSync(openSync(path, 'wx', PRIVATE_FILE_MODE));
+  } catch (error) {
+    if (!isSystemError(error, 'EEXIST')) throw error;
+  }
 }
 
 const LAST_BORN = 'last-born';

@@ -227,16 +227,7 @@ async function shipNewFiles(parts: RoundParts, at: ShipPosition): Promise<ShipPo
   const { deps, scan } = parts;
   let newest = at;
   const send = async (): Promise<void> => {
-    let found: string[] = [];
-    for await (const { folder, contents } of scan.look()) {
-      const known = deps.state.known(at.targetId, folder);
-      const present = new Set(contents);
-      deps.state.unlearn(
-        at.targetId,
-        [...known].filter((content) => !present.has(content)),
-      );
-      found.push(...contents.filter((content) => !known.has(content)));
-    }
+    let found = await findNew(parts, at);
     const files = dataPaths(deps.dataDir).files;
     while (found.length > 0) {
       const where = { ...parts.place, files, now: deps.clock.now(), signal: parts.signal };
@@ -255,6 +246,28 @@ async function shipNewFiles(parts: RoundParts, at: ShipPosition): Promise<ShipPo
   // What is deleted meanwhile stays until it was sent.
   await withSharedLockOn(parts.source.client, 'fileCollection', parts.signal, send);
   return newest;
+}
+
+/** A look that fails in its middle has taken nothing in: the next one reads the same folders again. */
+async function findNew({ deps, scan }: RoundParts, at: ShipPosition): Promise<string[]> {
+  const found: string[] = [];
+  const looked: string[] = [];
+  try {
+    for await (const { folder, contents } of scan.look()) {
+      looked.push(folder);
+      const known = deps.state.known(at.targetId, folder);
+      const present = new Set(contents);
+      deps.state.unlearn(
+        at.targetId,
+        [...known].filter((content) => !present.has(content)),
+      );
+      found.push(...contents.filter((content) => !known.has(content)));
+    }
+    return found;
+  } catch (error) {
+    for (const folder of looked) scan.again(folder);
+    throw error;
+  }
 }
 
 /** Composed after the position of the log was read: it has the key of every row before that. */

@@ -1,0 +1,44 @@
+/** Who keeps a kit on a day, by entries that follow and correct each other. */
+import { expect, test } from 'vitest';
+import { keepingOn } from '../../server/appliance/kits/fold.ts';
+import { missingEvents } from '../../server/appliance/kits/settle.ts';
+import type { KeyEvent } from '../../server/appliance/kits/fold.ts';
+
+const entry = (holder: string, recorded: string, handedOverOn: string | null = null) => ({
+  ...{ holder, handedOverOn, recordedAt: new Date(`${recorded}T12:00:00Z`) },
+});
+const holderOn = (day: string, entries: ReturnType<typeof entry>[]) => keepingOn(entries, day)?.holder;
+
+test('each holder counts from the hand-over on', () => {
+  const entries = [entry('Ada', '2026-01-10', '2026-01-10'), entry('Grace', '2026-06-01', '2026-06-01')];
+
+  expect(
+    ['2026-01-09', '2026-01-10', '2026-05-31', '2026-06-01'].map((day) => holderOn(day, entries)),
+  ).toEqual([undefined, 'Ada', 'Ada', 'Grace']);
+});
+
+test('a later entry with an earlier day of hand-over corrects the one before', () => {
+  const entries = [entry('Ada', '2026-06-10'), entry('Grace', '2026-07-05', '2026-05-01')];
+
+  expect(holderOn('2026-07-06', entries)).toBe('Grace');
+  expect(holderOn('2026-05-02', entries)).toBe('Grace');
+  expect(holderOn('2026-04-30', entries)).toBeUndefined();
+});
+
+test('a kit that a clock which was ahead retired before it was added is retired all the same, once', () => {
+  const added = new Date('2026-06-02T00:00:00Z');
+  const known: KeyEvent[] = [
+    { kind: 'generation', at: added, kitId: null, generations: [1] },
+    { kind: 'identity-on', at: added, kitId: null, generations: [1] },
+    { kind: 'added', at: added, kitId: 'one', generations: [1] },
+  ];
+  const repository = {
+    ...{ claimed: true, generation: 1, writeOnly: false, generationAt: added.toISOString(), kits: [] },
+    retiredKits: [{ id: 'one', retiredAt: '2026-06-01T00:00:00.000Z' }],
+  };
+  const now = new Date('2026-06-03T00:00:00Z');
+  const missing = missingEvents(known, repository as never, now);
+
+  expect(missing).toEqual([{ kind: 'retired', at: added, kitId: 'one', generations: null }]);
+  expect(missingEvents([...known, ...missing], repository as never, now)).toEqual([]);
+});
