@@ -14,16 +14,16 @@ it(
     const { token } = await expectStatus(here.call<{ token: string }>('POST', '/api-keys', wish), 201);
 
     await here.asOwner('reference', '/', async (page) => {
+      await page.getByText('Are we safe?').first().waitFor();
+      await page.goto('/api/docs/');
+      await page.getByRole('link', { name: 'Holdfast API' }).waitFor();
+      expect(await page.title()).toBe('Holdfast API');
+      // From here on: what the console asked for before is its own.
       const sent: Record<string, string>[] = [];
       page.on('request', (request) => {
         if (request.url().endsWith('/api/v1/overview'))
           void request.allHeaders().then((headers) => sent.push(headers));
       });
-      await page.getByText('Are we safe?').first().waitFor();
-      const before = sent.length;
-      await page.goto('/api/docs/');
-      await page.getByRole('link', { name: 'Holdfast API' }).waitFor();
-      expect(await page.title()).toBe('Holdfast API');
       await takeSights(page, 'reference');
 
       await page.locator('#operations-tag-appliance').click();
@@ -45,8 +45,8 @@ it(
       await takeSights(page, 'reference-answer');
 
       expect(await page.locator('body').innerText()).not.toContain(token);
-      await expect.poll(() => sent.length).toBe(before + 2);
-      const [refused, answered] = sent.slice(before);
+      await expect.poll(() => sent.length).toBe(2);
+      const [refused, answered] = sent;
       expect(refused).not.toHaveProperty('cookie');
       expect(answered).toMatchObject({ authorization: `Bearer ${token}` });
       expect(answered).not.toHaveProperty('cookie');
