@@ -10,7 +10,7 @@ import { listActiveTargets, updateTarget, type TargetRow } from './queries.ts';
 import { reconcileSnapshots } from './record-snapshots.ts';
 import { owedParts, type Cycle } from './read-back/cycle.ts';
 import { findCycle, noteRead } from './read-back/keep-cycle.ts';
-import { isSnapshotDue, readPlan } from './read-back/read-back-queries.ts';
+import { isSnapshotDue, listDamage, readPlan, replaceDamage } from './read-back/read-back-queries.ts';
 import { verifyRepository, type VerifyPart, type VerifyReport } from './repository/verify-repository.ts';
 import { toRunProgress } from './run-progress.ts';
 import { openTargetConfig } from './target-config.ts';
@@ -116,7 +116,7 @@ async function readBack(
   const whole = part.of === 1;
   const report = await verifyRepository(open.repository, {
     everyByte: true,
-    ...(whole ? {} : { part }),
+    ...(whole ? {} : { part, again: new Set(await listDamage(deps.db, target.id)) }),
     signal: run.signal,
     progress: (progress) => run.report(toRunProgress(progress)),
   });
@@ -139,6 +139,7 @@ async function readBack(
         ...(whole ? {} : { part: part.number + 1, of: part.of }),
       },
     });
+    await replaceDamage(tx, target.id, { objects: report.readAgain, now: deps.clock.now() });
     const problems = report.problemCount;
     await updateTarget(tx, target.id, {
       verified: whole ? { at: deps.clock.now(), problems } : { problems },

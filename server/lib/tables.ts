@@ -939,6 +939,12 @@ export interface Targets {
   version: Generated<Int8>;
 }
 
+export interface TargetDamage {
+  found_at: Timestamp;
+  object: string;
+  target_id: string;
+}
+
 export interface TargetReadBacks {
   bytes_read: Generated<Int8>;
   closed_at: Timestamp | null;
@@ -1144,6 +1150,7 @@ export interface DB {
   snapshot_targets: SnapshotTargets;
   snapshots: Snapshots;
   target_anchors: TargetAnchors;
+  target_damage: TargetDamage;
   target_read_backs: TargetReadBacks;
   target_retention: TargetRetention;
   target_sign_ins: TargetSignIns;

@@ -1,8 +1,9 @@
 /** A damaged target made whole again from another one of the same repository. */
-import { chmod, cp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { chmod, cp, mkdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { verifyRepository } from '../../server/backups/repository/verify-repository.ts';
+import { sha256Of } from '../../server/backups/objects/object-names.ts';
 import { openTarget } from '../../server/backups/targets/open-target.ts';
 import type { Target } from '../../server/backups/engine.ts';
 import {
@@ -169,6 +170,28 @@ test('what is damaged on both stays as it is and is named', async () => {
   expect(report.repaired).not.toContain(pack);
   expect(report.left).toContainEqual({ name: pack, reason: 'The other target has no whole copy of it' });
   expect(await readFile(join(place.path, pack))).toEqual(damaged);
+});
+
+test('pieces of the log and lists of new files are brought by the hash in their names', async () => {
+  const bytes = bytesOf('log', 500);
+  const names = [
+    `wal/database/7/1/0000000000000010-0000000000000020-5-${sha256Of(bytes)}.age`,
+    `files/3-${sha256Of(bytes)}.age`,
+  ];
+  for (const top of [place.path, otherPath])
+    for (const name of names) {
+      await mkdir(dirname(join(top, name)), { recursive: true });
+      await writeFile(join(top, name), bytes);
+    }
+  for (const name of names) await flip(place.path, name);
+  const repository = await openPlace(place);
+  const writer = await openPlaceWriter(place, repository);
+
+  const report = await writer.repair(other, names);
+
+  expect(report).toMatchObject({ repaired: names, left: [] });
+  for (const name of names) expect(await readFile(join(place.path, name))).toEqual(bytes);
+  await repository.close();
 });
 
 test('a head is not taken from another target, and what is whole is not written again', async () => {

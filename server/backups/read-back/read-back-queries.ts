@@ -1,5 +1,5 @@
 /** How far each target is with reading back what it holds, and what the schedule wants. */
-import type { Selectable } from 'kysely';
+import { sql, type Selectable } from 'kysely';
 import type { Database, WriteTransaction } from '../../lib/db.ts';
 import type { TargetReadBacks } from '../../lib/tables.ts';
 
@@ -21,6 +21,37 @@ export async function putReadBack(
     .insertInto('target_read_backs')
     .values({ target_id: targetId, ...row })
     .onConflict((conflict) => conflict.column('target_id').doUpdateSet(row))
+    .execute();
+}
+
+/** Names of objects that were found damaged and that no catalogue remembers. */
+export async function listDamage(db: Database, targetId: string): Promise<string[]> {
+  const rows = await db
+    .selectFrom('target_damage')
+    .select('object')
+    .where('target_id', '=', targetId)
+    .orderBy('object')
+    .execute();
+  return rows.map((row) => row.object);
+}
+
+/** What is not among these is whole by now, or gone. */
+export async function replaceDamage(
+  tx: WriteTransaction,
+  targetId: string,
+  damage: { objects: readonly string[]; now: Date },
+): Promise<void> {
+  const objects = [...damage.objects];
+  await tx
+    .deleteFrom('target_damage')
+    .where('target_id', '=', targetId)
+    .where(sql<boolean>`object <> all(${objects}::text[])`)
+    .execute();
+  if (objects.length === 0) return;
+  await tx
+    .insertInto('target_damage')
+    .values(objects.map((object) => ({ target_id: targetId, object, found_at: damage.now })))
+    .onConflict((conflict) => conflict.doNothing())
     .execute();
 }
 

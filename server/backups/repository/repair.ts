@@ -4,8 +4,9 @@
  */
 import { HoldfastError } from '../../lib/errors.ts';
 import type { Target } from '../engine.ts';
-import { packName, parseKeyringName, parseNumberedName, parsePackName } from '../objects/object-names.ts';
+import { packName } from '../objects/object-names.ts';
 import { bringObject } from './bring-object.ts';
+import { hashInName } from './hash-in-name.ts';
 import type { WriterState } from './writer-state.ts';
 
 export interface RepairReport {
@@ -42,7 +43,7 @@ export async function repair(
 
 /** @returns why it could not be done; undefined when the object is whole. */
 async function repairOne(state: WriterState, source: Target, name: string): Promise<string | undefined> {
-  const sha256 = hashIn(name);
+  const sha256 = hashInName(name);
   if (sha256 === undefined) return 'It is of this target alone';
   try {
     const { state: done } = await bringObject(state, source, { name, sha256 }, 'backups.repair');
@@ -53,11 +54,4 @@ async function repairOne(state: WriterState, source: Target, name: string): Prom
       return 'It was written again, and is damaged again';
     throw error;
   }
-}
-
-function hashIn(name: string): string | undefined {
-  const numbered = (['keys', 'index', 'snapshots'] as const)
-    .map((kind) => parseNumberedName(kind, name))
-    .find((one) => one !== undefined);
-  return parsePackName(name) ?? parseKeyringName(name)?.sha256 ?? numbered?.sha256;
 }

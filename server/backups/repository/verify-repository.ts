@@ -7,6 +7,7 @@
 import type { ReportProgress } from '../engine.ts';
 import { HoldfastError, messageOf } from '../../lib/errors.ts';
 import { numberedName, type ObjectReference, packName, parseKeyringName } from '../objects/object-names.ts';
+import { hashInName } from './hash-in-name.ts';
 import { readHead } from './find-head.ts';
 import { findLivePacks } from './live-packs.ts';
 import { listNumbered, sameReference } from './listing.ts';
@@ -36,6 +37,8 @@ export interface VerifyReport {
   packBytesRead: number;
   /** False when no key was at hand: then only stored hashes were checked, not what is inside. */
   contentChecked: boolean;
+  /** Names of damaged objects that no catalogue remembers: to be given to the next part, as `again`. */
+  readAgain: string[];
 }
 
 /** One of several parts of the packs, told apart by their hashes: together they are all of them. */
@@ -49,6 +52,8 @@ interface VerifyOptions {
   everyByte: boolean;
   /** Reads only the packs and pieces of the log of this part, and packs that are known to be damaged; everything else is checked whole. */
   part?: VerifyPart;
+  /** Objects of the log that an earlier part found damaged: read with this one, too. */
+  again?: ReadonlySet<string>;
   signal?: AbortSignal;
   progress?: ReportProgress;
 }
@@ -93,10 +98,7 @@ export async function verifyRepository(
     (pack) => pack.state !== 'missing' && !read.has(pack.id) && ofPart(pack),
   );
   packBytesRead += await readPacks(repository, note, others, options);
-  if (options.everyByte) {
-    const { signal, part } = options;
-    await verifyLog(repository, note, { signal, wants: (sha256) => isIn(sha256, part) });
-  }
+  const readAgain = options.everyByte ? await readLog(repository, note, options) : [];
   const { count, sizeBytes } = repository.catalogue.packStats();
   return {
     ok: problemCount === 0,
@@ -107,6 +109,7 @@ export async function verifyRepository(
     packBytes: sizeBytes,
     packBytesRead,
     contentChecked,
+    readAgain,
   };
 }
 
@@ -182,6 +185,21 @@ async function verifyContent(repository: Repository, note: Note, options: Verify
       note(name, messageOf(error));
     }
   }
+}
+
+/** @returns names of what is damaged. What is not there any more is told by nobody. */
+async function readLog(repository: Repository, note: Note, options: VerifyOptions): Promise<string[]> {
+  const again = new Set([...(options.again ?? [])].map(hashInName));
+  const damaged = new Set<string>();
+  const noteBoth: Note = (object, message) => {
+    if (damaged.size < MAX_PROBLEMS) damaged.add(object);
+    note(object, message);
+  };
+  await verifyLog(repository, noteBoth, {
+    signal: options.signal,
+    wants: (sha256) => isIn(sha256, options.part) || again.has(sha256),
+  });
+  return [...damaged];
 }
 
 type ListedPack = ReturnType<Repository['catalogue']['packs']> extends Iterable<infer Pack> ? Pack : never;
