@@ -21,11 +21,16 @@ import {
 } from './target-repository.ts';
 import { openTarget } from './targets/open-target.ts';
 
-/** Names of what is whole again, and of the targets that had it. */
 interface Repaired {
+  /** Of what is whole again. */
   names: string[];
+  /** Of the targets that had it. */
   from: string[];
+  /** Of what had the bytes that its name says when it was to be repaired: another reading tells what is the matter with it. */
+  untouched: string[];
 }
+
+const NOTHING_REPAIRED = (): Repaired => ({ names: [], from: [], untouched: [] });
 
 interface ReadPart {
   target: TargetRow;
@@ -54,19 +59,23 @@ async function readOwedParts(
 ): Promise<RunOutcome> {
   const plan = await readPlan(deps.db);
   const startedMs = deps.clock.monotonicMs();
-  const all: Repaired = { names: [], from: [] };
+  const all = NOTHING_REPAIRED();
   const asked = run.cause === 'person' || run.cause === 'console';
   let cycle = await findCycle(deps.db, target.id, plan.days);
   let owed = owedParts(cycle, { now: deps.clock.now(), nextDueAt: plan.nextDueAt });
   if (asked) owed = Math.max(1, owed);
   if (owed === 0) {
     await run.log('info', `${target.name}: nothing is owed today, ${tellCycle(cycle)}`);
-    return { state: 'succeeded', result: { problems: 0, repaired: 0, partsRead: 0, targetId: target.id } };
+    return {
+      state: 'succeeded',
+      result: { problems: 0, repaired: 0, foundWhole: 0, partsRead: 0, targetId: target.id },
+    };
   }
   for (let read = 1; ; read++) {
     const part = { number: cycle.done, of: cycle.parts };
     const { report, repaired, closed } = await readAndRepair(deps, run, { target, part });
     all.names.push(...repaired.names);
+    all.untouched.push(...repaired.untouched);
     all.from = [...new Set([...all.from, ...repaired.from])];
     cycle = await findCycle(deps.db, target.id, plan.days);
     await run.log('info', `${target.name}: part ${part.number + 1} of ${part.of} was read back`);
@@ -94,10 +103,10 @@ async function readAndRepair(
     return { found: first, repaired: await repairFromOthers(deps, run, target, open, first) };
   });
   const report =
-    repaired.names.length === 0
+    repaired.names.length + repaired.untouched.length === 0
       ? found
       : await withTargetRepository(deps, target, run, (open) =>
-          readBack(deps, run, what, open, 'Reading again what was repaired'),
+          readBack(deps, run, what, open, 'Reading again'),
         );
   const { closed } = await noteRead(deps, target, {
     ...{ part, from, bytes: report.packBytesRead, runId: run.runId },
@@ -156,7 +165,7 @@ async function repairFromOthers(
   { writer }: OpenTargetRepository,
   { problems }: VerifyReport,
 ): Promise<Repaired> {
-  const repaired: Repaired = { names: [], from: [] };
+  const repaired = NOTHING_REPAIRED();
   let wanted = problems.map(({ object }) => object);
   const others = (await listActiveTargets(deps.db)).filter((one) => one.id !== target.id);
   for (const other of others) {
@@ -166,11 +175,14 @@ async function repairFromOthers(
     try {
       const source = await openTarget(await openTargetConfig(deps, other));
       try {
-        const { repaired: names, left } = await writer.repair(source, wanted, run.signal);
+        const { repaired: names, whole, left } = await writer.repair(source, wanted, run.signal);
         for (const name of names)
           await run.log('info', `${name} is whole again, by its copy on ${other.name}`);
+        for (const name of whole)
+          await run.log('warn', `${name} has the bytes that its name says: nothing was done to it`);
         for (const { name, reason } of left) await run.log('warn', `${name}, from ${other.name}: ${reason}`);
         repaired.names.push(...names);
+        repaired.untouched.push(...whole);
         if (names.length > 0) repaired.from.push(other.name);
         wanted = left.map(({ name }) => name);
       } finally {
@@ -209,29 +221,46 @@ function describe(
   also: { partsRead?: number } = {},
 ): RunOutcome {
   const mended = repaired.names.length;
-  const result = { problems: report.problemCount, repaired: mended, ...also, targetId: target.id };
+  const damaged = new Set(report.problems.map(({ object }) => object));
+  const foundWhole = new Set(repaired.untouched.filter((name) => !damaged.has(name))).size;
+  const result = {
+    problems: report.problemCount,
+    repaired: mended,
+    foundWhole,
+    ...also,
+    targetId: target.id,
+  };
   const by = ` by the copies on ${repaired.from.join(' and ')}`;
   if (!report.ok) {
-    const besides = mended === 0 ? '' : `; ${count(mended, 'damaged object')} made whole${by}`;
+    const besides = [
+      ...(mended === 0 ? [] : [`${count(mended, 'damaged object')} made whole${by}`]),
+      ...(foundWhole === 0 ? [] : [`${count(foundWhole, 'object')} found whole after all`]),
+    ];
     return {
       state: 'failed',
       result,
       error: {
         code: 'integrity_failure',
-        message: `${String(report.problemCount)} problems were found in what is stored${besides}`,
+        message: [`${String(report.problemCount)} problems were found in what is stored`, ...besides].join(
+          '; ',
+        ),
         hint: verifyHint(report.problems.map((problem) => problem.object)),
       },
     };
   }
-  if (mended === 0) return { state: 'succeeded', result };
+  if (mended + foundWhole === 0) return { state: 'succeeded', result };
+  const told = [
+    ...(mended === 0 ? [] : [`${count(mended, 'damaged object')} found and made whole again${by}`]),
+    ...(foundWhole === 0 ? [] : [`${count(foundWhole, 'object')} found whole after all, and not touched`]),
+  ];
+  const hint =
+    mended === 0
+      ? 'What was read is whole now. This target, or the line to it, did not give the same bytes each time: watch it.'
+      : 'What was read is whole now. Find out what damages this target: it may go on.';
   return {
     state: 'partial',
     result,
-    error: {
-      code: 'repaired',
-      message: `${count(mended, 'damaged object')} found and made whole again${by}`,
-      hint: 'What was read is whole now. Find out what damages this target: it may go on.',
-    },
+    error: { code: mended === 0 ? 'found_whole' : 'repaired', message: told.join('; '), hint },
   };
 }
 

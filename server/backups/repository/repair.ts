@@ -10,8 +10,10 @@ import { hashInName } from './hash-in-name.ts';
 import type { WriterState } from './writer-state.ts';
 
 export interface RepairReport {
-  /** Names of what is whole again. */
+  /** Names of what was brought, and is whole again. */
   repaired: string[];
+  /** Names of what has the bytes that its name says, so nothing was done to it. What was found in it, another reading has to tell. */
+  whole: string[];
   /** What the other target could not help with, in plain words. */
   left: { name: string; reason: string }[];
 }
@@ -27,31 +29,33 @@ export async function repair(
   names: readonly string[],
   signal?: AbortSignal,
 ): Promise<RepairReport> {
-  const report: RepairReport = { repaired: [], left: [] };
+  const report: RepairReport = { repaired: [], whole: [], left: [] };
   for (const name of new Set(names)) {
     if (signal?.aborted === true) throw new HoldfastError('cancelled', 'The run was cancelled');
-    const reason = await repairOne(state, source, name);
-    if (reason === undefined) report.repaired.push(name);
-    else report.left.push({ name, reason });
+    const done = await repairOne(state, source, name);
+    if (typeof done === 'string') report[done].push(name);
+    else report.left.push({ name, ...done });
   }
-  const whole = new Set(report.repaired);
+  const repaired = new Set(report.repaired);
   const { catalogue } = state.repository;
-  const changes = [...catalogue.packs()].filter((pack) => whole.has(packName(pack.id)));
+  const changes = [...catalogue.packs()].filter((pack) => repaired.has(packName(pack.id)));
   catalogue.setPackStates(changes.map(({ row }) => ({ row, state: 'present' })));
   return report;
 }
 
-/** @returns why it could not be done; undefined when the object is whole. */
-async function repairOne(state: WriterState, source: Target, name: string): Promise<string | undefined> {
+type Done = 'repaired' | 'whole' | { reason: string };
+
+async function repairOne(state: WriterState, source: Target, name: string): Promise<Done> {
   const sha256 = hashInName(name);
-  if (sha256 === undefined) return 'It is of this target alone';
+  if (sha256 === undefined) return { reason: 'It is of this target alone' };
   try {
-    const { state: done } = await bringObject(state, source, { name, sha256 }, 'backups.repair');
-    if (done === 'not-whole-at-source') return 'The other target has no whole copy of it';
-    return done === 'locked' ? 'The lock of this target keeps what is damaged' : undefined;
+    const done = await bringObject(state, source, { name, sha256 }, 'backups.repair');
+    if (done.state === 'not-whole-at-source') return { reason: 'The other target has no whole copy of it' };
+    if (done.state === 'locked') return { reason: 'The lock of this target keeps what is damaged' };
+    return done.state === 'brought' ? 'repaired' : 'whole';
   } catch (error) {
     if (error instanceof HoldfastError && error.code === 'integrity_failure')
-      return 'It was written again, and is damaged again';
+      return { reason: 'It was written again, and is damaged again' };
     throw error;
   }
 }
