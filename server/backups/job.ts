@@ -2,7 +2,6 @@
 import { recordAudit, systemActor } from '../audit/index.ts';
 import { writeTransaction, type Database } from '../lib/db.ts';
 import { HoldfastError } from '../lib/errors.ts';
-import { withAdvisoryLock } from '../lib/lock.ts';
 import type { RunContext, RunOutcome } from '../lib/runs.ts';
 import { applyPolicy, noteBehind, notePruned } from './apply-retention.ts';
 import { followTargets } from './follow-targets.ts';
@@ -19,6 +18,7 @@ import {
   type RepositoryRunDeps,
 } from './target-repository.ts';
 import type { TargetRow } from './queries.ts';
+import { withRepositoryTurn } from './repository-turn.ts';
 import { verifyAndRepair } from './verify-target.ts';
 
 /**
@@ -120,26 +120,16 @@ async function onEachTarget(
 ): Promise<RunOutcome> {
   const ended: EndedOnTarget[] = [];
   const steps = followTargets(run, deps.clock, targets);
-  const outcome = await withAdvisoryLock(
-    deps.db,
-    'repositoryWork',
-    async () => {
-      for (const [at, target] of targets.entries()) {
-        run.signal.throwIfAborted();
-        const on = steps.begin(at);
-        const one = await onOneTarget(deps, on, target, { act, alone: targets.length === 1 });
-        steps.end(at, one.outcome);
-        ended.push(one);
-      }
-      return joinOutcomes(ended);
-    },
-    { tryOnly: true },
-  );
-  if (outcome !== undefined) return outcome;
-  const error = new HoldfastError('locked', 'Other work on the repository is under way', {
-    hint: 'Wait for it to end, then try again.',
+  return withRepositoryTurn(deps.db, run, async () => {
+    for (const [at, target] of targets.entries()) {
+      run.signal.throwIfAborted();
+      const on = steps.begin(at);
+      const one = await onOneTarget(deps, on, target, { act, alone: targets.length === 1 });
+      steps.end(at, one.outcome);
+      ended.push(one);
+    }
+    return joinOutcomes(ended);
   });
-  throw error;
 }
 
 async function onOneTarget(

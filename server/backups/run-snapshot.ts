@@ -18,6 +18,7 @@ import { noteNotCopied, problemOf } from './copy-problems.ts';
 import { requireTargets } from './manage-targets.ts';
 import { readQuarantine } from './quarantine.ts';
 import { updateTarget, type TargetRow } from './queries.ts';
+import { NoTurn, retryWhileBusy, withRepositoryTurn } from './repository-turn.ts';
 import { findNewestHead } from './repository/find-head.ts';
 import { openTargetConfig } from './target-config.ts';
 import { TargetBusy, withTargetRepository } from './target-repository.ts';
@@ -59,16 +60,13 @@ export async function runSnapshot(deps: SnapshotRunDeps, run: RunContext): Promi
     for (const target of targets) await recordFailure(deps, run, target, error);
     throw error;
   }
-  const outcome = await withAdvisoryLock(deps.db, 'repositoryWork', () => takeAndCopy(deps, run, targets), {
-    tryOnly: true,
-  });
-  if (outcome !== undefined) return outcome;
-  const error = new HoldfastError('locked', 'Other work on the repository is under way', {
-    hint: 'Wait for it to end, then take the snapshot again.',
-  });
-  const [first] = targets;
-  if (first !== undefined) await recordFailure(deps, run, first, error);
-  throw error;
+  try {
+    return await withRepositoryTurn(deps.db, run, () => takeAndCopy(deps, run, targets));
+  } catch (error) {
+    const [first] = targets;
+    if (error instanceof NoTurn && first !== undefined) await recordFailure(deps, run, first, error);
+    throw error;
+  }
 }
 
 async function takeAndCopy(
@@ -95,23 +93,24 @@ async function takeAndCopy(
   return tellOutcome(deps, run, led, places);
 }
 
-/** @throws what the first of them throws when none can be written to. */
+/**
+ * Where all that can be written to are busy, the first of those is waited for.
+ *
+ * @throws what the first of them throws when none can be written to.
+ */
 async function lead(deps: SnapshotRunDeps, run: RunContext, targets: readonly TargetRow[]): Promise<Led> {
   const passed: Place[] = [];
   const failures: unknown[] = [];
   const checkpoint = await signLogOnce(deps, run, targets);
+  const store = (target: TargetRow) => storeOn(deps, run, target, checkpoint);
   for (const target of targets) {
     await raiseByOthers(deps, targets, target);
     try {
-      return { lead: target, passed, ...(await storeOn(deps, run, target, checkpoint)) };
+      return { lead: target, passed, ...(await store(target)) };
     } catch (error) {
-      const cause = error instanceof FailedAfterPublishing ? error.cause : error;
-      if (run.signal.aborted) throw cause;
+      const cause = await settleFailure(deps, run, target, error);
       failures.push(cause);
       const busy = cause instanceof TargetBusy;
-      if (!busy) await recordFailure(deps, run, target, cause);
-      if (error instanceof FailedAfterPublishing) throw cause;
-      if ((await readQuarantine(deps.db)) !== undefined) throw cause;
       passed.push({ target, ...(busy ? { later: messageOf(cause) } : { problem: problemOf(cause) }) });
       if (passed.length < targets.length) {
         await run.log(
@@ -121,7 +120,30 @@ async function lead(deps: SnapshotRunDeps, run: RunContext, targets: readonly Ta
       }
     }
   }
-  throw failures[0];
+  const waiting = passed.find(({ later }) => later !== undefined);
+  if (waiting === undefined) throw failures[0];
+  const { target } = waiting;
+  try {
+    const stored = await retryWhileBusy(run, () => store(target));
+    return { lead: target, passed: passed.filter((place) => place !== waiting), ...stored };
+  } catch (error) {
+    throw await settleFailure(deps, run, target, error);
+  }
+}
+
+/** @returns why it cannot lead. @throws it, when no other may lead instead */
+async function settleFailure(
+  deps: SnapshotRunDeps,
+  run: RunContext,
+  target: TargetRow,
+  error: unknown,
+): Promise<unknown> {
+  const cause = error instanceof FailedAfterPublishing ? error.cause : error;
+  if (run.signal.aborted) throw cause;
+  if (!(cause instanceof TargetBusy)) await recordFailure(deps, run, target, cause);
+  if (error instanceof FailedAfterPublishing) throw cause;
+  if ((await readQuarantine(deps.db)) !== undefined) throw cause;
+  return cause;
 }
 
 /** Quarantine shows here too, before anything is signed. */

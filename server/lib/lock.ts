@@ -29,9 +29,21 @@ interface LockOptions {
   shared?: boolean;
   /** Give up at once instead of waiting. */
   tryOnly?: boolean;
+  /** Give up after some time. */
+  patience?: Patience;
 }
 
-/** @returns what `act` returned, or undefined when `tryOnly` and the lock is taken. */
+export interface Patience {
+  ms: number;
+  signal: AbortSignal;
+  /** Called once, when it has to be waited for. */
+  onWait(): Promise<void>;
+}
+
+/**
+ * @returns what `act` returned, or undefined when it gave up because the lock is taken.
+ * @throws the signal's reason when it comes while the lock is waited for
+ */
 export async function withAdvisoryLock<T>(
   db: Database,
   name: LockName,
@@ -42,10 +54,13 @@ export async function withAdvisoryLock<T>(
     options.of === undefined ? sql`${LOCKS[name]}` : sql`${LOCKS[name]}::int, hashtext(${options.of})`;
   const suffix = options.shared ? '_shared' : '';
   return db.connection().execute(async (connection) => {
-    if (options.tryOnly) {
-      const result = await sql<{ locked: boolean }>`
-        select ${sql.raw(`pg_try_advisory_lock${suffix}`)}(${key}) as locked`.execute(connection);
-      if (result.rows[0]?.locked !== true) return undefined;
+    if (options.tryOnly === true || options.patience !== undefined) {
+      const ask = async (): Promise<boolean> => {
+        const { rows } = await sql<{ locked: boolean }>`
+          select ${sql.raw(`pg_try_advisory_lock${suffix}`)}(${key}) as locked`.execute(connection);
+        return rows[0]?.locked === true;
+      };
+      if (!(await ask()) && !(await askAgain(ask, options.patience))) return undefined;
     } else {
       await sql`select ${sql.raw(`pg_advisory_lock${suffix}`)}(${key})`.execute(connection);
     }
@@ -58,6 +73,17 @@ export async function withAdvisoryLock<T>(
 }
 
 const ASK_AGAIN_MS = 200;
+
+async function askAgain(ask: () => Promise<boolean>, patience: Patience | undefined): Promise<boolean> {
+  if (patience === undefined) return false;
+  await patience.onWait();
+  for (const until = performance.now() + patience.ms; performance.now() < until;) {
+    await delay(ASK_AGAIN_MS);
+    patience.signal.throwIfAborted();
+    if (await ask()) return true;
+  }
+  return false;
+}
 
 /**
  * The same, shared, on a connection of the caller's: whoever works for long beside others does not empty their pool.

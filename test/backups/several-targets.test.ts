@@ -200,6 +200,61 @@ test.each([0, 1])(
   },
 );
 
+const hold = async (name: 'repositoryWork' | 'targetWork', of?: string) => {
+  const released = Promise.withResolvers<undefined>();
+  const held = Promise.withResolvers<undefined>();
+  const holding = withAdvisoryLock(
+    appliance.deps.db,
+    name,
+    () => {
+      held.resolve(undefined);
+      return released.promise;
+    },
+    of === undefined ? {} : { of },
+  );
+  await held.promise;
+  return async () => {
+    released.resolve(undefined);
+    await holding;
+  };
+};
+
+describe('a snapshot that is asked for while other work is under way', () => {
+  const begin = async (signal?: AbortSignal) => {
+    await expectStatus(appliance.owner.call('POST', '/snapshots'), 202);
+    return appliance.performRun(signal);
+  };
+  const waits = (run: { lines: string[] }) =>
+    run.lines.some((line) => line.includes('begins when it has ended'));
+
+  test('waits for its turn, and can be cancelled while it does', async () => {
+    const release = await hold('repositoryWork');
+    const cancel = new AbortController();
+    setTimeout(() => cancel.abort(), 700);
+    const cancelled = await begin(cancel.signal);
+    expect(waits(cancelled)).toBe(true);
+    expect(cancelled.state).toBe('cancelled');
+
+    setTimeout(() => void release(), 700);
+    const run = await begin();
+    expect(waits(run)).toBe(true);
+    expect(run.state).toBe('succeeded');
+    expect(await showTarget(appliance, appliance.targetId)).toMatchObject({ lastError: null });
+  });
+
+  test('waits for a target when all are busy', async () => {
+    const first = await hold('targetWork', appliance.targetId);
+    const other = await hold('targetWork', second.id);
+    setTimeout(() => void first().then(other), 700);
+
+    const run = await begin();
+
+    expect(waits(run)).toBe(true);
+    expect(['succeeded', 'partial']).toContain(run.state);
+    expect(run.result).toMatchObject({ targetId: appliance.targetId });
+  });
+});
+
 describe('what a snapshot needs', () => {
   test('is not copied on when it is damaged: the pack is named, the run partial, and a whole source heals it', async () => {
     await second.away();
