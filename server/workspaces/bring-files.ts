@@ -5,16 +5,17 @@
 import type { Actor } from '../audit/index.ts';
 import { crashPoint } from '../lib/crash-point.ts';
 import { HoldfastError, messageOf } from '../lib/errors.ts';
-import { explainWriteError } from '../lib/files.ts';
 import type { WorkspaceDeps } from './deps.ts';
-import { publishContents, requireSpace, stageContent } from './file-store.ts';
+import { SEGMENT_BYTES } from './file-format.ts';
+import { stageContent } from './file-store.ts';
 import { findNodesByPlace } from './name-index.ts';
 import { sealFile } from './seal-file.ts';
 import { sniffMediaType } from './sniff.ts';
 import {
   nameFiles,
-  planFile,
+  sealAndPublish,
   sealOf,
+  writeSmall,
   type FilePlace,
   type PlannedFile,
   type SealedFile,
@@ -46,6 +47,9 @@ interface Bringing {
   actor: Actor;
 }
 
+/** Files that are read and sealed side by side: while one waits for the disk the next is worked on. */
+const AT_ONCE = 8;
+
 type Task<File> = FilePlace & { file: File };
 
 /** @throws HoldfastError `no_space`, `space_reserved`, `not_found` when a folder is gone: none of them is stored then. */
@@ -54,10 +58,6 @@ export async function bringFiles<File extends BroughtFile>(
   files: readonly File[],
   { workspaceId, topFolderId, actor }: Bringing,
 ): Promise<BringReport<File>> {
-  await requireSpace(
-    deps.dataDir,
-    files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
-  );
   const problems: BringReport<File>['problems'] = [];
   const places = await findNodesByPlace(deps, workspaceId, files);
   const tasks = files.flatMap((file, index): Task<File>[] => {
@@ -68,7 +68,7 @@ export async function bringFiles<File extends BroughtFile>(
     problems.push({ file, reason: 'something of this name is there' });
     return [];
   });
-  const sealed = await sealTasks(deps, workspaceId, tasks, problems);
+  const sealed = await sealTasks(deps, tasks, problems);
   const naming = { visitor: 'appliance', actor, action: 'workspaces.files.restored', topFolderId } as const;
   const lost = await nameFiles(deps, sealed, naming);
   crashPoint('workspaces.bring.committed');
@@ -81,60 +81,79 @@ export async function bringFiles<File extends BroughtFile>(
   };
 }
 
-/** Nothing of them is left when it throws. */
+/** @returns what was sealed; why the others were not goes to `problems`. */
 async function sealTasks<File extends BroughtFile>(
   deps: WorkspaceDeps,
-  workspaceId: string,
   tasks: readonly Task<File>[],
   problems: BringReport<File>['problems'],
 ): Promise<(Task<File> & SealedFile)[]> {
-  const { id: subjectKeyId } = await deps.keys.monthlyKey(workspaceId);
-  const planned = await Promise.all(tasks.map((task) => planFile(deps, task, subjectKeyId)));
-  const sealed: (Task<File> & SealedFile)[] = [];
-  try {
-    for (const task of planned) {
-      const done = await sealTask(deps, task);
-      if (typeof done === 'string') problems.push({ file: task.file, reason: done });
-      else sealed.push(done);
-    }
-    await publishContents(
-      deps.dataDir,
-      sealed.map(({ staged }) => staged),
-    );
+  const bytes = tasks.reduce((sum, { file }) => sum + file.sizeBytes, 0);
+  return sealAndPublish(deps, tasks, bytes, async (planned) => {
+    const sealed: (Task<File> & SealedFile)[] = [];
+    const waiting = planned.values();
+    const sealNext = async (): Promise<void> => {
+      for (const task of waiting) {
+        const done = await sealTask(task);
+        if (typeof done === 'string') problems.push({ file: task.file, reason: done });
+        else sealed.push(done);
+      }
+    };
+    const ends = await Promise.allSettled(Array.from({ length: AT_ONCE }, sealNext));
+    for (const end of ends) if (end.status === 'rejected') throw end.reason;
     return sealed;
-  } catch (error) {
-    await Promise.all(sealed.map(({ staged }) => staged.discard()));
-    throw error instanceof HoldfastError ? error : explainWriteError(error, 'the file store');
-  } finally {
-    for (const { key } of planned) key.fill(0);
-  }
+  });
 }
 
 /** @returns why it cannot be had, when that is the content's fault. */
 async function sealTask<File extends BroughtFile>(
-  deps: WorkspaceDeps,
   task: Task<File> & PlannedFile,
 ): Promise<(Task<File> & SealedFile) | string> {
   const { file } = task;
   let fault: string | undefined;
   async function* content(): AsyncGenerator<Uint8Array> {
+    let size = 0;
     try {
-      yield* file.content;
+      for await (const part of file.content) {
+        size += part.length;
+        if (size > file.sizeBytes) break;
+        yield part;
+      }
+      if (size !== file.sizeBytes)
+        throw new HoldfastError('integrity_failure', 'it is not as long as recorded');
     } catch (error) {
       fault = messageOf(error);
       throw error;
     }
   }
-  const staged = await stageContent(deps.dataDir, task.staged.contentId);
   try {
-    const start = collectStart(content());
+    return await (file.sizeBytes < SEGMENT_BYTES ? sealSmall(task, content()) : sealLarge(task, content()));
+  } catch (error) {
+    if (fault !== undefined) return fault;
+    throw error;
+  }
+}
+
+async function sealSmall<T extends Task<BroughtFile> & PlannedFile>(
+  task: T,
+  content: AsyncIterable<Uint8Array>,
+): Promise<T & SealedFile> {
+  const parts = await Array.fromAsync(content);
+  return writeSmall(task, Buffer.concat(parts), task.file);
+}
+
+async function sealLarge<T extends Task<BroughtFile> & PlannedFile>(
+  task: T,
+  content: AsyncIterable<Uint8Array>,
+): Promise<T & SealedFile> {
+  const { mtimeNs, mode } = task.file;
+  const staged = await stageContent(task.staged);
+  try {
+    const start = collectStart(content);
     const facts = await sealFile(start.source, sealOf(task), staged.write);
     await staged.close();
-    const mediaType = sniffMediaType(start.bytes());
-    return { ...task, staged, facts, mediaType, mtimeNs: file.mtimeNs, mode: file.mode };
+    return { ...task, staged, facts, mediaType: sniffMediaType(start.bytes()), mtimeNs, mode };
   } catch (error) {
     await staged.discard();
-    if (fault !== undefined) return fault;
     throw error;
   }
 }

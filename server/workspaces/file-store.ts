@@ -79,7 +79,7 @@ export async function prepareFileStore(dataDir: string): Promise<void> {
   if (missing.length > 0) await syncDirectory(files);
 }
 
-/** A content that somebody else writes to its `temporaryPath`, which must not exist yet. */
+/** A content that will be written to its `temporaryPath`, which must not exist yet. */
 export function planContent(dataDir: string, contentId: string): TemporaryContent {
   const finalPath = contentPath(dataDir, contentId);
   const mark = `${TEMPORARY_PREFIX}${process.pid}-${randomBytes(4).toString('hex')}-${contentId}`;
@@ -95,9 +95,8 @@ export function planContent(dataDir: string, contentId: string): TemporaryConten
   };
 }
 
-/** Starts a content. @throws no_space, unavailable */
-export async function stageContent(dataDir: string, contentId: string): Promise<StagedContent> {
-  const plan = planContent(dataDir, contentId);
+/** Starts a planned content. @throws no_space, unavailable */
+export async function stageContent(plan: TemporaryContent): Promise<StagedContent> {
   let open: FileHandle | undefined;
   try {
     open = await openFile(plan.temporaryPath, 'wx', PRIVATE_FILE_MODE);

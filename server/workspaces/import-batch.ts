@@ -9,14 +9,14 @@ import { crashPoint } from '../lib/crash-point.ts';
 import { explainWriteError } from '../lib/files.ts';
 import type { WorkspaceDeps } from './deps.ts';
 import { SEGMENT_BYTES } from './file-format.ts';
-import { publishContents, requireSpace, stageContent } from './file-store.ts';
+import { stageContent } from './file-store.ts';
 import type { DirectoryEntry } from './read-directory.ts';
 import { sealFile } from './seal-file.ts';
 import type { SealThreads } from './seal-threads.ts';
 import { SNIFF_BYTES, sniffMediaType } from './sniff.ts';
 import {
   nameFiles,
-  planFile,
+  sealAndPublish,
   sealOf,
   sumSizes,
   type FilePlace,
@@ -46,33 +46,17 @@ export async function sealBatch(
   tasks: readonly FileTask[],
   tally: Tally,
 ): Promise<SealedTask[]> {
-  const [first] = tasks;
-  if (first === undefined) return [];
-  await requireSpace(
-    deps.dataDir,
-    tasks.reduce((total, { entry }) => total + entry.sizeBytes, 0),
-  );
-  const { id: subjectKeyId } = await deps.keys.monthlyKey(first.workspaceId);
-  const planned = await Promise.all(tasks.map((task) => planFile(deps, task, subjectKeyId)));
-  try {
+  const bytes = tasks.reduce((total, { entry }) => total + entry.sizeBytes, 0);
+  return sealAndPublish(deps, tasks, bytes, async (planned) => {
     const isSmall = ({ entry }: PlannedTask) => entry.sizeBytes < SEGMENT_BYTES;
     const sealed = await sealSmall(threads, planned.filter(isSmall), tally);
     for (const task of planned.filter((one) => !isSmall(one))) {
       tally.tick();
-      const result = await sealLarge(deps, task, tally);
+      const result = await sealLarge(task, tally);
       if (result !== undefined) sealed.push(result);
     }
-    await publishContents(
-      deps.dataDir,
-      sealed.map(({ staged }) => staged),
-    );
     return sealed;
-  } catch (error) {
-    await Promise.all(planned.map(({ staged }) => staged.discard()));
-    throw error;
-  } finally {
-    for (const { key } of planned) key.fill(0);
-  }
+  });
 }
 
 /** Names the files of a batch in one transaction, with one audit entry. */
@@ -128,11 +112,7 @@ function skipOrThrow(task: FileTask, failure: { where: string; code: string }, t
   tally.skip(task.entry.shown, reason);
 }
 
-async function sealLarge(
-  deps: WorkspaceDeps,
-  task: PlannedTask,
-  tally: Tally,
-): Promise<SealedTask | undefined> {
+async function sealLarge(task: PlannedTask, tally: Tally): Promise<SealedTask | undefined> {
   const skip = (reason: string): undefined => {
     tally.skip(task.entry.shown, reason);
   };
@@ -144,7 +124,7 @@ async function sealLarge(
     if (!before.isFile()) return skip('it is no file any more');
     const start = Buffer.alloc(SNIFF_BYTES);
     await handle.read(start, 0, SNIFF_BYTES, 0);
-    const staged = await stageContent(deps.dataDir, task.staged.contentId);
+    const staged = await stageContent(task.staged);
     try {
       const facts = await sealFile(readChunks(handle, tally), sealOf(task), staged.write);
       const after = await handle.stat({ bigint: true });

@@ -3,12 +3,14 @@
  * each file of a batch is there whole or not at all, and none that is named lies in the store without its bytes.
  */
 import { randomUUID } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
 import { recordAudit, type Actor } from '../audit/index.ts';
 import type { WriteTransaction } from '../lib/db.ts';
 import { HoldfastError, isSystemError } from '../lib/errors.ts';
+import { explainWriteError, PRIVATE_FILE_MODE } from '../lib/files.ts';
 import type { WorkspaceDeps } from './deps.ts';
 import type { FileSeal } from './file-format.ts';
-import { planContent, type TemporaryContent } from './file-store.ts';
+import { planContent, publishContents, requireSpace, type TemporaryContent } from './file-store.ts';
 import { makerOf, requireRole, type Visitor } from './members.ts';
 import { namingTransaction } from './name-index.ts';
 import { nameKeyId, nodeNameContext } from './names.ts';
@@ -22,7 +24,8 @@ import {
   updateNode,
   type NodeRow,
 } from './queries.ts';
-import type { SealedFacts } from './seal-file.ts';
+import { sealSmallFile, type SealedFacts } from './seal-file.ts';
+import { SNIFF_BYTES, sniffMediaType } from './sniff.ts';
 
 /** Where a file goes, and what is there under its name. */
 export interface FilePlace {
@@ -53,8 +56,42 @@ export interface SealedFile extends PlannedFile {
   mode: number | undefined;
 }
 
+/**
+ * Gives files their ids and a key each, has them sealed, and publishes what was: the bytes are durable when this returns, and
+ * nothing of them is left when it throws.
+ *
+ * @param bytes plaintext of all of them
+ * @param seal writes each to the path that was planned for it; leaves out what cannot be taken in
+ * @throws HoldfastError `no_space`, `space_reserved`; what `seal` throws
+ */
+export async function sealAndPublish<T extends FilePlace>(
+  deps: WorkspaceDeps,
+  tasks: readonly T[],
+  bytes: number,
+  seal: (planned: (T & PlannedFile)[]) => Promise<(T & SealedFile)[]>,
+): Promise<(T & SealedFile)[]> {
+  const [first] = tasks;
+  if (first === undefined) return [];
+  await requireSpace(deps.dataDir, bytes);
+  const { id: subjectKeyId } = await deps.keys.monthlyKey(first.workspaceId);
+  const planned = await Promise.all(tasks.map((task) => planFile(deps, task, subjectKeyId)));
+  try {
+    const sealed = await seal(planned);
+    await publishContents(
+      deps.dataDir,
+      sealed.map(({ staged }) => staged),
+    );
+    return sealed;
+  } catch (error) {
+    await Promise.all(planned.map(({ staged }) => staged.discard()));
+    throw error instanceof HoldfastError ? error : explainWriteError(error, 'the file store');
+  } finally {
+    for (const { key } of planned) key.fill(0);
+  }
+}
+
 /** Gives a file its ids and a key of its own. Whoever calls wipes the key. */
-export async function planFile<T extends FilePlace>(
+async function planFile<T extends FilePlace>(
   deps: WorkspaceDeps,
   place: T,
   subjectKeyId: string,
@@ -66,6 +103,18 @@ export async function planFile<T extends FilePlace>(
   const staged = planContent(deps.dataDir, contentId);
   const nodeId = place.existing?.id ?? randomUUID();
   return { ...place, nodeId, version, subjectKeyId, staged, key, wrapped };
+}
+
+/** A content that is in memory, sealed and written to its planned path; durable when it is published. */
+export async function writeSmall<T extends PlannedFile>(
+  task: T,
+  content: Buffer,
+  { mtimeNs, mode }: Pick<SealedFile, 'mtimeNs' | 'mode'>,
+): Promise<T & SealedFile> {
+  const { stored, facts } = sealSmallFile(content, sealOf(task));
+  // Waiting for the write is also what lets other requests in between two files.
+  await writeFile(task.staged.temporaryPath, stored, { flag: 'wx', mode: PRIVATE_FILE_MODE });
+  return { ...task, facts, mediaType: sniffMediaType(content.subarray(0, SNIFF_BYTES)), mtimeNs, mode };
 }
 
 export function sealOf(file: PlannedFile): FileSeal {

@@ -3,22 +3,17 @@
  * durable and audited when its outcome says so, and otherwise not at all; what was there under its name stays until then. One
  * that cannot be taken does not keep the others out.
  */
-import { writeFile } from 'node:fs/promises';
 import type { Actor } from '../audit/index.ts';
 import { crashPoint } from '../lib/crash-point.ts';
 import { HoldfastError } from '../lib/errors.ts';
-import { explainWriteError, PRIVATE_FILE_MODE } from '../lib/files.ts';
 import type { WorkspaceDeps } from './deps.ts';
-import { publishContents, requireSpace } from './file-store.ts';
 import { requireFolder, type Visitor } from './members.ts';
 import { findNodesByPlace, nameHashes } from './name-index.ts';
 import { nameProblem } from './names.ts';
 import { listFolderIds, type NodeRow } from './queries.ts';
 import { readBatch, type Batch } from './read-batch.ts';
 import type { BatchReply } from './schema.ts';
-import { sealSmallFile } from './seal-file.ts';
-import { SNIFF_BYTES, sniffMediaType } from './sniff.ts';
-import { nameFiles, planFile, sealOf, type FilePlace, type SealedFile } from './store-batch.ts';
+import { nameFiles, sealAndPublish, writeSmall, type FilePlace, type SealedFile } from './store-batch.ts';
 import { findFreeName } from './upload-file.ts';
 
 /** Batches at once; each holds up to twice its 16 MiB. */
@@ -53,7 +48,7 @@ export async function uploadBatch(
   try {
     const batch = await readBatch(source);
     const { outcomes, tasks } = await planTasks(deps, top, batch);
-    const sealed = await sealTasks(deps, top, tasks);
+    const sealed = await sealTasks(deps, tasks);
     const lost = await nameFiles(deps, sealed, {
       visitor,
       actor,
@@ -116,38 +111,14 @@ async function renamed(deps: WorkspaceDeps, task: Omit<Task, 'existing'>): Promi
   return { ...task, name, nameHash, existing: undefined };
 }
 
-/** Seals and publishes: the bytes are durable when this returns. Nothing is left when it throws. */
-async function sealTasks(
-  deps: WorkspaceDeps,
-  top: NodeRow,
-  tasks: readonly Task[],
-): Promise<(Task & SealedFile)[]> {
-  if (tasks.length === 0) return [];
-  await requireSpace(
-    deps.dataDir,
-    tasks.reduce((total, { file }) => total + file.sizeBytes, 0),
-  );
-  const { id: subjectKeyId } = await deps.keys.monthlyKey(top.workspace_id);
-  const planned = await Promise.all(tasks.map((task) => planFile(deps, task, subjectKeyId)));
-  try {
+async function sealTasks(deps: WorkspaceDeps, tasks: readonly Task[]): Promise<(Task & SealedFile)[]> {
+  const bytes = tasks.reduce((sum, { file }) => sum + file.sizeBytes, 0);
+  return sealAndPublish(deps, tasks, bytes, async (planned) => {
     const sealed: (Task & SealedFile)[] = [];
     for (const task of planned) {
-      const { content } = task.file;
-      const { stored, facts } = sealSmallFile(content, sealOf(task));
-      // Waiting for the write is also what lets other requests in between two files.
-      await writeFile(task.staged.temporaryPath, stored, { flag: 'wx', mode: PRIVATE_FILE_MODE });
-      const mediaType = sniffMediaType(content.subarray(0, SNIFF_BYTES));
-      sealed.push({ ...task, facts, mediaType, mtimeNs: BigInt(task.file.mtime), mode: undefined });
+      const { content, mtime } = task.file;
+      sealed.push(await writeSmall(task, content, { mtimeNs: BigInt(mtime), mode: undefined }));
     }
-    await publishContents(
-      deps.dataDir,
-      sealed.map(({ staged }) => staged),
-    );
     return sealed;
-  } catch (error) {
-    await Promise.all(planned.map(({ staged }) => staged.discard()));
-    throw error instanceof HoldfastError ? error : explainWriteError(error, 'the file store');
-  } finally {
-    for (const { key } of planned) key.fill(0);
-  }
+  });
 }

@@ -9,7 +9,13 @@ import { crashPoint } from '../lib/crash-point.ts';
 import type { WriteTransaction } from '../lib/db.ts';
 import { HoldfastError, messageOf } from '../lib/errors.ts';
 import type { WorkspaceDeps } from './deps.ts';
-import { publishContents, requireSpace, stageContent, type StagedContent } from './file-store.ts';
+import {
+  publishContents,
+  requireSpace,
+  planContent,
+  stageContent,
+  type StagedContent,
+} from './file-store.ts';
 import { makerOf, noSuchNode, requireFolder, requireRole, type Visitor } from './members.ts';
 import { findNodeByName, nameHashes, namingTransaction } from './name-index.ts';
 import { numberedName, requireName } from './names.ts';
@@ -126,7 +132,7 @@ async function receive(
     contentId: plan.contentId,
     version: plan.version,
   };
-  const staged = await stageContent(deps.dataDir, plan.contentId);
+  const staged = await stageContent(planContent(deps.dataDir, plan.contentId));
   let key: Buffer | undefined;
   try {
     const made = await deps.sealer.createFileKey(place);
