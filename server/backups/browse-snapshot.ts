@@ -143,7 +143,6 @@ export async function requestRestore(
   const top = found.ancestors.at(-1);
   const node = nodeId === folderId ? top : found.nodes.find((one) => one.id === nodeId);
   if (node === undefined) throw noSuchFolder();
-  await requireRole(deps.db, node.workspaceId, asking.person, 'viewer');
   await requireRole(deps.db, node.workspaceId, asking.person, 'editor');
   if (inPlace) await requirePresent(deps, node);
   const kind = 'kind' in node && node.kind === 'file' ? 'file' : 'folder';

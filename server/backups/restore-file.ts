@@ -61,7 +61,7 @@ async function bringBack(deps: RestoreFileDeps, run: RunContext, wanted: Wanted)
       onConflict: 'rename',
     });
     const { result, notExchanged } = await settleRestored(deps, run, {
-      ...{ snapshot, line: node, kind: 'file', restored, landing },
+      ...{ snapshot, line: node, kind: 'file', restored, landing, whole: true },
     });
     return { state: notExchanged ? 'partial' : 'succeeded', result };
   } finally {

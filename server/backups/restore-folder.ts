@@ -4,7 +4,7 @@
  * stored again as a new one.
  *
  * Guarantees: until all of it is there the folder's name says that it is not whole; cancelled or failed, it is deleted again.
- * Relies on: memory for one batch of files, and disk in the scratch folder for the stored form of one.
+ * Relies on: disk in the scratch folder for the stored form of one batch of files, or of one large file.
  */
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -31,9 +31,11 @@ import { openSnapshotListing, requireSection, type SnapshotListing } from './sna
 import { withSnapshot } from './target-repository.ts';
 
 const FILES_SECTION = 'files';
-/** Files of one transaction; a batch ends earlier at this many bytes. */
-const BATCH_FILES = 512;
-const BATCH_BYTES = 64 * 1024 ** 2;
+/** Files that are fetched at once, each time with one pass through the list of all; a batch ends earlier at this many bytes. */
+const BATCH_FILES = 4096;
+const BATCH_BYTES = 256 * 1024 ** 2;
+/** Files of one transaction. */
+const NAMED_FILES = 512;
 /** Folders that are made at once. */
 const BATCH_FOLDERS = 500;
 /** Up to so many folders are read one by one; more in one pass through all. */
@@ -86,9 +88,7 @@ export async function runRestoreFolder(deps: RestoreFileDeps, run: RunContext): 
     if (landing.moved)
       await run.log('warn', 'The folder where it was is gone; it lies in the nearest above it');
     const settled = await settleRestored(deps, run, {
-      ...{ snapshot, line: top, kind: 'folder', restored },
-      // What is not whole takes no place.
-      landing: whole ? landing : { ...landing, present: false },
+      ...{ snapshot, line: top, kind: 'folder', restored, landing, whole },
       detail: { files: done.files, bytes: done.bytes, problems: done.problems },
     });
     const state = whole && !settled.notExchanged ? 'succeeded' : 'partial';
@@ -186,13 +186,14 @@ async function fill(restoring: Restoring, topId: string, totals: Totals): Promis
   await run.step('Bringing the files back');
   const flush = async (batch: FileLine[]): Promise<void> => {
     run.signal.throwIfAborted();
-    const { stored, bytes } = await bringBatch(restoring, { topId, places, batch, tell });
-    done.files += stored;
-    done.bytes += bytes;
-    run.report({
-      ...{ filesDone: done.files, filesTotal: totals.files },
-      ...{ bytesDone: done.bytes, bytesTotal: totals.bytes },
-    });
+    for await (const { stored, bytes } of bringBatch(restoring, { topId, places, batch, tell })) {
+      done.files += stored;
+      done.bytes += bytes;
+      run.report({
+        ...{ filesDone: done.files, filesTotal: totals.files },
+        ...{ bytesDone: done.bytes, bytesTotal: totals.bytes },
+      });
+    }
   };
   let batch: FileLine[] = [];
   let size = 0;
@@ -245,10 +246,10 @@ interface Batch {
   tell: Tell;
 }
 
-async function bringBatch(
+async function* bringBatch(
   restoring: Restoring,
   { topId, places, batch, tell }: Batch,
-): Promise<{ stored: number; bytes: number }> {
+): AsyncGenerator<{ stored: number; bytes: number }> {
   const { deps, run, reader, snapshot, top } = restoring;
   const scratch = join(dataPaths(deps.dataDir).scratch, run.runId);
   const stored = join(scratch, 'stored');
@@ -272,12 +273,13 @@ async function bringBatch(
         },
       ];
     });
-    const actor = restorerOf(run);
-    const report = await bringFiles(deps, files, {
-      ...{ workspaceId: top.workspaceId, topFolderId: topId, actor },
-    });
-    for (const { file, reason } of report.problems) await tell(file.id, reason);
-    return report;
+    const bringing = { workspaceId: top.workspaceId, topFolderId: topId, actor: restorerOf(run) };
+    for (let start = 0; start < files.length; start += NAMED_FILES) {
+      run.signal.throwIfAborted();
+      const report = await bringFiles(deps, files.slice(start, start + NAMED_FILES), bringing);
+      for (const { file, reason } of report.problems) await tell(file.id, reason);
+      yield report;
+    }
   } finally {
     await rm(scratch, { recursive: true, force: true });
   }

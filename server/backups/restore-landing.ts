@@ -85,6 +85,8 @@ interface Landed {
   kind: 'file' | 'folder';
   restored: { id: string };
   landing: Landing;
+  /** All of it came back: what is not whole takes no place. */
+  whole: boolean;
   detail?: Record<string, number>;
 }
 
@@ -99,7 +101,7 @@ interface Settled {
 export async function settleRestored(
   deps: WorkspaceDeps,
   run: RunContext,
-  { snapshot, line, kind, restored, landing, detail }: Landed,
+  { snapshot, line, kind, restored, landing, whole, detail }: Landed,
 ): Promise<Settled> {
   const { inPlace } = run.input as { inPlace?: boolean };
   const actor = restorerOf(run);
@@ -113,7 +115,7 @@ export async function settleRestored(
     }),
   );
   const result = { nodeId: restored.id, folderId: landing.folderId, snapshotId: snapshot.id };
-  if (inPlace !== true || !landing.present) return { result, notExchanged: false };
+  if (inPlace !== true || !landing.present || !whole) return { result, notExchanged: false };
   await run.step('Putting it in place');
   const now = deps.clock.now();
   try {
