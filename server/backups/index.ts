@@ -16,6 +16,7 @@ export { copyWhenDue, runCopy } from './copy-job.ts';
 export { listLackingKeys, publishKeysWhenDue, runPublishKeys } from './publish-keys.ts';
 export { readRule } from './copy-rule.ts';
 export { listBehind } from './lacking.ts';
+export { goOnReadingBack } from './read-back/go-on.ts';
 export { listLateReadBacks } from './read-back/keep-cycle.ts';
 export { findReadableSnapshot } from './find-readable-snapshot.ts';
 export { runPrune, runVerify } from './job.ts';

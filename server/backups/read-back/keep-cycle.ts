@@ -22,11 +22,11 @@ interface CycleDeps {
 
 /** Where a target is in a cycle of so many parts. */
 export async function findCycle(db: Database, targetId: string, parts: number): Promise<Cycle> {
-  return goOn(cycleOf(await findReadBack(db, targetId)), parts);
+  return cycleOf(await findReadBack(db, targetId), parts);
 }
 
-function cycleOf(row: ReadBackRow | undefined): Cycle | undefined {
-  return row && { parts: row.parts, done: row.parts_done, startedAt: row.started_at };
+export function cycleOf(row: ReadBackRow | undefined, parts: number): Cycle {
+  return goOn(row && { parts: row.parts, done: row.parts_done, startedAt: row.started_at }, parts);
 }
 
 /**
@@ -44,7 +44,7 @@ export async function noteRead(
     const now = deps.clock.now();
     const row = await findReadBack(tx, target.id);
     const whole = part.of === 1;
-    const cycle = goOn(cycleOf(row), whole ? (row?.parts ?? 1) : part.of);
+    const cycle = cycleOf(row, whole ? (row?.parts ?? 1) : part.of);
     // Another run was here meanwhile: what this one read is read, and the cycle goes on from there.
     if (!whole && cycle.done !== part.number) return { closed: false };
     const bytes = (whole || cycle.startedAt === null ? 0 : Number(row?.bytes_read ?? 0)) + read.bytes;
@@ -100,7 +100,7 @@ async function describe(
   plan: ReadBackPlan,
 ): Promise<TargetReadBack> {
   const row = await findReadBack(deps.db, target.id);
-  const cycle = goOn(cycleOf(row), plan.days);
+  const cycle = cycleOf(row, plan.days);
   const dueAt = target.state === 'active' && plan.enabled ? dueOf(cycle, plan, target, row) : null;
   return {
     parts: cycle.parts,

@@ -1,7 +1,7 @@
 /** How far each target is with reading back what it holds, and what the schedule wants. */
 import { sql, type Selectable } from 'kysely';
 import type { Database, WriteTransaction } from '../../lib/db.ts';
-import type { TargetReadBacks } from '../../lib/tables.ts';
+import type { Runs, TargetReadBacks } from '../../lib/tables.ts';
 
 export type ReadBackRow = Selectable<TargetReadBacks>;
 
@@ -63,6 +63,8 @@ export interface ReadBackPlan {
   /** Since when it is so; null before it was ever set. */
   since: Date | null;
   nextDueAt: Date | null;
+  /** For which a run was queued the last time. */
+  lastDueAt: Date | null;
 }
 
 export const PROPOSED_DAYS = 30;
@@ -76,6 +78,7 @@ export async function readPlan(db: Database): Promise<ReadBackPlan> {
     days: input.days ?? PROPOSED_DAYS,
     since: input.since === undefined ? null : new Date(input.since),
     nextDueAt: row?.enabled === true ? row.next_due_at : null,
+    lastDueAt: row?.last_due_at ?? null,
   };
 }
 
@@ -87,6 +90,34 @@ export async function isSnapshotDue(db: Database, now: Date): Promise<boolean> {
     .where('name', '=', 'snapshot')
     .where('enabled', '=', true)
     .where('next_due_at', '<=', now)
+    .executeTakeFirst();
+  return row !== undefined;
+}
+
+/** The last run that read this target back and has ended, alone or with others. */
+export async function findLastReading(
+  db: Database,
+  targetId: string,
+): Promise<Pick<Selectable<Runs>, 'state' | 'result' | 'error' | 'finished_at'> | undefined> {
+  return db
+    .selectFrom('runs')
+    .select(['state', 'result', 'error', 'finished_at'])
+    .where('kind', '=', 'verify')
+    .where('finished_at', 'is not', null)
+    .where(sql<boolean>`coalesce(input ->> 'targetId', ${targetId}) = ${targetId}`)
+    .orderBy('finished_at', 'desc')
+    .limit(1)
+    .executeTakeFirst();
+}
+
+/** A run that copies to it holds it, for days where there is much. */
+export async function isBeingCopiedTo(db: Database, targetId: string): Promise<boolean> {
+  const row = await db
+    .selectFrom('runs')
+    .select('id')
+    .where('kind', '=', 'copy')
+    .where('state', 'in', ['queued', 'running'])
+    .where(sql<boolean>`input ->> 'targetId' = ${targetId}`)
     .executeTakeFirst();
   return row !== undefined;
 }

@@ -8,7 +8,7 @@ import { expectStatus } from '../../helpers/appliance.ts';
 import { startStockedAppliance, stock, type StockedAppliance } from '../../helpers/stocked-appliance.ts';
 import { startShipping, switchOn } from './shipping.ts';
 
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
+vi.setConfig({ testTimeout: 300_000, hookTimeout: 300_000 });
 
 const PARTS = 2;
 let appliance: StockedAppliance;
