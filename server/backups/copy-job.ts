@@ -38,27 +38,29 @@ export async function runCopy(deps: RepositoryRunDeps, run: RunContext): Promise
   }
   const { copied, packs, bytes, left } = tally;
   const result = { targetId: target.id, copied, packs, bytes, left: left.length };
-  const [first] = left;
+  // Damage is told before a source that is away, whose snapshots come when it is back.
+  const first = left.find(({ failed }) => failed === undefined) ?? left[0];
   if (first === undefined) {
     await writeTransaction(deps.db, (tx) => noteCopied(tx, target.id, deps.clock.now()));
     return { state: 'succeeded', result };
   }
+  const message = tellLeft(left.length, first.message);
+  const { failed } = first;
   const error = {
-    code: 'integrity_failure',
-    message:
-      `${left.length === 1 ? 'A snapshot was' : `${String(left.length)} snapshots were`} not copied: ${first.message}`.slice(
-        0,
-        500,
-      ),
-    hint: 'The log of this run names each.',
+    code: failed?.code ?? 'integrity_failure',
+    message,
+    hint: failed?.hint ?? 'The log of this run names each.',
   };
-  await noteNotCopied(
-    deps,
-    run,
-    target,
-    new HoldfastError('integrity_failure', error.message, { hint: error.hint }),
-  );
+  const noted = failed ?? new HoldfastError('integrity_failure', message, { hint: error.hint });
+  await noteNotCopied(deps, run, target, noted);
   return { state: copied > 0 ? 'partial' : 'failed', result, error };
+}
+
+function tellLeft(count: number, why: string): string {
+  return `${count === 1 ? 'A snapshot was' : `${String(count)} snapshots were`} not copied: ${why}`.slice(
+    0,
+    500,
+  );
 }
 
 async function catchUp(

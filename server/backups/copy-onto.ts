@@ -8,6 +8,7 @@ import { listHolders } from './copy-queries.ts';
 import type { CopySources } from './copy-sources.ts';
 import { placeSnapshot, updateTarget, type TargetRow } from './queries.ts';
 import { copySnapshot, type CopyOptions, type CopyReport } from './repository/copy-snapshot.ts';
+import { SourceFailed } from './repository/source-failed.ts';
 import type { OpenTargetRepository, RepositoryRunDeps } from './target-repository.ts';
 import { publishKeyring } from './publish-keyring.ts';
 import { noteTakenOver, takeOverBorn, type TakenOver } from './wal/take-over-born.ts';
@@ -17,7 +18,13 @@ export interface CopyTally {
   packs: number;
   bytes: number;
   /** Snapshots that could not be copied, with the reason. */
-  left: { id: string; number: number; message: string }[];
+  left: ({ id: string; number: number } & NotCopied)[];
+}
+
+interface NotCopied {
+  message: string;
+  /** Set when it is the fault of the target that it was to be copied from. */
+  failed?: SourceFailed;
 }
 
 export const emptyTally = (): CopyTally => ({ copied: 0, packs: 0, bytes: 0, left: [] });
@@ -52,7 +59,7 @@ export async function copyOnto(
     run.signal.throwIfAborted();
     const done = await copyOne(deps, run, { ...onto, born }, snapshot, { signal: run.signal, ...rest });
     if ('message' in done) {
-      tally.left.push({ ...snapshot, message: done.message });
+      tally.left.push({ ...snapshot, ...done });
       await run.log(
         'error',
         `Snapshot ${snapshot.number} was not copied to ${onto.target.name}: ${done.message}`,
@@ -71,13 +78,12 @@ async function copyOne(
   { target, open, sources, born }: Onto & { born: TakenOver },
   wanted: { id: string; number: number },
   options: CopyOptions,
-): Promise<CopyReport | { message: string }> {
-  let message = 'No target that has it can be read now';
+): Promise<CopyReport | NotCopied> {
+  let left: NotCopied | undefined;
   for (const row of await listHolders(deps.db, wanted.id)) {
     if (row.id === target.id) continue;
-    const source = await sources.open(row);
-    if (source === undefined) continue;
     try {
+      const source = await sources.open(row);
       const report = await copySnapshot(source, open, wanted, options);
       crashPoint('backups.copy.snapshot-published');
       await open.writer.publishHead();
@@ -87,12 +93,18 @@ async function copyOne(
       return report;
     } catch (error) {
       run.signal.throwIfAborted();
+      if (error instanceof SourceFailed) {
+        // Damage on another one is the worse news.
+        left ??= { message: error.message, failed: error };
+        await sources.giveUp(row, error);
+        continue;
+      }
       if (!(error instanceof HoldfastError) || !OF_THE_SNAPSHOT.includes(error.code)) throw error;
-      message = `${error.message}. ${error.hint ?? ''}`.trim();
+      left = { message: `${error.message}. ${error.hint ?? ''}`.trim() };
       await run.log('warn', `From ${row.name}: ${messageOf(error)}`);
     }
   }
-  return { message };
+  return left ?? { message: 'No other target in use has it' };
 }
 
 async function recordCopied(

@@ -1,8 +1,9 @@
 /** The targets that a run copies from: opened when they are first needed, read only, closed at the end. */
 import { openRepositoryWriteKeys } from '../keys/index.ts';
-import { HoldfastError, messageOf } from '../lib/errors.ts';
+import { HoldfastError } from '../lib/errors.ts';
 import type { RunContext } from '../lib/runs.ts';
 import { viewCatalogueFile } from './catalogue/open-catalogue.ts';
+import { noteSourceFailed } from './copy-problems.ts';
 import type { Target } from './engine.ts';
 import { openTargetConfig } from './target-config.ts';
 import {
@@ -13,6 +14,7 @@ import {
 } from './target-repository.ts';
 import { openRepository } from './repository/open-repository.ts';
 import type { CopySource } from './repository/plan-copy.ts';
+import { asSource, askSource, SourceFailed } from './repository/source-failed.ts';
 import { openTarget } from './targets/open-target.ts';
 import type { TargetRow } from './queries.ts';
 
@@ -21,39 +23,56 @@ interface OpenSource extends CopySource {
 }
 
 export interface CopySources {
-  /** @returns undefined, after it was said in the log, for one that cannot be read now. */
-  open(row: TargetRow): Promise<CopySource | undefined>;
+  /** @throws SourceFailed for one that cannot be read now; the same each time. */
+  open(row: TargetRow): Promise<CopySource>;
+  /** It failed in the middle: it is asked for nothing more. */
+  giveUp(row: TargetRow, failure: SourceFailed): Promise<void>;
   close(): Promise<void>;
 }
 
 export function createCopySources(deps: RepositoryRunDeps, run: RunContext): CopySources {
-  const opened = new Map<string, Promise<OpenSource | undefined>>();
-  const open = async (row: TargetRow): Promise<OpenSource | undefined> => {
-    try {
-      return await openSource(deps, run, row);
-    } catch (error) {
-      run.signal.throwIfAborted();
-      await run.log('warn', `${row.name} cannot be copied from: ${messageOf(error)}`);
-      return undefined;
-    }
+  const opened = new Map<string, OpenSource | SourceFailed>();
+  const giveUp = async (row: TargetRow, failure: SourceFailed): Promise<void> => {
+    const before = opened.get(row.id);
+    if (before === failure) return;
+    opened.set(row.id, failure);
+    if (before !== undefined && !(before instanceof SourceFailed)) await before.close();
+    await run.log('warn', failure.message);
+    await noteSourceFailed(deps, failure);
   };
   return {
-    open(row) {
-      const known = opened.get(row.id) ?? open(row);
-      opened.set(row.id, known);
-      return known;
+    async open(row) {
+      let source = opened.get(row.id);
+      if (source === undefined) {
+        try {
+          source = await openSource(deps, run, row);
+          opened.set(row.id, source);
+        } catch (error) {
+          run.signal.throwIfAborted();
+          source = error instanceof SourceFailed ? error : new SourceFailed(row, error);
+          await giveUp(row, source);
+        }
+      }
+      if (source instanceof SourceFailed) throw source;
+      return source;
     },
+    giveUp,
     async close() {
-      for (const source of opened.values()) await (await source)?.close();
+      for (const source of opened.values()) if (!(source instanceof SourceFailed)) await source.close();
       opened.clear();
     },
   };
 }
 
+/** Another target than the one that is written to. @throws SourceFailed, then and later, when it is what fails */
+export async function openForReading(deps: RepositoryRunDeps, row: TargetRow): Promise<Target> {
+  return askSource(row, async () => asSource(await openTarget(await openTargetConfig(deps, row)), row));
+}
+
 /** By the catalogue that the appliance has of it, beside whatever writes there. Where that was lost, by a new one, which takes a key. */
 async function openSource(deps: RepositoryRunDeps, run: RunContext, row: TargetRow): Promise<OpenSource> {
   const { repositoryId, trustRoot } = await openRepositoryWriteKeys(deps.keys);
-  const target = await openTarget(await openTargetConfig(deps, row));
+  const target = await openForReading(deps, row);
   const viewed = viewCatalogueFile(cataloguePath(deps.dataDir, repositoryId, row));
   if (viewed !== undefined) {
     const close = async () => {

@@ -209,7 +209,7 @@ async function copyTo(
         },
       });
       const [left] = tally.left;
-      if (left !== undefined) throw new HoldfastError('integrity_failure', left.message);
+      if (left !== undefined) throw left.failed ?? new HoldfastError('integrity_failure', left.message);
       await finishOn(deps, run, target, open, { checkpoint, snapshotId: record.id });
     });
     // It can be written to again: what it lacks besides is brought in the next minute.

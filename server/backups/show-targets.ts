@@ -5,6 +5,7 @@ import { readCatalogue } from './catalogue/open-catalogue.ts';
 import { findCopyRun, findHolding } from './copy-queries.ts';
 import { describeReadBack } from './read-back/keep-cycle.ts';
 import { findLacking } from './lacking.ts';
+import type { CopyProblem } from './copy-problems.ts';
 import { findSignIn, listTargets, type TargetRow } from './queries.ts';
 import { describeS3 } from './s3-targets.ts';
 import type { TargetCopies, TargetProbe, TargetReply } from './schema.ts';
@@ -82,7 +83,7 @@ async function describeCopies(deps: ShowDeps, row: TargetRow): Promise<TargetCop
   ]);
   const { newest } = holding;
   const size = newest === undefined ? undefined : readSize(deps.dataDir, newest.repository_id, row);
-  const problem = (row.copy_problem ?? row.last_error) as TargetCopies['problem'];
+  const problem = (row.copy_problem ?? row.last_error) as CopyProblem | null;
   return {
     state: stateOf({
       row,
@@ -123,12 +124,13 @@ export function stateOf(facts: {
   row: Pick<TargetRow, 'state'>;
   behind: number;
   running: boolean;
-  problem: TargetCopies['problem'];
+  problem: CopyProblem | null;
   has: boolean;
 }): TargetCopies['state'] {
   if (facts.row.state !== 'active') return 'retired';
   if (facts.running) return 'copying';
-  if (facts.problem !== null) return 'away';
+  // What another one is to blame for is told there.
+  if (facts.problem !== null && facts.problem.source === undefined) return 'away';
   if (facts.behind > 0) return 'behind';
   return facts.has ? 'up-to-date' : 'empty';
 }

@@ -4,22 +4,23 @@
  */
 import { recordAudit, systemActor } from '../audit/index.ts';
 import { writeTransaction } from '../lib/db.ts';
-import { messageOf } from '../lib/errors.ts';
 import type { RunContext, RunOutcome } from '../lib/runs.ts';
+import { noteSourceFailed } from './copy-problems.ts';
+import { openForReading } from './copy-sources.ts';
+import type { Target } from './engine.ts';
 import { listActiveTargets, updateTarget, type TargetRow } from './queries.ts';
 import { reconcileSnapshots } from './record-snapshots.ts';
 import { owedParts, type Cycle } from './read-back/cycle.ts';
 import { findCycle, noteRead } from './read-back/keep-cycle.ts';
 import { isSnapshotDue, listDamage, readPlan, replaceDamage } from './read-back/read-back-queries.ts';
+import { SourceFailed } from './repository/source-failed.ts';
 import { verifyRepository, type VerifyPart, type VerifyReport } from './repository/verify-repository.ts';
 import { toRunProgress } from './run-progress.ts';
-import { openTargetConfig } from './target-config.ts';
 import {
   withTargetRepository,
   type OpenTargetRepository,
   type RepositoryRunDeps,
 } from './target-repository.ts';
-import { openTarget } from './targets/open-target.ts';
 
 interface Repaired {
   /** Of what is whole again. */
@@ -168,33 +169,52 @@ async function repairFromOthers(
   const repaired = NOTHING_REPAIRED();
   let wanted = problems.map(({ object }) => object);
   const others = (await listActiveTargets(deps.db)).filter((one) => one.id !== target.id);
-  for (const other of others) {
-    if (wanted.length === 0) break;
-    run.signal.throwIfAborted();
-    await run.step(`Repairing from ${other.name}`);
-    try {
-      const source = await openTarget(await openTargetConfig(deps, other));
-      try {
-        const { repaired: names, whole, left } = await writer.repair(source, wanted, run.signal);
-        for (const name of names)
-          await run.log('info', `${name} is whole again, by its copy on ${other.name}`);
-        for (const name of whole)
-          await run.log('warn', `${name} has the bytes that its name says: nothing was done to it`);
-        for (const { name, reason } of left) await run.log('warn', `${name}, from ${other.name}: ${reason}`);
-        repaired.names.push(...names);
-        repaired.untouched.push(...whole);
-        if (names.length > 0) repaired.from.push(other.name);
-        wanted = left.map(({ name }) => name);
-      } finally {
-        await source.close();
-      }
-    } catch (error) {
+  try {
+    for (const other of others) {
+      if (wanted.length === 0) break;
       run.signal.throwIfAborted();
-      await run.log('warn', `Nothing could be repaired from ${other.name}: ${messageOf(error)}`);
+      await run.step(`Repairing from ${other.name}`);
+      wanted = await repairFrom(deps, run, writer, { other, wanted, repaired });
     }
+  } finally {
+    if (repaired.names.length > 0) await recordRepair(deps, run, target, repaired, wanted.length);
   }
-  if (repaired.names.length > 0) await recordRepair(deps, run, target, repaired, wanted.length);
   return repaired;
+}
+
+/** @returns what is left. @throws what the target that is repaired throws */
+async function repairFrom(
+  deps: RepositoryRunDeps,
+  run: RunContext,
+  writer: OpenTargetRepository['writer'],
+  { other, wanted, repaired }: { other: TargetRow; wanted: string[]; repaired: Repaired },
+): Promise<string[]> {
+  const giveUp = async (failure: SourceFailed): Promise<void> => {
+    await run.log('warn', `Nothing more could be repaired from ${other.name}: ${failure.message}`);
+    await noteSourceFailed(deps, failure);
+  };
+  let source: Target;
+  try {
+    source = await openForReading(deps, other);
+  } catch (error) {
+    run.signal.throwIfAborted();
+    await giveUp(error instanceof SourceFailed ? error : new SourceFailed(other, error));
+    return wanted;
+  }
+  try {
+    const { repaired: names, whole, left, failed } = await writer.repair(source, wanted, run.signal);
+    for (const name of names) await run.log('info', `${name} is whole again, by its copy on ${other.name}`);
+    for (const name of whole)
+      await run.log('warn', `${name} has the bytes that its name says: nothing was done to it`);
+    if (failed !== undefined) await giveUp(failed);
+    else for (const { name, reason } of left) await run.log('warn', `${name}, from ${other.name}: ${reason}`);
+    repaired.names.push(...names);
+    repaired.untouched.push(...whole);
+    if (names.length > 0) repaired.from.push(other.name);
+    return left.map(({ name }) => name);
+  } finally {
+    await source.close();
+  }
 }
 
 async function recordRepair(

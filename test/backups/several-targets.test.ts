@@ -1,14 +1,17 @@
 /** Several targets: each gets every snapshot as it is, one that is away lags and is caught up, and the first that can be written to leads. */
 import { execFile } from 'node:child_process';
+import { renameSync } from 'node:fs';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { randomBytes, randomUUID } from 'node:crypto';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { checkForAlerts } from '../../server/appliance/index.ts';
 import { dataPaths } from '../../server/lib/data-folder.ts';
 import { withAdvisoryLock } from '../../server/lib/lock.ts';
 import { expectStatus } from '../helpers/appliance.ts';
+import { atNext } from '../helpers/at-next.ts';
 import {
   addSecondTarget,
   catchUp,
@@ -252,6 +255,38 @@ describe('a snapshot that is asked for while other work is under way', () => {
     expect(waits(run)).toBe(true);
     expect(['succeeded', 'partial']).toContain(run.state);
     expect(run.result).toMatchObject({ targetId: appliance.targetId });
+  });
+});
+
+describe('a source that goes away', () => {
+  test('in the middle of a copy is blamed, and not the target that lacks the snapshot', async () => {
+    await second.away();
+    await more();
+    expect(await trySnapshot(appliance)).toMatchObject({ state: 'partial' });
+    await second.back();
+    await appliance.deps.db.updateTable('targets').set({ last_error: null, copy_problem: null }).execute();
+    await requestCopy(appliance, second.id);
+    const gone = `${appliance.targetPath}-gone`;
+    atNext('backups.copy.pack.verified', () => renameSync(appliance.targetPath, gone));
+
+    const run = await appliance.performRun();
+    renameSync(gone, appliance.targetPath);
+
+    expect(run).toMatchObject({
+      state: 'failed',
+      error: { code: 'unavailable', message: expect.stringContaining('copy cannot be read from') as string },
+    });
+    expect((await showTarget(appliance, appliance.targetId)).lastError).toMatchObject({
+      code: 'unavailable',
+    });
+    const lacking = await showTarget(appliance, second.id);
+    expect(lacking).toMatchObject({ lastError: null, copies: { state: 'behind', behind: 1 } });
+    expect(lacking.copies.problem?.message).toContain('copy cannot be read from');
+    const bad = (await checkForAlerts(appliance.deps)).filter(({ state }) => state === 'bad');
+    expect(bad.map(({ name }) => name)).toContain('target copy');
+    expect(bad.map(({ name }) => name)).not.toContain('target second');
+    await requestCopy(appliance, second.id);
+    expect(await appliance.performRun()).toMatchObject({ state: 'succeeded', result: { copied: 1 } });
   });
 });
 

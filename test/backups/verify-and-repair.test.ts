@@ -1,10 +1,11 @@
 /** Verifying a target of an appliance: what is damaged there is made whole from another target, and damage is told all the same. */
 import { randomBytes } from 'node:crypto';
-import { chmodSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { expectStatus } from '../helpers/appliance.ts';
-import { addSecondTarget, catchUp, type SecondTarget } from '../helpers/second-target.ts';
+import { atNext } from '../helpers/at-next.ts';
+import { addSecondTarget, catchUp, showTarget, type SecondTarget } from '../helpers/second-target.ts';
 import { startStockedAppliance, stock, type StockedAppliance } from '../helpers/stocked-appliance.ts';
 
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
@@ -105,12 +106,44 @@ test('what is damaged on both is named; what the other has is made whole all the
   expect(readFileSync(join(second.path, rescued))).toEqual(readFileSync(join(appliance.targetPath, rescued)));
 });
 
+describe('in the middle of a repair', () => {
+  async function repairUntil(away: string) {
+    // Of what is whole on both.
+    const [, , ...packs] = packsBelow(second.path);
+    for (const name of packs.slice(0, 2)) damage(appliance.targetPath, name);
+    atNext('backups.repair.verified', () => renameSync(away, `${away}-gone`));
+    const run = await verify(appliance.targetId);
+    renameSync(`${away}-gone`, away);
+    return { run, problem: (await showTarget(appliance, second.id)).lastError };
+  }
+
+  test('a source that goes away is blamed, and what it has brought by then counts', async () => {
+    const { run, problem } = await repairUntil(second.path);
+
+    expect(run).toMatchObject({
+      ...{ state: 'failed', error: { code: 'integrity_failure' }, result: { repaired: 1 } },
+    });
+    expect(run.lines.join('\n')).toContain('Nothing more could be repaired from second');
+    expect(problem).toMatchObject({ code: 'unavailable' });
+  });
+
+  test('a target that goes away itself is blamed, and not its source', async () => {
+    await appliance.deps.db.updateTable('targets').set({ last_error: null }).execute();
+
+    const { run, problem } = await repairUntil(appliance.targetPath);
+
+    expect(run).toMatchObject({ state: 'failed', error: { code: 'unavailable' } });
+    expect(run.lines.join('\n')).not.toContain('repaired from second');
+    expect(problem).toBeNull();
+  });
+});
+
 test('a target that cannot be reached repairs nothing, and that is said', async () => {
   await second.away();
 
   const run = await verify(appliance.targetId);
 
   expect(run).toMatchObject({ state: 'failed', error: { code: 'integrity_failure' } });
-  expect(run.lines.join('\n')).toContain('Nothing could be repaired from second');
+  expect(run.lines.join('\n')).toContain('Nothing more could be repaired from second');
   await second.back();
 });

@@ -7,6 +7,7 @@ import type { Target } from '../engine.ts';
 import { packName } from '../objects/object-names.ts';
 import { bringObject } from './bring-object.ts';
 import { hashInName } from './hash-in-name.ts';
+import { SourceFailed } from './source-failed.ts';
 import type { WriterState } from './writer-state.ts';
 
 export interface RepairReport {
@@ -16,12 +17,15 @@ export interface RepairReport {
   whole: string[];
   /** What the other target could not help with, in plain words. */
   left: { name: string; reason: string }[];
+  /** The other target went away; what was not asked for by then is left. */
+  failed?: SourceFailed;
 }
 
 /**
  * One after the other, each in memory for a moment. What is whole already is not touched.
  *
- * @throws locked when another writer has come; unavailable when either target goes away.
+ * @param source throws SourceFailed when it fails.
+ * @throws locked when another writer has come; what the target that is repaired throws.
  */
 export async function repair(
   state: WriterState,
@@ -32,9 +36,10 @@ export async function repair(
   const report: RepairReport = { repaired: [], whole: [], left: [] };
   for (const name of new Set(names)) {
     if (signal?.aborted === true) throw new HoldfastError('cancelled', 'The run was cancelled');
-    const done = await repairOne(state, source, name);
+    const done = report.failed ? { reason: report.failed.message } : await repairOne(state, source, name);
+    if (done instanceof SourceFailed) report.failed = done;
     if (typeof done === 'string') report[done].push(name);
-    else report.left.push({ name, ...done });
+    else report.left.push({ name, reason: done instanceof SourceFailed ? done.message : done.reason });
   }
   const repaired = new Set(report.repaired);
   const { catalogue } = state.repository;
@@ -43,7 +48,7 @@ export async function repair(
   return report;
 }
 
-type Done = 'repaired' | 'whole' | { reason: string };
+type Done = 'repaired' | 'whole' | { reason: string } | SourceFailed;
 
 async function repairOne(state: WriterState, source: Target, name: string): Promise<Done> {
   const sha256 = hashInName(name);
@@ -54,6 +59,7 @@ async function repairOne(state: WriterState, source: Target, name: string): Prom
     if (done.state === 'locked') return { reason: 'The lock of this target keeps what is damaged' };
     return done.state === 'brought' ? 'repaired' : 'whole';
   } catch (error) {
+    if (error instanceof SourceFailed) return error;
     if (error instanceof HoldfastError && error.code === 'integrity_failure')
       return { reason: 'It was written again, and is damaged again' };
     throw error;
