@@ -110,7 +110,7 @@ async function readAndRepair(
           readBack(deps, run, what, open, 'Reading again'),
         );
   const { closed } = await noteRead(deps, target, {
-    ...{ part, from, bytes: report.packBytesRead, runId: run.runId },
+    ...{ part, from, bytes: report.packBytesRead + report.unindexedBytesRead, runId: run.runId },
   });
   return { report, repaired, closed };
 }
@@ -130,6 +130,12 @@ async function readBack(
     signal: run.signal,
     progress: (progress) => run.report(toRunProgress(progress)),
   });
+  const { unindexedPacks: unindexed } = report;
+  if (unindexed > 0)
+    await run.log(
+      'info',
+      `${target.name}: ${unindexed} packs that no index names yet were compared with their names alone`,
+    );
   for (const problem of report.problems) await run.log('error', `${problem.object}: ${problem.message}`);
   const { snapshots } = await open.repository.snapshots();
   await writeTransaction(deps.db, async (tx) => {
@@ -247,6 +253,7 @@ function describe(
     problems: report.problemCount,
     repaired: mended,
     foundWhole,
+    unindexedPacks: report.unindexedPacks,
     ...also,
     targetId: target.id,
   };

@@ -110,6 +110,28 @@ test('in parts, each byte is read in exactly one of them', async () => {
   await repository.close();
 });
 
+test('a pack that no index names yet is compared with its name, in one of the parts', async () => {
+  const bytes = bytesOf('new files', 20_000);
+  const name = packName(sha256Of(bytes));
+  await mkdir(dirname(join(place.path, name)), { recursive: true });
+  await writeFile(join(place.path, name), bytes);
+  const repository = await openPlace(place);
+  const verifyPart = (number: number, again = new Set<string>()) =>
+    verifyRepository(repository, { everyByte: true, part: { number, of: 2 }, again });
+  const counted = [await verifyPart(0), await verifyPart(1)].map(({ unindexedPacks }) => unindexedPacks);
+  expect(counted.sort()).toEqual([0, 1]);
+  await flip(place.path, name);
+
+  const found = await verifyRepository(repository, { everyByte: true });
+
+  expect(found).toMatchObject({ unindexedPacks: 1, unindexedBytesRead: 20_000, readAgain: [name] });
+  expect(found.problems.map(({ object }) => object)).toEqual([name]);
+  // As damage in the log, it is told by each part.
+  const again = new Set(found.readAgain);
+  for (const number of [0, 1]) expect((await verifyPart(number, again)).readAgain).toEqual([name]);
+  await repository.close();
+});
+
 test.each(['backups.repair.removed', 'backups.repair.written', 'backups.repair.verified'])(
   'cut off at %s, the next repair ends it',
   async (point) => {

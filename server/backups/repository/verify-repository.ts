@@ -17,6 +17,7 @@ import { verifyLog } from '../wal/verify-log.ts';
 import type { Repository } from './open-repository.ts';
 import { readStoredSnapshot } from './read-snapshot.ts';
 import { tryReadIndex } from './sync-catalogue.ts';
+import { verifyUnindexed } from './verify-unindexed.ts';
 
 interface VerifyProblem {
   /** Name of the object. */
@@ -35,6 +36,9 @@ export interface VerifyReport {
   /** Stored bytes of all packs, and how many of them were read; with a part, of that part. */
   packBytes: number;
   packBytesRead: number;
+  /** Packs that no index names yet, as those of new files, and how many of their bytes were read; with a part, of that part. */
+  unindexedPacks: number;
+  unindexedBytesRead: number;
   /** False when no key was at hand: then only stored hashes were checked, not what is inside. */
   contentChecked: boolean;
   /** Names of damaged objects that no catalogue remembers: to be given to the next part, as `again`. */
@@ -98,7 +102,7 @@ export async function verifyRepository(
     (pack) => pack.state !== 'missing' && !read.has(pack.id) && ofPart(pack),
   );
   packBytesRead += await readPacks(repository, note, others, options);
-  const readAgain = options.everyByte ? await readLog(repository, note, options) : [];
+  const besides = await readUnlisted(repository, note, options);
   const { count, sizeBytes } = repository.catalogue.packStats();
   return {
     ok: problemCount === 0,
@@ -109,7 +113,7 @@ export async function verifyRepository(
     packBytes: sizeBytes,
     packBytesRead,
     contentChecked,
-    readAgain,
+    ...besides,
   };
 }
 
@@ -187,19 +191,24 @@ async function verifyContent(repository: Repository, note: Note, options: Verify
   }
 }
 
-/** @returns names of what is damaged. What is not there any more is told by nobody. */
-async function readLog(repository: Repository, note: Note, options: VerifyOptions): Promise<string[]> {
+/** The log, and packs that no index names yet: nothing but the target's listing tells of them. What is not there any more is told by nobody. */
+async function readUnlisted(
+  repository: Repository,
+  note: Note,
+  options: VerifyOptions,
+): Promise<Pick<VerifyReport, 'readAgain' | 'unindexedPacks' | 'unindexedBytesRead'>> {
+  if (!options.everyByte) return { readAgain: [], unindexedPacks: 0, unindexedBytesRead: 0 };
   const again = new Set([...(options.again ?? [])].map(hashInName));
   const damaged = new Set<string>();
   const noteBoth: Note = (object, message) => {
     if (damaged.size < MAX_PROBLEMS) damaged.add(object);
     note(object, message);
   };
-  await verifyLog(repository, noteBoth, {
-    signal: options.signal,
-    wants: (sha256) => isIn(sha256, options.part) || again.has(sha256),
-  });
-  return [...damaged];
+  const { signal, part } = options;
+  const wants = (sha256: string): boolean => isIn(sha256, part) || again.has(sha256);
+  const { packs, bytesRead } = await verifyUnindexed(repository, noteBoth, { signal, wants });
+  await verifyLog(repository, noteBoth, { signal, wants });
+  return { readAgain: [...damaged], unindexedPacks: packs, unindexedBytesRead: bytesRead };
 }
 
 type ListedPack = ReturnType<Repository['catalogue']['packs']> extends Iterable<infer Pack> ? Pack : never;

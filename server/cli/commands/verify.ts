@@ -109,7 +109,10 @@ function describeHead(head: { number: number; createdAt: string } | null): strin
 }
 
 function describe(report: VerifyReport): string {
-  const read = `${report.snapshotCount} snapshots, ${report.packCount} packs, ${formatBytes(report.packBytesRead)} read`;
+  const besides =
+    report.unindexedPacks === 0 ? '' : `, and ${report.unindexedPacks} packs that no index names yet`;
+  const bytes = formatBytes(report.packBytesRead + report.unindexedBytesRead);
+  const read = `${report.snapshotCount} snapshots, ${report.packCount} packs${besides}, ${bytes} read`;
   if (report.ok) return `Whole: ${read}`;
   const lines = report.problems.map((problem) => `! ${problem.object}: ${problem.message}`);
   return [...lines, `${report.problemCount} problems; ${read}`].join('\n');
