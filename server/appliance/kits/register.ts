@@ -51,6 +51,8 @@ export async function readKeyRegister(deps: RegisterDeps, on?: string): Promise<
     const tested = tests.findLast((test) => test.kitId === kit.id && test.at < end);
     return toKit(kit, { tested: tested?.at, keeping: opened.get(kept[index]?.id ?? ''), day });
   });
+  const retired = told.filter(({ state: is, opens }) => is === 'retired' && opens !== 'nothing');
+  const valid = told.filter((kit) => kit.valid && !retired.includes(kit));
   return {
     on: day,
     generations: state.generations.map(({ generation, madeAt }) => ({
@@ -58,7 +60,8 @@ export async function readKeyRegister(deps: RegisterDeps, on?: string): Promise<
     })),
     kits,
     testIdentity: state.testIdentity,
-    couldOpen: told.filter((kit) => kit.valid).length + (state.testIdentity.kept ? 1 : 0),
+    couldOpen: valid.length + retired.length + (state.testIdentity.kept ? 1 : 0),
+    couldOpenRetired: retired.length,
   };
 }
 

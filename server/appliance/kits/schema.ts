@@ -74,8 +74,10 @@ export const KeyRegister = Type.Object({
     generations: Type.Array(Type.Integer()),
     opens: Opens,
   }),
-  /** Valid that day, without those that are retired and still open what is older. */
+  /** Kits that were valid that day, retired ones that still open what they were given, and the test identity. */
   couldOpen: Type.Integer(),
+  /** Of them: retired. From when to when each was in use stands with it. */
+  couldOpenRetired: Type.Integer(),
 });
 export type KeyRegister = Static<typeof KeyRegister>;
 

@@ -123,7 +123,7 @@ async function findKit(
 
 const OPENS = { everything: 'everything', part: 'a part', nothing: 'nothing' } as const;
 
-function describeRegister({ on, kits, testIdentity, couldOpen }: KeyRegister): string {
+function describeRegister({ on, kits, testIdentity, couldOpen, couldOpenRetired }: KeyRegister): string {
   const rows = kits.map((kit) => [
     kit.id.slice(0, 8),
     kit.state,
@@ -136,8 +136,13 @@ function describeRegister({ on, kits, testIdentity, couldOpen }: KeyRegister): s
     kit.keeping?.reviewOn ?? '-',
   ]);
   const heads = ['kit', 'state', 'opens', 'holder', 'place', 'proven', 'tested', 'retired', 'review'];
+  const retired = kits.filter(({ state, opens }) => state === 'retired' && opens !== 'nothing');
   return [
-    `On ${on} (UTC) ${String(couldOpen)} could open the backups, besides retired kits for what they were given.`,
+    `On ${on} (UTC) ${String(couldOpen)} could open the backups${couldOpenRetired === 0 ? '.' : `, ${String(couldOpenRetired)} of them retired:`}`,
+    ...retired.map(
+      (kit) =>
+        `  kit ${kit.id.slice(0, 8)}, in use from ${formatInstant(kit.addedAt)} to ${formatInstant(kit.retiredAt)}, still opens ${OPENS[kit.opens]}`,
+    ),
     table(heads, rows),
     `Test identity on this appliance: ${testIdentity.kept ? `kept, opens ${OPENS[testIdentity.opens]}` : 'not kept (write-only)'}`,
   ].join('\n');
