@@ -149,7 +149,10 @@ export async function requestRestore(
   const runId = await writeTransaction(deps.db, async (tx) => {
     const id = await enqueueRun(tx, deps.clock, {
       kind: `restore-${kind}`,
-      input: { snapshotId, targetId: target.id, folderId, nodeId: node.id, inPlace },
+      input: {
+        ...{ snapshotId, targetId: target.id, folderId, nodeId: node.id, inPlace },
+        workspaceId: node.workspaceId,
+      },
       cause: 'person',
       requestedBy: asking.person.userId,
     });

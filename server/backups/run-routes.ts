@@ -11,10 +11,11 @@ import { HoldfastError } from '../lib/errors.ts';
 import { changeSchedule, listSchedules, type ScheduleName } from '../lib/schedules.ts';
 import type { RunListener } from '../lib/run-listener.ts';
 import { Run, RunKind, RunLogLine, RunState } from '../lib/run-schema.ts';
-import { FINAL_STATES, findRun, getRun, listRunLog, listRuns, requestCancel } from '../lib/runs.ts';
+import { FINAL_STATES, findRun, getRun, listRunLog, listRuns } from '../lib/runs.ts';
 import { Id } from '../lib/shapes.ts';
 import type { Schedules } from '../lib/tables.ts';
 import type { Selectable } from 'kysely';
+import { cancelOwnRestore, cancelRun, getOwnRestore } from './cancel-run.ts';
 import { inputOfReadBack } from './read-back/keep-cycle.ts';
 import { PROPOSED_DAYS } from './read-back/read-back-queries.ts';
 import { Schedule, ScheduleChange, ScheduleName as ScheduleNames } from './schema.ts';
@@ -88,6 +89,43 @@ export function runRoutes(deps: RunRouteDeps): FastifyPluginAsyncTypebox {
       ({ params, actor }) => cancelRun(deps, actor, params.id),
     );
     app.get(
+      '/restores/:id',
+      {
+        config: { access: { right: 'files.read' }, background: true },
+        schema: { tags, summary: 'A restore that one asked for', params: RunParams, response: { 200: Run } },
+      },
+      ({ params, person }) => getOwnRestore(deps.db, person, params.id),
+    );
+    app.get(
+      '/restores/:id/log',
+      {
+        config: { access: { right: 'files.read' }, background: true },
+        schema: {
+          tags,
+          summary: 'What a restore that one asked for said',
+          params: RunParams,
+          response: { 200: Type.Object({ items: Type.Array(RunLogLine) }) },
+        },
+      },
+      async ({ params, person }) => {
+        const { id } = await getOwnRestore(deps.db, person, params.id);
+        return { items: await listRunLog(deps.db, id) };
+      },
+    );
+    app.post(
+      '/restores/:id/cancel',
+      {
+        config: { access: { right: 'files.write' } },
+        schema: {
+          tags,
+          summary: 'Cancel a restore that one asked for',
+          params: RunParams,
+          response: { 200: Run },
+        },
+      },
+      ({ params, person, actor }) => cancelOwnRestore(deps, { ...person, actor }, params.id),
+    );
+    app.get(
       '/runs/:id/events',
       {
         config: { access: { right: 'operations.read' }, background: true },
@@ -135,18 +173,6 @@ export function runRoutes(deps: RunRouteDeps): FastifyPluginAsyncTypebox {
       ({ params, body, actor }) => setSchedule(deps, actor, params.name, body),
     );
   };
-}
-
-async function cancelRun(deps: RunRouteDeps, actor: Actor, id: string): Promise<Run> {
-  await writeTransaction(deps.db, async (tx) => {
-    await requestCancel(tx, deps.clock, id);
-    await recordAudit(tx, deps.clock, actor, {
-      action: 'backups.run.cancelled',
-      objectType: 'run',
-      objectId: id,
-    });
-  });
-  return getRun(deps.db, id);
 }
 
 async function setSchedule(

@@ -17,6 +17,14 @@ export const RUN_CHANNEL = 'holdfast_run';
 
 export const FINAL_STATES: readonly RunState[] = ['succeeded', 'partial', 'failed', 'cancelled'];
 
+/** What brings back what was stored. One of them at a time: the worker's other place is for backups. */
+export const RESTORE_KINDS: readonly RunKind[] = [
+  'restore-file',
+  'restore-folder',
+  'restore-directory',
+  'restore-test',
+];
+
 /** Lines kept of a run's log; later ones are dropped, and the last line says so. */
 const MAX_LOG_LINES = 5_000;
 
@@ -164,13 +172,17 @@ export async function listRunLog(db: Database, runId: string, afterNumber = 0): 
   }));
 }
 
-/** Takes the oldest queued run, or undefined. Safe for several workers. */
+/** Takes the oldest queued run whose turn it is, or undefined. Safe for several workers. */
 export async function takeQueuedRun(db: Database, clock: Clock): Promise<Selectable<Runs> | undefined> {
   return writeTransaction(db, async (tx) => {
     const result = await sql<Selectable<Runs>>`
       update runs set state = 'running', started_at = ${clock.now()}, heartbeat_at = ${clock.now()}, progressed_at = ${clock.now()}
       where id = (
-        select id from runs where state = 'queued' order by created_at limit 1 for update skip locked
+        select id from runs where state = 'queued'
+          and not (kind = any(${RESTORE_KINDS}) and exists (
+            select from runs as other where other.state = 'running' and other.kind = any(${RESTORE_KINDS})
+          ))
+        order by created_at limit 1 for update skip locked
       ) returning *`.execute(tx);
     const row = result.rows[0];
     if (row !== undefined) await announce(tx, row.id);

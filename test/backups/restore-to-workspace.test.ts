@@ -261,3 +261,44 @@ test('each restore is asked for and done in the audit log', async () => {
   ])
     expect(actions).toContain(action);
 });
+
+test('who asked for a restore follows and cancels it, whatever their role; others who may not see work do not', async () => {
+  const editor = await appliance.addPerson('member');
+  const other = await appliance.addPerson('member');
+  const member = `/workspaces/${appliance.workspaceId}/people`;
+  for (const person of [editor, other])
+    await expectStatus(appliance.owner.call('PUT', `${member}/${person.userId}`, { role: 'editor' }), 200);
+  const { rootFolderId } = appliance;
+  const asked = await expectStatus(
+    editor.call<Run>('POST', `/snapshots/${snapshotId}/restores`, {
+      ...{ folderId: rootFolderId, nodeId: rootFolderId },
+    }),
+    202,
+  );
+  const path = `/restores/${asked.id}`;
+
+  expect(await editor.call('GET', path)).toMatchObject({ status: 200, body: { state: 'queued' } });
+  expect((await editor.call('GET', `${path}/log`)).status).toBe(200);
+  expect((await editor.call('POST', `/runs/${asked.id}/cancel`)).status).toBe(403);
+  for (const [method, of] of [
+    ['GET', path],
+    ['GET', `${path}/log`],
+    ['POST', `${path}/cancel`],
+  ] as const)
+    for (const person of [other, appliance.owner]) expect((await person.call(method, of)).status).toBe(404);
+  expect(await editor.call('GET', path)).toMatchObject({ body: { state: 'queued' } });
+
+  expect(await editor.call('POST', `${path}/cancel`)).toMatchObject({
+    status: 200,
+    body: { state: 'cancelled' },
+  });
+
+  expect((await editor.call('POST', `${path}/cancel`)).status).toBe(409);
+  const entry = await appliance.deps.db
+    .selectFrom('audit_entries')
+    .select(['actor_id'])
+    .where('action', '=', 'backups.run.cancelled')
+    .where('object_id', '=', asked.id)
+    .execute();
+  expect(entry).toEqual([{ actor_id: editor.userId }]);
+});

@@ -11,6 +11,8 @@ export interface Things {
   folder: string;
   file: string;
   filter: string;
+  /** A run that restored something for them. */
+  restore: string;
   /** Of everything else. */
   other: string;
 }
@@ -100,7 +102,7 @@ const PARTS: Record<string, (ids: Things) => { body?: unknown; query?: string; o
   'POST /api/v1/recovery-kits/:id/proof': () => ({ body: { response: 'A'.repeat(43) } }),
 };
 
-/** Things that belong to this person alone: a workspace with a folder and a file, and a kept filter of the audit log. */
+/** Things that belong to this person alone: a workspace with a folder and a file, a restore that has ended, and a kept filter of the audit log. */
 export async function ownThings(appliance: TestAppliance, who: TestCaller): Promise<Things> {
   const things = nobodysThings();
   const { body: session } = await who.call<{ user: { id: string } }>('GET', '/session');
@@ -114,6 +116,13 @@ export async function ownThings(appliance: TestAppliance, who: TestCaller): Prom
   const filters = await who.call<{ items?: { id: string }[] }>('GET', '/audit/filters');
   const filter = filters.body.items?.[0]?.id;
   if (filter !== undefined) things.filter = filter;
+  await appliance.deps.db
+    .insertInto('runs')
+    .values({
+      ...{ id: things.restore, kind: 'restore-file', state: 'succeeded', input: '{}', cause: 'person' },
+      ...{ requested_by: session.user.id, created_at: appliance.clock.now() },
+    })
+    .execute();
   return things;
 }
 
@@ -124,6 +133,7 @@ export function nobodysThings(): Things {
     folder: randomUUID(),
     file: randomUUID(),
     filter: randomUUID(),
+    restore: randomUUID(),
     other: randomUUID(),
   };
 }
@@ -138,6 +148,7 @@ export function requestFor(route: string, ids: Things): WellFormed {
     .replace('/nodes/:id', `/nodes/${ids.file}`)
     .replace('/files/:id', `/files/${ids.file}`)
     .replace('/filters/:id', `/filters/${ids.filter}`)
+    .replace('/restores/:id', `/restores/${ids.restore}`)
     .replace('/snapshots/:id', `/snapshots/${'ab'.repeat(32)}`)
     .replace('/bundles/:sha256', `/bundles/${'ab'.repeat(32)}`)
     .replace(':name', 'nothing')

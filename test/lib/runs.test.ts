@@ -3,6 +3,7 @@ import { systemClock } from '../../server/lib/clock.ts';
 import { writeTransaction } from '../../server/lib/db.ts';
 import { createLog } from '../../server/lib/log.ts';
 import { listenForRuns } from '../../server/lib/run-listener.ts';
+import type { RunKind } from '../../server/lib/run-schema.ts';
 import {
   appendRunLog,
   enqueueRun,
@@ -41,6 +42,21 @@ describe('a run', () => {
     const taken = await Promise.all(Array.from({ length: 8 }, () => takeQueuedRun(database.db, systemClock)));
 
     expect(taken.filter((row) => row !== undefined)).toHaveLength(1);
+  });
+
+  it('that restores waits for the one that does, and keeps no backup from its turn', async () => {
+    const take = async () => (await takeQueuedRun(database.db, systemClock))?.kind;
+    const first = await enqueue('restore-folder');
+    expect(await take()).toBe('restore-folder');
+    await enqueue('restore-file');
+    await enqueue('restore-test');
+    await enqueue('snapshot');
+
+    expect(await take()).toBe('snapshot');
+    expect(await take()).toBeUndefined();
+    await finishRun(database.db, systemClock, first, { state: 'succeeded' });
+    expect(await take()).toBe('restore-file');
+    expect(await take()).toBeUndefined();
   });
 
   it('that is cancelled while queued never starts', async () => {
@@ -106,6 +122,6 @@ describe('a run', () => {
   });
 });
 
-async function enqueue(kind: 'snapshot' | 'verify'): Promise<string> {
+async function enqueue(kind: RunKind): Promise<string> {
   return writeTransaction(database.db, (tx) => enqueueRun(tx, systemClock, { kind, cause: 'person' }));
 }

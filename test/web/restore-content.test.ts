@@ -2,8 +2,9 @@
 import { expect, it } from 'vitest';
 import { addDirectoryTarget, expectStatus, finishRun } from '../helpers/served-appliance.ts';
 import { expectAccessibleEverywhere } from './accessible.ts';
-import { takeSights } from './browser.ts';
+import { keepingSight, openPage, takeSights } from './browser.ts';
 import { claimedAppliance, type Claimed } from './claimed.ts';
+import { inDatabase } from './in-database.ts';
 
 const LIMIT_MS = 240_000;
 
@@ -59,6 +60,51 @@ it(
       await page.getByText(/Contracts \(of /).waitFor();
       await takeSights(page, 'restore-files');
     });
+  },
+  LIMIT_MS,
+);
+
+/** Somebody who may see no work, as an editor, signed in in a browser of their own. */
+async function joinAsEditor({ browser, appliance, call }: Claimed) {
+  const { link } = await expectStatus(
+    call<{ link: string }>('POST', '/invitations', { email: 'ed@example.org', role: 'member', teamIds: [] }),
+    201,
+  );
+  const one = await openPage(browser, appliance.url, { width: 1280, theme: 'light' });
+  const reply = await one.context.request.post('/api/v1/invitations/accept', {
+    headers: { 'x-holdfast': '1' },
+    data: { token: link.split('#')[1], name: 'Ed Itor', password: 'amber lantern walks 9' },
+  });
+  const { user } = (await reply.json()) as { user: { id: string } };
+  const { items } = await expectStatus(call<{ items: { id: string }[] }>('GET', '/workspaces'), 200);
+  await call('PUT', `/workspaces/${items[0]?.id ?? ''}/people/${user.id}`, { role: 'editor' });
+  return one;
+}
+
+it(
+  'an editor sees that their restore waits for another one, and cancels it',
+  async () => {
+    const { context, page, complaints } = await joinAsEditor(here);
+    // One that never ends.
+    await inDatabase(here.appliance, (client) =>
+      client.query(`insert into runs (id, kind, state, input, cause, created_at, started_at)
+        values (gen_random_uuid(), 'restore-directory', 'running', '{}', 'console', now(), now())`),
+    );
+    const { items } = await expectStatus(here.call<{ items: { id: string }[] }>('GET', '/snapshots'), 200);
+    await keepingSight(page, 'own-restore', async () => {
+      await page.goto(`/snapshots/${items[0]?.id ?? ''}/content`);
+      await page.getByRole('button', { name: 'Restore Contracts' }).click();
+      const dialog = page.getByRole('dialog');
+      await dialog.getByRole('button', { name: 'Restore beside' }).click();
+      await dialog.getByText('It begins when no other restore is under way.').waitFor();
+      await expectAccessibleEverywhere(page, 'a restore that waits');
+      await page.setViewportSize({ width: 1280, height: 900 });
+      await takeSights(page, 'restore-waits');
+      await dialog.getByRole('button', { name: 'Cancel' }).click();
+      await dialog.getByText('Cancelled').first().waitFor();
+    });
+    expect(complaints).toEqual([]);
+    await context.close();
   },
   LIMIT_MS,
 );

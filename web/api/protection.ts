@@ -80,6 +80,13 @@ export const listRuns = async (
 export const getRun = (id: string, signal?: AbortSignal): Promise<Run> => request(`/runs/${id}`, { signal });
 export const getRunLog = async (id: string, signal?: AbortSignal): Promise<RunLogLine[]> =>
   (await request<{ items: RunLogLine[] }>(`/runs/${id}/log`, { signal })).items;
+/** Restores that one asked for are open to those who may not see other work, too. */
+export const getOwnRestore = (id: string, signal?: AbortSignal): Promise<Run> =>
+  request(`/restores/${id}`, { signal });
+export const getOwnRestoreLog = async (id: string, signal?: AbortSignal): Promise<RunLogLine[]> =>
+  (await request<{ items: RunLogLine[] }>(`/restores/${id}/log`, { signal })).items;
+export const cancelOwnRestore = (id: string): Promise<Run> =>
+  request(`/restores/${id}/cancel`, { method: 'POST' });
 export const cancelRun = (id: string): Promise<Run> => request(`/runs/${id}/cancel`, { method: 'POST' });
 
 export const listRestoreTests = (

@@ -2,10 +2,12 @@
 import { SvelteMap } from 'svelte/reactivity';
 import type { Run, RunLogLine } from '../../server/lib/run-schema.ts';
 import { API } from './client.ts';
-import { getRun, getRunLog, listRuns } from './protection.ts';
+import { getOwnRestore, getOwnRestoreLog, getRun, getRunLog, listRuns } from './protection.ts';
 
 const FINAL: readonly Run['state'][] = ['succeeded', 'partial', 'failed', 'cancelled'];
 const RETRY_MS = 5_000;
+/** A restore that is asked after, not followed. */
+const LOOK_EVERY_MS = 1_500;
 const LOG_LINES = 2_000;
 
 export function isFinal(run: Run): boolean {
@@ -92,8 +94,12 @@ export interface WatchedRun {
   readonly log: readonly RunLogLine[];
 }
 
-/** One run with its log, live until it ends. Call while a component starts. */
-export function watchRun(id: () => string | undefined): WatchedRun {
+/**
+ * One run with its log, live until it ends. Call while a component starts.
+ *
+ * @param own it is a restore that the person asked for, who may see no other work.
+ */
+export function watchRun(id: () => string | undefined, own: () => boolean): WatchedRun {
   let run = $state.raw<Run>();
   let log = $state.raw<readonly RunLogLine[]>([]);
 
@@ -102,7 +108,8 @@ export function watchRun(id: () => string | undefined): WatchedRun {
     run = undefined;
     log = [];
     if (runId === undefined) return;
-    return followOne(runId, {
+    const follow = own() ? askAfterOne : followOne;
+    return follow(runId, {
       onRun(next) {
         run = next;
         note(next);
@@ -126,6 +133,25 @@ export function watchRun(id: () => string | undefined): WatchedRun {
 interface RunListener {
   onRun(run: Run): void;
   onLog(lines: readonly RunLogLine[]): void;
+}
+
+function askAfterOne(id: string, listener: RunListener): () => void {
+  const controller = new AbortController();
+  const { signal } = controller;
+  const look = async (): Promise<void> => {
+    let ended = false;
+    try {
+      const [run, log] = await Promise.all([getOwnRestore(id, signal), getOwnRestoreLog(id, signal)]);
+      listener.onLog(log);
+      listener.onRun(run);
+      ended = isFinal(run);
+    } catch {
+      // Asked again.
+    }
+    if (!ended && !signal.aborted) setTimeout(() => void look(), LOOK_EVERY_MS);
+  };
+  void look();
+  return () => controller.abort();
 }
 
 function followOne(id: string, listener: RunListener): () => void {

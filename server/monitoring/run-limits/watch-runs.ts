@@ -7,7 +7,7 @@ import type { Clock } from '../../lib/clock.ts';
 import { writeTransaction, type Database } from '../../lib/db.ts';
 import { HoldfastError } from '../../lib/errors.ts';
 import type { RunKind, RunProgress } from '../../lib/run-schema.ts';
-import { appendRunLog, requestCancel } from '../../lib/runs.ts';
+import { appendRunLog, requestCancel, RESTORE_KINDS } from '../../lib/runs.ts';
 import {
   listBadEndings,
   listLimitRows,
@@ -145,9 +145,11 @@ function tellPlace({ step, progress }: OpenRunRow): string {
 
 /** A worker that is gone takes nothing, and nothing fails. */
 function judgeQueue(open: readonly OpenRunRow[], now: Date): RunFinding[] {
-  const running = open.filter(({ state }) => state === 'running').length;
-  const first = open.find(({ state }) => state === 'queued');
-  if (first === undefined || running >= MOST_AT_ONCE) return [];
+  const running = open.filter(({ state }) => state === 'running');
+  const restores = running.some(({ kind }) => isRestore(kind));
+  // A restore waits for the one before it.
+  const first = open.find(({ state, kind }) => state === 'queued' && !(restores && isRestore(kind)));
+  if (first === undefined || running.length >= MOST_AT_ONCE) return [];
   const waits = now.getTime() - first.created_at.getTime();
   if (waits < UNTAKEN_MS) return [];
   const message = `A ${first.kind} waits for ${Math.floor(waits / MINUTE_MS)} minutes, and no worker takes it`;
@@ -159,6 +161,10 @@ function judgeQueue(open: readonly OpenRunRow[], now: Date): RunFinding[] {
       hint: 'Look into the log of the worker, or restart the appliance.',
     },
   ];
+}
+
+function isRestore(kind: string): boolean {
+  return (RESTORE_KINDS as readonly string[]).includes(kind);
 }
 
 /** Of snapshots and restore tests that failed other checks tell, as of damage that was found. */
