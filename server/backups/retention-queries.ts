@@ -264,13 +264,29 @@ export async function setForgotten(
 
 /** Targets in use whose policy removes something, with what says whether it is due. */
 export async function listRetentionOfActive(db: Database): Promise<RetentionRow[]> {
-  return db
-    .selectFrom('target_retention')
-    .innerJoin('targets', 'targets.id', 'target_retention.target_id')
-    .selectAll('target_retention')
-    .where('targets.state', '=', 'active')
-    .where(sql<boolean>`target_retention.policy ->> 'kind' = 'rules'`)
-    .execute();
+  return (
+    db
+      .selectFrom('target_retention')
+      .innerJoin('targets', 'targets.id', 'target_retention.target_id')
+      .selectAll('target_retention')
+      .where('targets.state', '=', 'active')
+      // Where nothing was ever stored there is nothing to forget, and the first snapshot should not wait for that.
+      .where((eb) =>
+        eb.or([
+          eb('targets.last_ok_at', 'is not', null),
+          // The same place under an earlier name.
+          eb.exists(
+            eb
+              .selectFrom('snapshot_targets')
+              .innerJoin('targets as other', 'other.id', 'snapshot_targets.target_id')
+              .select('snapshot_targets.snapshot_id')
+              .whereRef('other.catalogue', '=', 'targets.catalogue'),
+          ),
+        ]),
+      )
+      .where(sql<boolean>`target_retention.policy ->> 'kind' = 'rules'`)
+      .execute()
+  );
 }
 
 /** Snapshots in a place, whichever target it is or was, and those that were forgotten there since an instant. */

@@ -107,6 +107,17 @@ describe('a policy', () => {
     expect((await status()).changedAt).toBeNull();
   });
 
+  test('is not carried out before anything is stored', async () => {
+    await expectStatus(save(RULES), 200);
+    const runs = () => appliance.deps.db.selectFrom('runs').select('kind').execute();
+    const before = await runs();
+
+    await applyRetentionWhenDue(appliance.deps);
+
+    expect(await runs()).toEqual(before);
+    await expectStatus(save({ kind: 'keep-everything' }), 200);
+  });
+
   test('is previewed with reasons and exact bytes, saved, carried out by the next run; bytes go a day later', async () => {
     const ids = await stockUp(3);
     const draft = { ...RULES, last: 2 };
