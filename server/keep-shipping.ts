@@ -11,6 +11,10 @@ import { endOf, startProcess, type ChildProcess } from './lib/spawn.ts';
 /** After an ending that nobody asked for. */
 const START_AGAIN_MS = 5_000;
 const STOP_MS = 15_000;
+/** keyd forgets after a start what it was told, and after hours. */
+const LEND_EVERY_MS = 15_000;
+/** A target that hangs keeps one of these: four, as Node has by itself, would be the end with the fourth. */
+const THREADS = '16';
 
 export interface KeptShipping {
   /** Starts the process when it is wanted and not there. */
@@ -20,18 +24,28 @@ export interface KeptShipping {
 
 export function keepShipping(deps: { db: Database; keys: KeyClient; log: Logger }): KeptShipping {
   let child: ChildProcess | undefined;
+  let id = '';
+  let lentMs = 0;
   let notBeforeMs = 0;
+  const lend = async (): Promise<void> => {
+    // To sign in to targets; it opens no backup.
+    await deps.keys.lend(id, null, { liveKeys: true });
+    lentMs = performance.now();
+  };
   return {
     async look() {
-      if (child !== undefined || performance.now() < notBeforeMs || !(await isWanted(deps.db))) return;
-      const id = randomUUID();
-      // To sign in to targets; it opens no backup.
-      await deps.keys.lend(id, null, { liveKeys: true });
+      if (child !== undefined) {
+        if (performance.now() - lentMs >= LEND_EVERY_MS) await lend();
+        return;
+      }
+      if (performance.now() < notBeforeMs || !(await isWanted(deps.db))) return;
+      id = randomUUID();
+      await lend();
       const started = startProcess(
         process.execPath,
         ['--max-semi-space-size=2', '--max-old-space-size=256', join(import.meta.dirname, 'ship.ts'), id],
         {
-          env: childEnvironment(ALLOCATOR_ENVIRONMENT),
+          env: childEnvironment({ ...ALLOCATOR_ENVIRONMENT, UV_THREADPOOL_SIZE: THREADS }),
           stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
           detached: true,
         },

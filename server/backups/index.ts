@@ -71,6 +71,7 @@ export { bornUntil, fetchUntil, openPoint, wordsOfPoint, type OpenedPoint } from
 export { measureLoss } from './wal/measure-loss.ts';
 export { MeasuredLoss, PointInTimeStatus } from './wal/schema.ts';
 export { parsePoint, type ChosenPoint } from './wal/plan-point.ts';
+export { countRoundsLeft } from './wal/round.ts';
 export { runShipper } from './wal/shipper.ts';
 export { runAuditVerify } from './verify-audit.ts';
 export { createSnapshotBrowser, type SnapshotBrowser } from './snapshot-browser.ts';

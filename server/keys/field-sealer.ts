@@ -119,7 +119,8 @@ export function openSealer(
 
 /**
  * A run's sealer: takes the right that the run was lent, should it open a field before it asked for the test identity, as one that
- * signs in to a target does. A run that was lent none gets none.
+ * signs in to a target does; and again when keyd does not know of it any more, because it was started anew. A run that was lent none
+ * gets none.
  */
 export function openRunSealer(
   client: Pick<KeyClient, 'deriveKeys' | 'watch' | 'takeLiveKeys'>,
@@ -127,11 +128,24 @@ export function openRunSealer(
 ): FieldSealer {
   const sealer = openSealer(client);
   let taken: Promise<void> | undefined;
+  const take = (): Promise<void> => {
+    const taking = client.takeLiveKeys(runId);
+    taking.catch(() => {
+      if (taken === taking) taken = undefined;
+    });
+    return (taken = taking);
+  };
   return {
     ...sealer,
     async open(requests) {
-      await (taken ??= client.takeLiveKeys(runId));
-      return sealer.open(requests);
+      await (taken ?? take());
+      try {
+        return await sealer.open(requests);
+      } catch (error) {
+        if (!(error instanceof HoldfastError) || error.code !== 'forbidden') throw error;
+        await take();
+        return sealer.open(requests);
+      }
     },
   };
 }

@@ -1,6 +1,6 @@
 /** A whole appliance whose copies go to a real OpenSSH server: added, used, proven, broken off, recovered from. */
 import { randomBytes } from 'node:crypto';
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { recoverAppliance } from '../../server/backups/index.ts';
@@ -164,7 +164,7 @@ describe('in use', () => {
     const before = packs().length;
     const { id } = await expectStatus(appliance.call<{ id: string }>('POST', '/snapshots'), 202);
     await waitFor('the upload to be under way', () => packs().length > before, 60_000);
-    for (const pid of runProcesses(id)) process.kill(pid, 'SIGKILL');
+    for (const pid of processes(`run.ts\0${id}`)) process.kill(pid, 'SIGKILL');
     expect(await finishRunOf(appliance, id)).toMatchObject({ state: 'failed' });
 
     const next = await finishRun(appliance, appliance.call('POST', '/snapshots?takeOver=true'));
@@ -215,6 +215,27 @@ describe('in use', () => {
     const { body } = await appliance.call<TargetProbe>('POST', `/targets/${target.id}/probe`);
     expect(body).toMatchObject({ ok: true });
   });
+
+  test('the log is shipped to it on after keyd was started again', async () => {
+    const limits = { windowDays: 7, objectiveSeconds: 300, pileLimitBytes: null };
+    await expectStatus(appliance.call('PUT', '/point-in-time', { enabled: true, ...limits }), 200);
+    await waitFor('the log to be shipped', () => pieces() > 0, 150_000);
+    const keyd = () => processes('server/keyd.ts', `HOLDFAST_DATA=${appliance.dataDir}\0`);
+    const [killed] = keyd();
+    expect(killed).toBeGreaterThan(0);
+
+    process.kill(killed ?? 0, 'SIGKILL');
+    await waitFor('another keyd', () => keyd().some((pid) => pid !== killed));
+    server.cut();
+    const before = pieces();
+    await waitFor('keyd to be back', async () => {
+      const path = `/folders/${rootFolderId}/files?name=after.bin`;
+      return (await appliance.call('PUT', path, randomBytes(1000))).status === 201;
+    });
+
+    await waitFor('the log to be shipped on', () => pieces() > before, 150_000);
+    await expectStatus(appliance.call('PUT', '/point-in-time', { enabled: false, ...limits }), 200);
+  }, 400_000);
 });
 
 describe('after the machine is lost', () => {
@@ -271,17 +292,27 @@ function packs(): string[] {
   }
 }
 
-function runProcesses(runId: string): number[] {
+/** Ids of the processes with that in their command, and in their environment. */
+function processes(command: string, environment = ''): number[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
     .filter((pid) => {
       try {
-        return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(`run.ts\0${runId}`);
+        const read = (file: string) => readFileSync(`/proc/${pid}/${file}`, 'utf8');
+        return read('cmdline').includes(command) && read('environ').includes(environment);
       } catch {
         return false;
       }
     })
     .map(Number);
+}
+
+/** Of the log. */
+function pieces(): number {
+  const path = join(folder, 'wal');
+  return existsSync(path)
+    ? readdirSync(path, { recursive: true }).filter((name) => String(name).endsWith('.age')).length
+    : 0;
 }
 
 async function restoreTest(source: object): Promise<RestoreTest> {

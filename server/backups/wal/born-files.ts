@@ -34,7 +34,14 @@ export interface BornDelivery {
  * @returns what was sent; the rest is for another call.
  */
 export async function shipBornFiles(
-  place: { target: Target; keys: RepositoryWriteKeys; files: string; now: Date; signal: AbortSignal },
+  place: {
+    target: Target;
+    keys: RepositoryWriteKeys;
+    files: string;
+    now: Date;
+    signal: AbortSignal;
+    answered: () => void;
+  },
   number: number,
   contents: readonly string[],
 ): Promise<BornDelivery> {
@@ -45,7 +52,10 @@ export async function shipBornFiles(
     target: target.config,
     generation,
     catalogue: NOTHING_KNOWN,
-    onPacks: async (written) => void packs.push(...written),
+    onPacks: async (written) => {
+      packs.push(...written);
+      place.answered();
+    },
     signal: place.signal,
     threads: 1,
   });

@@ -28,6 +28,7 @@ import { openTarget } from '../targets/open-target.ts';
 import { listBorn } from './born-catalogue.ts';
 import { shipBornFiles } from './born-files.ts';
 import { createBornScan, type BornScan } from './born-scan.ts';
+import { tellAnswers } from './round.ts';
 import type { ShipPosition, ShipState } from './ship-state.ts';
 import { chainPrefix, parseWalPieceName, sameChain, WAL_PREFIX, walPieceName } from './wal-names.ts';
 import { encodeWalPiece, MAX_PIECE_BYTES, type GapReason, type WalPiece } from './wal-piece.ts';
@@ -51,8 +52,8 @@ export interface LogSource {
 }
 
 export interface TargetShipper {
-  /** Brings the target up to `source.now`. @throws whatever keeps it from that; the next call goes on from there. */
-  ship(source: LogSource, signal: AbortSignal): Promise<void>;
+  /** Brings the target up to `source.now`; `answered` each time that something got on. @throws whatever keeps it from that; the next call goes on from there. */
+  ship(source: LogSource, signal: AbortSignal, answered?: () => void): Promise<void>;
   /** Where this target is; begins a stretch when there is none that can go on. */
   position(source: LogSource): Promise<ShipPosition>;
   /** Forgets where it was, so that what piled up may go; the next piece declares it. */
@@ -70,11 +71,13 @@ export function createTargetShipper(deps: ShipDeps, row: TargetRow): TargetShipp
   const { state } = deps;
   let place: OpenPlace | undefined;
   let scan: BornScan = createBornScan(dataPaths(deps.dataDir).files, deps.clock);
+  let tell: (() => void) | undefined;
+  const answered = (): void => tell?.();
 
   const open = async (): Promise<OpenPlace> => {
     if (place !== undefined) return place;
     const keys = await openRepositoryWriteKeys(deps.keys);
-    const target = await openTarget(await openTargetConfig(deps, row));
+    const target = tellAnswers(await openTarget(await openTargetConfig(deps, row)), answered);
     try {
       const keyring = new Set(await listNames(target, 'keyring/'));
       await checkHolder(target, keys, await applianceId(deps.db));
@@ -96,18 +99,19 @@ export function createTargetShipper(deps: ShipDeps, row: TargetRow): TargetShipp
     const reason = at === undefined ? await whyAnew(deps, target, source.now) : breakOf(at, source);
     if (at !== undefined && reason === undefined) return at;
     scan = createBornScan(dataPaths(deps.dataDir).files, deps.clock);
-    return begin(deps, { targetId: row.id, target, source }, { at, reason, scan });
+    return begin(deps, { targetId: row.id, target, source }, { at, reason, scan, answered });
   };
   return {
     position,
-    async ship(source, signal) {
+    async ship(source, signal, told) {
+      tell = told;
       try {
         await refuseInQuarantine(deps.db);
         const { target, keys, keyring } = await open();
         await checkHolder(target, keys, await applianceId(deps.db));
         let at = await position(source);
         if (at.position >= source.now.flushed) return;
-        const parts = { deps, place: { target, keys, keyring }, source, scan, signal };
+        const parts = { deps, place: { target, keys, keyring }, source, scan, signal, answered };
         at = await shipNewFiles(parts, at);
         const newest = await shipKeyring(parts);
         while (at.position < source.now.flushed) {
@@ -122,13 +126,18 @@ export function createTargetShipper(deps: ShipDeps, row: TargetRow): TargetShipp
     },
     giveUp(reason) {
       const at = state.find(row.id);
-      if (at === undefined || at.gap?.reason === reason) return;
-      const gap = at.gap ?? { from: at.position, since: at.completeAt, reason };
-      // A timeline that no server has: the next round begins a new stretch.
-      state.save({ ...at, timeline: 0, gap, intent: null });
+      if (at !== undefined && at.gap?.reason !== reason) state.save(givenUp(at, reason));
     },
     close,
   };
+}
+
+/** A timeline that no server has, so that the next round begins a new stretch. */
+export function givenUp(at: ShipPosition, reason: GapReason): ShipPosition {
+  const gap = at.gap ?? { from: at.position, since: at.completeAt, reason };
+  // The piece that was being written may be there all the same, with its number.
+  const number = at.intent === null ? at.number : at.number + 1;
+  return { ...at, timeline: 0, number, gap, intent: null };
 }
 
 /** A piece was being written when the process ended: it counts when it is there, whole. */
@@ -185,7 +194,12 @@ function breakOf(at: ShipPosition, { now, kept }: LogSource): GapReason | undefi
 async function begin(
   deps: ShipDeps,
   { targetId, target, source }: { targetId: string; target: Target; source: LogSource },
-  from: { at: ShipPosition | undefined; reason: GapReason | undefined; scan: BornScan },
+  from: {
+    at: ShipPosition | undefined;
+    reason: GapReason | undefined;
+    scan: BornScan;
+    answered: () => void;
+  },
 ): Promise<ShipPosition> {
   const { at, reason } = from;
   const numbered =
@@ -197,7 +211,10 @@ async function begin(
   deps.state.forgetKnown(targetId);
   // What is there now comes with the snapshot that this stretch waits for, which reads the store after its end. So the stretch begins
   // behind this look: no snapshot whose end lies in it has read the store before.
-  for await (const { contents } of from.scan.look()) deps.state.learn(targetId, contents);
+  for await (const { contents } of from.scan.look()) {
+    deps.state.learn(targetId, contents);
+    from.answered();
+  }
   const now = await readWalPosition(source.client);
   const gap =
     reason === undefined
@@ -220,6 +237,7 @@ interface RoundParts {
   source: LogSource;
   scan: BornScan;
   signal: AbortSignal;
+  answered: () => void;
 }
 
 /** The store was looked at after the position of the log was read, so every file that the log names is among what is found. */
@@ -230,7 +248,8 @@ async function shipNewFiles(parts: RoundParts, at: ShipPosition): Promise<ShipPo
     let found = await findNew(parts, at);
     const files = dataPaths(deps.dataDir).files;
     while (found.length > 0) {
-      const where = { ...parts.place, files, now: deps.clock.now(), signal: parts.signal };
+      const { signal, answered } = parts;
+      const where = { ...parts.place, files, now: deps.clock.now(), signal, answered };
       try {
         const { contents, ...record } = await shipBornFiles(where, deps.state.nextBorn(), found);
         newest = { ...newest, born: record.number };
@@ -249,12 +268,13 @@ async function shipNewFiles(parts: RoundParts, at: ShipPosition): Promise<ShipPo
 }
 
 /** A look that fails in its middle has taken nothing in: the next one reads the same folders again. */
-async function findNew({ deps, scan }: RoundParts, at: ShipPosition): Promise<string[]> {
+async function findNew({ deps, scan, answered }: RoundParts, at: ShipPosition): Promise<string[]> {
   const found: string[] = [];
   const looked: string[] = [];
   try {
     for await (const { folder, contents } of scan.look()) {
       looked.push(folder);
+      answered();
       const known = deps.state.known(at.targetId, folder);
       const present = new Set(contents);
       deps.state.unlearn(

@@ -31,8 +31,15 @@ import {
   updatePointInTime,
   type PointInTimeRow,
 } from './point-in-time-queries.ts';
+import { noAnswer, startRound, type Round } from './round.ts';
 import { openShipState, type ShipPosition, type ShipReport, type ShipState } from './ship-state.ts';
-import { createTargetShipper, type LogSource, type ShipDeps, type TargetShipper } from './ship-target.ts';
+import {
+  createTargetShipper,
+  givenUp,
+  type LogSource,
+  type ShipDeps,
+  type TargetShipper,
+} from './ship-target.ts';
 
 export interface ShipperDeps extends Omit<ShipDeps, 'state'> {
   /** May copy the cluster and use replication slots. */
@@ -44,9 +51,20 @@ export interface ShipperPace {
   lookEveryMs: number;
   /** A piece that is not full waits at most so long. */
   shipEveryMs: number;
+  /** A target that answers nothing for so long is told to be away. */
+  quietMs: number;
+  /** And after so long its round is left to itself: what a slow line takes for the largest object that is written at once. */
+  answerMs: number;
+  /** The same after it was asked to end. */
+  endMs: number;
 }
 
-const PACE: ShipperPace = { lookEveryMs: 2_000, shipEveryMs: 60_000 };
+const PACE: ShipperPace = {
+  ...{ lookEveryMs: 2_000, shipEveryMs: 60_000 },
+  ...{ quietMs: 120_000, answerMs: 15 * 60_000, endMs: 30_000 },
+};
+/** When this process ends, or does not want the target any more. */
+const LEAVE_AFTER_MS = 5_000;
 /** What people are shown may be so old while nothing happens. */
 const REPORT_EVERY_MS = 30_000;
 /** What is older is in the audit log. */
@@ -59,9 +77,11 @@ const actor = systemActor('log shipping');
 interface Lane {
   row: TargetRow;
   shipper: TargetShipper;
+  /** Of which state of the row the shipper was made. */
+  madeOf: string;
   busy: Promise<void> | undefined;
-  /** Ends the round that is under way. */
-  stop: AbortController | undefined;
+  /** Under way, or left and not over yet. */
+  round: Round | undefined;
   pendingSinceMs: number | undefined;
   failures: number;
   /** What this stretch began with is in the tables. */
@@ -79,8 +99,9 @@ interface Lane {
 export async function runShipper(
   deps: ShipperDeps,
   signal: AbortSignal,
-  pace: ShipperPace = PACE,
+  change: Partial<ShipperPace> = {},
 ): Promise<'off' | 'stopped'> {
+  const pace = { ...PACE, ...change };
   const state = openShipState(deps.dataDir);
   const lanes = new Map<string, Lane>();
   try {
@@ -98,7 +119,7 @@ export async function runShipper(
       return 'stopped';
     });
   } finally {
-    for (const lane of lanes.values()) await lane.busy;
+    await endRounds(lanes.values(), stopping());
     for (const lane of lanes.values()) await lane.shipper.close().catch(() => undefined);
     state.close();
   }
@@ -116,12 +137,9 @@ interface Scene {
 
 /** Where it was is forgotten on purpose: what is committed meanwhile is a gap, and declared as one. */
 async function switchOff(scene: Scene, settings: PointInTimeRow): Promise<void> {
-  const { deps, client, state } = scene;
-  for (const at of state.list()) {
-    if (at.timeline === 0) continue;
-    const gap = { from: at.position, since: at.completeAt, reason: 'switched-off' as const };
-    state.save({ ...at, timeline: 0, gap: at.gap ?? gap, intent: null });
-  }
+  const { deps, client, state, lanes } = scene;
+  await endRounds(lanes.values(), stopping());
+  for (const at of state.list()) if (at.timeline !== 0) state.save(givenUp(at, 'switched-off'));
   if (settings.slot !== null) await dropSlot(client, settings.slot);
   await writeTransaction(deps.db, (tx) => updatePointInTime(tx, { slot: null }));
 }
@@ -141,7 +159,8 @@ async function look(scene: Scene, settings: PointInTimeRow): Promise<void> {
     measureLag(scene, lane, source);
     if (lane.busy !== undefined) {
       // PostgreSQL's own bound is near, and would take the log of all targets.
-      if (isOver(scene, lane, source, limit * BUSY_SHARE)) lane.stop?.abort(tooSlow());
+      if (isOver(scene, lane, source, limit * BUSY_SHARE)) lane.round?.abort(tooSlow());
+      watchRound(scene, lane, source);
       continue;
     }
     boundPile(scene, lane, source, limit);
@@ -167,15 +186,16 @@ async function nameSlot({ deps }: Scene): Promise<string> {
 function laneOf(scene: Scene, row: TargetRow): Lane {
   const { lanes, deps } = scene;
   const known = lanes.get(row.id);
-  if (known?.row.version === row.version) return known;
+  if (known?.madeOf === row.version) return known;
   if (known !== undefined) {
     known.row = row;
-    if (known.busy !== undefined) return known;
+    if (known.round !== undefined) return known;
     // Its sign-in or place may be another now.
     void known.shipper.close().catch(() => undefined);
   }
   const lane: Lane = {
-    ...{ row, shipper: createTargetShipper(deps, row), busy: undefined, stop: undefined },
+    ...{ row, shipper: createTargetShipper(deps, row), madeOf: row.version },
+    ...{ busy: undefined, round: undefined },
     pendingSinceMs: undefined,
     ...{
       failures: 0,
@@ -193,7 +213,7 @@ function laneOf(scene: Scene, row: TargetRow): Lane {
 
 async function endLane(scene: Scene, id: string, lane: Lane): Promise<void> {
   scene.lanes.delete(id);
-  await lane.busy;
+  await endRounds([lane], stopping());
   await lane.shipper.close().catch(() => undefined);
   scene.state.forget(id);
 }
@@ -201,6 +221,38 @@ async function endLane(scene: Scene, id: string, lane: Lane): Promise<void> {
 function isOver(scene: Scene, lane: Lane, { now }: LogSource, limit: number): boolean {
   const at = scene.state.find(lane.row.id);
   return at !== undefined && at.timeline !== 0 && now.flushed - at.position > BigInt(Math.floor(limit));
+}
+
+/** Asks them to end, and waits a little for it. */
+async function endRounds(lanes: Iterable<Lane>, reason: HoldfastError): Promise<void> {
+  const busy = [...lanes].filter((lane) => lane.busy !== undefined);
+  for (const lane of busy) lane.round?.abort(reason);
+  const ended = Promise.all(busy.map(async (lane) => lane.busy));
+  const waited = new AbortController();
+  await Promise.race([ended, delay(LEAVE_AFTER_MS, undefined, { signal: waited.signal })]).catch(
+    () => undefined,
+  );
+  waited.abort();
+  for (const lane of busy) lane.round?.leave();
+  await ended;
+}
+
+/** One that hangs is told soon, and left to itself when it is sure, or when it was asked to end and does not. */
+function watchRound(scene: Scene, lane: Lane, source: LogSource): void {
+  const { round } = lane;
+  if (round === undefined) return;
+  const { quietMs, answerMs, endMs } = scene.pace;
+  const quiet = round.quietMs();
+  if (quiet >= answerMs || (round.abortedMs() ?? 0) >= endMs) return round.leave();
+  const isHanging = quiet >= quietMs;
+  const isNew = isHanging && lane.report?.state !== 'away';
+  if (!isNew && scene.deps.clock.monotonicMs() - lane.reportedMs < REPORT_EVERY_MS) return;
+  if (isHanging) tell(scene, lane, source, 'away', problemOf(noAnswer()));
+  else tell(scene, lane, source, lane.report?.state ?? 'shipping', lane.report?.problem ?? null);
+}
+
+function stopping(): HoldfastError {
+  return new HoldfastError('cancelled', 'Shipping to this target ends');
 }
 
 function tooSlow(): HoldfastError {
@@ -235,7 +287,7 @@ function measureLag({ state }: Scene, lane: Lane, { now }: LogSource): void {
 
 function isDue(scene: Scene, lane: Lane, { now }: LogSource): boolean {
   const nowMs = scene.deps.clock.monotonicMs();
-  if (isStrange(lane.row) || nowMs < lane.notBeforeMs) return false;
+  if (lane.round !== undefined || isStrange(lane.row) || nowMs < lane.notBeforeMs) return false;
   const at = scene.state.find(lane.row.id);
   // A stretch begins, or goes on after a failure or a start of this process, at once.
   if (at === undefined || at.timeline === 0 || lane.failures > 0) return true;
@@ -252,20 +304,12 @@ function isDue(scene: Scene, lane: Lane, { now }: LogSource): boolean {
 
 async function work(scene: Scene, lane: Lane, source: LogSource): Promise<void> {
   const { deps, state } = scene;
-  const stop = new AbortController();
-  lane.stop = stop;
-  const signal = AbortSignal.any([scene.signal, stop.signal]);
   const before = state.find(lane.row.id);
+  const { round, done, over } = startRound(deps.clock, (begun) => shipOnce(scene, lane, source, begun));
+  lane.round = round;
+  void over.then(() => (lane.round = undefined));
   try {
-    // A connection of its own: what one target waits for holds up neither the others nor the looks.
-    const failed = await withClient(scene.adminDeps.adminAddress, 'holdfast wal round', (client) =>
-      lane.shipper.ship({ ...source, client }, signal).then(
-        () => undefined,
-        // Not taken for the database's: a target may say the same words.
-        (reason: unknown) => ({ reason }),
-      ),
-    );
-    if (failed !== undefined) throw failed.reason;
+    await done;
     lane.failures = 0;
     lane.pendingSinceMs = undefined;
     const after = state.find(lane.row.id);
@@ -274,24 +318,33 @@ async function work(scene: Scene, lane: Lane, source: LogSource): Promise<void> 
     lane.told = true;
     tell(scene, lane, source, 'shipping', null);
   } catch (error) {
-    if (scene.signal.aborted) return;
+    if (scene.signal.aborted || round.reason()?.code === 'cancelled') return;
     lane.failures++;
     const waitMs = Math.min(RETRY_MS.most, RETRY_MS.first * 2 ** (lane.failures - 1));
     lane.notBeforeMs = deps.clock.monotonicMs() + Math.min(waitMs, scene.pace.shipEveryMs);
     const stopped =
       error instanceof HoldfastError && ['wrong_state', 'locked', 'wrong_key'].includes(error.code);
-    tell(
-      scene,
-      lane,
-      source,
-      stopped ? 'stopped' : 'away',
-      problemOf(stop.signal.aborted ? stop.signal.reason : error),
-    );
+    tell(scene, lane, source, stopped ? 'stopped' : 'away', problemOf(round.reason() ?? error));
     scene.adminDeps.log.warn(
       { err: error, target: lane.row.id, failures: lane.failures },
       'The log was not shipped; it is tried again',
     );
   }
+}
+
+/** On a connection of its own: what one target waits for holds up neither the others nor the looks. */
+async function shipOnce(scene: Scene, lane: Lane, source: LogSource, round: Round): Promise<void> {
+  const signal = AbortSignal.any([scene.signal, round.signal]);
+  const failed = await withClient(scene.adminDeps.adminAddress, 'holdfast wal round', (client) => {
+    // The lock that it has by this connection keeps deleted files from being collected; a server's connection ends what waits for it.
+    round.onLeft(() => void Promise.all([client.end(), lane.shipper.close()]).catch(() => undefined));
+    return lane.shipper.ship({ ...source, client }, signal, round.answered).then(
+      () => undefined,
+      // Not taken for the database's: a target may say the same words.
+      (reason: unknown) => ({ reason }),
+    );
+  });
+  if (failed !== undefined) throw failed.reason;
 }
 
 /** The process may have ended between beginning and telling. */
@@ -331,6 +384,8 @@ function reportQuiet(scene: Scene, lane: Lane, source: LogSource): void {
   if (scene.deps.clock.monotonicMs() - lane.reportedMs < REPORT_EVERY_MS) return;
   if (isStrange(lane.row)) return tell(scene, lane, source, 'waiting', null);
   if (lane.failures === 0) tell(scene, lane, source, 'shipping', null);
+  // Its round was left and is not over.
+  else if (lane.round !== undefined) tell(scene, lane, source, 'away', problemOf(noAnswer()));
 }
 
 function tell(

@@ -94,7 +94,7 @@ async function shipFile(number: number): Promise<string[]> {
   return withLog(async (_, { target }) => {
     const { writeKeys: keys } = place.local;
     const signal = new AbortController().signal;
-    const where = { target, keys, files, now: place.clock.now(), signal };
+    const where = { target, keys, files, now: place.clock.now(), signal, answered: () => undefined };
     const { packs } = await shipBornFiles(where, number, [CONTENT]);
     return packs.map(({ id }) => `packs/${id.slice(0, 2)}/${id}.age`);
   });

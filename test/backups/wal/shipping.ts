@@ -3,8 +3,9 @@ import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { runShipper } from '../../../server/backups/index.ts';
 import { updatePointInTime } from '../../../server/backups/wal/point-in-time-queries.ts';
+import type { ShipperPace } from '../../../server/backups/wal/shipper.ts';
 import { readShipState, type ShipPosition, type ShipView } from '../../../server/backups/wal/ship-state.ts';
-import { connectKeyd, credentialPath, openSealer } from '../../../server/keys/index.ts';
+import { connectKeyd, credentialPath, openRunSealer } from '../../../server/keys/index.ts';
 import { systemClock } from '../../../server/lib/clock.ts';
 import { childEnvironment } from '../../../server/lib/config.ts';
 import { dataPaths } from '../../../server/lib/data-folder.ts';
@@ -31,7 +32,10 @@ export function switchOn(
 }
 
 /** In this process, with a run's own rights at keyd. */
-export async function startShipping(appliance: StockedAppliance, pace = PACE): Promise<Shipping> {
+export async function startShipping(
+  appliance: StockedAppliance,
+  pace: Partial<ShipperPace> = {},
+): Promise<Shipping> {
   const { deps, dataDir, database } = appliance;
   const shipId = randomUUID();
   await deps.keys.lend(shipId, null, { liveKeys: true });
@@ -43,7 +47,7 @@ export async function startShipping(appliance: StockedAppliance, pace = PACE): P
     clock: systemClock,
   });
   await keys.takeLiveKeys(shipId);
-  const sealer = openSealer(keys);
+  const sealer = openRunSealer(keys, shipId);
   const stop = new AbortController();
   const shipping = runShipper(
     {
@@ -51,7 +55,7 @@ export async function startShipping(appliance: StockedAppliance, pace = PACE): P
       ...{ adminAddress: database.adminAddress, log: createLog('silent', 'ship') },
     },
     stop.signal,
-    pace,
+    { ...PACE, ...pace },
   );
   let failure: Error | undefined;
   shipping.catch((error: unknown) => (failure = error instanceof Error ? error : new Error(String(error))));
