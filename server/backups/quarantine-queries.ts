@@ -40,9 +40,23 @@ export async function releaseAppliance(tx: WriteTransaction, id: string, now: Da
 
 /** True when the appliance was released after that instant. */
 export async function isReleasedFor(db: Database, since: Date | null): Promise<boolean> {
+  const releasedAt = await findReleasedAt(db);
+  return releasedAt !== undefined && (since === null || since < releasedAt);
+}
+
+export async function findReleasedAt(db: Database): Promise<Date | undefined> {
   const row = await db.selectFrom('appliance').select('quarantine_released_at').executeTakeFirst();
-  const releasedAt = row?.quarantine_released_at ?? null;
-  return releasedAt !== null && (since === null || since < releasedAt);
+  return row?.quarantine_released_at ?? undefined;
+}
+
+/** When a person said last that this is the appliance to go on with: recovered it, or released it. */
+export async function findBegunAt(db: Database): Promise<Date | undefined> {
+  const row = await db
+    .selectFrom('appliance')
+    .select(['recovered_at', 'quarantine_released_at'])
+    .executeTakeFirst();
+  const times = [row?.recovered_at, row?.quarantine_released_at].filter((at) => at != null);
+  return times.sort((a, b) => b.getTime() - a.getTime())[0];
 }
 
 /** Notes the machine when none is noted. @returns the one that is noted. */

@@ -28,7 +28,7 @@ export async function recordSnapshots(
         reason: problem.reason,
       })),
     );
-    const facts = record.facts as { restorePoint?: string; endLsn?: string };
+    const facts = record.facts as { restorePoint?: string; endLsn?: string; life?: string };
     await upsertSnapshot(
       tx,
       {
@@ -51,7 +51,9 @@ export async function recordSnapshots(
         sources: sections.map(({ name, kind, fileCount, sizeBytes, problemCount, facts: about }) => ({
           ...{ name, kind, fileCount, sizeBytes, problemCount },
           // Which line of which cluster's history it is: pieces of the log go on from it.
-          ...(kind === 'postgres' ? { systemId: about.systemId, timeline: about.timeline } : {}),
+          ...(kind === 'postgres'
+            ? { systemId: about.systemId, timeline: about.timeline, life: facts.life }
+            : {}),
         })),
       },
       recorded.targetId,

@@ -31,6 +31,7 @@ import {
   withTargetRepository,
   type OpenTargetRepository,
 } from './target-repository.ts';
+import { lifeOfSnapshot } from './wal/life.ts';
 import { noteTakenOver, takeOverBorn } from './wal/take-over-born.ts';
 
 export const DATABASE_SECTION = 'database';
@@ -93,6 +94,7 @@ export async function storeOn(
       });
       await run.step('Storing what is left');
       const totals = await chunks.finish();
+      const life = await lifeOfSnapshot(deps);
       await open.writer.flush();
       await run.step('Storing the keyring');
       const epoch = await publishKeyring(deps, open);
@@ -111,6 +113,7 @@ export async function storeOn(
           cause: run.cause,
           ...(checkpoint === undefined ? {} : { auditCheckpoint: checkpoint.note }),
           ...(born.bornFiles === undefined ? {} : { bornFiles: born.bornFiles }),
+          ...(life === undefined ? {} : { life }),
         },
         sections: copied.sections,
       });

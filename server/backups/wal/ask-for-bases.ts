@@ -15,6 +15,7 @@ import {
 } from './point-in-time-queries.ts';
 import type { ShipDeps } from './ship-target.ts';
 import type { ShipPosition, ShipState } from './ship-state.ts';
+import { sameChain } from './wal-names.ts';
 
 const DAY_MS = 86_400_000;
 /** A snapshot that failed is asked for again after this long. */
@@ -22,11 +23,16 @@ const ASK_AGAIN_MS = 30 * 60_000;
 const LOOK_EVERY_MS = 15_000;
 const lookedAt = new WeakMap<ShipState, number>();
 
-/** Queues a snapshot when a target's log has none to go on from, or only one that is about to be too old. */
+/**
+ * Queues a snapshot when a target's log has none to go on from, or only one that is about to be too old.
+ *
+ * @param untaken targets that are shipped to once a snapshot has taken them over.
+ */
 export async function askForBases(
   deps: Pick<ShipDeps, 'db' | 'clock'>,
   settings: PointInTimeRow,
   state: ShipState,
+  untaken: readonly string[] = [],
 ): Promise<void> {
   const nowMs = deps.clock.monotonicMs();
   if (nowMs - (lookedAt.get(state) ?? -Infinity) < LOOK_EVERY_MS) return;
@@ -40,8 +46,8 @@ export async function askForBases(
   const bases = await listBases(deps.db);
   const oldest = new Date(now.getTime() - Math.max(0.5, settings.window_days - 1) * DAY_MS);
   const without = state.list().filter((at) => at.timeline !== 0 && !hasBase(at, bases, oldest));
-  const lacking: ShipPosition[] = [];
-  for (const at of without) if (!(await isOnItsWay(deps, at, bases, oldest))) lacking.push(at);
+  const lacking = [...untaken];
+  for (const at of without) if (!(await isOnItsWay(deps, at, bases, oldest))) lacking.push(at.targetId);
   if (lacking.length === 0 || (await hasOpenSnapshotRun(deps.db))) return;
   await writeTransaction(deps.db, async (tx) => {
     await lockPointInTime(tx);
@@ -51,7 +57,7 @@ export async function askForBases(
       action: 'backups.wal.snapshot-asked',
       objectType: 'run',
       objectId: runId,
-      detail: { targets: lacking.map((at) => at.targetId) },
+      detail: { targets: lacking },
     });
   });
 }
@@ -77,10 +83,5 @@ export function hasBase(at: ShipPosition, bases: readonly BaseRow[], oldest: Dat
 
 /** A snapshot that the stretch goes on from: of the same history, its end in the stretch, and young enough. */
 function isBase(at: ShipPosition, base: BaseRow, oldest: Date): boolean {
-  return (
-    base.systemId === at.systemId &&
-    base.timeline === at.timeline &&
-    parseLsn(base.endLsn) >= at.start &&
-    base.takenAt >= oldest
-  );
+  return sameChain(base, at) && parseLsn(base.endLsn) >= at.start && base.takenAt >= oldest;
 }

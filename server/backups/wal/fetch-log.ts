@@ -79,6 +79,7 @@ export async function readPiece(
     const same =
       piece.systemId === name.systemId &&
       piece.timeline === name.timeline &&
+      piece.life === name.life &&
       parseLsn(piece.from) === name.from &&
       parseLsn(piece.to) === name.to &&
       Date.parse(piece.completeAt) === name.atMs;

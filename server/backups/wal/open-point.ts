@@ -37,7 +37,12 @@ export function baseOf(snapshot: SnapshotRecord): Base[] {
   const { systemId, timeline, endLsn } = section.facts as Partial<PostgresFacts>;
   if (systemId === undefined || timeline === undefined || endLsn === undefined) return [];
   const { id, number, takenAt } = snapshot;
-  return [{ id, number, takenAt: new Date(takenAt), systemId, timeline, endLsn: parseLsn(endLsn) }];
+  const life = lifeOf(snapshot);
+  return [{ id, number, takenAt: new Date(takenAt), systemId, timeline, life, endLsn: parseLsn(endLsn) }];
+}
+
+function lifeOf({ facts }: SnapshotRecord): string {
+  return (facts as { life?: string }).life ?? '';
 }
 
 /** Files born between the snapshot and the moment; readers of the repository find them from now on. */

@@ -52,6 +52,7 @@ export function stretchesOf(pieces: readonly WalPieceName[]): Stretch[] {
     (a, b) =>
       (a.systemId === b.systemId ? 0 : a.systemId < b.systemId ? -1 : 1) ||
       a.timeline - b.timeline ||
+      (a.life === b.life ? 0 : a.life < b.life ? -1 : 1) ||
       compare(a.from, b.from) ||
       compare(a.to, b.to),
   );
@@ -60,8 +61,16 @@ export function stretchesOf(pieces: readonly WalPieceName[]): Stretch[] {
     const last = stretches.at(-1);
     const continues = last !== undefined && sameChain(last, piece) && piece.from <= last.to;
     if (!continues) {
-      const { systemId, timeline, from, to } = piece;
-      stretches.push({ systemId, timeline, from, to, completeAt: new Date(piece.atMs), pieces: [piece] });
+      const { systemId, timeline, life, from, to } = piece;
+      stretches.push({
+        systemId,
+        timeline,
+        life,
+        from,
+        to,
+        completeAt: new Date(piece.atMs),
+        pieces: [piece],
+      });
     } else if (piece.to > last.to) {
       last.pieces.push(piece);
       last.to = piece.to;
@@ -80,9 +89,9 @@ export function windowsOf(bases: readonly Base[], pieces: readonly WalPieceName[
       .sort((a, b) => compare(a.endLsn, b.endLsn));
     const [first] = own;
     if (first === undefined) continue;
-    const { systemId, timeline, to, completeAt } = stretch;
+    const { systemId, timeline, life, to, completeAt } = stretch;
     windows.push({
-      ...{ systemId, timeline, from: first.takenAt, to: completeAt, fromLsn: first.endLsn, toLsn: to },
+      ...{ systemId, timeline, life, from: first.takenAt, to: completeAt, fromLsn: first.endLsn, toLsn: to },
       ...{ bases: own, stretch },
     });
   }

@@ -78,6 +78,7 @@ export interface BaseRow {
   targetId: string;
   systemId: string;
   timeline: number;
+  life: string;
 }
 
 /** Snapshots of the database that are on targets in use, oldest first: what pieces of the log can go on from. */
@@ -85,7 +86,7 @@ export async function listBases(db: Database): Promise<BaseRow[]> {
   const { rows } = await sql<BaseRow>`
     select s.id as "snapshotId", s.number::int as number, s.taken_at as "takenAt", s.end_lsn as "endLsn",
       p.target_id as "targetId", source ->> 'systemId' as "systemId",
-      (source ->> 'timeline')::int as timeline
+      (source ->> 'timeline')::int as timeline, coalesce(source ->> 'life', '') as life
     from snapshots s
     join snapshot_targets p on p.snapshot_id = s.id and p.state = 'stored'
     join targets t on t.id = p.target_id and t.state = 'active'

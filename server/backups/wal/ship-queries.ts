@@ -39,6 +39,8 @@ export function prepareQueries(db: DatabaseSync) {
     upsertFact: q(
       'insert into facts (name, value) values (?, ?) on conflict (name) do update set value = excluded.value',
     ),
+    listFacts: q('select name, value from facts where name like ?'),
+    deleteFact: q('delete from facts where name = ?'),
     findTarget: q('select * from targets where target_id = ?'),
     listTargets: q('select * from targets order by target_id'),
     upsertTarget: q(`

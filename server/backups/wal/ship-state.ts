@@ -4,6 +4,7 @@
  *
  * Guarantees: a change is whole and durable, or did not happen. Lost, it costs a declared gap, never a wrong position.
  */
+import { randomBytes } from 'node:crypto';
 import { closeSync, mkdirSync, openSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
@@ -20,6 +21,7 @@ export interface ShipPosition {
   targetId: string;
   systemId: string;
   timeline: number;
+  life: string;
   segmentBytes: number;
   /** Where this unbroken stretch began. */
   start: bigint;
@@ -44,6 +46,22 @@ export interface ShipPosition {
 export interface ShippedPiece extends WalPieceName {
   number: number;
   storedBytes: number;
+}
+
+/** The last bytes of the log before a position, to know it again by. */
+export interface LogMark {
+  timeline: number;
+  segmentBytes: number;
+  from: bigint;
+  to: bigint;
+  sha256: string;
+}
+
+/** Whose log it was at the last look. */
+export interface LogHistory {
+  appliance: string;
+  systemId: string;
+  timeline: number;
 }
 
 export interface BornRecord {
@@ -73,6 +91,8 @@ export interface ShipView {
   /** The highest number of a `files/` object that was given out, for whichever target; 0 for none. */
   lastBorn(): number;
   reports(): Map<string, ShipReport>;
+  /** Of the log as it is shipped now; empty for one that began before lives had names. */
+  life(): string;
   /** Seconds that a target was behind at worst since then, by the hour; null where nothing was measured. */
   worstLag(targetId: string, since: Date): number | null;
 }
@@ -81,7 +101,14 @@ export interface ShipState extends ShipView {
   /** Begins or goes on; everything of it at once. */
   save(position: ShipPosition): void;
   /** The piece is on the target, and `position` says so. */
-  shipped(position: ShipPosition, piece: ShippedPiece): void;
+  shipped(position: ShipPosition, piece: ShippedPiece, mark?: LogMark): void;
+  /** Of the newest pieces. */
+  marks(): { targetId: string; mark: LogMark }[];
+  /** Undefined before the first look. */
+  history(): LogHistory | undefined;
+  noteHistory(history: LogHistory): void;
+  /** Unless somebody else did so since it was `before`. */
+  renewLife(before: string): void;
   setComplete(targetId: string, at: Date): void;
   /**
    * The number of the next `files/` object, of one series for all targets: a snapshot is the same object on each of them, and says up to
@@ -130,6 +157,11 @@ export function openShipState(dataDir: string): ShipState {
   }
 }
 
+const LAST_BORN = 'last-born';
+const LIFE = 'life';
+const HISTORY = 'history';
+const MARK = 'mark ';
+
 /** SQLite's numbers for a damaged file and for one that is no database. A full disk or a lock says nothing about what is in it. */
 const DAMAGED = [11, 26];
 
@@ -162,7 +194,8 @@ function open(path: string): DatabaseSync {
   const made = db.prepare(`select count(*) as n from sqlite_master where name = 'facts'`).get()?.n;
   if (made === 0) {
     db.exec(
-      `begin immediate; ${createTables} insert into facts values ('version', '${SHIP_STATE_VERSION}'); commit`,
+      `begin immediate; ${createTables}
+      insert into facts values ('version', '${SHIP_STATE_VERSION}'), ('${LIFE}', '${newLife()}'); commit`,
     );
   }
   db.exec(createLags);
@@ -181,7 +214,10 @@ function makeFile(path: string): void {
   }
 }
 
-const LAST_BORN = 'last-born';
+function newLife(): string {
+  return randomBytes(8).toString('hex');
+}
+
 const HOUR_MS = 3_600_000;
 const LAGS_KEPT_MS = 31 * 24 * HOUR_MS;
 const hourOf = (at: Date): number => Math.floor(at.getTime() / HOUR_MS) * HOUR_MS;
@@ -199,6 +235,7 @@ function view(q: Queries): ShipView {
     pieces: (targetId) => q.listPieces.all(targetId).map(toPiece),
     born: (targetId) => q.listBorn.all(targetId).map(toBorn),
     lastBorn: () => Number(q.findFact.get(LAST_BORN)?.value ?? 0),
+    life: () => text(q.findFact.get(LIFE)?.value),
     worstLag: (targetId, since) => {
       const seconds = q.worstLag.get(targetId, hourOf(since))?.seconds;
       return seconds == null ? null : Number(seconds);
@@ -225,7 +262,7 @@ function wrap(db: DatabaseSync): ShipState {
   };
   const save = (one: ShipPosition): void => {
     q.upsertTarget.run(
-      ...[one.targetId, one.systemId, one.timeline, one.segmentBytes, hex(one.start), one.startAt.getTime()],
+      ...[one.targetId, withLife(one), one.timeline, one.segmentBytes, hex(one.start), one.startAt.getTime()],
       ...[hex(one.position), one.completeAt.getTime(), one.number, one.previous, one.born],
       one.gap === null ? null : JSON.stringify(one.gap, asText),
       one.lastGap === null ? null : JSON.stringify(one.lastGap, asText),
@@ -249,20 +286,34 @@ function wrap(db: DatabaseSync): ShipState {
       }),
     raiseBorn: (atLeast) => change(() => raiseBorn(atLeast)),
     save: (position) => change(() => save(position)),
-    shipped: (position, piece) =>
+    shipped: (position, piece, mark) =>
       change(() => {
         save(position);
+        if (mark !== undefined) q.upsertFact.run(MARK + position.targetId, JSON.stringify(mark, asText));
         q.insertPiece.run(
           ...[
             position.targetId,
             piece.number,
-            piece.systemId,
+            withLife(piece),
             piece.timeline,
             hex(piece.from),
             hex(piece.to),
           ],
           ...[piece.atMs, piece.storedBytes, piece.sha256],
         );
+      }),
+    marks: () =>
+      q.listFacts
+        .all(`${MARK}%`)
+        .map((row) => ({ targetId: text(row.name).slice(MARK.length), mark: toMark(text(row.value)) })),
+    history: () => {
+      const row = q.findFact.get(HISTORY);
+      return row === undefined ? undefined : (JSON.parse(text(row.value)) as LogHistory);
+    },
+    noteHistory: (history) => void q.upsertFact.run(HISTORY, JSON.stringify(history)),
+    renewLife: (before) =>
+      change(() => {
+        if (known.life() === before) q.upsertFact.run(LIFE, newLife());
       }),
     setComplete: (targetId, at) => void q.setComplete.run(at.getTime(), targetId),
     bornShipped: (position, { number, sha256, packs }, contents) =>
@@ -305,6 +356,7 @@ function wrap(db: DatabaseSync): ShipState {
         ]) {
           each.run(targetId);
         }
+        q.deleteFact.run(MARK + targetId);
       }),
     close: () => db.close(),
   };
@@ -318,7 +370,7 @@ const asText = (_key: string, value: unknown): unknown => (typeof value === 'big
 function toPosition(row: Row): ShipPosition {
   return {
     targetId: text(row.target_id),
-    systemId: text(row.system_id),
+    ...splitLife(text(row.system_id)),
     timeline: Number(row.timeline),
     segmentBytes: Number(row.segment_bytes),
     start: lsn(row.start_lsn),
@@ -342,14 +394,29 @@ function toGap(value: Row): ShipPosition['gap'] {
   };
 }
 
+/** In one column: a file of before lives had names goes on as it is. */
+function withLife({ systemId, life }: { systemId: string; life: string }): string {
+  return life === '' ? systemId : `${systemId}-${life}`;
+}
+
+function splitLife(kept: string): { systemId: string; life: string } {
+  const [systemId = '', life = ''] = kept.split('-');
+  return { systemId, life };
+}
+
+function toMark(kept: string): LogMark {
+  const value = JSON.parse(kept) as Row;
+  return { ...(value as unknown as LogMark), from: lsn(value.from), to: lsn(value.to) };
+}
+
 function toIntent(value: Row): ShippedPiece {
-  return { ...(value as unknown as ShippedPiece), from: lsn(value.from), to: lsn(value.to) };
+  return { life: '', ...(value as unknown as ShippedPiece), from: lsn(value.from), to: lsn(value.to) };
 }
 
 function toPiece(row: Row): ShippedPiece {
   return {
     number: Number(row.number),
-    systemId: text(row.system_id),
+    ...splitLife(text(row.system_id)),
     timeline: Number(row.timeline),
     from: lsn(row.from_lsn),
     to: lsn(row.to_lsn),

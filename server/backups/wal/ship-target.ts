@@ -17,6 +17,7 @@ import { formatLsn, readWalBytes, readWalPosition, type WalPosition } from '../.
 import type { RepositoryWriteKeys, Target } from '../engine.ts';
 import type { KeyringState } from '../objects/head-object.ts';
 import { parseKeyringName, sha256Of } from '../objects/object-names.ts';
+import { findBegunAt } from '../quarantine-queries.ts';
 import { quarantine, refuseInQuarantine } from '../quarantine.ts';
 import type { TargetRow } from '../queries.ts';
 import { checkHolder } from '../repository/claim.ts';
@@ -28,6 +29,7 @@ import { openTarget } from '../targets/open-target.ts';
 import { listBorn } from './born-catalogue.ts';
 import { shipBornFiles } from './born-files.ts';
 import { createBornScan, type BornScan } from './born-scan.ts';
+import { markOf } from './life.ts';
 import { tellAnswers } from './round.ts';
 import type { ShipPosition, ShipState } from './ship-state.ts';
 import { chainPrefix, parseWalPieceName, sameChain, WAL_PREFIX, walPieceName } from './wal-names.ts';
@@ -58,6 +60,8 @@ export interface TargetShipper {
   position(source: LogSource): Promise<ShipPosition>;
   /** Forgets where it was, so that what piled up may go; the next piece declares it. */
   giveUp(reason: GapReason): void;
+  /** Pieces that a copy of this appliance, or its former future, left there: found where a new life began, and left alone. */
+  foreign(): readonly string[];
   close(): Promise<void>;
 }
 
@@ -72,6 +76,7 @@ export function createTargetShipper(deps: ShipDeps, row: TargetRow): TargetShipp
   let place: OpenPlace | undefined;
   let scan: BornScan = createBornScan(dataPaths(deps.dataDir).files, deps.clock);
   let tell: (() => void) | undefined;
+  let foreign: readonly string[] = [];
   const answered = (): void => tell?.();
 
   const open = async (): Promise<OpenPlace> => {
@@ -82,6 +87,7 @@ export function createTargetShipper(deps: ShipDeps, row: TargetRow): TargetShipp
       const keyring = new Set(await listNames(target, 'keyring/'));
       await checkHolder(target, keys, await applianceId(deps.db));
       await settleIntent(deps, target, row.id);
+      await refuseForeign(deps, target, row.id);
       return (place = { target, keys, keyring });
     } catch (error) {
       await target.close();
@@ -96,7 +102,9 @@ export function createTargetShipper(deps: ShipDeps, row: TargetRow): TargetShipp
   const position = async (source: LogSource): Promise<ShipPosition> => {
     const { target } = await open();
     const at = state.find(row.id);
-    const reason = at === undefined ? await whyAnew(deps, target, source.now) : breakOf(at, source);
+    foreign = at === undefined || at.life === state.life() ? [] : await listBeyond(target, at);
+    const reason =
+      at === undefined ? await whyAnew(deps, target, source.now) : breakOf(at, source, state.life());
     if (at !== undefined && reason === undefined) return at;
     scan = createBornScan(dataPaths(deps.dataDir).files, deps.clock);
     return begin(deps, { targetId: row.id, target, source }, { at, reason, scan, answered });
@@ -128,6 +136,7 @@ export function createTargetShipper(deps: ShipDeps, row: TargetRow): TargetShipp
       const at = state.find(row.id);
       if (at !== undefined && at.gap?.reason !== reason) state.save(givenUp(at, reason));
     },
+    foreign: () => foreign,
     close,
   };
 }
@@ -153,17 +162,20 @@ async function settleIntent(deps: ShipDeps, target: Target, targetId: string): P
       state.shipped(afterPiece(at, intent), intent);
     } else state.save({ ...at, intent: null });
   }
-  await refuseForeign(deps, target, targetId);
 }
 
 /** What lies beyond our position and is not ours was written by a copy of this appliance, or by its future. */
 async function refuseForeign(deps: ShipDeps, target: Target, targetId: string): Promise<void> {
   const at = deps.state.find(targetId);
-  if (at === undefined) return;
-  const beyond = (await listNames(target, chainPrefix(at)))
-    .map(parseWalPieceName)
-    .filter((piece) => piece !== undefined && piece.to > at.position);
-  if (beyond.length > 0) await refuseCopy(deps);
+  // A life that has ended is left alone: this one begins anew beside it.
+  if (at?.life !== deps.state.life()) return;
+  if ((await listBeyond(target, at)).length > 0) await refuseCopy(deps);
+}
+
+/** Pieces of the same life that this appliance does not know of. */
+async function listBeyond(target: Target, at: ShipPosition): Promise<string[]> {
+  const names = await listNames(target, chainPrefix(at));
+  return names.filter((name) => (parseWalPieceName(name)?.to ?? 0n) > at.position);
 }
 
 async function refuseCopy(deps: ShipDeps): Promise<void> {
@@ -179,14 +191,18 @@ async function whyAnew(deps: ShipDeps, target: Target, now: WalPosition): Promis
   const names = await listNames(target, WAL_PREFIX);
   const pieces = names.map(parseWalPieceName).filter((one) => one !== undefined);
   if (pieces.length === 0) return undefined;
-  const ours = pieces.filter((piece) => sameChain(piece, now));
-  if (ours.some((piece) => piece.to > now.flushed)) await refuseCopy(deps);
+  const ours = pieces.filter(
+    ({ systemId, timeline }) => systemId === now.systemId && timeline === now.timeline,
+  );
+  // What an earlier recovery from the same timeline shipped, or a copy before a person released this one, is of another life.
+  const since = (await findBegunAt(deps.db))?.getTime() ?? 0;
+  if (ours.some((piece) => piece.to > now.flushed && piece.atMs > since)) await refuseCopy(deps);
   return ours.length > 0 ? 'position-lost' : 'new-timeline';
 }
 
-function breakOf(at: ShipPosition, { now, kept }: LogSource): GapReason | undefined {
+function breakOf(at: ShipPosition, { now, kept }: LogSource, life: string): GapReason | undefined {
   if (at.timeline === 0) return at.gap?.reason ?? 'away';
-  if (!sameChain(at, now)) return 'new-timeline';
+  if (!sameChain(at, { ...now, life })) return 'new-timeline';
   return at.position < kept ? 'slot-lost' : undefined;
 }
 
@@ -202,9 +218,11 @@ async function begin(
   },
 ): Promise<ShipPosition> {
   const { at, reason } = from;
-  const numbered =
-    at === undefined && reason !== undefined ? Math.floor(deps.clock.now().getTime() / 1000) : 0;
-  if (at === undefined) {
+  const life = deps.state.life();
+  // Another life of this appliance may have given out numbers that this one does not know of.
+  const isUnknown = at === undefined ? reason !== undefined : at.life !== life;
+  const numbered = isUnknown ? Math.floor(deps.clock.now().getTime() / 1000) : 0;
+  if (at === undefined || isUnknown) {
     const highest = (await listBorn(target)).at(-1)?.number ?? 0;
     deps.state.raiseBorn(Math.max(numbered, highest));
   }
@@ -221,9 +239,9 @@ async function begin(
       ? null
       : (at?.gap ?? { from: at?.position ?? null, since: at?.completeAt ?? null, reason });
   const begun: ShipPosition = {
-    ...{ targetId, systemId: now.systemId, timeline: now.timeline, segmentBytes: now.segmentBytes },
+    ...{ targetId, systemId: now.systemId, timeline: now.timeline, life, segmentBytes: now.segmentBytes },
     ...{ start: now.flushed, startAt: now.at, position: now.flushed, completeAt: now.at },
-    ...{ number: at?.number ?? numbered, previous: at?.previous ?? null, born: at?.born ?? 0 },
+    ...{ number: Math.max(at?.number ?? 0, numbered), previous: at?.previous ?? null, born: at?.born ?? 0 },
     ...{ gap, lastGap: gap, intent: null },
   };
   deps.state.save(begun);
@@ -317,7 +335,8 @@ async function shipPiece(parts: RoundParts, at: ShipPosition, keyring: KeyringSt
   // A piece that ends before `now` is complete as soon as the whole is: what comes between may have been committed earlier.
   const completeAt = to === now.flushed ? now.at : at.completeAt;
   const piece: WalPiece = {
-    ...{ number: at.number + 1, systemId: at.systemId, timeline: at.timeline, segmentBytes: at.segmentBytes },
+    ...{ number: at.number + 1, systemId: at.systemId, timeline: at.timeline, life: at.life },
+    segmentBytes: at.segmentBytes,
     ...{ from: formatLsn(at.position), to: formatLsn(to), completeAt: completeAt.toISOString() },
     previous: at.previous,
     gap:
@@ -334,14 +353,19 @@ async function shipPiece(parts: RoundParts, at: ShipPosition, keyring: KeyringSt
   const plaintext = await encodeWalPiece(place.keys.repositoryId, piece, bytes, place.keys);
   const stored = await sealObject(plaintext, place.keys);
   const intent = {
-    ...{ number: piece.number, systemId: at.systemId, timeline: at.timeline, from: at.position, to },
+    ...{ number: piece.number, systemId: at.systemId, timeline: at.timeline, life: at.life },
+    ...{ from: at.position, to },
     ...{ atMs: completeAt.getTime(), sha256: sha256Of(stored), storedBytes: stored.length },
   };
   deps.state.save({ ...at, intent });
   crashPoint('backups.wal.intended');
   await publish(place.target, walPieceName(intent), stored, 'backups.wal.piece');
   const after = afterPiece(at, intent);
-  deps.state.shipped(after, intent);
+  deps.state.shipped(
+    after,
+    intent,
+    markOf({ timeline: at.timeline, segmentBytes: at.segmentBytes, to }, bytes),
+  );
   crashPoint('backups.wal.recorded');
   return after;
 }

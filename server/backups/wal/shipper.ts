@@ -17,11 +17,14 @@ import {
   findSlot,
   formatLsn,
   makeSlot,
-  readWalPosition,
   withClient,
 } from '../../lib/postgres/index.ts';
 import { listActiveTargets, type TargetRow } from '../queries.ts';
+import { findReleasedAt } from '../quarantine-queries.ts';
+import { readQuarantine } from '../quarantine.ts';
+import { applianceId } from '../target-repository.ts';
 import { askForBases } from './ask-for-bases.ts';
+import { settleLife } from './life.ts';
 import { pileLimit } from './pile-limit.ts';
 import {
   deleteGapsBefore,
@@ -72,11 +75,15 @@ const GAPS_KEPT_MS = 90 * 86_400_000;
 /** Of the limit: a round that is under way may go so far, which is less than PostgreSQL's own bound. */
 const BUSY_SHARE = 1.1;
 const RETRY_MS = { first: 5_000, most: 60_000 };
+/** Pieces, in the audit log. */
+const MOST_NAMED = 20;
 const actor = systemActor('log shipping');
 
 interface Lane {
   row: TargetRow;
   shipper: TargetShipper;
+  /** By a snapshot, after a release. */
+  isUntaken: boolean;
   /** Of which state of the row the shipper was made. */
   madeOf: string;
   busy: Promise<void> | undefined;
@@ -106,7 +113,16 @@ export async function runShipper(
   const lanes = new Map<string, Lane>();
   try {
     return await withClient(deps.adminAddress, 'holdfast wal', async (client) => {
-      const scene = { deps: { ...deps, state }, adminDeps: deps, state, client, lanes, signal, pace };
+      const scene = {
+        deps: { ...deps, state },
+        adminDeps: deps,
+        state,
+        client,
+        lanes,
+        signal,
+        pace,
+        settled: false,
+      };
       while (!signal.aborted) {
         const settings = await getPointInTime(deps.db);
         if (!settings.enabled) {
@@ -133,6 +149,8 @@ interface Scene {
   lanes: Map<string, Lane>;
   signal: AbortSignal;
   pace: ShipperPace;
+  /** What PostgreSQL has was compared with what was shipped. */
+  settled: boolean;
 }
 
 /** Where it was is forgotten on purpose: what is committed meanwhile is a gap, and declared as one. */
@@ -148,14 +166,18 @@ async function look(scene: Scene, settings: PointInTimeRow): Promise<void> {
   const { deps, client, lanes, state } = scene;
   const slot = settings.slot ?? (await nameSlot(scene));
   const kept = (await findSlot(client, slot)) ?? (await makeSlot(client, slot));
-  const now = await readWalPosition(client);
+  const now = await settleLife(state, client, await applianceId(deps.db), !scene.settled);
+  scene.settled = true;
   const source: LogSource = { client, now, kept };
   const rows = await listActiveTargets(deps.db);
   for (const [id, lane] of lanes) if (!rows.some((row) => row.id === id)) await endLane(scene, id, lane);
   for (const at of state.list()) if (!rows.some((row) => row.id === at.targetId)) state.forget(at.targetId);
+  const released = (await readQuarantine(deps.db)) === undefined ? await findReleasedAt(deps.db) : undefined;
+  const untaken = rows.filter((row) => isUntaken(row, released)).map((row) => row.id);
   const limit = await pileLimit(deps.dataDir, settings, client);
   for (const row of rows) {
     const lane = laneOf(scene, row);
+    lane.isUntaken = untaken.includes(row.id);
     measureLag(scene, lane, source);
     if (lane.busy !== undefined) {
       // PostgreSQL's own bound is near, and would take the log of all targets.
@@ -170,13 +192,17 @@ async function look(scene: Scene, settings: PointInTimeRow): Promise<void> {
   }
   // A stretch that is just beginning has no position yet, and begins at one that was read before.
   const beginning = [...lanes.values()].some(
-    (lane) => lane.busy !== undefined && (state.find(lane.row.id)?.timeline ?? 0) === 0,
+    (lane) => lane.busy !== undefined && !goesOn(state, state.find(lane.row.id)),
   );
-  if (!beginning) await advanceSlot(client, slot, leastPosition(scene, now.flushed));
-  await askForBases(scene.deps, settings, state);
+  // The last byte that every target has stays: what was shipped can be known again by it.
+  if (!beginning) await advanceSlot(client, slot, leastPosition(scene, now.flushed) - 1n);
+  // Where one has a snapshot since, the others are caught up by themselves.
+  await askForBases(scene.deps, settings, state, untaken.length === rows.length ? untaken : []);
 }
 
-async function nameSlot({ deps }: Scene): Promise<string> {
+/** It was off: nobody has looked since whether the history went on. */
+async function nameSlot({ deps, state }: Scene): Promise<string> {
+  state.renewLife(state.life());
   const { repository } = await deps.keys.status();
   const name = `holdfast_wal_${(repository.repositoryId ?? '').slice(0, 8)}`;
   await writeTransaction(deps.db, (tx) => updatePointInTime(tx, { slot: name }));
@@ -194,7 +220,7 @@ function laneOf(scene: Scene, row: TargetRow): Lane {
     void known.shipper.close().catch(() => undefined);
   }
   const lane: Lane = {
-    ...{ row, shipper: createTargetShipper(deps, row), madeOf: row.version },
+    ...{ row, shipper: createTargetShipper(deps, row), madeOf: row.version, isUntaken: false },
     ...{ busy: undefined, round: undefined },
     pendingSinceMs: undefined,
     ...{
@@ -218,9 +244,14 @@ async function endLane(scene: Scene, id: string, lane: Lane): Promise<void> {
   scene.state.forget(id);
 }
 
+/** A stretch that the next piece continues; the other ones were given up, or are of a life that has ended. */
+function goesOn(state: ShipState, at: ShipPosition | undefined): at is ShipPosition {
+  return at !== undefined && at.timeline !== 0 && at.life === state.life();
+}
+
 function isOver(scene: Scene, lane: Lane, { now }: LogSource, limit: number): boolean {
   const at = scene.state.find(lane.row.id);
-  return at !== undefined && at.timeline !== 0 && now.flushed - at.position > BigInt(Math.floor(limit));
+  return goesOn(scene.state, at) && now.flushed - at.position > BigInt(Math.floor(limit));
 }
 
 /** Asks them to end, and waits a little for it. */
@@ -271,26 +302,31 @@ function boundPile(scene: Scene, lane: Lane, source: LogSource, limit: number): 
   );
 }
 
-/** Nothing was stored there yet, or a recovered appliance has not taken it over yet: the next snapshot does. */
-function isStrange(row: TargetRow): boolean {
-  return row.last_ok_at === null || row.unseen_since_recovery;
+/** Nothing was stored there yet, or a recovered or released appliance has not taken it over yet: the next snapshot does. */
+function isStrange({ row, isUntaken: waits }: Lane): boolean {
+  return row.last_ok_at === null || row.unseen_since_recovery || waits;
+}
+
+/** Since a person has released this appliance: the target holds it for the one that it was. */
+function isUntaken({ last_ok_at: lastOkAt }: TargetRow, released: Date | undefined): boolean {
+  return released !== undefined && lastOkAt !== null && lastOkAt < released;
 }
 
 /** What was committed so long ago may not be there yet. By the database's clock; a look without anything new counts as now. */
 function measureLag({ state }: Scene, lane: Lane, { now }: LogSource): void {
   const at = state.find(lane.row.id);
   if (at === undefined) return;
-  if (at.timeline !== 0 && at.position >= now.flushed) lane.wholeAt = now.at;
+  if (goesOn(state, at) && at.position >= now.flushed) lane.wholeAt = now.at;
   const since = Math.max(at.completeAt.getTime(), lane.wholeAt?.getTime() ?? 0);
   lane.worstMs = Math.max(lane.worstMs, now.at.getTime() - since);
 }
 
 function isDue(scene: Scene, lane: Lane, { now }: LogSource): boolean {
   const nowMs = scene.deps.clock.monotonicMs();
-  if (lane.round !== undefined || isStrange(lane.row) || nowMs < lane.notBeforeMs) return false;
+  if (lane.round !== undefined || isStrange(lane) || nowMs < lane.notBeforeMs) return false;
   const at = scene.state.find(lane.row.id);
   // A stretch begins, or goes on after a failure or a start of this process, at once.
-  if (at === undefined || at.timeline === 0 || lane.failures > 0) return true;
+  if (!goesOn(scene.state, at) || lane.failures > 0) return true;
   if (now.flushed <= at.position) {
     lane.pendingSinceMs = undefined;
     return false;
@@ -355,10 +391,11 @@ async function lacksGap({ deps }: Scene, at: ShipPosition | undefined): Promise<
 }
 
 /** A new stretch, and the gap before it: told once, in the table and in the audit log. */
-async function tellBegun({ deps, state }: Scene, lane: Lane): Promise<void> {
+async function tellBegun({ deps, state, adminDeps }: Scene, lane: Lane): Promise<void> {
   const at = state.find(lane.row.id);
   if (at === undefined) return;
   const gap = at.lastGap;
+  const foreign = lane.shipper.foreign();
   await writeTransaction(deps.db, async (tx) => {
     await deleteGapsBefore(tx, new Date(deps.clock.now().getTime() - GAPS_KEPT_MS));
     if (gap !== null) {
@@ -375,14 +412,23 @@ async function tellBegun({ deps, state }: Scene, lane: Lane): Promise<void> {
       action: gap === null ? 'backups.wal.begun' : 'backups.wal.gap',
       objectType: 'target',
       objectId: lane.row.id,
-      detail: { from: formatLsn(at.start), ...(gap === null ? {} : { reason: gap.reason }) },
+      detail: {
+        from: formatLsn(at.start),
+        ...(gap === null ? {} : { reason: gap.reason }),
+        ...(foreign.length === 0 ? {} : { foreign: foreign.length, first: foreign.slice(0, MOST_NAMED) }),
+      },
     });
   });
+  if (foreign.length === 0) return;
+  adminDeps.log.warn(
+    { target: lane.row.id, pieces: foreign.length, first: foreign.slice(0, MOST_NAMED) },
+    'A target holds pieces of the log that this appliance did not write; they are left alone',
+  );
 }
 
 function reportQuiet(scene: Scene, lane: Lane, source: LogSource): void {
   if (scene.deps.clock.monotonicMs() - lane.reportedMs < REPORT_EVERY_MS) return;
-  if (isStrange(lane.row)) return tell(scene, lane, source, 'waiting', null);
+  if (isStrange(lane)) return tell(scene, lane, source, 'waiting', null);
   if (lane.failures === 0) tell(scene, lane, source, 'shipping', null);
   // Its round was left and is not over.
   else if (lane.round !== undefined) tell(scene, lane, source, 'away', problemOf(noAnswer()));
@@ -397,7 +443,7 @@ function tell(
 ): void {
   const at = scene.state.find(lane.row.id);
   const lookedAt = scene.deps.clock.now().toISOString();
-  const isWhole = at !== undefined && at.timeline !== 0 && at.position >= now.flushed;
+  const isWhole = goesOn(scene.state, at) && at.position >= now.flushed;
   if (isWhole && now.at > at.completeAt) scene.state.setComplete(lane.row.id, now.at);
   const completeAt = isWhole ? now.at : at?.completeAt;
   lane.reportedMs = scene.deps.clock.monotonicMs();
@@ -405,7 +451,7 @@ function tell(
     state,
     since: lane.report?.state === state ? lane.report.since : lookedAt,
     completeAt: completeAt?.toISOString() ?? null,
-    pendingBytes: at === undefined || at.timeline === 0 ? 0 : Number(now.flushed - at.position),
+    pendingBytes: goesOn(scene.state, at) ? Number(now.flushed - at.position) : 0,
     lookedAt,
     problem,
   };
@@ -425,6 +471,6 @@ function problemOf(error: unknown): NonNullable<ShipReport['problem']> {
 function leastPosition({ state }: Scene, flushed: bigint): bigint {
   return state
     .list()
-    .filter((at) => at.timeline !== 0)
+    .filter((at) => goesOn(state, at))
     .reduce((least, at) => (at.position < least ? at.position : least), flushed);
 }

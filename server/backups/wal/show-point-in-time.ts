@@ -150,8 +150,8 @@ function completed({ at, pieces }: TargetFacts): ShippedPiece[] {
 }
 
 function toBase(row: BaseRow): Base {
-  const { snapshotId: id, number, takenAt, systemId, timeline } = row;
-  return { id, number, takenAt, systemId, timeline, endLsn: parseLsn(row.endLsn) };
+  const { snapshotId: id, number, takenAt, systemId, timeline, life } = row;
+  return { id, number, takenAt, systemId, timeline, life, endLsn: parseLsn(row.endLsn) };
 }
 
 /** From which snapshot a moment is restored. @throws HoldfastError `not_found` with the nearest moments, and the targets that reach it */

@@ -13,6 +13,8 @@ export interface WalChain {
   /** PostgreSQL's system identifier, decimal. */
   systemId: string;
   timeline: number;
+  /** 16 hex digits that no other life has; empty for what was shipped before lives had names. @see life.ts */
+  life: string;
 }
 
 export interface WalPieceName extends WalChain {
@@ -26,14 +28,15 @@ export interface WalPieceName extends WalChain {
 }
 
 const PIECE =
-  /^wal\/database\/([1-9]\d{0,19})\/([1-9]\d{0,9})\/([0-9A-F]{16})-([0-9A-F]{16})-(0|[1-9]\d{0,14})-([0-9a-f]{64})\.age$/;
+  /^wal\/database\/([1-9]\d{0,19})\/([1-9]\d{0,9})(?:-([0-9a-f]{16}))?\/([0-9A-F]{16})-([0-9A-F]{16})-(0|[1-9]\d{0,14})-([0-9a-f]{64})\.age$/;
 const BORN = /^files\/([1-9]\d{0,15})-([0-9a-f]{64})\.age$/;
 
 export const WAL_PREFIX = 'wal/';
 export const BORN_PREFIX = 'files/';
 
 export function chainPrefix(chain: WalChain): string {
-  return `wal/${SOURCE}/${chain.systemId}/${String(chain.timeline)}/`;
+  const life = chain.life === '' ? '' : `-${chain.life}`;
+  return `wal/${SOURCE}/${chain.systemId}/${String(chain.timeline)}${life}/`;
 }
 
 export function walPieceName(piece: WalPieceName): string {
@@ -43,11 +46,11 @@ export function walPieceName(piece: WalPieceName): string {
 
 /** @returns undefined for a name that is not one of a piece. */
 export function parseWalPieceName(name: string): WalPieceName | undefined {
-  const [, systemId, timeline, from, to, atMs, sha256] = PIECE.exec(name) ?? [];
+  const [, systemId, timeline, life = '', from, to, atMs, sha256] = PIECE.exec(name) ?? [];
   if (systemId === undefined || from === undefined || to === undefined || sha256 === undefined)
     return undefined;
   const piece = {
-    ...{ systemId, timeline: Number(timeline), sha256 },
+    ...{ systemId, timeline: Number(timeline), life, sha256 },
     ...{ from: BigInt(`0x${from}`), to: BigInt(`0x${to}`), atMs: Number(atMs) },
   };
   return piece.from < piece.to ? piece : undefined;
@@ -64,7 +67,7 @@ export function parseBornName(name: string): ObjectReference | undefined {
 }
 
 export function sameChain(a: WalChain, b: WalChain): boolean {
-  return a.systemId === b.systemId && a.timeline === b.timeline;
+  return a.systemId === b.systemId && a.timeline === b.timeline && a.life === b.life;
 }
 
 function hex(position: bigint): string {

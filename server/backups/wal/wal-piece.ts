@@ -47,6 +47,8 @@ export interface WalPiece {
   number: number;
   systemId: string;
   timeline: number;
+  /** Empty for what was shipped before lives had names. @see life.ts */
+  life: string;
   segmentBytes: number;
   /** `X/Y` */
   from: string;
@@ -76,7 +78,9 @@ export async function encodeWalPiece(
     params: { [constants.ZSTD_c_compressionLevel]: 1, [constants.ZSTD_c_checksumFlag]: 1 },
   });
   const header = headerOf({ type: 'wal', repositoryId, number: piece.number });
-  const lines = Buffer.from(`\n${JSON.stringify(header)}\n${JSON.stringify({ wal: piece })}\n`);
+  const { life, ...rest } = piece;
+  const wal = life === '' ? rest : piece;
+  const lines = Buffer.from(`\n${JSON.stringify(header)}\n${JSON.stringify({ wal })}\n`);
   const start = Buffer.alloc(8);
   start.writeUInt32LE(FRAME_MAGIC, 0);
   start.writeUInt32LE(lines.length + SIGNATURE_BYTES, 4);
@@ -148,6 +152,7 @@ function readPiece(record: JsonRecord, number: number): WalPiece {
     number,
     systemId: readText(record, 'systemId', /^[1-9]\d{0,19}$/),
     timeline: readCount(record, 'timeline'),
+    life: record.life === undefined ? '' : readText(record, 'life', /^[0-9a-f]{16}$/),
     segmentBytes: readCount(record, 'segmentBytes'),
     from: readText(record, 'from', LSN),
     to: readText(record, 'to', LSN),

@@ -3,7 +3,7 @@ import { neededPieces } from '../../../server/backups/wal/log-needs.ts';
 import { parsePoint, planPoint, windowsOf, type Base } from '../../../server/backups/wal/plan-point.ts';
 import { parseWalPieceName, walPieceName, type WalPieceName } from '../../../server/backups/wal/wal-names.ts';
 
-const CHAIN = { systemId: '7711', timeline: 1 };
+const CHAIN = { systemId: '7711', timeline: 1, life: '' };
 const START = Date.parse('2030-01-01T00:00:00Z');
 const minute = (count: number) => new Date(START + count * 60_000);
 
@@ -76,6 +76,14 @@ describe('a moment', () => {
     expect(() => planPoint(BASES, pieces, at(5))).toThrow(/after the last/);
   });
 
+  test('never crosses from one life to another on the same timeline', () => {
+    const pieces = [...PIECES.slice(0, 3), { ...piece(350, 500, 5), life: 'ab'.repeat(8) }];
+    const strange = { ...base(3, 360, 4), life: 'cd'.repeat(8) };
+
+    expect(planPoint([...BASES, strange], pieces, at(3)).base.number).toBe(2);
+    expect(() => planPoint([...BASES, strange], pieces, at(5))).toThrow(/after the last/);
+  });
+
   test('is told to have come twice when the clock went back', () => {
     const pieces = [piece(100, 200, 5), piece(200, 300, 2), piece(300, 400, 6)];
 
@@ -108,6 +116,8 @@ test('names say what a piece holds, and nothing else is taken for one', () => {
   const name = walPieceName(one ?? piece(1, 2, 1));
 
   expect(parseWalPieceName(name)).toEqual(one);
+  const named = { ...piece(100, 200, 1), life: 'ab'.repeat(8) };
+  expect(parseWalPieceName(walPieceName(named))).toEqual(named);
   expect(parseWalPieceName(name.replace('database', 'other'))).toBeUndefined();
   expect(parseWalPieceName(name.replace('.age', ''))).toBeUndefined();
   expect(parseWalPieceName(walPieceName({ ...piece(200, 300, 1), to: 200n }))).toBeUndefined();

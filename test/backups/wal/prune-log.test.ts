@@ -23,7 +23,7 @@ import {
 vi.setConfig({ testTimeout: 60_000 });
 
 const HOUR_MS = 3_600_000;
-const CHAIN = { systemId: '7711', timeline: 1 };
+const CHAIN = { systemId: '7711', timeline: 1, life: '' };
 const CONTENT = 'ab000000-0000-4000-8000-000000000001';
 const LOG: LogKnowledge = {
   ...{ windowDays: 2, position: null, packsOf: () => undefined },

@@ -1,11 +1,12 @@
 import { copyFileSync, existsSync, renameSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { shipStatePath } from '../../../server/backups/wal/ship-state.ts';
 import { systemActor } from '../../../server/audit/index.ts';
 import { releaseFromQuarantine } from '../../../server/backups/index.ts';
 import { startStockedAppliance, stock, type StockedAppliance } from '../../helpers/stocked-appliance.ts';
 import { waitFor } from '../../helpers/wait-for.ts';
-import { look, shipUntilKilled, startShipping, switchOn, takeAnySnapshot, writeLog } from './shipping.ts';
+import { look, shipUntilKilled, startShipping, switchOn, writeLog } from './shipping.ts';
 
 let appliance: StockedAppliance;
 let uploads = 0;
@@ -41,6 +42,13 @@ function expectUnbroken(): void {
   expect(all.map((piece) => piece.number)).toEqual(all.map((_, index) => index + 1));
   expect(all.slice(1).map((piece) => piece.from)).toEqual(all.slice(0, -1).map((piece) => piece.to));
 }
+
+const queuedSnapshot = () =>
+  appliance.deps.db
+    .selectFrom('runs')
+    .select(['kind', 'cause'])
+    .where('state', '=', 'queued')
+    .executeTakeFirst();
 
 const away = () => renameSync(appliance.targetPath, `${appliance.targetPath}-away`);
 const back = () => renameSync(`${appliance.targetPath}-away`, appliance.targetPath);
@@ -99,13 +107,7 @@ describe('a target', () => {
     back();
     await upload();
     const after = await shipping.caughtUp();
-    const run = await waitFor('a snapshot to be asked for', () =>
-      appliance.deps.db
-        .selectFrom('runs')
-        .select(['kind', 'cause'])
-        .where('state', '=', 'queued')
-        .executeTakeFirst(),
-    );
+    const run = await waitFor('a snapshot to be asked for', queuedSnapshot);
     const gaps = await appliance.deps.db.selectFrom('wal_gaps').selectAll().execute();
     await shipping.stop();
 
@@ -140,10 +142,31 @@ describe('a target', () => {
   }, 60_000);
 });
 
-test('killed when it has just begun anew, it still declares the gap', async () => {
+test('released from quarantine it goes on as another life, and leaves the foreign pieces alone', async () => {
+  const before = look(appliance, (view) => view.find(appliance.targetId));
   await releaseFromQuarantine(appliance.deps, systemActor('test'));
-  // The first work after a release takes the repository over under the new identity.
-  await takeAnySnapshot(appliance);
+
+  const shipping = await startShipping(appliance);
+  // The snapshot that takes the repository over under the new identity is asked for.
+  await waitFor('a snapshot to be asked for', queuedSnapshot);
+  expect(await appliance.performRun()).toMatchObject({ state: 'succeeded' });
+  const after = await shipping.caughtUp();
+  await shipping.stop();
+  const told = await appliance.deps.db
+    .selectFrom('audit_entries')
+    .select('detail')
+    .where('action', '=', 'backups.wal.gap')
+    .orderBy('at', 'desc')
+    .executeTakeFirstOrThrow();
+
+  expect(after.life).not.toBe(before?.life);
+  expect(after.start).toBeGreaterThan(before?.position ?? 0n);
+  const { foreign, first } = told.detail as { foreign: number; first: string[] };
+  expect(foreign).toBeGreaterThan(0);
+  for (const name of first) expect(existsSync(join(appliance.targetPath, name))).toBe(true);
+}, 90_000);
+
+test('killed when it has just begun anew, it still declares the gap', async () => {
   const path = shipStatePath(appliance.dataDir);
   for (const end of ['', '-wal', '-shm']) if (existsSync(`${path}${end}`)) rmSync(`${path}${end}`);
 
