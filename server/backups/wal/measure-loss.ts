@@ -22,6 +22,6 @@ export function lossOf(status: PointInTimeStatus, now: Date): MeasuredLoss {
   return { state: 'measured', seconds, targetName, sameDisk, objectiveSeconds };
 }
 
-function newestMoment({ windows }: TargetShipping): number {
-  return Math.max(0, ...windows.map(({ to }) => Date.parse(to)));
+function newestMoment({ coveredUntil }: TargetShipping): number {
+  return coveredUntil === null ? 0 : Date.parse(coveredUntil);
 }

@@ -63,7 +63,10 @@ export const TargetShipping = Type.Object({
   storedBytes: Type.Number(),
   /** A snapshot is needed before anything can be restored from what is shipped now. */
   needsBase: Type.Boolean(),
+  /** Each with the first and the last moment that can be chosen. */
   windows: Type.Array(RestoreWindow),
+  /** All that was committed before is in the newest moment; later than that one while nothing is committed. */
+  coveredUntil: nullable(Instant),
   gaps: Type.Array(Gap),
   problem: nullable(Problem),
 });
@@ -76,7 +79,7 @@ export const MeasuredLoss = Type.Object({
    * moment from it yet.
    */
   state: Type.Union([Type.Literal('measured'), Type.Literal('off'), Type.Literal('nothing-yet')]),
-  /** Age of the newest moment that a target can restore. */
+  /** So old is what the newest moment that a target can restore has all of. */
   seconds: nullable(Type.Number()),
   targetName: nullable(Type.String()),
   /** Only what lies on the disk of the data itself can restore it. */

@@ -410,7 +410,8 @@ function toMark(kept: string): LogMark {
 }
 
 function toIntent(value: Row): ShippedPiece {
-  return { life: '', ...(value as unknown as ShippedPiece), from: lsn(value.from), to: lsn(value.to) };
+  const { life, from, to } = value;
+  return { ...(value as unknown as ShippedPiece), life: text(life), from: lsn(from), to: lsn(to) };
 }
 
 function toPiece(row: Row): ShippedPiece {

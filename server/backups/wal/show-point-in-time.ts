@@ -83,6 +83,7 @@ function describe(
     settings.enabled && completeAt !== null
       ? Math.max(0, Math.round((now.getTime() - completeAt.getTime()) / 1000))
       : null;
+  const windows = windowsWithin(known, settings, now);
   const isOn = at !== undefined && at.timeline !== 0;
   return {
     ...{ targetId: row.id, name: row.name, location: locationOf(row), state },
@@ -95,7 +96,8 @@ function describe(
     pieces: pieces.length,
     storedBytes: pieces.reduce((sum, piece) => sum + piece.storedBytes, 0),
     needsBase: settings.enabled && isOn && !hasBase(at, known.bases, new Date(0)),
-    windows: windowsWithin(known, settings, now),
+    windows,
+    coveredUntil: coveredUntil(windows, known.facts),
     gaps: [
       ...(at?.gap == null || at.timeline !== 0
         ? []
@@ -131,7 +133,7 @@ function windowsWithin(
 ): TargetShipping['windows'] {
   const oldest = now.getTime() - settings.window_days * DAY_MS;
   const within = bases.filter((base) => base.takenAt.getTime() >= oldest).map(toBase);
-  return windowsOf(within, completed(facts)).map((window) => ({
+  return windowsOf(within, facts.pieces).map((window) => ({
     from: window.from.toISOString(),
     to: window.to.toISOString(),
     fromLsn: formatLsn(window.fromLsn),
@@ -142,11 +144,15 @@ function windowsWithin(
   }));
 }
 
-/** While nothing is committed the newest piece grows older, and is complete all the same. */
-function completed({ at, pieces }: TargetFacts): ShippedPiece[] {
-  const last = pieces.at(-1);
-  if (last === undefined || at?.timeline === 0 || last.to !== at?.position) return pieces;
-  return [...pieces.slice(0, -1), { ...last, atMs: Math.max(last.atMs, at.completeAt.getTime()) }];
+/** While nothing is committed the newest moment grows older, and nothing is lost by that. */
+function coveredUntil(
+  windows: TargetShipping['windows'],
+  { at }: TargetFacts,
+): TargetShipping['coveredUntil'] {
+  const newest = Math.max(...windows.map(({ to }) => Date.parse(to)));
+  if (windows.length === 0) return null;
+  const goesOn = at !== undefined && at.timeline !== 0 && windows.at(-1)?.toLsn === formatLsn(at.position);
+  return new Date(goesOn ? Math.max(newest, at.completeAt.getTime()) : newest).toISOString();
 }
 
 function toBase(row: BaseRow): Base {
@@ -162,7 +168,7 @@ export async function findPoint(
 ): Promise<PointPlan> {
   const bases = await listBases(deps.db);
   const planOn = (id: string): PointPlan =>
-    planPoint(bases.filter((base) => base.targetId === id).map(toBase), completed(factsOf(deps, id)), chosen);
+    planPoint(bases.filter((base) => base.targetId === id).map(toBase), factsOf(deps, id).pieces, chosen);
   try {
     return planOn(targetId);
   } catch (error) {

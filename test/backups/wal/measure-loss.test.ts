@@ -13,6 +13,7 @@ function targetOf(name: string, ageSeconds: number | undefined, sameDisk = false
     ...{ lagSeconds: null, worstDaySeconds: null, worstWeekSeconds: null, sameDisk, late: false },
     ...{ pendingBytes: 0, pieces: 1, storedBytes: 1, needsBase: false, gaps: [], problem: null },
     windows: ageSeconds === undefined ? [] : [window],
+    coveredUntil: ageSeconds === undefined ? null : to,
   };
 }
 

@@ -5,7 +5,7 @@ import { decodeWalPiece, encodeWalPiece, type WalPiece } from '../../../server/b
 import { createLocalRepositoryKeys, type LocalRepositoryKeys } from '../../../server/keys/index.ts';
 
 const PIECE: WalPiece = {
-  ...{ number: 10, systemId: '7711', timeline: 1, segmentBytes: 16 * 1024 * 1024 },
+  ...{ number: 10, systemId: '7711', timeline: 1, life: 'ab'.repeat(8), segmentBytes: 16 * 1024 * 1024 },
   ...{
     from: '0/4000000',
     to: '0/4001000',
