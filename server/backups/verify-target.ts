@@ -21,6 +21,7 @@ import {
   type OpenTargetRepository,
   type RepositoryRunDeps,
 } from './target-repository.ts';
+import { listShipped } from './wal/list-shipped.ts';
 
 interface Repaired {
   /** Of what is whole again. */
@@ -127,6 +128,7 @@ async function readBack(
   const report = await verifyRepository(open.repository, {
     everyByte: true,
     ...(whole ? {} : { part, again: new Set(await listDamage(deps.db, target.id)) }),
+    shipped: await listShipped(deps, target.id),
     signal: run.signal,
     progress: (progress) => run.report(toRunProgress(progress)),
   });

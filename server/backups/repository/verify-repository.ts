@@ -58,6 +58,8 @@ interface VerifyOptions {
   part?: VerifyPart;
   /** Objects of the log that an earlier part found damaged: read with this one, too. */
   again?: ReadonlySet<string>;
+  /** Pieces of the log that must be there; told by each part. */
+  shipped?: readonly string[];
   signal?: AbortSignal;
   progress?: ReportProgress;
 }
@@ -191,7 +193,7 @@ async function verifyContent(repository: Repository, note: Note, options: Verify
   }
 }
 
-/** The log, and packs that no index names yet: nothing but the target's listing tells of them. What is not there any more is told by nobody. */
+/** The log, and packs that no index names yet: nothing but the target's listing tells of them, and what is known to have been shipped. */
 async function readUnlisted(
   repository: Repository,
   note: Note,
@@ -207,7 +209,8 @@ async function readUnlisted(
   const { signal, part } = options;
   const wants = (sha256: string): boolean => isIn(sha256, part) || again.has(sha256);
   const { packs, bytesRead } = await verifyUnindexed(repository, noteBoth, { signal, wants });
-  await verifyLog(repository, noteBoth, { signal, wants });
+  const shipped = options.shipped ?? [];
+  await verifyLog(repository, noteBoth, { signal, wants, shipped, noteMissing: note });
   return { readAgain: [...damaged], unindexedPacks: packs, unindexedBytesRead: bytesRead };
 }
 

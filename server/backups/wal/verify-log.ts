@@ -7,11 +7,23 @@ import { listBorn, readBorn } from './born-catalogue.ts';
 import { readPiece } from './fetch-log.ts';
 import { bornName, parseWalPieceName, WAL_PREFIX, walPieceName } from './wal-names.ts';
 
-/** Without a key only the hashes of stored bytes are compared. */
+const GONE =
+  'This piece of the log was shipped, and is not there any more. Moments after it cannot be restored, up to the next snapshot.';
+
+/**
+ * Without a key only the hashes of stored bytes are compared.
+ *
+ * @param note is told of what is damaged, `options.noteMissing` of what is not there of `options.shipped`.
+ */
 export async function verifyLog(
   repository: Repository,
   note: (object: string, message: string) => void,
-  options: { signal: AbortSignal | undefined; wants: (sha256: string) => boolean },
+  options: {
+    signal: AbortSignal | undefined;
+    wants: (sha256: string) => boolean;
+    shipped: readonly string[];
+    noteMissing: (object: string, message: string) => void;
+  },
 ): Promise<void> {
   const { target } = repository;
   const check = async (name: string, sha256: string, read: () => Promise<unknown>): Promise<void> => {
@@ -27,7 +39,9 @@ export async function verifyLog(
       note(name, error.message);
     }
   };
-  for (const name of await listNames(target, WAL_PREFIX)) {
+  const present = new Set(await listNames(target, WAL_PREFIX));
+  for (const name of options.shipped) if (!present.has(name)) options.noteMissing(name, GONE);
+  for (const name of present) {
     const piece = parseWalPieceName(name);
     if (piece !== undefined)
       await check(walPieceName(piece), piece.sha256, () => readPiece(repository, piece));

@@ -65,5 +65,17 @@ test.each(['wal', 'files'])('an object below %s/ is told until it is whole, or g
   const again = damage(name);
   expect(await readPart()).toMatchObject(told);
   again.remove();
+  if (prefix === 'files') {
+    expect(await readPart()).toMatchObject({ state: 'succeeded', result: { problems: 0 } });
+    return;
+  }
+  for (let part = 0; part < PARTS; part++) {
+    const missing = await readPart();
+    expect(missing).toMatchObject(told);
+    expect(missing.lines.join('\n')).toContain(
+      `${name}: This piece of the log was shipped, and is not there`,
+    );
+  }
+  again.mend();
   expect(await readPart()).toMatchObject({ state: 'succeeded', result: { problems: 0 } });
 });
