@@ -17,13 +17,11 @@ export const RUN_CHANNEL = 'holdfast_run';
 
 export const FINAL_STATES: readonly RunState[] = ['succeeded', 'partial', 'failed', 'cancelled'];
 
-/** What brings back what was stored. One of them at a time: the worker's other place is for backups. */
-export const RESTORE_KINDS: readonly RunKind[] = [
-  'restore-file',
-  'restore-folder',
-  'restore-directory',
-  'restore-test',
-];
+/** One of them at a time: the worker's other place is for backups, and for the single file that somebody waits for. */
+export const LONG_RESTORES: readonly RunKind[] = ['restore-folder', 'restore-directory', 'restore-test'];
+
+/** What brings back what was stored. */
+export const RESTORE_KINDS: readonly RunKind[] = ['restore-file', ...LONG_RESTORES];
 
 /** Lines kept of a run's log; later ones are dropped, and the last line says so. */
 const MAX_LOG_LINES = 5_000;
@@ -179,8 +177,8 @@ export async function takeQueuedRun(db: Database, clock: Clock): Promise<Selecta
       update runs set state = 'running', started_at = ${clock.now()}, heartbeat_at = ${clock.now()}, progressed_at = ${clock.now()}
       where id = (
         select id from runs where state = 'queued'
-          and not (kind = any(${RESTORE_KINDS}) and exists (
-            select from runs as other where other.state = 'running' and other.kind = any(${RESTORE_KINDS})
+          and not (kind = any(${LONG_RESTORES}) and exists (
+            select from runs as other where other.state = 'running' and other.kind = any(${LONG_RESTORES})
           ))
         order by created_at limit 1 for update skip locked
       ) returning *`.execute(tx);

@@ -44,18 +44,20 @@ describe('a run', () => {
     expect(taken.filter((row) => row !== undefined)).toHaveLength(1);
   });
 
-  it('that restores waits for the one that does, and keeps no backup from its turn', async () => {
+  it('that restores much waits for the one that does, and keeps neither a backup nor a single file from its turn', async () => {
     const take = async () => (await takeQueuedRun(database.db, systemClock))?.kind;
     const first = await enqueue('restore-folder');
     expect(await take()).toBe('restore-folder');
-    await enqueue('restore-file');
+    await enqueue('restore-directory');
     await enqueue('restore-test');
+    await enqueue('restore-file');
     await enqueue('snapshot');
 
+    expect(await take()).toBe('restore-file');
     expect(await take()).toBe('snapshot');
     expect(await take()).toBeUndefined();
     await finishRun(database.db, systemClock, first, { state: 'succeeded' });
-    expect(await take()).toBe('restore-file');
+    expect(await take()).toBe('restore-directory');
     expect(await take()).toBeUndefined();
   });
 

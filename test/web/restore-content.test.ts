@@ -96,7 +96,7 @@ it(
       await page.getByRole('button', { name: 'Restore Contracts' }).click();
       const dialog = page.getByRole('dialog');
       await dialog.getByRole('button', { name: 'Restore beside' }).click();
-      await dialog.getByText('It begins when no other restore is under way.').waitFor();
+      await dialog.getByText('It begins when no other long restore or restore test is under way.').waitFor();
       await expectAccessibleEverywhere(page, 'a restore that waits');
       await page.setViewportSize({ width: 1280, height: 900 });
       await takeSights(page, 'restore-waits');

@@ -7,7 +7,7 @@ import type { Clock } from '../../lib/clock.ts';
 import { writeTransaction, type Database } from '../../lib/db.ts';
 import { HoldfastError } from '../../lib/errors.ts';
 import type { RunKind, RunProgress } from '../../lib/run-schema.ts';
-import { appendRunLog, requestCancel, RESTORE_KINDS } from '../../lib/runs.ts';
+import { appendRunLog, requestCancel, LONG_RESTORES } from '../../lib/runs.ts';
 import {
   listBadEndings,
   listLimitRows,
@@ -146,9 +146,9 @@ function tellPlace({ step, progress }: OpenRunRow): string {
 /** A worker that is gone takes nothing, and nothing fails. */
 function judgeQueue(open: readonly OpenRunRow[], now: Date): RunFinding[] {
   const running = open.filter(({ state }) => state === 'running');
-  const restores = running.some(({ kind }) => isRestore(kind));
-  // A restore waits for the one before it.
-  const first = open.find(({ state, kind }) => state === 'queued' && !(restores && isRestore(kind)));
+  const restores = running.some(({ kind }) => isLongRestore(kind));
+  // A long restore waits for the one before it.
+  const first = open.find(({ state, kind }) => state === 'queued' && !(restores && isLongRestore(kind)));
   if (first === undefined || running.length >= MOST_AT_ONCE) return [];
   const waits = now.getTime() - first.created_at.getTime();
   if (waits < UNTAKEN_MS) return [];
@@ -163,8 +163,8 @@ function judgeQueue(open: readonly OpenRunRow[], now: Date): RunFinding[] {
   ];
 }
 
-function isRestore(kind: string): boolean {
-  return (RESTORE_KINDS as readonly string[]).includes(kind);
+function isLongRestore(kind: string): boolean {
+  return (LONG_RESTORES as readonly string[]).includes(kind);
 }
 
 /** Of snapshots and restore tests that failed other checks tell, as of damage that was found. */
