@@ -1,6 +1,6 @@
 /** An S3 target on a line and a server that fail in the ways they do: what is repeated, what is told, and that nothing is half. */
 import { spawn } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { createServer, type IncomingHttpHeaders } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
@@ -116,6 +116,21 @@ describe('what goes by is repeated', () => {
     strike(isGet, { kind: 'garbled' }, 9);
 
     expect((await target.readBack(PACK)).sha256).not.toBe(whole.sha256);
+    await target.close();
+  });
+
+  test('a keys object that comes back garbled is not written in the place of the whole one', async () => {
+    const stored = randomBytes(500);
+    const name = `keys/1-${createHash('sha256').update(stored).digest('hex')}.age`;
+    const first = await begun();
+    await first.write(name, stored);
+    const target = await openS3Target(config, QUICK);
+    strike((method, url) => method === 'GET' && url.includes('/keys/'), { kind: 'garbled' });
+
+    await target.create('writers/1', Buffer.from('me'));
+
+    expect((await target.read(name)).equals(stored)).toBe(true);
+    await first.close();
     await target.close();
   });
 

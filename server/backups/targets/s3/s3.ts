@@ -19,6 +19,7 @@ import { systemClock } from '../../../lib/clock.ts';
 import { HoldfastError } from '../../../lib/errors.ts';
 import { TEMPORARY_PREFIX } from '../../../lib/files.ts';
 import type { S3Config, Target, TargetObject } from '../../engine.ts';
+import { parseNumberedName, sha256Of } from '../../objects/object-names.ts';
 import { checkObjectName, checkPrefix, HINT_NAME, OBJECT_KINDS } from '../object-name.ts';
 import { checkReach, hashOf, mayBeDone, openS3Client, type S3Client } from './client.ts';
 import { createAmongRivals, hasConditionalWrites, isTaken, ONCE, type Shelf } from './exclusively.ts';
@@ -364,10 +365,10 @@ async function isConditional(scene: Scene): Promise<boolean> {
     for await (const { name, sizeBytes } of listNames(scene, 'keys/')) {
       if (sizeBytes > 1024 * 1024) continue;
       const key = scene.top + name;
-      return hasConditionalWrites(shelfOf(scene), {
-        key,
-        data: await readObject(scene.client, await located(scene, key, name)),
-      });
+      const data = await readObject(scene.client, await located(scene, key, name));
+      // Where the server overwrites, what was garbled on its way here would take the place of the repository's keys.
+      if (parseNumberedName('keys', name)?.sha256 !== sha256Of(data)) continue;
+      return hasConditionalWrites(shelfOf(scene), { key, data });
     }
     return hasConditionalWrites(shelfOf(scene), undefined);
   })();
