@@ -28,7 +28,7 @@ export interface KitDeps {
     | 'challengeKit'
     | 'proveKit'
     | 'claimRepository'
-    | 'keysObject'
+    | 'keysObjects'
   >;
 }
 

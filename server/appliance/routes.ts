@@ -22,6 +22,7 @@ import { hostNetworkRoutes } from './host-network-routes.ts';
 import { hostSshRoutes } from './host-ssh-routes.ts';
 import { kitRoutes } from './kit-routes.ts';
 import type { KeepingDeps } from './kits/keepings.ts';
+import type { RekeyDeps } from './kits/rekey.ts';
 import type { RetireDeps } from './kits/retire.ts';
 import { keyRegisterRoutes } from './kits/routes.ts';
 import { hostRoutes } from './host-routes.ts';
@@ -39,6 +40,7 @@ export type ApplianceDeps = ClaimDeps &
   KitDeps &
   KeepingDeps &
   RetireDeps &
+  RekeyDeps &
   OverviewDeps &
   SignInDeps &
   UpdateServiceDeps &

@@ -11,7 +11,7 @@ import { openChunkReader, type ChunkReader } from './pipeline/chunk-reader.ts';
 import { openRepository, type Repository } from './repository/open-repository.ts';
 import type { BrowseAnswer, BrowseQuestion } from './snapshot-browser.ts';
 import { openSnapshotListing, type SnapshotListing } from './snapshot-listing.ts';
-import { takeTestIdentity } from './target-repository.ts';
+import { takeTestIdentities } from './target-repository.ts';
 import { describePlace } from './target-config.ts';
 
 /** Ancestors of a folder; a longer chain is a loop. */
@@ -31,7 +31,7 @@ export interface Browsing {
 
 /** @throws HoldfastError when the test identity is not there or the repository cannot be opened: told with the first answer. */
 export async function answerBrowsing(options: BrowsingOptions): Promise<Browsing> {
-  const identity = takeTestIdentity(options.keys, options.runId);
+  const identity = takeTestIdentities(options.keys, options.runId);
   identity.catch(() => undefined);
   const status = await options.keys.status();
   await mkdir(options.catalogueDir, { recursive: true, mode: PRIVATE_DIRECTORY_MODE });

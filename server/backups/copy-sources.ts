@@ -9,7 +9,7 @@ import { openTargetConfig } from './target-config.ts';
 import {
   cataloguePath,
   leaseCatalogue,
-  takeTestIdentity,
+  takeTestIdentities,
   type RepositoryRunDeps,
 } from './target-repository.ts';
 import { openRepository } from './repository/open-repository.ts';
@@ -95,7 +95,7 @@ async function rebuildSource(
   from: { row: TargetRow; target: Target; repositoryId: string; trustRoot: Uint8Array },
 ): Promise<OpenSource> {
   const { row, target, repositoryId, trustRoot } = from;
-  const identity = await takeTestIdentity(deps.keys, run.runId);
+  const identity = await takeTestIdentities(deps.keys, run.runId);
   if (identity === undefined) {
     throw new HoldfastError(
       'wrong_key',

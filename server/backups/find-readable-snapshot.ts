@@ -29,6 +29,16 @@ export async function findReadableSnapshot(
       numbers.length === 0
         ? 'No snapshot here can be read. Take another target.'
         : `Take another target, or ${wayOn(numbers.slice(0, MOST_NAMED).join(', '))} can be read.`;
+    if (error.code === 'wrong_key') {
+      const older =
+        numbers.length === 0
+          ? ''
+          : ` Or ${wayOn(numbers.slice(0, MOST_NAMED).join(', '))} open with this one.`;
+      throw new HoldfastError('wrong_key', `This kit does not open that snapshot: ${error.message}`, {
+        hint: `${error.hint ?? 'Take a recovery kit that is in use.'}${older}`,
+        cause: error,
+      });
+    }
     throw new HoldfastError(
       isListed ? 'integrity_failure' : error.code,
       isListed ? 'The newest snapshot is missing or damaged on this target' : error.message,

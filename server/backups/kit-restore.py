@@ -225,7 +225,7 @@ class Repository:
                 if str(one['number']) == wanted or (len(wanted) >= 8 and one['id'].startswith(wanted))
             ]
         if len(found) != 1:
-            raise Failure(f'There is no such snapshot, or several start like that: {wanted}')
+            raise Failure(f'There is no such snapshot that this kit opens, or several start like that: {wanted}')
         return found[0]
 
     # -- chunks --

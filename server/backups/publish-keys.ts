@@ -6,13 +6,14 @@ import type { KeyClient } from '../keys/index.ts';
 import type { Clock } from '../lib/clock.ts';
 import { writeTransaction, type Database } from '../lib/db.ts';
 import { HoldfastError } from '../lib/errors.ts';
+import { crashPoint } from '../lib/crash-point.ts';
 import { enqueueRun, findLastRun, findOpenRun, type RunContext, type RunOutcome } from '../lib/runs.ts';
 import { problemOf } from './copy-problems.ts';
 import { joinOutcomes, type EndedOnTarget } from './join-outcomes.ts';
 import { publishKeyring } from './publish-keyring.ts';
 import { readQuarantine } from './quarantine.ts';
 import { listActiveTargets, type TargetRow } from './queries.ts';
-import { withTargetRepository, type RepositoryRunDeps } from './target-repository.ts';
+import { namesOf, withTargetRepository, type RepositoryRunDeps } from './target-repository.ts';
 
 /** Between two tries while a target is away. */
 const RETRY_MS = 30 * 60_000;
@@ -35,7 +36,9 @@ async function publishTo(deps: RepositoryRunDeps, run: RunContext, target: Targe
   try {
     await withTargetRepository(deps, target, run, async (open) => {
       await publishKeyring(deps, open);
+      crashPoint('backups.keys.keyring-published');
       await open.writer.publishHead();
+      crashPoint('backups.keys.head-published');
     });
     return { state: 'succeeded', result: { given: 1 } };
   } catch (error) {
@@ -49,7 +52,7 @@ async function publishTo(deps: RepositoryRunDeps, run: RunContext, target: Targe
 interface KeysDeps {
   db: Database;
   clock: Clock;
-  keys: Pick<KeyClient, 'keysObject'>;
+  keys: Pick<KeyClient, 'keysObjects'>;
 }
 
 /** Targets in use that hold a repository and were not given the present keys object. */
@@ -57,8 +60,8 @@ export async function listLackingKeys(deps: Pick<KeysDeps, 'db' | 'keys'>): Prom
   const targets = (await listActiveTargets(deps.db)).filter((target) => target.last_ok_at !== null);
   if (targets.length === 0) return [];
   try {
-    const { name } = await deps.keys.keysObject();
-    return targets.filter((target) => target.keys_object !== name);
+    const present = namesOf(await deps.keys.keysObjects());
+    return targets.filter((target) => target.keys_object !== present);
   } catch (error) {
     // Before the claim there are none.
     if (error instanceof HoldfastError && error.code === 'wrong_state') return [];
@@ -72,16 +75,16 @@ export async function publishKeysWhenDue(deps: KeysDeps): Promise<void> {
   if ((await listLackingKeys(deps)).length === 0) return;
   for (const kind of ['publish-keys', 'snapshot', 'copy', 'prune', 'verify'] as const)
     if ((await findOpenRun(deps.db, kind)) !== undefined) return;
-  const { name } = await deps.keys.keysObject();
+  const keysObjects = namesOf(await deps.keys.keysObjects());
   const last = await findLastRun(deps.db, 'publish-keys');
   const sinceMs = last && Math.abs(deps.clock.now().getTime() - last.createdAt.getTime());
   // Other keys than those that could not be brought are brought at once.
-  if (sinceMs !== undefined && sinceMs < RETRY_MS && last?.input.keysObject === name) return;
+  if (sinceMs !== undefined && sinceMs < RETRY_MS && last?.input.keysObjects === keysObjects) return;
   await writeTransaction(deps.db, async (tx) => {
     if ((await findOpenRun(tx, 'publish-keys')) !== undefined) return;
     await enqueueRun(tx, deps.clock, {
       kind: 'publish-keys',
-      input: { keysObject: name },
+      input: { keysObjects },
       cause: 'schedule',
     });
   });

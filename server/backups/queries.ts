@@ -140,13 +140,13 @@ export async function updateTarget(
 export async function noteKeysGiven(
   db: Database,
   targetId: string,
-  { keysObject, at }: { keysObject: string; at: Date },
+  { keys, at }: { keys: string; at: Date },
 ): Promise<void> {
   await db
     .updateTable('targets')
-    .set({ keys_object: keysObject, keys_published_at: at })
+    .set({ keys_object: keys, keys_published_at: at })
     .where('id', '=', targetId)
-    .where(sql<boolean>`keys_object is distinct from ${keysObject}`)
+    .where(sql<boolean>`keys_object is distinct from ${keys}`)
     .execute();
 }
 

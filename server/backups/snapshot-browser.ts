@@ -53,6 +53,7 @@ export function createSnapshotBrowser(deps: { keys: Pick<KeyClient, 'lend'>; log
     clearTimeout(idle);
     child?.kill('SIGTERM');
     child = undefined;
+    failAll();
   };
   const start = async (): Promise<ChildProcess> => {
     const runId = randomUUID();
@@ -69,23 +70,37 @@ export function createSnapshotBrowser(deps: { keys: Pick<KeyClient, 'lend'>; log
     });
     void endOf(started).then((end) => {
       deps.log.debug({ ...end }, 'Browsing process ended');
-      if (child === started) child = undefined;
+      // What waits by then may wait for another one.
+      if (child !== started) return;
+      child = undefined;
       failAll();
     });
     return started;
   };
+  const askOnce = async (question: Omit<BrowseQuestion, 'id'>) => {
+    if (child === undefined) {
+      starting ??= start().finally(() => {
+        starting = undefined;
+      });
+      child = await starting;
+    }
+    clearTimeout(idle);
+    idle = setTimeout(stop, IDLE_MS).unref();
+    questions += 1;
+    return ask(child, waiting, { ...question, id: questions });
+  };
   return {
     list: async (question) => {
-      if (child === undefined) {
-        starting ??= start().finally(() => {
-          starting = undefined;
-        });
-        child = await starting;
+      const asked = child;
+      try {
+        return await askOnce(question);
+      } catch (error) {
+        if (asked === undefined || !(error instanceof HoldfastError) || error.code !== 'wrong_key')
+          throw error;
+        // It has the keys of when it began; the repository may have been re-keyed since.
+        if (child === asked) stop();
+        return askOnce(question);
       }
-      clearTimeout(idle);
-      idle = setTimeout(stop, IDLE_MS).unref();
-      questions += 1;
-      return ask(child, waiting, { ...question, id: questions });
     },
     stop,
   };

@@ -90,7 +90,7 @@ export async function storeOn(
       const copied = await copySources(deps, run, {
         chunks,
         chunking: generation.chunking,
-        last: await lastSections(open),
+        last: await lastSections(open, generation.generation),
       });
       await run.step('Storing what is left');
       const totals = await chunks.finish();
@@ -237,12 +237,17 @@ async function anchorLog(
   }
 }
 
-async function lastSections(open: OpenTargetRepository): Promise<ReadonlyMap<string, SourceSection>> {
+/** A snapshot names chunks of its own generation alone, so that its keys open all of it: one of an earlier generation is no help. */
+async function lastSections(
+  open: OpenTargetRepository,
+  generation: number,
+): Promise<ReadonlyMap<string, SourceSection>> {
   const newest = open.repository.snapshotReferences.at(-1);
   if (newest === undefined || open.repository.keys.generations.every((one) => one.identity === undefined)) {
     return new Map();
   }
   const record = await open.repository.findSnapshot(String(newest.number));
+  if (record.generation !== generation) return new Map();
   return new Map(record.sections.map((section) => [section.name, section]));
 }
 

@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { openRepositoryWriteKeys, type KeyClient } from '../keys/index.ts';
 import type { Clock } from '../lib/clock.ts';
+import { crashPoint } from '../lib/crash-point.ts';
 import { dataPaths } from '../lib/data-folder.ts';
 import { writeTransaction, type Database } from '../lib/db.ts';
 import { HoldfastError } from '../lib/errors.ts';
@@ -31,6 +32,7 @@ import {
 import { openTargetConfig, type TargetConfigDeps } from './target-config.ts';
 import { noteSpace } from './target-space.ts';
 import { recordSnapshots } from './record-snapshots.ts';
+import { publishKeyring } from './publish-keyring.ts';
 import { createRepository } from './repository/create-repository.ts';
 import { openRepository, type Repository } from './repository/open-repository.ts';
 import { tryReadSnapshot } from './repository/read-snapshot.ts';
@@ -109,21 +111,21 @@ export function newestGeneration(keys: RepositoryReadKeys): RepositoryGeneration
   return newest;
 }
 
-/** By the run that took it: keyd gives it out once, and a run may open several targets. */
-const taken = new WeakMap<KeyClient, { runId: string; identity: Promise<string | undefined> }>();
+/** By the run that took them: keyd gives them out once, and a run may open several targets. */
+const taken = new WeakMap<KeyClient, { runId: string; identities: Promise<string[] | undefined> }>();
 
-/** What the worker lent to the run: the test identity, undefined in write-only use, and with it the right to live keys. */
-export function takeTestIdentity(keys: KeyClient, runId: string): Promise<string | undefined> {
+/** What the worker lent to the run: the test identities, undefined in write-only use, and with them the right to live keys. */
+export function takeTestIdentities(keys: KeyClient, runId: string): Promise<string[] | undefined> {
   const known = taken.get(keys);
-  if (known?.runId === runId) return known.identity;
-  const identity = askTestIdentity(keys, runId);
-  taken.set(keys, { runId, identity });
-  return identity;
+  if (known?.runId === runId) return known.identities;
+  const identities = askTestIdentities(keys, runId);
+  taken.set(keys, { runId, identities });
+  return identities;
 }
 
-async function askTestIdentity(keys: KeyClient, runId: string): Promise<string | undefined> {
+async function askTestIdentities(keys: KeyClient, runId: string): Promise<string[] | undefined> {
   try {
-    return await keys.testIdentity(runId);
+    return await keys.testIdentities(runId);
   } catch (error) {
     if (error instanceof HoldfastError && error.code === 'wrong_state') return undefined;
     throw error;
@@ -161,20 +163,39 @@ export async function withTargetRepository<T>(
   throw new TargetBusy(target);
 }
 
+/** A target that was away while the repository was re-keyed is given the new keys first, and then opened with them. */
 async function openForWriting<T>(
   deps: RepositoryRunDeps,
   target: TargetRow,
   run: RunContext,
   act: (open: OpenTargetRepository) => Promise<T>,
 ): Promise<T> {
+  for (let turn = 0; turn < 2; turn++) {
+    const ended = await openOnce(deps, target, run, act);
+    if (ended !== undefined) return ended.value;
+  }
+  throw new HoldfastError('integrity_failure', `${target.name} does not show the keys that it was given`, {
+    hint: 'Verify this target. Nothing was written to it.',
+  });
+}
+
+/** @returns undefined when the newest generation of keys was not there yet: it is now, and nothing else was done. */
+async function openOnce<T>(
+  deps: RepositoryRunDeps,
+  target: TargetRow,
+  run: RunContext,
+  act: (open: OpenTargetRepository) => Promise<T>,
+): Promise<{ value: T } | undefined> {
   await refuseInQuarantine(deps.db);
   const released = target.unseen_since_recovery || (await mayTakeOver(deps.db, target));
   const config = await openTargetConfig(deps, target);
   const applianceKeys = await openRepositoryWriteKeys(deps.keys);
   const path = cataloguePath(deps.dataDir, applianceKeys.repositoryId, target);
   const holder = await applianceId(deps.db);
+  const keysObjects = await deps.keys.keysObjects();
   if (target.last_ok_at === null) {
-    const keysObject = await deps.keys.keysObject();
+    const [keysObject] = keysObjects;
+    if (keysObject === undefined) throw new HoldfastError('internal', 'The repository has no keys');
     const made = {
       target: config,
       keys: applianceKeys,
@@ -185,7 +206,7 @@ async function openForWriting<T>(
     };
     await createRepository(made);
   }
-  const identity = await takeTestIdentity(deps.keys, run.runId);
+  const identity = await takeTestIdentities(deps.keys, run.runId);
   const { repositoryId, trustRoot } = applianceKeys;
   const repository = await openRepository({
     target: config,
@@ -194,7 +215,7 @@ async function openForWriting<T>(
   });
   try {
     for (const warning of repository.warnings) await run.log('warn', `${target.name}: ${warning.message}`);
-    const keys: RepositoryWriteKeys = { ...applianceKeys, ...repository.keys };
+    const keys = asWriter(applianceKeys, repository.keys);
     const lastSigned = Number(await keys.lastHeadNumber());
     await refuseForeignHead(deps, { newest: repository.head?.number ?? 0, lastSigned, released });
     const confirmed = Array.isArray(run.input.confirmed) ? run.input.confirmed : [];
@@ -209,22 +230,57 @@ async function openForWriting<T>(
       log: await readLogKnowledge(deps, target.id),
     });
     try {
-      const keysObject = await deps.keys.keysObject();
-      await writer.publishKeys(keysObject.name, keysObject.bytes);
+      const own = newestGeneration(applianceKeys).generation;
+      const there = newestGeneration(repository.keys).generation;
+      if (Math.max(there, repository.head?.generation ?? 0) > own) throw rekeyedElsewhere(target.name);
+      if (there < own) {
+        // First of all: whoever recovers from here must know of the generation that lies here.
+        await publishKeyring(deps, { repository, writer, keyringGiven: () => undefined });
+        await writer.publishHead();
+      }
+      for (const { name, bytes } of keysObjects) {
+        await writer.publishKeys(name, bytes);
+        crashPoint('backups.keys.given');
+      }
+      if (there < own) return undefined;
       await notePlaces(deps, target, { repository, writer });
       const told = { keyringGiven: false };
       const keyringGiven = (): void => void (told.keyringGiven = true);
-      const done = await act({ config, repository, writer, keys, keyringGiven });
+      const value = await act({ config, repository, writer, keys, keyringGiven });
       if (told.keyringGiven)
-        await noteKeysGiven(deps.db, target.id, { keysObject: keysObject.name, at: deps.clock.now() });
+        await noteKeysGiven(deps.db, target.id, { keys: namesOf(keysObjects), at: deps.clock.now() });
       await noteSpace(deps, target.id, repository.target);
-      return done;
+      return { value };
     } finally {
       await writer.release();
     }
   } finally {
     await repository.close();
   }
+}
+
+/**
+ * What is written goes to our own recipients: who holds a retired kit and an old keyring can sign keys of his own and put them on the
+ * target. Only what opens them is taken from there.
+ */
+function asWriter(own: RepositoryWriteKeys, there: RepositoryReadKeys): RepositoryWriteKeys {
+  const generations = own.generations.map((one) => {
+    const found = there.generations.find((other) => other.generation === one.generation);
+    return found?.recipient === one.recipient ? { ...one, identity: found.identity } : one;
+  });
+  return { ...own, generations };
+}
+
+/** It was recovered from a state before the re-keying: the same number must not be given to another generation. */
+function rekeyedElsewhere(name: string): HoldfastError {
+  return new HoldfastError('conflict', `${name} has a newer generation of keys than this appliance knows`, {
+    hint: 'This appliance goes on from a state before it was re-keyed. Recover from this target, or retire it and add another place.',
+  });
+}
+
+/** Of all generations: what a target was given last is compared with it. */
+export function namesOf(keysObjects: readonly { name: string }[]): string {
+  return keysObjects.map(({ name }) => name).join(' ');
 }
 
 /** What a target's head lists is there, and nothing else; and no snapshot gets a number that it knows. */
@@ -271,7 +327,7 @@ export async function withSnapshot<T>(
 ): Promise<T> {
   const target = await getTarget(deps.db, wanted.targetId);
   const { repositoryId, trustRoot } = await openRepositoryWriteKeys(deps.keys);
-  const identity = await takeTestIdentity(deps.keys, run.runId);
+  const identity = await takeTestIdentities(deps.keys, run.runId);
   if (identity === undefined) {
     throw new HoldfastError('wrong_state', 'This appliance keeps no key that opens its backups', {
       hint: 'Restore with the recovery kit: `holdfast restore --from TARGET --kit FILE`.',

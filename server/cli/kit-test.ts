@@ -47,15 +47,20 @@ export async function lendKit(
       hint: 'Give the kit that was made here.',
     });
   }
-  const keys = await decryptAge(Buffer.from(material.keysObject, 'base64'), [kit.identity]);
-  readKeysPlaintext(keys, {
-    repositoryId: material.repositoryId,
-    trustRoot: Buffer.from(material.trustRoot, 'base64'),
-  });
+  const open = async (object: string): Promise<string> => {
+    const keys = await decryptAge(Buffer.from(object, 'base64'), [kit.identity]);
+    readKeysPlaintext(keys, {
+      repositoryId: material.repositoryId,
+      trustRoot: Buffer.from(material.trustRoot, 'base64'),
+    });
+    return keys.toString('base64');
+  };
+  const keys = await open(material.keysObject);
+  const olderKeys = await Promise.all(material.olderKeysObjects.map(open));
   const keyringFileKeys = [];
   for (const { name, header } of material.keyring) {
     const { fileKey } = await openAgeHeader(Buffer.from(header, 'base64'), [kit.identity]);
     keyringFileKeys.push({ name, fileKey: fileKey.toString('base64') });
   }
-  return { kitId: kit.kitId, keys: keys.toString('base64'), keyringFileKeys };
+  return { kitId: kit.kitId, keys, olderKeys, keyringFileKeys };
 }

@@ -49,8 +49,8 @@ export interface RepositoryStatus {
   generation: number;
   kits: (KitRecipient & { provenAt: string; addedAt: string })[];
   retiredKits: { id: string; retiredAt: string }[];
-  /** RFC 3339; null before the claim. */
-  generationAt: string | null;
+  /** Oldest first; `createdAt` is RFC 3339. */
+  generations: { generation: number; createdAt: string }[];
   /** True when no test identity is kept here. */
   writeOnly: boolean;
   /** Newest keyring epoch that was composed; 0 for none. */
@@ -170,6 +170,14 @@ export interface KeyClient {
    * @throws not_found; wrong_state for the last kit, and in write-only use, where nothing here opens the keys object to make it anew.
    */
   retireKit(kitId: string): Promise<RepositoryStatus>;
+  /**
+   * Begins a new generation: another identity, another chunk secret, for the kits of now. What is written from then on opens with it alone;
+   * the generations before stay. One durable step.
+   *
+   * @param generation the one that it follows, so that asking twice makes one.
+   * @throws wrong_state before the claim; conflict when another one is the newest; too_large beyond 32 generations.
+   */
+  rekeyRepository(generation: number): Promise<RepositoryStatus>;
   /** Makes signing key, generation 1 and test identity. Idempotent. @throws wrong_state when no kit is proven. */
   claimRepository(options?: {
     writeOnly?: boolean;
@@ -179,8 +187,10 @@ export interface KeyClient {
   // Writing to the repository. Roles worker and run.
   /** Everything but `sign`; the identity is undefined. @throws wrong_state before the claim. */
   repositoryKeys(): Promise<RepositoryReadKeys>;
-  /** The object to keep on every target. Also server. */
+  /** That of the newest generation. Also server. */
   keysObject(): Promise<BuiltObject>;
+  /** The objects to keep on every target: one a generation, oldest first. Also server. */
+  keysObjects(): Promise<BuiltObject[]>;
   sign(statement: SignedStatement): Promise<ObjectSignature>;
   /** Highest number signed for a head, decimal; a new head's must be above it. */
   lastHeadNumber(): Promise<string>;
@@ -194,7 +204,7 @@ export interface KeyClient {
 
   // Runs.
   /**
-   * For one run, kept in memory, two hours at most. Role server: secrets (up to 64 KiB of JSON) and rights. Role worker: rights
+   * For one run, kept in memory, two hours at most. Role server: secrets (up to 512 KiB of JSON) and rights. Role worker: rights
    * only, with `null` as secrets. What is lent adds up.
    */
   lend(runId: string, secrets: unknown, options?: LendOptions): Promise<void>;
@@ -202,8 +212,8 @@ export interface KeyClient {
   take(runId: string): Promise<unknown>;
   /** Role run: only the right to derive live keys, when it was lent. @throws forbidden */
   takeLiveKeys(runId: string): Promise<void>;
-  /** Role run: once, when it was lent. Opens `keys/`. @throws forbidden; wrong_state in write-only use. */
-  testIdentity(runId: string): Promise<string>;
+  /** Role run: once, when it was lent. They open `keys/`: each its generation, the newest first. @throws forbidden; wrong_state in write-only use. */
+  testIdentities(runId: string): Promise<string[]>;
   /** Role run and server: a signature for a report. */
   signReport(report: { number: string; sha256: string }): Promise<ObjectSignature>;
   /** Role run and server: the trust root's word for the key that signs now. @throws wrong_state before the claim. */

@@ -33,7 +33,7 @@ const ASKED_ONCE: ReadonlySet<Operation> = new Set<Operation>([
   'signReport',
   'lend',
   'take',
-  'testIdentity',
+  'testIdentities',
   'proveKit',
   'renewAuditLog',
 ]);
@@ -114,6 +114,7 @@ function createMethods(role: KeydRole, ask: Ask): Omit<KeyClient, 'close'> {
     challengeKit: (kitId) => ask<{ challenge: string }>('challengeKit', { kitId }),
     proveKit: (kitId, response) => ask<KitRecipient>('proveKit', { kitId, response }),
     retireKit: (kitId) => ask<RepositoryStatus>('retireKit', { kitId }),
+    rekeyRepository: (generation) => ask<RepositoryStatus>('rekeyRepository', { generation }),
     claimRepository: (options = {}) => ask<RepositoryStatus>('claimRepository', { ...options }),
     async repositoryKeys() {
       return readRepositoryKeys(await ask<WireRepositoryKeys>('repositoryKeys'));
@@ -121,6 +122,10 @@ function createMethods(role: KeydRole, ask: Ask): Omit<KeyClient, 'close'> {
     async keysObject() {
       const object = await ask<{ name: string; bytes: string }>('keysObject');
       return { name: object.name, bytes: Buffer.from(object.bytes, 'base64') };
+    },
+    async keysObjects() {
+      const objects = await ask<{ name: string; bytes: string }[]>('keysObjects');
+      return objects.map(({ name, bytes }) => ({ name, bytes: Buffer.from(bytes, 'base64') }));
     },
     sign: (statement) => ask<ObjectSignature>('sign', { ...statement }),
     lastHeadNumber: () => ask<string>('lastHeadNumber'),
@@ -134,7 +139,7 @@ function createMethods(role: KeydRole, ask: Ask): Omit<KeyClient, 'close'> {
     async takeLiveKeys(runId) {
       await ask('takeLiveKeys', { runId });
     },
-    testIdentity: (runId) => ask<string>('testIdentity', { runId }),
+    testIdentities: (runId) => ask<string[]>('testIdentities', { runId }),
     signReport: (report) => ask<ObjectSignature>('signReport', { ...report }),
     signingCertificate: () => ask<string>('signingCertificate'),
     async auditHead() {

@@ -120,7 +120,18 @@ export async function openKeyringObject(
   if (objectName(reader.name.replace(/-[0-9a-f]{64}\.age$/, ''), stored) !== reader.name) {
     throw damaged(`${reader.name} does not have the hash in its name`);
   }
-  const plaintext = await decryptAge(stored, identities);
+  const plaintext = await decryptAge(stored, identities).catch((error: unknown) => {
+    if (!(error instanceof HoldfastError) || error.code !== 'wrong_key') throw error;
+    throw new HoldfastError(
+      'wrong_key',
+      'This recovery kit does not open the newest keyring: it was retired',
+      {
+        hint: 'Recovering, and files under their own names, need a kit that was in use when the keyring was written. The register of keys names those in use.',
+        detail: reader.name,
+        cause: error,
+      },
+    );
+  });
   const { header } = verifyKeyringObject(plaintext, reader);
   const named = parseKeyringName(reader.name);
   if (named?.epoch !== header.epoch || named.addition !== header.addition) {

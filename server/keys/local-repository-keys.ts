@@ -14,35 +14,38 @@ export const DEFAULT_CHUNKING: ChunkingParameters = {
   packBytes: 16 * 1024 * 1024,
 };
 
-/** The content of generation 1 of a new repository. */
-export async function createKeysStatement(parts: {
-  repositoryId: string;
-  kits: KeysStatement['kits'];
-  testRecipient: string | undefined;
-  chunking: ChunkingParameters;
-  signingKey: SigningKeyPair;
-  createdAt: Date;
-}): Promise<KeysStatement> {
+/** The content of generation 1 of a new repository, or of a later one. */
+export async function createKeysStatement(
+  parts: {
+    repositoryId: string;
+    kits: KeysStatement['kits'];
+    testRecipient: string | undefined;
+    chunking: ChunkingParameters;
+    createdAt: Date;
+  } & (
+    | { signingKey: Pick<SigningKeyPair, 'id' | 'publicKey'> }
+    /** What a re-keyed repository takes along. */
+    | { after: { generation: number; signingKeys: KeysStatement['signingKeys'] } }
+  ),
+): Promise<KeysStatement> {
   const { identity, recipient } = await generateAgeIdentity();
   const at = parts.createdAt.toISOString();
   return {
     repositoryId: parts.repositoryId,
-    generation: 1,
+    generation: 'after' in parts ? parts.after.generation + 1 : 1,
     identity,
     recipient,
     kits: parts.kits,
     ...(parts.testRecipient === undefined ? {} : { testRecipient: parts.testRecipient }),
     chunkIdSecret: randomBytes(32).toString('base64'),
     chunking: parts.chunking,
-    signingKeys: [
-      {
-        id: parts.signingKey.id,
-        publicKey: Buffer.from(parts.signingKey.publicKey).toString('base64'),
-        validFrom: at,
-      },
-    ],
+    signingKeys: 'after' in parts ? parts.after.signingKeys : [firstSigningKey(parts.signingKey, at)],
     createdAt: at,
   };
+}
+
+function firstSigningKey(key: Pick<SigningKeyPair, 'id' | 'publicKey'>, validFrom: string) {
+  return { id: key.id, publicKey: Buffer.from(key.publicKey).toString('base64'), validFrom };
 }
 
 /** A second head with the same number would let a target show different people different histories. */

@@ -38,7 +38,7 @@ import type { LentKeys } from './schema.ts';
 export type TestKeys =
   | {
       source: 'test-identity';
-      identity: string;
+      identity: readonly string[];
       repositoryId: string;
       trustRoot: Uint8Array;
       keys: KeyClient;
@@ -85,12 +85,16 @@ async function openTestReader(repository: Repository): Promise<ChunkReader> {
 function repositoryKeys(keys: TestKeys): OpenRepositoryOptions['keys'] {
   const { repositoryId, trustRoot } = keys;
   if (keys.source !== 'lent') return { identity: keys.identity, repositoryId, trustRoot };
-  return { repositoryId, trustRoot, generations: [generationOf(lentStatement(keys), true)] };
+  return {
+    ...{ repositoryId, trustRoot },
+    generations: lentStatements(keys).map((statement) => generationOf(statement, true)),
+  };
 }
 
-/** The page cannot lie about keys: only what the trust root signed is believed. */
-function lentStatement(keys: Extract<TestKeys, { source: 'lent' }>): KeysStatement {
-  return readKeysPlaintext(Buffer.from(keys.lent.keys, 'base64'), keys);
+/** Oldest first. The page cannot lie about keys: only what the trust root signed is believed. */
+function lentStatements(keys: Extract<TestKeys, { source: 'lent' }>): KeysStatement[] {
+  const { keys: newest, olderKeys = [] } = keys.lent;
+  return [...olderKeys, newest].map((lent) => readKeysPlaintext(Buffer.from(lent, 'base64'), keys));
 }
 
 async function openContentKeys(repository: Repository, options: SceneOptions): Promise<ContentKeys> {
@@ -170,17 +174,27 @@ function openWithFileKey(stored: Buffer, fileKey: Buffer): Buffer {
   return Buffer.concat([...pieces, ...codec.finish()]);
 }
 
+interface KitObjects {
+  keysObjectName: string;
+  keysObject: Buffer;
+  /** Of generations before. */
+  older: Buffer[];
+  keyring: { name: string; header: Buffer }[];
+}
+
 /**
  * Age headers of the newest keyring, and the newest keys object: what a page opens with the kit.
  *
- * @param newest of the appliance: of those of one generation only the newest is for the kits of now.
+ * @param present of the appliance, oldest first: of those of one generation only its newest is for the kits of now.
  */
 export async function readKitObjects(
   target: Target,
   names: { keys: readonly string[]; keyring: readonly string[] },
-  newest: string,
-): Promise<{ keysObjectName: string; keysObject: Buffer; keyring: { name: string; header: Buffer }[] }> {
-  const keysObjectName = names.keys.includes(newest) ? newest : [...names.keys].sort(byNumber).at(-1);
+  present: readonly string[],
+): Promise<KitObjects> {
+  // One that was not given the newest yet has others of the same generation, which a kit of then opens.
+  const own = present.filter((name) => names.keys.includes(name));
+  const keysObjectName = own.length === present.length ? own.at(-1) : [...names.keys].sort(byNumber).at(-1);
   const { bases, additions } = newestKeyringNames(names.keyring);
   if (keysObjectName === undefined || bases.length === 0) {
     throw new HoldfastError('no_repository', 'The target holds no keys yet', {
@@ -194,7 +208,10 @@ export async function readKitObjects(
     if (length === undefined) throw new HoldfastError('integrity_failure', `${name} is not an age file`);
     keyring.push({ name, header: start.subarray(0, length) });
   }
-  return { keysObjectName, keysObject: await target.read(keysObjectName), keyring };
+  const older = await Promise.all(
+    own.filter((name) => name !== keysObjectName).map((name) => target.read(name)),
+  );
+  return { keysObjectName, keysObject: await target.read(keysObjectName), older, keyring };
 }
 
 async function headLength(target: Target, name: string): Promise<number> {

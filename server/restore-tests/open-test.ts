@@ -67,7 +67,7 @@ async function trustedRepository(
 
 export async function testKeys(deps: RunRestoreTestDeps, runId: string): Promise<TestKeys> {
   const common = await trustedRepository(deps);
-  const identity = await deps.keys.testIdentity(runId);
+  const identity = await deps.keys.testIdentities(runId);
   return { source: 'test-identity', identity, keys: deps.keys, sealer: deps.sealer, ...common };
 }
 

@@ -22,7 +22,9 @@ export const KitMaterial = Type.Object({
   repositoryId: Type.String(),
   trustRoot: Type.String({ description: 'Base64; must equal the one in the kit' }),
   keysObjectName: Type.String(),
-  keysObject: Type.String({ description: 'Base64 of the age file' }),
+  keysObject: Type.String({ description: 'Base64 of the age file: the newest generation' }),
+  /** Base64; those of generations before. */
+  olderKeysObjects: Type.Array(Type.String()),
   keyring: Type.Array(
     Type.Object({
       name: Type.String(),
@@ -37,6 +39,8 @@ export const LentKeys = Type.Object({
   kitId: Id,
   /** Base64 of the decrypted keys object: signed by the trust root, with the repository's age identity in it. */
   keys: Type.String({ minLength: 1, maxLength: 32_768 }),
+  /** The same of generations before; a test of a snapshot that was written then needs them. */
+  olderKeys: Type.Optional(Type.Array(Type.String({ minLength: 1, maxLength: 32_768 }), { maxItems: 32 })),
   /** Base64, 16 bytes each: file keys of the keyring objects. */
   keyringFileKeys: Type.Array(
     Type.Object({ name: Type.String({ maxLength: 200 }), fileKey: Type.String({ maxLength: 64 }) }),

@@ -43,7 +43,7 @@ export interface RestoreTestDeps {
   db: Database;
   clock: Clock;
   dataDir: string;
-  keys: Pick<KeyClient, 'status' | 'lend' | 'keysObject'>;
+  keys: Pick<KeyClient, 'status' | 'lend' | 'keysObjects'>;
   sealer: PeopleDeps['sealer'];
 }
 
@@ -178,13 +178,14 @@ export async function readKitMaterial(deps: RestoreTestDeps, targetId: string): 
     for (const kind of ['keys', 'keyring'] as const) {
       for await (const object of target.list(`${kind}/`)) names[kind].push(object.name);
     }
-    const { name: newest } = await deps.keys.keysObject();
-    const found = await readKitObjects(target, names, newest);
+    const present = (await deps.keys.keysObjects()).map(({ name }) => name);
+    const found = await readKitObjects(target, names, present);
     return {
       repositoryId: repository.repositoryId,
       trustRoot: repository.trustRoot,
       keysObjectName: found.keysObjectName,
       keysObject: found.keysObject.toString('base64'),
+      olderKeysObjects: found.older.map((object) => object.toString('base64')),
       keyring: found.keyring.map(({ name, header }) => ({ name, header: header.toString('base64') })),
     };
   } finally {

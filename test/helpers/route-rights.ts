@@ -185,6 +185,7 @@ export const CASES: Record<string, 'public' | 'setup' | Right> = {
   'POST /api/v1/recovery-kits/:id/retire': 'keys.manage',
   'GET /api/v1/recovery-kits/:id/keepings': 'settings.read',
   'POST /api/v1/recovery-kits/:id/keepings': 'keys.manage',
+  'POST /api/v1/keys/rekey': 'keys.manage',
   'GET /api/v1/keys/register': 'settings.read',
   'GET /api/v1/keys/register/export': 'settings.read',
   'GET /api/v1/overview': 'operations.read',

@@ -153,7 +153,7 @@ describe('the claim of the repository', () => {
     const run = await place.connect('run');
     const runId = randomUUID();
     await server.lend(runId, null, { testIdentity: true });
-    await expect(run.testIdentity(runId)).rejects.toMatchObject({ code: 'wrong_state' });
+    await expect(run.testIdentities(runId)).rejects.toMatchObject({ code: 'wrong_state' });
     const pair = await generateAgeIdentity();
     const { kitId, challenge } = await server.beginKit(pair.recipient);
 
@@ -360,13 +360,14 @@ describe('what a run is lent', () => {
     const { place, worker, kit } = await makeClaimed();
     const run = await place.connect('run');
     const runId = randomUUID();
-    await expect(run.testIdentity(runId)).rejects.toMatchObject({ code: 'forbidden' });
+    await expect(run.testIdentities(runId)).rejects.toMatchObject({ code: 'forbidden' });
     await worker.lend(runId, null, { testIdentity: true });
 
-    const identity = await run.testIdentity(runId);
+    const [identity = '', ...others] = await run.testIdentities(runId);
 
+    expect(others).toEqual([]);
     expect((await openWithKit(worker, { ...kit, identity })).statement.generation).toBe(1);
-    await expect(run.testIdentity(runId)).rejects.toMatchObject({ code: 'forbidden' });
+    await expect(run.testIdentities(runId)).rejects.toMatchObject({ code: 'forbidden' });
   });
 
   it('the live keys are for the connection of a run that was given them', async () => {
@@ -378,7 +379,7 @@ describe('what a run is lent', () => {
     const derive = (client: KeyClient) => client.deriveKeys([{ keyId: id, purpose: 'wrap' }]);
 
     await expect(derive(given)).rejects.toMatchObject({ code: 'forbidden' });
-    await given.testIdentity(runId);
+    await given.testIdentities(runId);
 
     expect(await derive(given)).toHaveLength(1);
     await expect(derive(other)).rejects.toMatchObject({ code: 'forbidden' });
@@ -400,7 +401,7 @@ describe('what a run is lent', () => {
 
     expect(await run.deriveKeys([{ keyId: id, purpose: 'wrap' }])).toHaveLength(1);
     // The test identity is still there for it, once.
-    await run.testIdentity(withRight);
+    await run.testIdentities(withRight);
   });
 });
 

@@ -10,11 +10,15 @@ export async function lendFromKit(appliance: StockedAppliance): Promise<LentKeys
     owner.call<KitMaterial>('GET', `/restore-tests/kit-material?targetId=${targetId}`),
     200,
   );
-  const keys = await decryptAge(Buffer.from(material.keysObject, 'base64'), [kit.identity]);
+  const open = async (object: string): Promise<string> =>
+    (await decryptAge(Buffer.from(object, 'base64'), [kit.identity])).toString('base64');
   const keyringFileKeys = [];
   for (const { name, header } of material.keyring) {
     const { fileKey } = await openAgeHeader(Buffer.from(header, 'base64'), [kit.identity]);
     keyringFileKeys.push({ name, fileKey: fileKey.toString('base64') });
   }
-  return { kitId: kit.id, keys: keys.toString('base64'), keyringFileKeys };
+  return {
+    ...{ kitId: kit.id, keys: await open(material.keysObject), keyringFileKeys },
+    olderKeys: await Promise.all(material.olderKeysObjects.map(open)),
+  };
 }

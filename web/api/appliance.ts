@@ -51,6 +51,8 @@ export const proveKit = (kitId: string, response: string): Promise<KitRow> =>
 export const retireKit = (kitId: string, reason: string): Promise<AskedApproval> =>
   request(`/recovery-kits/${kitId}/retire`, { method: 'POST', body: { reason } });
 
+export const rekey = (follows: number, reason: string): Promise<{ generation: number }> =>
+  request('/keys/rekey', { method: 'POST', body: { follows, reason } });
 export const getKeyRegister = (on?: string, signal?: AbortSignal): Promise<KeyRegister> =>
   request('/keys/register', { query: { on }, signal });
 export const keyRegisterUrl = (on: string, format: 'csv' | 'json'): string =>

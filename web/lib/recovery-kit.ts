@@ -54,12 +54,15 @@ interface Material {
   repositoryId: string;
   trustRoot: string;
   keysObject: string;
+  /** Of generations before. */
+  olderKeysObjects: readonly string[];
   keyring: readonly { name: string; header: string }[];
 }
 
 interface Lent {
   /** Base64 of the opened keys object. */
   keys: string;
+  olderKeys: string[];
   keyringFileKeys: { name: string; fileKey: string }[];
 }
 
@@ -84,14 +87,20 @@ export async function lendFromKit(given: ParsedKit, material: Material): Promise
   const decrypter = new Decrypter();
   decrypter.addIdentity(given.ageIdentity);
   try {
-    const keysObject = await decrypter.decrypt(fromBase64(material.keysObject));
-    await checkKeysObject(keysObject, material);
+    const open = async (object: string): Promise<string> => {
+      const opened = await decrypter.decrypt(fromBase64(object));
+      await checkKeysObject(opened, material);
+      return toBase64(opened);
+    };
+    const keys = await open(material.keysObject);
+    const olderKeys: string[] = [];
+    for (const object of material.olderKeysObjects) olderKeys.push(await open(object));
     const keyringFileKeys = [];
     for (const { name, header } of material.keyring) {
       const fileKey = await decrypter.decryptHeader(fromBase64(header));
       keyringFileKeys.push({ name, fileKey: toBase64(fileKey) });
     }
-    return { keys: toBase64(keysObject), keyringFileKeys };
+    return { keys, olderKeys, keyringFileKeys };
   } catch (error) {
     if (error instanceof KitError) throw error;
     throw new KitError(

@@ -3,15 +3,23 @@ import { Type } from 'typebox';
 import { Id } from '../../lib/shapes.ts';
 import { recordKeeping, type KeepingDeps } from './keepings.ts';
 import { exportRegister, readKeepings, readKeyRegister } from './register.ts';
-import { Keeping, KeepingChange, KeyRegister, RegisterExportQuery, RegisterQuery } from './schema.ts';
+import { rekey, type RekeyDeps } from './rekey.ts';
+import {
+  Keeping,
+  KeepingChange,
+  KeyRegister,
+  RegisterExportQuery,
+  RegisterQuery,
+  RekeyRequest,
+} from './schema.ts';
 
 const tags = ['keys'];
 const params = Type.Object({ id: Id });
 const reads = { access: { right: 'settings.read' } } as const;
 
-/** The register of keys and kits. */
+/** The register of keys and kits, and new generations. */
 export const keyRegisterRoutes =
-  (deps: KeepingDeps): FastifyPluginAsyncTypebox =>
+  (deps: KeepingDeps & RekeyDeps): FastifyPluginAsyncTypebox =>
   async (app) => {
     app.get(
       '/keys/register',
@@ -42,6 +50,18 @@ export const keyRegisterRoutes =
           .header('content-disposition', `attachment; filename="key-register.${format}"`)
           .send(text);
       },
+    );
+
+    app.post(
+      '/keys/rekey',
+      {
+        config: { access: { right: 'keys.manage' }, stepUp: true },
+        schema: {
+          ...{ tags, summary: 'Begin a new generation of the keys; the next snapshot is a first one' },
+          ...{ body: RekeyRequest, response: { 201: Type.Object({ generation: Type.Integer() }) } },
+        },
+      },
+      async ({ body, actor }, reply) => reply.status(201).send(await rekey(deps, body, actor)),
     );
 
     app.get(

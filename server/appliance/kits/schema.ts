@@ -87,6 +87,16 @@ export const RegisterExportQuery = Type.Object({
   format: Type.Optional(Type.Union([Type.Literal('csv'), Type.Literal('json')])),
 });
 
+export const RekeyRequest = Type.Object(
+  {
+    /** The generation in use, as it was shown. */
+    follows: Type.Integer({ minimum: 1, maximum: 1000 }),
+    reason: Type.String({ minLength: 1, maxLength: 500, pattern: '\\S' }),
+  },
+  { additionalProperties: false },
+);
+export type RekeyRequest = Static<typeof RekeyRequest>;
+
 /** For the overview. */
 export const KitSummary = Type.Object({
   valid: Type.Integer(),

@@ -75,7 +75,25 @@ export async function openObject(stored: Uint8Array, keys: RepositoryReadKeys): 
       hint: 'Give the recovery kit.',
     });
   }
-  return decryptAge(stored, identities);
+  try {
+    return await decryptAge(stored, identities);
+  } catch (error) {
+    if (error instanceof HoldfastError && error.code === 'wrong_key') throw otherGeneration(keys, error);
+    throw error;
+  }
+}
+
+/** As a rule a newer one: whose kit was retired before it began, or who goes on from a state before. */
+function otherGeneration({ generations }: RepositoryReadKeys, cause: HoldfastError): HoldfastError {
+  const opened = generations.filter((one) => one.identity !== undefined).map((one) => one.generation);
+  return new HoldfastError(
+    'wrong_key',
+    `This was written under another generation of the repository's keys than ${opened.join(', ')}, which the key at hand opens`,
+    {
+      hint: 'Take a recovery kit that was in use when it was written: one that was retired before the repository was re-keyed opens only what is older.',
+      cause,
+    },
+  );
 }
 
 /** @throws internal when there is no generation. */

@@ -12,8 +12,8 @@ import { makeWarning, type RepositoryWarning } from './warnings.ts';
 
 /** From a recovery kit, or a test identity with the appliance's own trust root. */
 export interface KeySource {
-  /** `AGE-SECRET-KEY-1…` */
-  identity: string;
+  /** `AGE-SECRET-KEY-1…`; several where each opens another generation. */
+  identity: string | readonly string[];
   repositoryId: string;
   /** Ed25519 public key, 32 bytes. */
   trustRoot: Uint8Array;
@@ -33,6 +33,7 @@ export interface OpenedKeys {
 export async function openKeys(target: Target, source: KeySource): Promise<OpenedKeys> {
   const listed = await listNumbered(target, 'keys');
   if (listed.length === 0) throw noRepository();
+  const identities = [source.identity].flat();
   const generations = new Map<number, RepositoryGeneration>();
   const closed: ObjectReference[] = [];
   const forged: string[] = [];
@@ -41,7 +42,7 @@ export async function openKeys(target: Target, source: KeySource): Promise<Opene
     const name = numberedName('keys', reference);
     try {
       const stored = await readObject(target, 'keys', name, reference.sha256);
-      const statement = await openKeysObject(stored, [source.identity], source);
+      const statement = await openKeysObject(stored, identities, source);
       if (statement.generation !== reference.number) forged.push(name);
       else {
         generations.set(statement.generation, generationOf(statement, true));
@@ -57,15 +58,14 @@ export async function openKeys(target: Target, source: KeySource): Promise<Opene
   if (generations.size === 0) throw closed.length > 0 ? wrongKit() : forgedKeys(forged);
   const warnings: RepositoryWarning[] = [];
   // Of one generation there are several when kits came and went: one that opens is enough.
-  const unopened = closed
-    .filter((reference) => !generations.has(reference.number))
-    .map((reference) => numberedName('keys', reference));
+  const unopened = closed.filter((reference) => !generations.has(reference.number));
   if (unopened.length > 0) {
+    const lacking = [...new Set(unopened.map(({ number }) => number))].join(', ');
     warnings.push(
       makeWarning(
         'unopened_keys',
-        'This key does not open all generations: it may have been retired.',
-        unopened,
+        `This key opens generation ${[...generations.keys()].sort((a, b) => a - b).join(', ')} of the repository's keys, and not ${lacking}: it may have been retired. What was written under ${lacking} takes a recovery kit that is in use.`,
+        unopened.map((reference) => numberedName('keys', reference)),
       ),
     );
   }

@@ -86,8 +86,9 @@ export async function readPiece(
     if (same) return read;
     throw new HoldfastError('integrity_failure', 'It says something else than its name');
   } catch (error) {
-    if (!(error instanceof HoldfastError) || !['integrity_failure', 'not_found'].includes(error.code))
-      throw error;
+    if (!(error instanceof HoldfastError)) throw error;
+    if (error.code === 'wrong_key') throw closed(name, error);
+    if (!['integrity_failure', 'not_found'].includes(error.code)) throw error;
     throw broken(name, error);
   }
 }
@@ -102,6 +103,20 @@ function checkContinues(
     piece.number === before.piece.number + 1 && piece.previous === before.sha256 && piece.gap === null;
   if (whole) return;
   throw broken(name, new HoldfastError('integrity_failure', 'It does not continue the piece before it'));
+}
+
+/** Re-keyed since: nothing is wrong with the piece. */
+function closed(name: WalPieceName, cause: HoldfastError): HoldfastError {
+  const until = new Date(name.atMs).toISOString();
+  return new HoldfastError(
+    'wrong_key',
+    `The piece ${formatLsn(name.from)} to ${formatLsn(name.to)} of the write-ahead log, up to ${until}, does not open: ${cause.message}`,
+    {
+      hint: 'Take a recovery kit that is in use, or choose a moment before the repository was re-keyed.',
+      detail: walPieceName(name),
+      cause,
+    },
+  );
 }
 
 function broken(name: WalPieceName, cause: HoldfastError): HoldfastError {

@@ -67,8 +67,9 @@ export interface TargetShipper {
 
 interface OpenPlace {
   target: Target;
-  keys: RepositoryWriteKeys;
   keyring: Set<string>;
+  /** Names of the keys objects that are there. */
+  keysObjects: Set<string>;
 }
 
 export function createTargetShipper(deps: ShipDeps, row: TargetRow): TargetShipper {
@@ -85,10 +86,11 @@ export function createTargetShipper(deps: ShipDeps, row: TargetRow): TargetShipp
     const target = tellAnswers(await openTarget(await openTargetConfig(deps, row)), answered);
     try {
       const keyring = new Set(await listNames(target, 'keyring/'));
+      const keysObjects = new Set(await listNames(target, 'keys/'));
       await checkHolder(target, keys, await applianceId(deps.db));
       await settleIntent(deps, target, row.id);
       await refuseForeign(deps, target, row.id);
-      return (place = { target, keys, keyring });
+      return (place = { target, keyring, keysObjects });
     } catch (error) {
       await target.close();
       throw error;
@@ -115,11 +117,14 @@ export function createTargetShipper(deps: ShipDeps, row: TargetRow): TargetShipp
       tell = told;
       try {
         await refuseInQuarantine(deps.db);
-        const { target, keys, keyring } = await open();
-        await checkHolder(target, keys, await applianceId(deps.db));
+        const opened = await open();
+        // Each round anew: the repository may have been re-keyed.
+        const keys = await openRepositoryWriteKeys(deps.keys);
+        await checkHolder(opened.target, keys, await applianceId(deps.db));
         let at = await position(source);
         if (at.position >= source.now.flushed) return;
-        const parts = { deps, place: { target, keys, keyring }, source, scan, signal, answered };
+        const parts = { deps, place: { ...opened, keys }, source, scan, signal, answered };
+        await giveKeys(parts);
         at = await shipNewFiles(parts, at);
         const newest = await shipKeyring(parts);
         while (at.position < source.now.flushed) {
@@ -251,11 +256,27 @@ async function begin(
 
 interface RoundParts {
   deps: ShipDeps;
-  place: OpenPlace;
+  place: OpenPlace & { keys: RepositoryWriteKeys };
   source: LogSource;
   scan: BornScan;
   signal: AbortSignal;
   answered: () => void;
+}
+
+/**
+ * What is shipped goes to the newest generation at once, so its keys have to be there before: no kit would open it. First the keyring,
+ * so that whoever recovers knows of the generation. The run that gives keys to targets may do the same beside this: names say the content.
+ */
+async function giveKeys(parts: RoundParts): Promise<void> {
+  const { deps, place } = parts;
+  // Asked after the keys of this round: never older than they are.
+  if (place.keysObjects.has((await deps.keys.keysObject()).name)) return;
+  await shipKeyring(parts);
+  for (const { name, bytes } of await deps.keys.keysObjects()) {
+    if (place.keysObjects.has(name)) continue;
+    await publish(place.target, name, bytes, 'backups.wal.keys');
+    place.keysObjects.add(name);
+  }
 }
 
 /** The store was looked at after the position of the log was read, so every file that the log names is among what is found. */

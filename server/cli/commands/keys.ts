@@ -58,6 +58,22 @@ export function addKeys(program: Command): void {
       );
     },
   );
+  addCommand(
+    keys,
+    'rekey',
+    'Begin a new generation of the keys, for the kits of now; the next snapshot stores everything again',
+    (command) => command.requiredOption('--reason <text>', 'why; it is kept in the audit log'),
+    async ({ control, output }, { reason }: { reason: string }) => {
+      const { repository } = await control().get<KeydStatus>('/console/keys');
+      const made = await control().send<{ generation: number }>('POST', '/keys/rekey', {
+        ...{ follows: repository.generation, reason },
+      });
+      output.result(
+        made,
+        `Generation ${String(made.generation)} is in use. Targets are given it within a minute; the next snapshot on each is a first one. What was written before stays as it is.`,
+      );
+    },
+  );
 }
 
 async function showRegister(

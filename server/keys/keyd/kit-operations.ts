@@ -6,11 +6,25 @@ import { generateAgeIdentity } from '../age.ts';
 import type { RepositoryStatus } from '../key-client.ts';
 import { buildKeysObject, type KeysStatement, type KitRecipient, openKeysObject } from '../keys-object.ts';
 import { createKitChallenge } from '../kit-challenge.ts';
-import { type RepositoryClaim, type RepositoryRecord, trustRootOf } from '../keyring/model.ts';
+import {
+  beginOf,
+  type GenerationRecord,
+  generationsOf,
+  type RepositoryClaim,
+  type RepositoryRecord,
+  trustRootOf,
+} from '../keyring/model.ts';
 import { createKeysStatement, DEFAULT_CHUNKING } from '../local-repository-keys.ts';
 import type { ChunkingParameters } from '../repository-keys.ts';
 import { createSigningKey, type SigningKeyPair } from '../trust-root.ts';
-import { type Arguments, flagArgument, objectArgument, textArgument, uuidArgument } from './arguments.ts';
+import {
+  type Arguments,
+  flagArgument,
+  numberArgument,
+  objectArgument,
+  textArgument,
+  uuidArgument,
+} from './arguments.ts';
 import type { KeyringStore } from './store.ts';
 
 /** How long a challenge may be answered. */
@@ -18,6 +32,8 @@ const CHALLENGE_LIFE_MS = 15 * 60_000;
 const MAX_CHALLENGES = 16;
 /** More kits than this are a mistake, and each object's header names all of them. */
 const MAX_KITS = 20;
+/** Each is an object on every target, and a key that every reader tries. */
+const MAX_GENERATIONS = 32;
 
 interface PendingChallenge {
   recipient: string;
@@ -40,7 +56,9 @@ export function repositoryStatus(repository: RepositoryRecord | null): Repositor
     generation: claim?.generation ?? 0,
     kits: repository?.kits.map((kit) => ({ ...kit, addedAt: kit.addedAt ?? kit.provenAt })) ?? [],
     retiredKits: repository?.retiredKits?.map(({ id, retiredAt }) => ({ id, retiredAt })) ?? [],
-    generationAt: claim?.signingKeys[0]?.validFrom ?? null,
+    generations: claim
+      ? generationsOf(claim).map((one) => ({ generation: one.generation, createdAt: beginOf(one) }))
+      : [],
     writeOnly: claim?.testIdentity === null,
     keyringEpoch: repository?.publication?.epoch ?? 0,
     lastHeadNumber: repository?.lastHeadNumber ?? '0',
@@ -88,24 +106,23 @@ export function kitOperations({ store, clock }: KitContext) {
     });
   }
 
-  /** Other kits on a claimed repository: the keys object is made anew, opened with the test identity. */
+  /** Other kits on a claimed repository: the keys object of each generation is made anew, opened with the test identity. */
   async function withKits(repository: RepositoryRecord, claim: RepositoryClaim, kits: KitRecipient[]) {
-    if (claim.testIdentity === null) {
-      throw new HoldfastError('wrong_state', 'In write-only use other kits need a new generation of keys', {
-        hint: 'Nothing on this appliance opens the keys, to give them to others.',
-      });
-    }
     const root = trustRootOf(repository);
-    const statement = await openKeysObject(
-      Buffer.from(claim.keysObject.bytes, 'base64'),
-      [claim.testIdentity],
-      {
-        repositoryId: repository.repositoryId,
-        trustRoot: root.publicKey,
-      },
-    );
+    const trust = { repositoryId: repository.repositoryId, trustRoot: root.publicKey };
     const recipients = kits.map(({ id, recipient }) => ({ id, recipient }));
-    return { ...claim, keysObject: await storedKeysObject({ ...statement, kits: recipients }, root) };
+    const anew = async <T extends GenerationRecord>(one: T): Promise<T> => {
+      if (one.testIdentity === null) {
+        throw new HoldfastError('wrong_state', 'In write-only use other kits need a new generation of keys', {
+          hint: 'Nothing on this appliance opens the keys, to give them to others.',
+        });
+      }
+      const stored = Buffer.from(one.keysObject.bytes, 'base64');
+      const statement = await openKeysObject(stored, [one.testIdentity], trust);
+      return { ...one, keysObject: await storedKeysObject({ ...statement, kits: recipients }, root) };
+    };
+    const earlier = await Promise.all((claim.earlier ?? []).map((one) => anew(one)));
+    return { ...(await anew(claim)), ...(earlier.length === 0 ? {} : { earlier }) };
   }
 
   async function addKit(kitId: string, recipient: string): Promise<void> {
@@ -153,6 +170,53 @@ export function kitOperations({ store, clock }: KitContext) {
     const changed = await withKits(repository, claim, kits);
     const retired = { id: kit.id, recipient: kit.recipient, retiredAt: clock.now().toISOString() };
     await change({ ...getRepository(), kits, retiredKits: [...retiredKits, retired], claim: changed });
+    return repositoryStatus(getRepository());
+  }
+
+  async function rekeyRepository(follows: number): Promise<RepositoryStatus> {
+    const repository = getRepository();
+    const { claim } = repository;
+    if (!claim) throw new HoldfastError('wrong_state', 'This appliance has no backup repository yet');
+    if (claim.generation !== follows) {
+      throw new HoldfastError('conflict', 'The keys of the repository were changed meanwhile', {
+        hint: 'Look which generation is in use now.',
+      });
+    }
+    if (claim.generation >= MAX_GENERATIONS) {
+      throw new HoldfastError('too_large', `A repository has at most ${MAX_GENERATIONS} generations of keys`);
+    }
+    const createdAt = clock.now();
+    // Another one too: whoever has a retired kit and an old keyring object has the one of then, and must not get in by it.
+    const test = claim.testIdentity === null ? undefined : await generateAgeIdentity();
+    const statement = await createKeysStatement({
+      repositoryId: repository.repositoryId,
+      kits: repository.kits.map(({ id, recipient }) => ({ id, recipient })),
+      testRecipient: test?.recipient,
+      chunking: claim.chunking,
+      after: { generation: claim.generation, signingKeys: claim.signingKeys },
+      createdAt,
+    });
+    const { generation, recipient, chunkIdSecret, chunking, signingKeys, keysObject } = claim;
+    const { testIdentity, testRecipient } = claim;
+    const before = {
+      ...{ generation, recipient, chunkIdSecret, chunking, signingKeys, keysObject },
+      ...{ testIdentity, testRecipient, createdAt: beginOf(claim) },
+    };
+    const next: RepositoryClaim = {
+      ...claim,
+      generation: statement.generation,
+      recipient: statement.recipient,
+      chunkIdSecret: statement.chunkIdSecret,
+      createdAt: statement.createdAt,
+      testIdentity: test?.identity ?? null,
+      testRecipient: test?.recipient ?? null,
+      keysObject: await storedKeysObject(statement, trustRootOf(repository)),
+      earlier: [...(claim.earlier ?? []), before],
+    };
+    // Whoever recovers must know of it: the next base of the keyring is due.
+    const now = getRepository();
+    const publication = now.publication && { ...now.publication, stale: true };
+    await change({ ...now, claim: next, publication });
     return repositoryStatus(getRepository());
   }
 
@@ -222,6 +286,11 @@ export function kitOperations({ store, clock }: KitContext) {
       }),
 
     retireKit: (args: Arguments) => store.exclusive(() => retireKit(uuidArgument(args, 'kitId'))),
+
+    rekeyRepository: (args: Arguments) =>
+      store.exclusive(() =>
+        rekeyRepository(numberArgument(args, 'generation', { from: 1, to: MAX_GENERATIONS })),
+      ),
 
     claimRepository: (args: Arguments) => store.exclusive(() => claimRepository(args)),
   };

@@ -2,13 +2,14 @@
 import type { Clock } from '../../lib/clock.ts';
 import { HoldfastError } from '../../lib/errors.ts';
 import type { KeydRole } from '../key-client.ts';
+import { generationsOf } from '../keyring/model.ts';
 import type { KeyringStore } from './store.ts';
 import { type Arguments, flagArgument, textArgument, uuidArgument } from './arguments.ts';
 
 /** A run may wait behind a long one. */
 const LIFE_MS = 2 * 3_600_000;
 const MAX_LENT = 256;
-const MAX_SECRET_CHARACTERS = 64 * 1024;
+const MAX_SECRET_CHARACTERS = 512 * 1024;
 
 interface Lent {
   /** JSON; null when there are none, or they were taken. */
@@ -83,21 +84,23 @@ export function lendOperations({ store, clock }: { store: KeyringStore; clock: C
       return null;
     },
 
-    async testIdentity(args: Arguments, grants: Grants) {
+    /** Newest generation first. */
+    async testIdentities(args: Arguments, grants: Grants) {
       sweep();
       const entry = lent.get(uuidArgument(args, 'runId'));
       if (entry?.testIdentity !== true) {
         throw new HoldfastError('forbidden', 'This run was not given the test identity');
       }
-      const identity = store.keyring().repository?.claim?.testIdentity;
-      if (identity == null) {
+      const claim = store.keyring().repository?.claim;
+      const identities = claim ? generationsOf(claim).flatMap((one) => one.testIdentity ?? []) : [];
+      if (identities.length === 0) {
         throw new HoldfastError('wrong_state', 'This appliance keeps no test identity (write-only)', {
           hint: 'Run the restore test with the recovery kit.',
         });
       }
       entry.testIdentity = false;
       if (entry.liveKeys) grants.liveKeys = true;
-      return identity;
+      return identities.reverse();
     },
   };
 }

@@ -5,6 +5,7 @@ import { readFileIfPresent } from '../../lib/files.ts';
 import { buildKeyringObject } from '../keyring-object.ts';
 import { keyringPaths, writeAndReadBack } from '../keyring/layout.ts';
 import {
+  generationsOf,
   type PublicationRecord,
   type RepositoryClaim,
   type RepositoryRecord,
@@ -183,17 +184,25 @@ export function repositoryOperations({ store, clock, directory }: RepositoryCont
     async repositoryKeys() {
       await store.settled();
       const { repository, claim } = getClaimed();
-      const { generation, recipient, chunkIdSecret, chunking, signingKeys } = claim;
       return {
         repositoryId: repository.repositoryId,
         trustRoot: repository.trustRoot.publicKey,
-        generations: [{ generation, recipient, chunkIdSecret, chunking, signingKeys }],
+        generations: generationsOf(claim).map(
+          ({ generation, recipient, chunkIdSecret, chunking, signingKeys }) => ({
+            ...{ generation, recipient, chunkIdSecret, chunking, signingKeys },
+          }),
+        ),
       };
     },
 
     async keysObject() {
       await store.settled();
       return getClaimed().claim.keysObject;
+    },
+
+    async keysObjects() {
+      await store.settled();
+      return generationsOf(getClaimed().claim).map((one) => one.keysObject);
     },
 
     sign: (args: Arguments) => signObject(readStatement(args, choiceArgument(args, 'type', SIGNABLE))),

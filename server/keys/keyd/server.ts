@@ -87,7 +87,7 @@ function createHandler(
     lend: (args, peer) => lending.lend(args, peer.role),
     take: (args, peer) => lending.take(args, peer.grants),
     takeLiveKeys: (args, peer) => lending.takeLiveKeys(args, peer.grants),
-    testIdentity: (args, peer) => lending.testIdentity(args, peer.grants),
+    testIdentities: (args, peer) => lending.testIdentities(args, peer.grants),
   };
   return async (request, peer) => {
     const roles = rolesFor(request.op);

@@ -72,19 +72,38 @@ export function trustRootOf(repository: Pick<RepositoryRecord, 'trustRoot'>): Si
   return { id: signingKeyId(publicKey), publicKey, privateKey };
 }
 
-export interface RepositoryClaim {
+/** A generation of the repository's keys as a writer needs it. Its identity is inside the keys object alone. */
+export interface GenerationRecord {
   generation: number;
   recipient: string;
   /** Base64. Secret. */
   chunkIdSecret: string;
   chunking: ChunkingParameters;
   signingKeys: { id: string; publicKey: string; validFrom: string }[];
-  /** Base64 seed of the newest signing key. Secret. */
-  signingPrivateKey: string;
-  /** Opens the keys object; null in write-only use. Secret. */
+  /** Opens the keys object of this generation, and of no other; null in write-only use. Secret. */
   testIdentity: string | null;
   testRecipient: string | null;
   keysObject: { name: string; bytes: string };
+  /** RFC 3339; absent of the first one where it is older than this field: its signing key began with it. */
+  createdAt?: string;
+}
+
+/** The newest generation, and what there is once. */
+export interface RepositoryClaim extends GenerationRecord {
+  /** Oldest first; absent until the repository is re-keyed. */
+  earlier?: GenerationRecord[];
+  /** Base64 seed of the newest signing key. Secret. */
+  signingPrivateKey: string;
+}
+
+/** Oldest first, the newest one too. */
+export function generationsOf(claim: RepositoryClaim): GenerationRecord[] {
+  return [...(claim.earlier ?? []), claim];
+}
+
+/** RFC 3339: when a generation began. */
+export function beginOf({ createdAt, signingKeys }: GenerationRecord): string {
+  return createdAt ?? signingKeys[0]?.validFrom ?? '';
 }
 
 /** The newest keyring base that was composed for the repository. */

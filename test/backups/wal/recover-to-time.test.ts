@@ -1,5 +1,4 @@
-import { createHash } from 'node:crypto';
-import { mkdtemp, readFile, readdir, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -7,11 +6,9 @@ import { recoverAppliance } from '../../../server/backups/recover.ts';
 import type { ShipPosition } from '../../../server/backups/wal/ship-state.ts';
 import type { ChosenPoint } from '../../../server/backups/wal/plan-point.ts';
 import { systemClock } from '../../../server/lib/clock.ts';
-import { dataPaths } from '../../../server/lib/data-folder.ts';
-import { DATABASE_NAME } from '../../../server/lib/database-setup.ts';
-import { ADMIN_ROLE, socketAddress, startPostgres, withClient } from '../../../server/lib/postgres/index.ts';
 import { startStockedAppliance, stock, type StockedAppliance } from '../../helpers/stocked-appliance.ts';
 import { waitFor } from '../../helpers/wait-for.ts';
+import { namedFiles } from './named-files.ts';
 import { databaseNow, look, startShipping, switchOn, takeAnySnapshot, type Shipping } from './shipping.ts';
 
 let appliance: StockedAppliance;
@@ -61,34 +58,6 @@ async function recoverTo(point: ChosenPoint) {
     ...{ clock: systemClock, confirm: async () => true, signal: new AbortController().signal },
   });
   return { dataDir, report };
-}
-
-/** Every stored file that the database names, compared with what lies in the store. */
-async function namedFiles(dataDir: string): Promise<{ files: number; whole: number }> {
-  const paths = dataPaths(dataDir);
-  const server = await startPostgres({
-    clusterDir: paths.postgres,
-    socketDir: paths.databaseSocket,
-    logFile: paths.postgresLog,
-  });
-  try {
-    const { rows } = await withClient(
-      socketAddress(paths.databaseSocket, ADMIN_ROLE, DATABASE_NAME),
-      'test',
-      (client) =>
-        client.query<{ id: string; sha256: string }>(
-          `select content_id as id, encode(stored_sha256, 'hex') as sha256 from file_versions`,
-        ),
-    );
-    let whole = 0;
-    for (const { id, sha256 } of rows) {
-      const stored = await readFile(join(paths.files, id.slice(0, 2), id));
-      if (createHash('sha256').update(stored).digest('hex') === sha256) whole++;
-    }
-    return { files: rows.length, whole };
-  } finally {
-    await server.stop();
-  }
 }
 
 describe('recovery to a moment', () => {
