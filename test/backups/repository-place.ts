@@ -7,6 +7,8 @@ import type {
   FileEntry,
   RepositoryWriteKeys,
   SnapshotDraft,
+  Target,
+  TargetConfig,
   WrittenPack,
 } from '../../server/backups/engine.ts';
 import { chunkIdsOf, readChunks } from '../../server/backups/pipeline/chunk-source.ts';
@@ -45,8 +47,10 @@ type TestClock = ReturnType<typeof createTestClock>;
 
 export interface Place {
   top: string;
-  /** Of the target. */
+  /** Of the target, where that is a directory. */
   path: string;
+  /** Opens the target anew. */
+  open(): Promise<Target>;
   local: LocalRepositoryKeys;
   clock: TestClock;
   cataloguePath: string;
@@ -55,15 +59,22 @@ export interface Place {
   dispose(): Promise<void>;
 }
 
-/** A new, empty repository: hint, keys, head 1. @param parent folder that it is made in */
-export async function createPlace(parent = tmpdir()): Promise<Place> {
+/**
+ * A new, empty repository: hint, keys, head 1.
+ *
+ * @param parent folder that it is made in
+ * @param elsewhere another target than a directory in it
+ */
+export async function createPlace(parent = tmpdir(), elsewhere?: TargetConfig): Promise<Place> {
   const top = await mkdtemp(join(parent, 'holdfast-repository-'));
   const path = join(top, 'target');
   await mkdir(path);
+  const config: TargetConfig = elsewhere ?? { kind: 'directory', path };
   const local = await createLocalRepositoryKeys({ chunking: { fileChunkBytes: CHUNK_BYTES } });
   const place: Place = {
     top,
     path,
+    open: () => openTarget(config),
     local,
     clock: createTestClock(),
     cataloguePath: join(top, 'catalogue.sqlite'),
@@ -71,7 +82,7 @@ export async function createPlace(parent = tmpdir()): Promise<Place> {
     dispose: () => rm(top, { recursive: true, force: true }),
   };
   await createRepository({
-    target: { kind: 'directory', path },
+    target: config,
     keys: local.writeKeys,
     keysObject: local.keysObject,
     cataloguePath: place.cataloguePath,
@@ -90,7 +101,7 @@ export interface OpenPlaceOptions {
 
 export async function openPlace(place: Place, options: OpenPlaceOptions = {}): Promise<Repository> {
   const { local } = place;
-  const target = await openTarget({ kind: 'directory', path: place.path });
+  const target = await place.open();
   const kit = {
     identity: local.kit.identity,
     repositoryId: local.statement.repositoryId,
