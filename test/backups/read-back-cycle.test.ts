@@ -14,6 +14,16 @@ describe('owed', () => {
     }
   });
 
+  test('is a part a day also when the appliance is on in the afternoon alone, long after the time of the schedule', () => {
+    for (const hour of [1, 6, 12, 13, 18, 23]) {
+      const afternoon = (days: number) => day(days, hour * 60);
+      const cycle = { parts: 30, startedAt: afternoon(0) };
+      for (let at = 1; at < 30; at++)
+        expect(owedParts({ ...cycle, done: at }, { now: afternoon(at), nextDueAt: day(at + 1) })).toBe(1);
+      expect(owedParts({ ...cycle, done: 1 }, { now: day(0, hour * 60 + 300), nextDueAt: day(1) })).toBe(0);
+    }
+  });
+
   test('is what was missed, and never more than there is', () => {
     expect(owedParts(begun(2), { now: day(5), nextDueAt: day(6) })).toBe(4);
     expect(owedParts(begun(2), { now: day(90), nextDueAt: day(91) })).toBe(28);

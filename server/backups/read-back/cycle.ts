@@ -13,6 +13,7 @@ export interface Cycle {
 }
 
 export const DAY_MS = 24 * 3_600_000;
+const SHORT_DAYS = 0.25;
 /** A cycle may be closed so much later than its last day. */
 const GRACE_MS = 2 * DAY_MS;
 
@@ -23,10 +24,11 @@ export function goOn(kept: Cycle | undefined, parts: number): Cycle {
 
 /** @returns how many parts are to be read now; a cycle that is not begun owes at least one. */
 export function owedParts(cycle: Cycle, { now, nextDueAt }: { now: Date; nextDueAt: Date | null }): number {
-  const untilMs = Math.max(nextDueAt?.getTime() ?? 0, now.getTime());
   const startMs = cycle.startedAt?.getTime() ?? now.getTime();
+  const daysTo = (at: Date): number => (at.getTime() - startMs) / DAY_MS;
   // A day that is some hours short counts: runs do not begin at the same second.
-  const days = Math.round((untilMs - startMs) / DAY_MS);
+  const today = Math.floor(daysTo(now) + SHORT_DAYS) + 1;
+  const days = nextDueAt === null ? Math.round(daysTo(now)) : Math.max(today, Math.round(daysTo(nextDueAt)));
   const owed = Math.min(cycle.parts, days) - cycle.done;
   return Math.max(cycle.startedAt === null ? 1 : 0, owed);
 }
