@@ -6,6 +6,7 @@ import type { SnapshotRecord } from '../../server/backups/engine.ts';
 import { copySnapshot } from '../../server/backups/repository/copy-snapshot.ts';
 import { createRepository } from '../../server/backups/repository/create-repository.ts';
 import { verifyRepository } from '../../server/backups/repository/verify-repository.ts';
+import { openTarget } from '../../server/backups/targets/open-target.ts';
 import {
   bytesOf,
   createPlace,
@@ -30,9 +31,10 @@ beforeEach(async () => {
   first = await createPlace();
   const path = join(first.top, 'second');
   await mkdir(path);
-  second = { ...first, path, cataloguePath: join(first.top, 'second.sqlite') };
-  const { local, cataloguePath, clock } = second;
   const target = { kind: 'directory', path } as const;
+  const open = () => openTarget(target);
+  second = { ...first, path, open, cataloguePath: join(first.top, 'second.sqlite') };
+  const { local, cataloguePath, clock } = second;
   const { writeKeys: keys, keysObject } = local;
   await createRepository({ target, keys, keysObject, cataloguePath, holder: HOLDER, clock });
 });
