@@ -3,6 +3,7 @@ import { expect, test } from 'vitest';
 import { keepingOn } from '../../server/appliance/kits/fold.ts';
 import { missingEvents } from '../../server/appliance/kits/settle.ts';
 import type { KeyEvent } from '../../server/appliance/kits/fold.ts';
+import type { RepositoryStatus } from '../../server/keys/index.ts';
 
 const entry = (holder: string, recorded: string, handedOverOn: string | null = null) => ({
   ...{ holder, handedOverOn, recordedAt: new Date(`${recorded}T12:00:00Z`) },
@@ -32,13 +33,15 @@ test('a kit that a clock which was ahead retired before it was added is retired 
     { kind: 'identity-on', at: added, kitId: null, generations: [1] },
     { kind: 'added', at: added, kitId: 'one', generations: [1] },
   ];
-  const repository = {
-    ...{ claimed: true, generation: 1, writeOnly: false, generationAt: added.toISOString(), kits: [] },
+  const repository: RepositoryStatus = {
+    ...{ claimed: true, repositoryId: 'r', trustRoot: '', generation: 1, writeOnly: false, kits: [] },
     retiredKits: [{ id: 'one', retiredAt: '2026-06-01T00:00:00.000Z' }],
+    generations: [{ generation: 1, createdAt: added.toISOString() }],
+    ...{ keyringEpoch: 0, lastHeadNumber: '0' },
   };
   const now = new Date('2026-06-03T00:00:00Z');
-  const missing = missingEvents(known, repository as never, now);
+  const missing = missingEvents(known, repository, now);
 
   expect(missing).toEqual([{ kind: 'retired', at: added, kitId: 'one', generations: null }]);
-  expect(missingEvents([...known, ...missing], repository as never, now)).toEqual([]);
+  expect(missingEvents([...known, ...missing], repository, now)).toEqual([]);
 });
