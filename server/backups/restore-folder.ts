@@ -158,7 +158,10 @@ async function measure(restoring: Restoring): Promise<Totals> {
     largest = Math.max(largest, Number(file.storedBytes));
   }
   // The stored form of a batch lies beside the result.
-  await requireSpace(restoring.deps.dataDir, totals.bytes + Math.max(largest, BATCH_BYTES));
+  await requireSpace(
+    restoring.deps.dataDir,
+    totals.bytes + Math.max(largest, Math.min(totals.bytes, BATCH_BYTES)),
+  );
   return totals;
 }
 

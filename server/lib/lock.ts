@@ -60,7 +60,7 @@ export async function withAdvisoryLock<T>(
           select ${sql.raw(`pg_try_advisory_lock${suffix}`)}(${key}) as locked`.execute(connection);
         return rows[0]?.locked === true;
       };
-      if (!(await ask()) && !(await askAgain(ask, options.patience))) return undefined;
+      if (!(await ask()) && !(await waitTurn(ask, options.patience))) return undefined;
     } else {
       await sql`select ${sql.raw(`pg_advisory_lock${suffix}`)}(${key})`.execute(connection);
     }
@@ -74,12 +74,19 @@ export async function withAdvisoryLock<T>(
 
 const ASK_AGAIN_MS = 200;
 
-async function askAgain(ask: () => Promise<boolean>, patience: Patience | undefined): Promise<boolean> {
+async function waitTurn(ask: () => Promise<boolean>, patience: Patience | undefined): Promise<boolean> {
   if (patience === undefined) return false;
   await patience.onWait();
-  for (const until = performance.now() + patience.ms; performance.now() < until;) {
+  return askAgain(ask, patience);
+}
+
+async function askAgain(
+  ask: () => Promise<boolean>,
+  { ms, signal }: Omit<Patience, 'onWait'>,
+): Promise<boolean> {
+  for (const until = performance.now() + ms; performance.now() < until;) {
     await delay(ASK_AGAIN_MS);
-    patience.signal.throwIfAborted();
+    signal.throwIfAborted();
     if (await ask()) return true;
   }
   return false;
@@ -96,13 +103,15 @@ export async function withSharedLockOn<T>(
   signal: AbortSignal,
   act: () => Promise<T>,
 ): Promise<T> {
-  const ask = 'select pg_try_advisory_lock_shared($1) as locked';
-  for (;;) {
-    signal.throwIfAborted();
-    const { rows } = await client.query<{ locked: boolean }>(ask, [LOCKS[name]]);
-    if (rows[0]?.locked === true) break;
-    await delay(ASK_AGAIN_MS);
-  }
+  const ask = async (): Promise<boolean> => {
+    const { rows } = await client.query<{ locked: boolean }>(
+      'select pg_try_advisory_lock_shared($1) as locked',
+      [LOCKS[name]],
+    );
+    return rows[0]?.locked === true;
+  };
+  signal.throwIfAborted();
+  if (!(await ask())) await askAgain(ask, { ms: Infinity, signal });
   try {
     return await act();
   } finally {

@@ -7,7 +7,8 @@ import { cp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { settleKeyRegister } from '../../server/appliance/index.ts';
-import { createSnapshotBrowser, openRepository, publishKeysWhenDue } from '../../server/backups/index.ts';
+import type { openRepository} from '../../server/backups/index.ts';
+import { createSnapshotBrowser, publishKeysWhenDue } from '../../server/backups/index.ts';
 import {
   ageRecipientOf,
   createSigningKey,
@@ -30,6 +31,7 @@ import {
   showSnapshot,
   trySnapshot,
   verifyByKit,
+  withKit,
   type SecondTarget,
 } from '../helpers/second-target.ts';
 import {
@@ -83,7 +85,11 @@ async function openKeyring(path: string, kit: TestKit): Promise<Keyring> {
   const names = (await readdir(join(path, 'keyring'))).map((name) => `keyring/${name}`);
   const { bases, additions } = newestKeyringNames(names);
   const { repositoryId, identity } = kit;
-  const signingKeys = await withKit(kit, async ({ keys }) => keys.generations[0]?.signingKeys ?? []);
+  const signingKeys = await withKit(
+    kit,
+    appliance.targetPath,
+    async ({ keys }) => keys.generations[0]?.signingKeys ?? [],
+  );
   const plaintexts = await Promise.all(
     [...bases, ...additions].map(async (name) =>
       openKeyringObject(await readFile(join(path, name)), [identity], { repositoryId, signingKeys, name }),
@@ -105,28 +111,6 @@ async function openedBy(path: string, identities: readonly string[]): Promise<st
 }
 
 const storedBytes = async (id: string): Promise<number> => (await showSnapshot(appliance, id)).storedBytes;
-
-async function withKit<T>(
-  kit: TestKit,
-  act: (repository: Awaited<ReturnType<typeof openRepository>>) => Promise<T>,
-): Promise<T> {
-  const cataloguePath = join(dirname(appliance.targetPath), `by-${kit.id}.sqlite`);
-  const repository = await openRepository({
-    target: { kind: 'directory', path: appliance.targetPath },
-    keys: {
-      identity: kit.identity,
-      repositoryId: kit.repositoryId,
-      trustRoot: Buffer.from(kit.trustRoot, 'base64'),
-    },
-    cataloguePath,
-  });
-  try {
-    return await act(repository);
-  } finally {
-    await repository.close();
-    await rm(cataloguePath, { force: true });
-  }
-}
 
 /** The newest keyring that the head names, as `holdfast restore --from` opens it. */
 async function openKeyringOf(repository: Awaited<ReturnType<typeof openRepository>>): Promise<void> {
@@ -206,7 +190,7 @@ describe('a new generation', () => {
   });
 
   test('is closed to the retired kit, which still opens what was written before', async () => {
-    await withKit(appliance.kit, async (repository) => {
+    await withKit(appliance.kit, appliance.targetPath, async (repository) => {
       expect(repository.keys.generations.map((one) => one.generation)).toEqual([1]);
       expect((await repository.findSnapshot(old)).number).toBe(1);
       await expect(repository.findSnapshot(fresh)).rejects.toMatchObject({
@@ -218,7 +202,7 @@ describe('a new generation', () => {
         "opens generation 1 of the repository's keys, and not 2",
       );
     });
-    await withKit(stays, async (repository) => {
+    await withKit(stays, appliance.targetPath, async (repository) => {
       expect((await repository.findSnapshot(old)).generation).toBe(1);
       expect((await repository.findSnapshot(fresh)).generation).toBe(2);
     });
@@ -256,7 +240,9 @@ describe('a new generation', () => {
 
     expect(before).toContainEqual(expect.stringMatching(/^keys\/1-/));
     expect(before.filter((name) => name.startsWith('keys/2-'))).toEqual([]);
-    await expect(withKit(appliance.kit, (repository) => openKeyringOf(repository))).rejects.toMatchObject({
+    await expect(
+      withKit(appliance.kit, appliance.targetPath, (repository) => openKeyringOf(repository)),
+    ).rejects.toMatchObject({
       code: 'wrong_key',
       message: 'This recovery kit does not open the newest keyring: it was retired',
     });
@@ -341,7 +327,7 @@ describe('a new generation', () => {
 describe('an appliance', () => {
   test('writes to its own recipients, whatever keys somebody with the root of then signed for it', async () => {
     const { repository } = stolen;
-    const own = await withKit(stays, async ({ keys }) => keys.generations.at(-1));
+    const own = await withKit(stays, appliance.targetPath, async ({ keys }) => keys.generations.at(-1));
     if (repository?.claim == null || own === undefined) throw new Error('there is no keyring');
     const evil = await generateAgeIdentity();
     const forged = await buildKeysObject(

@@ -10,7 +10,7 @@ import {
 import type { Run } from '../../server/lib/run-schema.ts';
 import type { CopyRule, Snapshot, TargetReply } from '../../server/backups/schema.ts';
 import type { Static } from 'typebox';
-import { expectStatus } from './appliance.ts';
+import { expectStatus, type TestKit } from './appliance.ts';
 import type { StockedAppliance } from './stocked-appliance.ts';
 
 export interface SecondTarget {
@@ -110,7 +110,7 @@ export async function objectsBelow(path: string): Promise<string[]> {
 
 /** Opened with nothing but the kit, as after a fire; every byte is read. @returns numbers of the snapshots there. */
 export async function verifyByKit(appliance: StockedAppliance, path: string): Promise<number[]> {
-  return withKit(appliance, path, async (repository) => {
+  return withKit(appliance.kit, path, async (repository) => {
     const report = await verifyRepository(repository, { everyByte: true });
     if (!report.ok) throw new Error(JSON.stringify(report.problems));
     return repository.snapshotReferences.map((one) => one.number);
@@ -122,7 +122,7 @@ export async function restoreByKit(
   appliance: StockedAppliance,
   from: { path: string; snapshotId: string; to: string },
 ): Promise<void> {
-  await withKit(appliance, from.path, async (repository) => {
+  await withKit(appliance.kit, from.path, async (repository) => {
     const snapshot = await repository.findSnapshot(from.snapshotId);
     const files = snapshot.sections.find((section) => section.name === 'files');
     if (files === undefined) throw new Error('the snapshot has no files');
@@ -142,12 +142,13 @@ export async function restoreByKit(
 
 let opened = 0;
 
-async function withKit<T>(
-  { kit, targetPath }: StockedAppliance,
+/** A repository as somebody opens it who has a kit and nothing else. */
+export async function withKit<T>(
+  kit: Pick<TestKit, 'identity' | 'repositoryId' | 'trustRoot'>,
   path: string,
   act: (repository: Awaited<ReturnType<typeof openRepository>>) => Promise<T>,
 ): Promise<T> {
-  const cataloguePath = join(dirname(targetPath), `kit-${String((opened += 1))}.sqlite`);
+  const cataloguePath = join(dirname(path), `kit-${String((opened += 1))}.sqlite`);
   const repository = await openRepository({
     target: { kind: 'directory', path },
     keys: {

@@ -7,6 +7,7 @@ import type { Clock } from '../../lib/clock.ts';
 import { writeTransaction, type Database } from '../../lib/db.ts';
 import { enqueueRun, findOpenRun } from '../../lib/runs.ts';
 import type { Runs } from '../../lib/tables.ts';
+import { findCopyRun } from '../copy-queries.ts';
 import { readQuarantine } from '../quarantine.ts';
 import { listActiveTargets, type TargetRow } from '../queries.ts';
 import { DAY_MS, owedParts } from './cycle.ts';
@@ -14,7 +15,6 @@ import { cycleOf } from './keep-cycle.ts';
 import {
   findLastReading,
   findReadBack,
-  isBeingCopiedTo,
   isSnapshotDue,
   readPlan,
   type ReadBackPlan,
@@ -58,7 +58,8 @@ async function isOwed(db: Database, target: TargetRow, plan: ReadBackPlan, now: 
 
 /** A target that could not be read at all is tried again a day later, as by a daily schedule. */
 async function isItsTurn(db: Database, targetId: string, now: Date): Promise<boolean> {
-  if (await isBeingCopiedTo(db, targetId)) return false;
+  // Held by the run that copies to it, for days where there is much.
+  if ((await findCopyRun(db, targetId)) !== undefined) return false;
   const last = await findLastReading(db, targetId);
   if (last?.finished_at == null) return true;
   // A clock that was set back must not make it wait for years.

@@ -109,15 +109,3 @@ export async function findLastReading(
     .limit(1)
     .executeTakeFirst();
 }
-
-/** A run that copies to it holds it, for days where there is much. */
-export async function isBeingCopiedTo(db: Database, targetId: string): Promise<boolean> {
-  const row = await db
-    .selectFrom('runs')
-    .select('id')
-    .where('kind', '=', 'copy')
-    .where('state', 'in', ['queued', 'running'])
-    .where(sql<boolean>`input ->> 'targetId' = ${targetId}`)
-    .executeTakeFirst();
-  return row !== undefined;
-}

@@ -6,19 +6,9 @@
  * is declared, and a new snapshot is asked for. So no target, however long it is away, stops the appliance or fills its disk.
  */
 import { setTimeout as delay } from 'node:timers/promises';
-import type { ClientBase } from 'pg';
-import { recordAudit, systemActor } from '../../audit/index.ts';
-import { writeTransaction, type DatabaseAddress } from '../../lib/db.ts';
-import { HoldfastError, messageOf } from '../../lib/errors.ts';
-import type { Logger } from '../../lib/log.ts';
-import {
-  advanceSlot,
-  dropSlot,
-  findSlot,
-  formatLsn,
-  makeSlot,
-  withClient,
-} from '../../lib/postgres/index.ts';
+import { writeTransaction } from '../../lib/db.ts';
+import { HoldfastError } from '../../lib/errors.ts';
+import { advanceSlot, dropSlot, findSlot, makeSlot, withClient } from '../../lib/postgres/index.ts';
 import { listActiveTargets, type TargetRow } from '../queries.ts';
 import { findReleasedAt } from '../quarantine-queries.ts';
 import { readQuarantine } from '../quarantine.ts';
@@ -26,81 +16,39 @@ import { applianceId } from '../target-repository.ts';
 import { askForBases } from './ask-for-bases.ts';
 import { settleLife } from './life.ts';
 import { pileLimit } from './pile-limit.ts';
+import { getPointInTime, updatePointInTime, type PointInTimeRow } from './point-in-time-queries.ts';
 import {
-  deleteGapsBefore,
-  getPointInTime,
-  insertGap,
-  listGaps,
-  updatePointInTime,
-  type PointInTimeRow,
-} from './point-in-time-queries.ts';
+  endLane,
+  endRounds,
+  goesOn,
+  isStrange,
+  laneOf,
+  stopping,
+  type Lane,
+  type Scene,
+  type ShipperDeps,
+  type ShipperPace,
+} from './lane.ts';
 import { noAnswer, startRound, type Round } from './round.ts';
-import { openShipState, type ShipPosition, type ShipReport, type ShipState } from './ship-state.ts';
 import {
-  createTargetShipper,
-  givenUp,
-  type LogSource,
-  type ShipDeps,
-  type TargetShipper,
-} from './ship-target.ts';
-
-export interface ShipperDeps extends Omit<ShipDeps, 'state'> {
-  /** May copy the cluster and use replication slots. */
-  adminAddress: DatabaseAddress;
-  log: Logger;
-}
-
-export interface ShipperPace {
-  lookEveryMs: number;
-  /** A piece that is not full waits at most so long. */
-  shipEveryMs: number;
-  /** A target that answers nothing for so long is told to be away. */
-  quietMs: number;
-  /** And after so long its round is left to itself: what a slow line takes for the largest object that is written at once. */
-  answerMs: number;
-  /** The same after it was asked to end. */
-  endMs: number;
-}
+  measureLag,
+  problemOf,
+  REPORT_EVERY_MS,
+  reportQuiet,
+  tell,
+  tellBegun,
+  lacksGap,
+} from './tell-lane.ts';
+import { openShipState } from './ship-state.ts';
+import { givenUp, type LogSource } from './ship-target.ts';
 
 const PACE: ShipperPace = {
   ...{ lookEveryMs: 2_000, shipEveryMs: 60_000 },
   ...{ quietMs: 120_000, answerMs: 15 * 60_000, endMs: 30_000 },
 };
-/** When this process ends, or does not want the target any more. */
-const LEAVE_AFTER_MS = 5_000;
-/** What people are shown may be so old while nothing happens. */
-const REPORT_EVERY_MS = 30_000;
-/** What is older is in the audit log. */
-const GAPS_KEPT_MS = 90 * 86_400_000;
 /** Of the limit: a round that is under way may go so far, which is less than PostgreSQL's own bound. */
 const BUSY_SHARE = 1.1;
 const RETRY_MS = { first: 5_000, most: 60_000 };
-/** Pieces, in the audit log. */
-const MOST_NAMED = 20;
-const actor = systemActor('log shipping');
-
-interface Lane {
-  row: TargetRow;
-  shipper: TargetShipper;
-  /** By a snapshot, after a release. */
-  isUntaken: boolean;
-  /** Of which state of the row the shipper was made. */
-  madeOf: string;
-  busy: Promise<void> | undefined;
-  /** Under way, or left and not over yet. */
-  round: Round | undefined;
-  pendingSinceMs: number | undefined;
-  failures: number;
-  /** What this stretch began with is in the tables. */
-  told: boolean;
-  notBeforeMs: number;
-  reportedMs: number;
-  report: ShipReport | undefined;
-  /** Everything was there at the last look of which this holds. */
-  wholeAt: Date | undefined;
-  /** How far behind it was at worst since that was last kept. */
-  worstMs: number;
-}
 
 /** Ends when it is switched off (`off`) or `signal` says so. @throws what the database says when it goes away */
 export async function runShipper(
@@ -139,18 +87,6 @@ export async function runShipper(
     for (const lane of lanes.values()) await lane.shipper.close().catch(() => undefined);
     state.close();
   }
-}
-
-interface Scene {
-  deps: ShipDeps;
-  adminDeps: ShipperDeps;
-  state: ShipState;
-  client: ClientBase;
-  lanes: Map<string, Lane>;
-  signal: AbortSignal;
-  pace: ShipperPace;
-  /** What PostgreSQL has was compared with what was shipped. */
-  settled: boolean;
 }
 
 /** Where it was is forgotten on purpose: what is committed meanwhile is a gap, and declared as one. */
@@ -209,63 +145,9 @@ async function nameSlot({ deps, state }: Scene): Promise<string> {
   return name;
 }
 
-function laneOf(scene: Scene, row: TargetRow): Lane {
-  const { lanes, deps } = scene;
-  const known = lanes.get(row.id);
-  if (known?.madeOf === row.version) return known;
-  if (known !== undefined) {
-    known.row = row;
-    if (known.round !== undefined) return known;
-    // Its sign-in or place may be another now.
-    void known.shipper.close().catch(() => undefined);
-  }
-  const lane: Lane = {
-    ...{ row, shipper: createTargetShipper(deps, row), madeOf: row.version, isUntaken: false },
-    ...{ busy: undefined, round: undefined },
-    pendingSinceMs: undefined,
-    ...{
-      failures: 0,
-      told: known?.told ?? false,
-      notBeforeMs: 0,
-      reportedMs: -Infinity,
-      report: known?.report,
-      wholeAt: known?.wholeAt,
-      worstMs: known?.worstMs ?? 0,
-    },
-  };
-  lanes.set(row.id, lane);
-  return lane;
-}
-
-async function endLane(scene: Scene, id: string, lane: Lane): Promise<void> {
-  scene.lanes.delete(id);
-  await endRounds([lane], stopping());
-  await lane.shipper.close().catch(() => undefined);
-  scene.state.forget(id);
-}
-
-/** A stretch that the next piece continues; the other ones were given up, or are of a life that has ended. */
-function goesOn(state: ShipState, at: ShipPosition | undefined): at is ShipPosition {
-  return at !== undefined && at.timeline !== 0 && at.life === state.life();
-}
-
 function isOver(scene: Scene, lane: Lane, { now }: LogSource, limit: number): boolean {
   const at = scene.state.find(lane.row.id);
   return goesOn(scene.state, at) && now.flushed - at.position > BigInt(Math.floor(limit));
-}
-
-/** Asks them to end, and waits a little for it. */
-async function endRounds(lanes: Iterable<Lane>, reason: HoldfastError): Promise<void> {
-  const busy = [...lanes].filter((lane) => lane.busy !== undefined);
-  for (const lane of busy) lane.round?.abort(reason);
-  const ended = Promise.all(busy.map(async (lane) => lane.busy));
-  const waited = new AbortController();
-  await Promise.race([ended, delay(LEAVE_AFTER_MS, undefined, { signal: waited.signal })]).catch(
-    () => undefined,
-  );
-  waited.abort();
-  for (const lane of busy) lane.round?.leave();
-  await ended;
 }
 
 /** One that hangs is told soon, and left to itself when it is sure, or when it was asked to end and does not. */
@@ -280,10 +162,6 @@ function watchRound(scene: Scene, lane: Lane, source: LogSource): void {
   if (!isNew && scene.deps.clock.monotonicMs() - lane.reportedMs < REPORT_EVERY_MS) return;
   if (isHanging) tell(scene, lane, source, 'away', problemOf(noAnswer()));
   else tell(scene, lane, source, lane.report?.state ?? 'shipping', lane.report?.problem ?? null);
-}
-
-function stopping(): HoldfastError {
-  return new HoldfastError('cancelled', 'Shipping to this target ends');
 }
 
 function tooSlow(): HoldfastError {
@@ -302,23 +180,9 @@ function boundPile(scene: Scene, lane: Lane, source: LogSource, limit: number): 
   );
 }
 
-/** Nothing was stored there yet, or a recovered or released appliance has not taken it over yet: the next snapshot does. */
-function isStrange({ row, isUntaken: waits }: Lane): boolean {
-  return row.last_ok_at === null || row.unseen_since_recovery || waits;
-}
-
 /** Since a person has released this appliance: the target holds it for the one that it was. */
 function isUntaken({ last_ok_at: lastOkAt }: TargetRow, released: Date | undefined): boolean {
   return released !== undefined && lastOkAt !== null && lastOkAt < released;
-}
-
-/** What was committed so long ago may not be there yet. By the database's clock; a look without anything new counts as now. */
-function measureLag({ state }: Scene, lane: Lane, { now }: LogSource): void {
-  const at = state.find(lane.row.id);
-  if (at === undefined) return;
-  if (goesOn(state, at) && at.position >= now.flushed) lane.wholeAt = now.at;
-  const since = Math.max(at.completeAt.getTime(), lane.wholeAt?.getTime() ?? 0);
-  lane.worstMs = Math.max(lane.worstMs, now.at.getTime() - since);
 }
 
 function isDue(scene: Scene, lane: Lane, { now }: LogSource): boolean {
@@ -381,90 +245,6 @@ async function shipOnce(scene: Scene, lane: Lane, source: LogSource, round: Roun
     );
   });
   if (failed !== undefined) throw failed.reason;
-}
-
-/** The process may have ended between beginning and telling. */
-async function lacksGap({ deps }: Scene, at: ShipPosition | undefined): Promise<boolean> {
-  if (at?.lastGap == null) return false;
-  const told = await listGaps(deps.db, at.startAt);
-  return !told.some((gap) => gap.target_id === at.targetId && gap.until.getTime() === at.startAt.getTime());
-}
-
-/** A new stretch, and the gap before it: told once, in the table and in the audit log. */
-async function tellBegun({ deps, state, adminDeps }: Scene, lane: Lane): Promise<void> {
-  const at = state.find(lane.row.id);
-  if (at === undefined) return;
-  const gap = at.lastGap;
-  const foreign = lane.shipper.foreign();
-  await writeTransaction(deps.db, async (tx) => {
-    await deleteGapsBefore(tx, new Date(deps.clock.now().getTime() - GAPS_KEPT_MS));
-    if (gap !== null) {
-      await insertGap(tx, {
-        ...{ targetId: lane.row.id, reason: gap.reason, since: gap.since },
-        ...{
-          fromLsn: gap.from === null ? null : formatLsn(gap.from),
-          until: at.startAt,
-          declaredAt: deps.clock.now(),
-        },
-      });
-    }
-    await recordAudit(tx, deps.clock, actor, {
-      action: gap === null ? 'backups.wal.begun' : 'backups.wal.gap',
-      objectType: 'target',
-      objectId: lane.row.id,
-      detail: {
-        from: formatLsn(at.start),
-        ...(gap === null ? {} : { reason: gap.reason }),
-        ...(foreign.length === 0 ? {} : { foreign: foreign.length, first: foreign.slice(0, MOST_NAMED) }),
-      },
-    });
-  });
-  if (foreign.length === 0) return;
-  adminDeps.log.warn(
-    { target: lane.row.id, pieces: foreign.length, first: foreign.slice(0, MOST_NAMED) },
-    'A target holds pieces of the log that this appliance did not write; they are left alone',
-  );
-}
-
-function reportQuiet(scene: Scene, lane: Lane, source: LogSource): void {
-  if (scene.deps.clock.monotonicMs() - lane.reportedMs < REPORT_EVERY_MS) return;
-  if (isStrange(lane)) return tell(scene, lane, source, 'waiting', null);
-  if (lane.failures === 0) tell(scene, lane, source, 'shipping', null);
-  // Its round was left and is not over.
-  else if (lane.round !== undefined) tell(scene, lane, source, 'away', problemOf(noAnswer()));
-}
-
-function tell(
-  scene: Scene,
-  lane: Lane,
-  { now }: LogSource,
-  state: ShipReport['state'],
-  problem: ShipReport['problem'],
-): void {
-  const at = scene.state.find(lane.row.id);
-  const lookedAt = scene.deps.clock.now().toISOString();
-  const isWhole = goesOn(scene.state, at) && at.position >= now.flushed;
-  if (isWhole && now.at > at.completeAt) scene.state.setComplete(lane.row.id, now.at);
-  const completeAt = isWhole ? now.at : at?.completeAt;
-  lane.reportedMs = scene.deps.clock.monotonicMs();
-  lane.report = {
-    state,
-    since: lane.report?.state === state ? lane.report.since : lookedAt,
-    completeAt: completeAt?.toISOString() ?? null,
-    pendingBytes: goesOn(scene.state, at) ? Number(now.flushed - at.position) : 0,
-    lookedAt,
-    problem,
-  };
-  scene.state.report(lane.row.id, lane.report);
-  if (at === undefined) return;
-  scene.state.noteLag(lane.row.id, now.at, lane.worstMs / 1000);
-  lane.worstMs = 0;
-}
-
-function problemOf(error: unknown): NonNullable<ShipReport['problem']> {
-  if (!(error instanceof HoldfastError)) return { code: 'internal', message: messageOf(error).slice(0, 500) };
-  const { code, message, hint } = error;
-  return { code, message, ...(hint === undefined ? {} : { hint }) };
 }
 
 /** Targets that were given up, or never began, keep nothing. */

@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { runShipper } from '../../../server/backups/index.ts';
 import { updatePointInTime } from '../../../server/backups/wal/point-in-time-queries.ts';
-import type { ShipperPace } from '../../../server/backups/wal/shipper.ts';
+import type { ShipperPace } from '../../../server/backups/wal/lane.ts';
 import { readShipState, type ShipPosition, type ShipView } from '../../../server/backups/wal/ship-state.ts';
 import { connectKeyd, credentialPath, openRunSealer } from '../../../server/keys/index.ts';
 import { systemClock } from '../../../server/lib/clock.ts';
