@@ -304,6 +304,31 @@ export interface EngineProgress {
 
 export type ReportProgress = (progress: EngineProgress) => void;
 
+export interface FileOptions {
+  chunkBytes: number;
+  /** Told what was stored, for the next time. */
+  onStored?: (stored: StoredContent) => void;
+}
+
+/** What a file came to. */
+export interface StoredContent {
+  size: number;
+  /** 32 bytes per chunk, in order. */
+  ids: Uint8Array;
+  /** SHA-256 of each chunk, likewise. */
+  digests: Uint8Array;
+}
+
+export interface ChangedContent {
+  size: number;
+  /** The same file in an earlier snapshot, in chunks of the same size; absent: all of it is read. */
+  before: StoredContent | undefined;
+  /** Whether something in `[from, to)` is not what it was. */
+  isChanged(from: number, to: number): boolean;
+  /** Less than `length` at the file's end; undefined when it is gone. */
+  read(offset: number, length: number): Promise<Uint8Array | undefined>;
+}
+
 /**
  * Takes the entries of a source that is not a directory tree, such as a database's base backup. Entries come in any order
  * (the list is sorted at the end); calls may overlap.
@@ -312,11 +337,17 @@ export interface SourceWriter {
   /** An entry without content. */
   addEntry(entry: FileEntry): Promise<void> | void;
   /** Content in pieces of any length, cut into chunks of `chunkBytes`. Size, chunks and hash are filled in. */
-  addFile(
+  addFile(entry: FileEntry, content: AsyncIterable<Uint8Array>, options: FileOptions): Promise<unknown>;
+  /**
+   * Content of which only what changed is read; the other chunks are those of an earlier snapshot, as far as the repository has them.
+   *
+   * @returns the entry as it is listed, or undefined when the file is gone: it is not listed then
+   */
+  addChangedFile(
     entry: FileEntry,
-    content: AsyncIterable<Uint8Array>,
-    options: { chunkBytes: number },
-  ): Promise<unknown>;
+    content: ChangedContent,
+    options: FileOptions,
+  ): Promise<FileEntry | undefined>;
   /** `facts` given at the opening are read here, so they may be completed until then. */
   finish(): Promise<SourceSection>;
 }

@@ -35,7 +35,7 @@ export { locationOf, openTargetConfig } from './target-config.ts';
 export { listTargetSpace, setQuota, type TargetSpaceRow } from './target-space.ts';
 export { expireSignIns } from './target-sign-ins.ts';
 export { openChunkReader, type ChunkReader } from './pipeline/chunk-reader.ts';
-export { postgresFacts, type PostgresFacts } from './postgres-source.ts';
+export { postgresFacts, type PostgresFacts } from './database/postgres-source.ts';
 export { quarantine, readQuarantine, releaseFromQuarantine } from './quarantine.ts';
 export { noteMachine } from './quarantine-queries.ts';
 export { findNewestStored, getTarget } from './queries.ts';

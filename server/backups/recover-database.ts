@@ -14,7 +14,7 @@ import {
   withClient,
 } from '../lib/postgres/index.ts';
 import type { SnapshotRecord } from './engine.ts';
-import { postgresFacts } from './postgres-source.ts';
+import { postgresFacts } from './database/postgres-source.ts';
 import { sectionOf, type RecoveryParts, type RecoveryReport } from './recover-plan.ts';
 import { fetchUntil, wordsOfPoint } from './wal/open-point.ts';
 import {

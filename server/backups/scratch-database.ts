@@ -11,7 +11,7 @@ import {
   type PostgresSettings,
   type RecoveryPoint,
 } from '../lib/postgres/index.ts';
-import type { PostgresFacts } from './postgres-source.ts';
+import type { PostgresFacts } from './database/postgres-source.ts';
 
 /** `fsync` off: a scratch server that does not survive a power cut is what we want. */
 const SCRATCH_SETTINGS: PostgresSettings = {

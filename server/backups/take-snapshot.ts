@@ -19,7 +19,9 @@ import { applyPolicy, noteBehind, notePruned } from './apply-retention.ts';
 import { APPLIANCE_SECTION, copyApplianceFacts } from './appliance-source.ts';
 import type { ChunkingParameters, SnapshotRecord, SourceSection } from './engine.ts';
 import { openChunkWriter, type ChunkWriter } from './pipeline/chunk-writer.ts';
-import { copyPostgres, type PostgresFacts } from './postgres-source.ts';
+import { openLastCopy, type KeptCopy } from './database/last-copy.ts';
+import { findLastCopy, putLastCopy } from './database/last-copy-queries.ts';
+import { copyPostgres, type PostgresFacts } from './database/postgres-source.ts';
 import { recordSnapshots } from './record-snapshots.ts';
 import { updateTarget, type TargetRow } from './queries.ts';
 import { tellLocked } from './repository/prune.ts';
@@ -27,6 +29,7 @@ import { publishKeyring } from './publish-keyring.ts';
 import { toRunProgress } from './run-progress.ts';
 import {
   applianceId,
+  lastCopyPath,
   newestGeneration,
   withTargetRepository,
   type OpenTargetRepository,
@@ -85,10 +88,16 @@ export async function storeOn(
       signal: run.signal,
       progress: (progress) => run.report(toRunProgress(progress)),
     });
+    const copy = openLastCopy(lastCopyPath(deps.dataDir, open.repository.id, target), {
+      name: await findLastCopy(deps.db, target.id),
+      generation: generation.generation,
+      chunkBytes: generation.chunking.relationChunkBytes,
+      now: deps.clock.now(),
+    });
     let published = false;
     try {
       const copied = await copySources(deps, run, {
-        chunks,
+        ...{ chunks, copy },
         chunking: generation.chunking,
         last: await lastSections(open, generation.generation),
       });
@@ -122,12 +131,15 @@ export async function storeOn(
       published = true;
       crashPoint('snapshot.head-published');
       noteTakenOver(deps.dataDir, target.id, born);
-      const problems = await recordStored(deps, run, target, open, record);
+      const problems = await recordStored(deps, run, target, { open, record, copy });
+      await keepCopy(run, copy);
       await finishOn(deps, run, target, open, { checkpoint, snapshotId: record.id });
       return { record, problems, checkpoint };
     } catch (error) {
       await chunks.abort();
       throw published ? new FailedAfterPublishing('', { cause: error }) : error;
+    } finally {
+      copy.close();
     }
   });
 }
@@ -153,9 +165,14 @@ interface CopiedSources {
 async function copySources(
   deps: SnapshotRunDeps,
   run: RunContext,
-  into: { chunks: ChunkWriter; chunking: ChunkingParameters; last: ReadonlyMap<string, SourceSection> },
+  into: {
+    chunks: ChunkWriter;
+    copy: KeptCopy;
+    chunking: ChunkingParameters;
+    last: ReadonlyMap<string, SourceSection>;
+  },
 ): Promise<CopiedSources> {
-  const { chunks, last } = into;
+  const { chunks, copy, last } = into;
   await run.step('Copying the database');
   let appliance: SourceSection | undefined;
   const database = await copyPostgres((facts) => chunks.openSource(DATABASE_SECTION, 'postgres', facts), {
@@ -164,6 +181,7 @@ async function copySources(
     digests: true,
     now: () => deps.clock.now(),
     signal: run.signal,
+    ...{ last: copy.last, notes: copy.notes },
     readAtPoint: async (reader) => {
       const writer = chunks.openSource(APPLIANCE_SECTION, 'directory', {});
       appliance = await copyApplianceFacts(writer, reader, {
@@ -174,6 +192,13 @@ async function copySources(
   });
   if (appliance === undefined)
     throw new HoldfastError('internal', 'The database was copied without its facts');
+  const facts = database.facts as unknown as PostgresFacts;
+  await run.log(
+    'info',
+    facts.changedSince === undefined
+      ? 'The whole database was read'
+      : `Of the database was read what changed since the log was at ${facts.changedSince}`,
+  );
   await run.step('Copying the files');
   const parent = last.get(FILES_SECTION);
   const files = await chunks.addTree(dataPaths(deps.dataDir).files, {
@@ -184,7 +209,7 @@ async function copySources(
   });
   const system = await copySystem(deps, run, into);
   const sections = [database, appliance, files, ...(system === undefined ? [] : [system])];
-  return { facts: database.facts as unknown as PostgresFacts, sections };
+  return { facts, sections };
 }
 
 /** On the machine image: what makes the same machine again. hostd gathers it a minute after the volume is open. */
@@ -255,9 +280,9 @@ async function recordStored(
   deps: SnapshotRunDeps,
   run: RunContext,
   target: TargetRow,
-  open: OpenTargetRepository,
-  record: SnapshotRecord,
+  stored: { open: OpenTargetRepository; record: SnapshotRecord; copy: KeptCopy },
 ): Promise<number> {
+  const { open, record, copy } = stored;
   const problems = record.sections.reduce((sum, section) => sum + section.problemCount, 0);
   const state = problems === 0 ? 'stored' : 'partial';
   await writeTransaction(deps.db, async (tx) => {
@@ -268,6 +293,7 @@ async function recordStored(
       runId: run.runId,
     });
     await updateTarget(tx, target.id, { lastOkAt: deps.clock.now() });
+    await putLastCopy(tx, target.id, { name: copy.name, takenAt: deps.clock.now() });
     await recordAudit(tx, deps.clock, systemActor('snapshot'), {
       action: 'backups.snapshot.stored',
       objectType: 'snapshot',
@@ -277,6 +303,15 @@ async function recordStored(
   });
   await run.log('info', `Snapshot ${record.number} is ${state} on ${target.name}`);
   return problems;
+}
+
+/** The snapshot is stored already, whatever comes of it. */
+async function keepCopy(run: RunContext, copy: KeptCopy): Promise<void> {
+  try {
+    copy.keep();
+  } catch (error) {
+    await run.log('warn', `The next snapshot reads the whole database: ${messageOf(error)}`);
+  }
 }
 
 /** What snapshots need stays locked as long as the target promises. The snapshot itself is stored already, whatever comes of it. */

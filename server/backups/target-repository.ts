@@ -69,6 +69,11 @@ export function cataloguePath(dataDir: string, repositoryId: string, { catalogue
   return join(dataPaths(dataDir).catalogue, `${name}.sqlite`);
 }
 
+/** What the last copy of the database stored there. */
+export function lastCopyPath(dataDir: string, repositoryId: string, target: CatalogueOwner): string {
+  return `${cataloguePath(dataDir, repositoryId, target)}.database`;
+}
+
 /** The newest head on a target that this appliance remembers: what it shows now must not be older. */
 export function rememberedHead(
   dataDir: string,

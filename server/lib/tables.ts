@@ -336,6 +336,12 @@ export interface CopyRule {
   only_row: Generated<boolean>;
 }
 
+export interface DatabaseCopies {
+  name: string;
+  taken_at: Timestamp;
+  target_id: string;
+}
+
 export interface DoomedContents {
   content_id: string;
   doomed_at: Timestamp;
@@ -1101,6 +1107,7 @@ export interface DB {
   capacity_points: CapacityPoints;
   certificate_notices: CertificateNotices;
   copy_rule: CopyRule;
+  database_copies: DatabaseCopies;
   doomed_contents: DoomedContents;
   file_versions: FileVersions;
   heartbeat: Heartbeat;

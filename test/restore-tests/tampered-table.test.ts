@@ -7,7 +7,7 @@ import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { SourceSection } from '../../server/backups/engine.ts';
 import { getTarget } from '../../server/backups/index.ts';
-import type { PostgresFacts } from '../../server/backups/postgres-source.ts';
+import type { PostgresFacts } from '../../server/backups/database/postgres-source.ts';
 import { recordSnapshots } from '../../server/backups/record-snapshots.ts';
 import { withTargetRepository } from '../../server/backups/target-repository.ts';
 import { connectKeyd, credentialPath } from '../../server/keys/index.ts';

@@ -4,13 +4,21 @@
  */
 import { HoldfastError } from '../../lib/errors.ts';
 import { noteGarbage } from '../../lib/process-memory.ts';
-import type { FileEntry, SourceProblem, SourceSection } from '../engine.ts';
+import type {
+  ChangedContent,
+  FileEntry,
+  FileOptions,
+  SourceProblem,
+  SourceSection,
+  StoredContent,
+} from '../engine.ts';
 import { CHUNK_ID_BYTES, fileHashOf, MAX_CHUNK_BYTES, MAX_INLINE_CHUNKS } from './chunk.ts';
 import { cutChunkLists } from './chunk-source.ts';
 import { encodeEntry, pathOf } from './file-entry.ts';
 import type { ByteString } from './path-bytes.ts';
 import { createProblemList } from './problem-list.ts';
 import type { WriterCore } from './chunk-writer.ts';
+import { storeChanged } from './store-changed.ts';
 
 /** Bytes handed to a thread at once, more or less. */
 const BATCH_BYTES = 1024 * 1024;
@@ -26,8 +34,18 @@ export interface SourceWriter {
   addFile(
     entry: FileEntry,
     content: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
-    options: { chunkBytes: number },
+    options: FileOptions,
   ): Promise<FileEntry>;
+  /**
+   * An entry of which only some chunks are read; the others are those of an earlier snapshot, as far as the repository has them.
+   *
+   * @returns the entry as it is listed, or undefined when the file is gone: it is not listed then
+   */
+  addChangedFile(
+    entry: FileEntry,
+    content: ChangedContent,
+    options: FileOptions,
+  ): Promise<FileEntry | undefined>;
   addProblem(problem: SourceProblem): void;
   finish(): Promise<SourceSection>;
 }
@@ -51,14 +69,22 @@ export function openStreamSource(
     counts.bytes += entry.size ?? 0;
   };
 
+  const list = async (entry: FileEntry, stored: StoredContent, options: FileOptions): Promise<FileEntry> => {
+    const complete = { ...entry, ...(await contentKeys(core, stored.size, stored.ids, stored.digests)) };
+    addEntry(complete);
+    core.progress.add({ filesDone: 1 });
+    options.onStored?.(stored);
+    return complete;
+  };
+
   return {
     addEntry,
-    async addFile(entry, content, { chunkBytes }) {
-      const stored = await storeStream(core, content, chunkBytes, spare);
-      const complete = { ...entry, ...stored };
-      addEntry(complete);
-      core.progress.add({ filesDone: 1 });
-      return complete;
+    async addFile(entry, content, options) {
+      return list(entry, await storeStream(core, content, options.chunkBytes, spare), options);
+    },
+    async addChangedFile(entry, content, options) {
+      const stored = await storeChanged(core, content, options.chunkBytes);
+      return stored === undefined ? undefined : list(entry, stored, options);
     },
     addProblem: (problem) => problems.add(problem.path, problem.reason),
     async finish() {
@@ -134,7 +160,7 @@ async function storeStream(
   content: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
   chunkBytes: number,
   spare: Uint8Array<ArrayBuffer>[],
-): Promise<ContentKeys> {
+): Promise<StoredContent> {
   if (!Number.isSafeInteger(chunkBytes) || chunkBytes < 1 || chunkBytes > MAX_CHUNK_BYTES) {
     throw new HoldfastError('internal', 'An impossible chunk size was asked for');
   }
@@ -170,6 +196,6 @@ async function storeStream(
   if (used > 0) await send(batch.slice(0, used));
   spare.push(batch);
   const parts = await Promise.all(results);
-  const ids = Buffer.concat(parts.map((part) => part.ids));
-  return contentKeys(core, size, ids, Buffer.concat(parts.map((part) => part.digests)));
+  const join = (key: 'ids' | 'digests'): Buffer => Buffer.concat(parts.map((part) => part[key]));
+  return { size, ids: join('ids'), digests: join('digests') };
 }

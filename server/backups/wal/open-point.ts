@@ -1,6 +1,6 @@
 /** A moment to be restored, in an opened repository: what it takes, looked up and read before anything large is fetched. */
 import type { SnapshotRecord, SourceSection } from '../engine.ts';
-import { postgresFacts, type PostgresFacts } from '../postgres-source.ts';
+import { postgresFacts, type PostgresFacts } from '../database/postgres-source.ts';
 import { formatLsn, parseLsn, type RecoveryPoint } from '../../lib/postgres/index.ts';
 import { listNames } from '../repository/listing.ts';
 import type { Repository } from '../repository/open-repository.ts';

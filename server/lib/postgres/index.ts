@@ -12,11 +12,18 @@ export {
   socketAddress,
   withClient,
 } from './connection.ts';
-export { openReplication, type BaseBackup, type BaseBackupEnd } from './base-backup.ts';
+export {
+  ChangesUnknown,
+  openReplication,
+  type BaseBackup,
+  type BaseBackupEnd,
+  type ReplicationConnection,
+} from './base-backup.ts';
 export { takeConsistentPoint } from './consistent-point.ts';
 export {
   formatLsn,
   parseLsn,
+  readServerFile,
   readWalBytes,
   readWalSegment,
   switchWal,
@@ -41,4 +48,12 @@ export {
   type TableFacts,
 } from './table-facts.ts';
 export { readReached, recoverPostgres, type RecoveryPoint } from './recovery.ts';
+export {
+  BLOCK_BYTES,
+  readChangedBlocks,
+  readCutRelations,
+  relationOfFile,
+  relationOfIncremental,
+  wholeBackupLabel,
+} from './incremental.ts';
 export { checkIndexes, checkTables, prepareIntegrityChecks, type IntegrityReport } from './integrity.ts';

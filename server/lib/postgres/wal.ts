@@ -114,20 +114,36 @@ async function readPiece(
   offset: number,
   length: number,
 ): Promise<Buffer> {
+  const piece = await readServerFile(client, `pg_wal/${name}`, offset, length);
+  if (piece !== undefined) return piece;
+  throw new HoldfastError('unavailable', `PostgreSQL no longer has the WAL segment ${name}`, {
+    hint: 'Take the snapshot again.',
+  });
+}
+
+/**
+ * Part of a file in the server's data folder.
+ *
+ * @returns less than `length` bytes at the file's end; undefined when there is no such file.
+ * @throws HoldfastError `forbidden` when the role may not read the server's files.
+ */
+export async function readServerFile(
+  client: pg.ClientBase,
+  path: string,
+  offset: number,
+  length: number,
+): Promise<Buffer | undefined> {
   try {
     // Base64: the driver takes results as text, and a bytea would travel as two digits a byte.
     const result = await client.query<{ piece: string }>(
       `select encode(pg_read_binary_file($1, $2, $3), 'base64') as piece`,
-      [`pg_wal/${name}`, offset, length],
+      [path, offset, length],
     );
     return Buffer.from(result.rows[0]?.piece ?? '', 'base64');
   } catch (error) {
     if (sqlState(error) === '42501') throw rightsError(error);
     if (sqlState(error) !== '58P01') throw error;
-    throw new HoldfastError('unavailable', `PostgreSQL no longer has the WAL segment ${name}`, {
-      hint: 'Take the snapshot again.',
-      cause: error,
-    });
+    return undefined;
   }
 }
 

@@ -4,11 +4,9 @@
  * `facts.tables` counts. Nothing is written to disk here, and writers wait only while the gate is closed (milliseconds).
  */
 import { randomBytes } from 'node:crypto';
-import type { Readable } from 'node:stream';
 import type { ClientBase } from 'pg';
-import { extract, type Header } from 'tar-stream';
-import { HoldfastError } from '../lib/errors.ts';
-import type { DatabaseAddress } from '../lib/db.ts';
+import { HoldfastError } from '../../lib/errors.ts';
+import type { DatabaseAddress } from '../../lib/db.ts';
 import {
   openReplication,
   parseLsn,
@@ -21,12 +19,12 @@ import {
   takeConsistentPoint,
   walFilesBetween,
   withClient,
-  type BaseBackup,
-  type BaseBackupEnd,
   type ServerFacts,
   type TableFacts,
-} from '../lib/postgres/index.ts';
-import type { ChunkingParameters, FileEntry, SourceSection, SourceWriter } from './engine.ts';
+} from '../../lib/postgres/index.ts';
+import type { ChunkingParameters, FileEntry, SourceSection, SourceWriter } from '../engine.ts';
+import { copyCluster, type CopiedCluster } from './copy-cluster.ts';
+import type { CopyNotes, LastCopy } from './last-copy.ts';
 
 /** What a snapshot records of a database, beside its files. LSNs are `X/Y`. */
 export interface PostgresFacts {
@@ -53,6 +51,8 @@ export interface PostgresFacts {
   gateClosedMs: number;
   tables: TableFacts[];
   digests: boolean;
+  /** Where the copy began whose unchanged blocks were taken over; absent where all was read. */
+  changedSince?: string;
 }
 
 export interface PostgresSourceOptions {
@@ -63,6 +63,10 @@ export interface PostgresSourceOptions {
   digests: boolean;
   now: () => Date;
   signal: AbortSignal;
+  /** What the copy before this one stored: only what changed since is read, where PostgreSQL can tell. */
+  last?: LastCopy | undefined;
+  /** Takes down what this one stores. */
+  notes?: CopyNotes;
   /** Told before each part. */
   step?: (name: string) => void;
   /**
@@ -76,12 +80,6 @@ export interface PostgresSourceOptions {
    */
   readAtPoint?: (reader: ClientBase) => Promise<void>;
 }
-
-/** A file as tar-stream hands it over. */
-type TarEntry = Readable & { header: Header };
-
-/** Tables and indexes with their forks and further parts; everything that PostgreSQL changes in place by the page. */
-const RELATION = /^(?:base\/\d+|global)\/\d+(?:_(?:fsm|vm|init))?(?:\.\d+)?$/;
 
 /**
  * Copies the database into a section.
@@ -107,7 +105,7 @@ export async function copyPostgres(
       const facts: Record<string, unknown> = {};
       const writer = open(facts);
       options.step?.('base backup');
-      const backup = await copyBaseBackup(replication.startBaseBackup(), writer, options);
+      const backup = await copyCluster({ client, replication, writer }, options);
       Object.assign(facts, await describePoint(client, server, backup, options));
       await options.atRestorePoint?.(facts as unknown as PostgresFacts);
       options.step?.('write-ahead log');
@@ -127,7 +125,7 @@ export async function copyPostgres(
 async function describePoint(
   gate: ClientBase,
   server: ServerFacts,
-  backup: BaseBackupEnd,
+  backup: CopiedCluster,
   options: PostgresSourceOptions,
 ): Promise<PostgresFacts> {
   options.signal.throwIfAborted();
@@ -151,6 +149,7 @@ async function describePoint(
       gateClosedMs: Math.round(point.gateClosedMs * 10) / 10,
       ...(schemaVersion === undefined ? {} : { schemaVersion }),
       digests: options.digests,
+      ...(backup.changedSince === undefined ? {} : { changedSince: backup.changedSince }),
       tables: await readTableFacts(reader, options),
     };
   });
@@ -198,100 +197,4 @@ function refuseUnsupported(server: ServerFacts): void {
       { hint: `Use PostgreSQL ${POSTGRES_MAJOR}.` },
     );
   }
-}
-
-async function copyBaseBackup(
-  backup: BaseBackup,
-  writer: SourceWriter,
-  options: PostgresSourceOptions,
-): Promise<BaseBackupEnd> {
-  const entries = extract();
-  backup.archive.on('error', (error) => entries.destroy(error));
-  backup.archive.pipe(entries);
-  const small = createSmallFiles(writer);
-  try {
-    for await (const entry of entries as AsyncIterable<TarEntry>) {
-      await copyEntry(entry, writer, small, options.chunking);
-    }
-    await small.settle();
-  } catch (error) {
-    backup.archive.destroy();
-    throw await causeOf(backup, error);
-  }
-  const ended = await backup.ended;
-  const manifest: FileEntry = { path: 'backup_manifest', type: 'file', mode: 0o600 };
-  await writer.addFile(manifest, once(backup.manifest()), { chunkBytes: options.chunking.fileChunkBytes });
-  return ended;
-}
-
-/** Where the server ended the backup, that says more than what it did to the archive; where we gave it up, our reason does. */
-async function causeOf(backup: BaseBackup, error: unknown): Promise<unknown> {
-  const ended: unknown = await backup.ended.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  );
-  const givenUp = ended instanceof HoldfastError && ended.code === 'cancelled';
-  return ended === undefined || givenUp ? error : ended;
-}
-
-/** Most files of a cluster have a few pages; waiting for each to be stored would take longer than storing it. */
-const SMALL_FILE_BYTES = 512 * 1024;
-const SMALL_FILES_AT_ONCE = 16;
-
-function createSmallFiles(writer: SourceWriter) {
-  const waiting = new Set<Promise<void>>();
-  let failure: Error | undefined;
-  return {
-    async add(
-      entry: FileEntry,
-      content: AsyncIterable<Uint8Array>,
-      options: { chunkBytes: number },
-    ): Promise<void> {
-      const parts: Uint8Array[] = [];
-      for await (const part of content) parts.push(part);
-      const storing = Promise.resolve(writer.addFile(entry, once(Buffer.concat(parts)), options)).then(
-        () => undefined,
-        (error: unknown) => void (failure ??= error instanceof Error ? error : new Error(String(error))),
-      );
-      waiting.add(storing);
-      void storing.then(() => waiting.delete(storing));
-      if (waiting.size >= SMALL_FILES_AT_ONCE) await Promise.race(waiting);
-      if (failure !== undefined) throw failure;
-    },
-    /** Resolves when all are stored. @throws the first failure */
-    async settle(): Promise<void> {
-      await Promise.all(waiting);
-      if (failure !== undefined) throw failure;
-    },
-  };
-}
-
-async function copyEntry(
-  entry: TarEntry,
-  writer: SourceWriter,
-  small: ReturnType<typeof createSmallFiles>,
-  chunking: ChunkingParameters,
-): Promise<void> {
-  const { header } = entry;
-  const path = header.name.replace(/^\.\//, '').replace(/\/$/, '');
-  const common = {
-    path,
-    mode: header.mode & 0o7777,
-    mtime: `${BigInt(header.mtime.getTime()) * 1_000_000n}`,
-  };
-  if (header.type === 'file') {
-    const chunkBytes = RELATION.test(path) ? chunking.relationChunkBytes : chunking.fileChunkBytes;
-    const into = header.size <= SMALL_FILE_BYTES ? small.add : writer.addFile;
-    await into({ ...common, type: 'file' }, entry, { chunkBytes });
-    return;
-  }
-  entry.resume();
-  if (header.type !== 'directory') {
-    throw new HoldfastError('wrong_state', `The database's folder holds something that is no file: ${path}`);
-  }
-  await writer.addEntry({ ...common, type: 'directory' });
-}
-
-async function* once(data: Buffer): AsyncGenerator<Buffer> {
-  yield data;
 }

@@ -17,15 +17,15 @@ import {
   copyPostgres,
   postgresFacts,
   type PostgresSourceOptions,
-} from '../../server/backups/postgres-source.ts';
-import { startScratchDatabase } from '../../server/backups/scratch-database.ts';
-import { scratchClusterDir, sweepScratch, wipeScratch } from '../../server/lib/data-folder.ts';
-import { systemClock } from '../../server/lib/clock.ts';
-import { clientConfig, WRITE_GATE, writeTransaction } from '../../server/lib/db.ts';
-import { HoldfastError } from '../../server/lib/errors.ts';
-import { readTableFacts, runningPostmaster, withClient } from '../../server/lib/postgres/index.ts';
-import { createTestDatabase, type TestDatabase } from '../helpers/postgres.ts';
-import { openFolderWriter } from './folder-writer.ts';
+} from '../../../server/backups/database/postgres-source.ts';
+import { startScratchDatabase } from '../../../server/backups/scratch-database.ts';
+import { scratchClusterDir, sweepScratch, wipeScratch } from '../../../server/lib/data-folder.ts';
+import { systemClock } from '../../../server/lib/clock.ts';
+import { clientConfig, WRITE_GATE, writeTransaction } from '../../../server/lib/db.ts';
+import { HoldfastError } from '../../../server/lib/errors.ts';
+import { readTableFacts, runningPostmaster, withClient } from '../../../server/lib/postgres/index.ts';
+import { createTestDatabase, type TestDatabase } from '../../helpers/postgres.ts';
+import { openFolderWriter } from '../folder-writer.ts';
 
 const CHUNKING = { fileChunkBytes: 1 << 20, relationChunkBytes: 65_536, packBytes: 16 << 20 };
 
