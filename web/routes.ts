@@ -6,6 +6,8 @@ import type { Right } from './api/shapes.ts';
 export const paths = {
   overview: () => '/',
   files: (folderId?: string) => (folderId === undefined ? '/files' : `/files/${folderId}`),
+  /** The states of the past that somebody may look into, beginning with a folder. */
+  earlier: (folderId?: string) => `/earlier${queryText({ folder: folderId })}`,
   snapshots: () => '/snapshots',
   snapshot: (id: string) => `/snapshots/${id}`,
   snapshotContent: (id: string, folderId?: string, targetId?: string) =>
@@ -104,6 +106,7 @@ export const routes: readonly Route[] = [
   route('/', 'operations.read', () => import('./pages/appliance/OverviewPage.svelte')),
   route('/files', 'files.read', () => import('./pages/workspaces/FilesPage.svelte')),
   route('/files/:folderId', 'files.read', () => import('./pages/workspaces/FilesPage.svelte')),
+  route('/earlier', 'files.read', () => import('./pages/backups/EarlierPage.svelte')),
   route('/snapshots', 'operations.read', () => import('./pages/backups/SnapshotsPage.svelte')),
   route('/snapshots/:id', 'operations.read', () => import('./pages/backups/SnapshotPage.svelte')),
   route('/snapshots/:id/content', 'files.read', () => import('./pages/backups/SnapshotContentPage.svelte')),

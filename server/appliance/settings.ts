@@ -1,5 +1,6 @@
 /** What the appliance is called, where it stands and where its data may go. */
 import { recordAudit, type Actor } from '../audit/index.ts';
+import { refuseRegionsInUse } from '../backups/index.ts';
 import type { Clock } from '../lib/clock.ts';
 import { writeTransaction, type Database } from '../lib/db.ts';
 import { HoldfastError } from '../lib/errors.ts';
@@ -19,7 +20,7 @@ export async function readApplianceSettings(deps: Pick<SettingsDeps, 'db'>): Pro
 
 /**
  * @throws HoldfastError `invalid_input` when the appliance's own region is not among the allowed ones, or the name holds
- * control characters.
+ * control characters; `wrong_state` when a target in use lies in a region that would not be allowed any more.
  */
 export async function changeApplianceSettings(
   deps: SettingsDeps,
@@ -40,6 +41,7 @@ export async function changeApplianceSettings(
   const row = await writeTransaction(deps.db, async (tx) => {
     const before = await lockAppliance(tx);
     refuseOtherRegion(before, change.region);
+    await refuseRegionsInUse(tx, { before: before.allowed_regions, after: allowedRegions });
     await updateAppliance(tx, {
       name,
       stage: change.stage,

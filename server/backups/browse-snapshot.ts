@@ -151,7 +151,8 @@ export async function requestRestore(
       kind: `restore-${kind}`,
       input: {
         ...{ snapshotId, targetId: target.id, folderId, nodeId: node.id, inPlace },
-        workspaceId: node.workspaceId,
+        // Sealed as in its row: who asked finds the restore again by its name, for as long as the key of the names is there.
+        ...{ workspaceId: node.workspaceId, nameSealed: node.nameSealed },
       },
       cause: 'person',
       requestedBy: asking.person.userId,

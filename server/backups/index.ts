@@ -43,6 +43,7 @@ export { recoverAppliance } from './recover.ts';
 export type { RecoveryQuestion, RecoveryReport } from './recover-plan.ts';
 export { openRepository, type OpenRepositoryOptions, type Repository } from './repository/open-repository.ts';
 export { verifyRepository, type VerifyReport } from './repository/verify-repository.ts';
+export { readResidency, refuseRegionsInUse, type Residency } from './residency.ts';
 export { runRestoreFile } from './restore-file.ts';
 export { runRestoreFolder } from './restore-folder.ts';
 export { FORGET_PROTECTED, forgetAsApproved, lookAtSnapshot } from './request-forget.ts';
@@ -65,6 +66,7 @@ export {
   TargetReply,
   TargetRequest,
 } from './schema.ts';
+export { fitOf } from './schema-fit.ts';
 export { shipReport } from './ship-report.ts';
 export { findPoint, findShippingTrouble, shippedUntil } from './wal/show-point-in-time.ts';
 export { bornUntil, fetchUntil, openPoint, wordsOfPoint, type OpenedPoint } from './wal/open-point.ts';

@@ -55,7 +55,8 @@ export async function showSnapshots(
   };
 }
 
-function readCursor(cursor: string): string {
+/** @throws HoldfastError `invalid_input` */
+export function readCursor(cursor: string): string {
   if (/^\d{1,18}$/.test(cursor)) return cursor;
   throw new HoldfastError('invalid_input', 'This page address is not valid', {
     hint: 'Start again from the first page.',

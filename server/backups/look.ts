@@ -2,12 +2,14 @@
  * What lies in a folder that somebody says holds backups: found without a key, opened with a recovery kit. Changes nothing there.
  * Believed is only what the trust root in the kit vouches for; without a kit nothing is.
  */
+import { listMigrations } from '../lib/migrate.ts';
 import type { RecoveryKit } from '../keys/index.ts';
-import type { TargetConfig } from './engine.ts';
+import type { SnapshotRecord, TargetConfig } from './engine.ts';
 import { readHint } from './hint.ts';
 import { numberedName, type ObjectReference } from './objects/object-names.ts';
 import { noRepository } from './repository/open-keys.ts';
 import { openRepository } from './repository/open-repository.ts';
+import { fitOf } from './schema-fit.ts';
 import { listNumbered } from './repository/listing.ts';
 import { openTarget } from './targets/open-target.ts';
 
@@ -37,6 +39,9 @@ export interface OpenedRepository {
     sizeBytes: number;
     /** Of it, what a recovery writes: database and files. */
     dataBytes: number;
+    /** Whether this version starts on it, in plain words. */
+    starts: boolean;
+    fit: string;
   }[];
   /** What a person must know; those with `confirm` must be agreed to before anything is recovered. */
   warnings: { message: string; confirm: boolean }[];
@@ -84,21 +89,30 @@ export async function openFoundRepository(
   });
   try {
     const { snapshots, problems } = await repository.snapshots();
+    const known = await listMigrations();
     return {
       snapshots: snapshots
         .reverse()
         .slice(0, MOST_SNAPSHOTS)
-        .map(({ id, number, takenAt, sections }) => ({
-          ...{ id, number, takenAt },
-          fileCount: sections.find(({ name }) => name === 'files')?.fileCount ?? 0,
-          sizeBytes: sumBytes(sections),
-          dataBytes: sumBytes(sections.filter(({ name }) => RECOVERED.includes(name))),
-        })),
+        .map((snapshot) => describe(snapshot, known)),
       warnings: [...repository.warnings, ...problems].map(({ message, confirm }) => ({ message, confirm })),
     };
   } finally {
     await repository.close();
   }
+}
+
+function describe(snapshot: SnapshotRecord, known: readonly string[]): OpenedRepository['snapshots'][number] {
+  const { id, number, takenAt, sections } = snapshot;
+  const fit = fitOf(snapshot, known);
+  return {
+    ...{ id, number, takenAt },
+    fileCount: sections.find(({ name }) => name === 'files')?.fileCount ?? 0,
+    sizeBytes: sumBytes(sections),
+    dataBytes: sumBytes(sections.filter(({ name }) => RECOVERED.includes(name))),
+    starts: fit?.starts ?? false,
+    fit: fit?.words ?? 'It is not of a whole appliance',
+  };
 }
 
 function sumBytes(sections: readonly { sizeBytes: number }[]): number {

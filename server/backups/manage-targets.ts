@@ -18,6 +18,7 @@ import {
   updateTarget,
   type TargetRow,
 } from './queries.ts';
+import { holdAllowedRegion, requireAllowedRegion } from './residency.ts';
 import { beginRetention } from './apply-retention.ts';
 import { checkPolicy } from './retention/policy.ts';
 import { KEEP_EVERYTHING } from './retention/policy-words.ts';
@@ -115,6 +116,7 @@ export async function addTarget(
   const { settings, keepSignIn } = await settingsOf(deps, actor, request, probe);
   const location = locationOf({ kind: request.kind, settings: settings as never });
   const row = await writeTransaction(deps.db, async (tx) => {
+    await holdAllowedRegion(tx, request.region);
     await keepSignIn?.(tx);
     const { name, kind, region, retention, bring = 'everything' } = request;
     const id = randomUUID();
@@ -254,17 +256,5 @@ export async function requireTargets(db: Database): Promise<TargetRow[]> {
   if (rows.length > 0) return rows;
   throw new HoldfastError('wrong_state', 'There is no target to write to', {
     hint: 'Add a target first.',
-  });
-}
-
-async function requireAllowedRegion(db: Database, region: string): Promise<void> {
-  const row = await db.selectFrom('appliance').select('allowed_regions').executeTakeFirst();
-  const allowed = row?.allowed_regions ?? [];
-  if (allowed.includes(region)) return;
-  throw new HoldfastError('forbidden', `The region ${region} is not allowed for this appliance's data`, {
-    hint:
-      allowed.length === 0
-        ? 'Set the allowed regions in the settings first.'
-        : `Allowed: ${allowed.join(', ')}. An owner can change that in the settings.`,
   });
 }

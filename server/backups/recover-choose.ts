@@ -3,6 +3,7 @@ import { HoldfastError } from '../lib/errors.ts';
 import type { SnapshotRecord } from './engine.ts';
 import { findReadableSnapshot } from './find-readable-snapshot.ts';
 import type { RecoverOptions, RecoveryQuestion } from './recover-plan.ts';
+import { requireFit } from './schema-fit.ts';
 import { openRepository, type Repository } from './repository/open-repository.ts';
 import { cataloguePath, FIRST_TARGET } from './target-repository.ts';
 import { openPoint, wordsOfPoint, type OpenedPoint } from './wal/open-point.ts';
@@ -45,6 +46,7 @@ export async function chooseSnapshot(
     options.snapshot ?? 'latest',
     (numbers) => `go back to an older snapshot with --snapshot: ${numbers}`,
   );
+  await requireFit(snapshot);
   const { head } = repository;
   await requireYes(
     options,
@@ -69,6 +71,7 @@ export async function choosePoint(
 ): Promise<OpenedPoint> {
   const point = await openPoint(repository, chosen);
   const { snapshot, plan } = point;
+  await requireFit(snapshot);
   await requireYes(
     options,
     { kind: 'point', point: wordsOfPoint(chosen), snapshot, clockWentBack: plan.clockWentBack },

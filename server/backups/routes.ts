@@ -16,10 +16,14 @@ import { showTargets, toTargetReply } from './show-targets.ts';
 import { getTarget, type TargetRow } from './queries.ts';
 import { changeS3SignIn } from './s3-targets.ts';
 import { acceptHostKey, changeSignIn, makeTargetKey } from './target-sign-ins.ts';
+import { listEarlierStates, listOwnRestores } from './own-restores.ts';
 import { runRoutes, type RunRouteDeps } from './run-routes.ts';
 import {
+  EarlierStatePage,
+  EarlierStateQuery,
   HostKeyChange,
   MadeKey,
+  OwnRestore,
   RestoreRequest,
   SignInChange,
   Snapshot,
@@ -250,6 +254,32 @@ function snapshotRoutes(deps: BackupDeps): FastifyPluginAsyncTypebox {
         },
       },
       ({ params, query, person, actor }) => browseSnapshot(deps, { person, actor }, params.id, query),
+    );
+    app.get(
+      '/earlier-states',
+      {
+        config: { access: { right: 'files.read' } },
+        schema: {
+          tags,
+          summary: 'Snapshots that can be looked into, newest first',
+          querystring: EarlierStateQuery,
+          response: { 200: EarlierStatePage },
+        },
+      },
+      ({ query }) => listEarlierStates(deps, query),
+    );
+    app.get(
+      '/restores',
+      {
+        config: { access: { right: 'files.read' }, background: true },
+        schema: {
+          tags,
+          summary:
+            'Restores that one asked for: those under way, and those that ended in the last seven days',
+          response: { 200: Type.Object({ items: Type.Array(OwnRestore) }) },
+        },
+      },
+      async ({ person }) => ({ items: await listOwnRestores(deps, person) }),
     );
     app.post(
       '/snapshots/:id/restores',

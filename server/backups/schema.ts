@@ -1,5 +1,6 @@
 /** Shapes of targets, snapshots and their content, and what is allowed in which state. */
 import { Type, type Static } from 'typebox';
+import { Run } from '../lib/run-schema.ts';
 import { Cursor, Id, Instant, Problem } from '../lib/shapes.ts';
 import { RetentionPolicy } from './retention/policy.ts';
 import { CycleDays, TargetReadBack } from './read-back/schema.ts';
@@ -370,6 +371,36 @@ export const RestoreRequest = Type.Object({
   targetId: Type.Optional(Id),
   /** The present one makes room and is kept beside, under another name; else it stays. */
   inPlace: Type.Optional(Type.Boolean({ default: false })),
+});
+
+/** A restore of a file or folder that one asked for oneself. */
+export const OwnRestore = Type.Object({
+  run: Run,
+  kind: Type.Union([Type.Literal('file'), Type.Literal('folder')]),
+  /** As it was called then; null for everything of a workspace, and where it is not known any more. */
+  name: Type.Union([Type.String(), Type.Null()]),
+  snapshotId: Type.String(),
+  /** Of the snapshot. */
+  takenAt: Type.Union([Instant, Type.Null()]),
+});
+export type OwnRestore = Static<typeof OwnRestore>;
+
+/** A snapshot as whoever may see no operations is told of it. */
+export const EarlierState = Type.Object({
+  id: Type.String(),
+  number: Type.String(),
+  takenAt: Instant,
+  /** False: something could not be read when it was taken. */
+  whole: Type.Boolean(),
+});
+export type EarlierState = Static<typeof EarlierState>;
+export const EarlierStatePage = Type.Object({
+  items: Type.Array(EarlierState),
+  nextCursor: Type.Union([Cursor, Type.Null()]),
+});
+export const EarlierStateQuery = Type.Object({
+  cursor: Type.Optional(Cursor),
+  limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 200, default: 50 })),
 });
 
 export const CopyRule = Type.Object({

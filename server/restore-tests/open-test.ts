@@ -4,6 +4,7 @@ import {
   getTarget,
   openTargetConfig,
   parsePoint,
+  readResidency,
   rememberedHead,
   type ChosenPoint,
   type TargetConfig,
@@ -123,7 +124,7 @@ const inMs = (minutes: number | null): number | null => (minutes === null ? null
 /** What people ask in a test of that kind. */
 export async function askedOf(
   db: Database,
-  test: Pick<TestedCopy, 'mode' | 'key_source'>,
+  test: Pick<TestedCopy, 'mode' | 'key_source' | 'target_id'>,
 ): Promise<Scene['asked']> {
   const { assertionSeconds: seconds, rtoMinutes, rpoMinutes } = await readTestSettings(db);
   const mode = test.mode === 'full' ? 'full' : 'quick';
@@ -132,6 +133,7 @@ export async function askedOf(
     assertions: await assertionsFor(db, { mode, keySource }),
     seconds,
     objectives: { rtoMs: inMs(rtoMinutes), rpoMs: inMs(rpoMinutes) },
+    residency: { of: await readResidency(db), targetId: test.target_id },
   };
 }
 

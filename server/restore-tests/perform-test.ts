@@ -18,6 +18,8 @@ import {
 } from './checks/database-checks.ts';
 import { decryptCheck, filesCheck, namesCheck } from './checks/file-checks.ts';
 import { logCheck } from './checks/point-checks.ts';
+import { residencyCheck } from './checks/residency-check.ts';
+import { schemaCheck } from './checks/schema-checks.ts';
 import { objectiveChecks } from './checks/objective-checks.ts';
 import {
   factsCheck,
@@ -45,6 +47,8 @@ export const CHECKS: readonly Check[] = [
   decryptCheck,
   namesCheck,
   auditCheck,
+  // From here on it is not the database of the snapshot any more, and people's own are asked of the present schema.
+  schemaCheck,
 ];
 
 export interface TestVerdict extends Measures {
@@ -95,13 +99,18 @@ export async function performTest(
 
 /** People's own come last: what they may do to the scratch database then disturbs no other. */
 function checksOf(scene: Scene): Check[] {
-  const { assertions, objectives } = scene.asked;
+  const { assertions, objectives, residency } = scene.asked;
   // A chosen moment is reached through the log, after the snapshot's database is there.
   const checks =
     scene.chosen === undefined
       ? CHECKS
       : CHECKS.flatMap((check) => (check === recoverDatabaseCheck ? [logCheck, check] : [check]));
-  return [...checks, ...assertionChecks(assertions), ...objectiveChecks(objectives)];
+  return [
+    ...checks,
+    ...(residency === undefined ? [] : [residencyCheck(residency.of, residency.targetId)]),
+    ...assertionChecks(assertions),
+    ...objectiveChecks(objectives),
+  ];
 }
 
 /** A warning is something to know, such as a missed objective; the copy is whole all the same. */

@@ -9,6 +9,7 @@ import type {
   OpenedPoint,
   PostgresFacts,
   Repository,
+  Residency,
   SnapshotRecord,
   SourceSection,
 } from '../backups/index.ts';
@@ -45,6 +46,8 @@ export interface AskedOfTest {
   assertions: readonly AskedAssertion[];
   seconds: number;
   objectives: Objectives;
+  /** Where copies may lie and do; unknown on another machine. */
+  residency?: { of: Residency; targetId: string };
 }
 
 /** How the copy was chosen. */

@@ -3,7 +3,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { open } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { contentPath } from '../../server/workspaces/index.ts';
-import type { SnapshotFolder } from '../../server/backups/schema.ts';
+import type { EarlierState, OwnRestore, SnapshotFolder } from '../../server/backups/schema.ts';
 import type { Run } from '../../server/lib/run-schema.ts';
 import { expectStatus } from '../helpers/appliance.ts';
 import { killRunAt, startStockedAppliance, type StockedAppliance } from '../helpers/stocked-appliance.ts';
@@ -301,4 +301,46 @@ test('who asked for a restore follows and cancels it, whatever their role; other
     .where('object_id', '=', asked.id)
     .execute();
   expect(entry).toEqual([{ actor_id: editor.userId }]);
+});
+
+test('restores are found again by who asked for them, by name, and by nobody else', async () => {
+  const editor = await appliance.addPerson('member');
+  const grant = `/workspaces/${appliance.workspaceId}/people/${editor.userId}`;
+  await expectStatus(appliance.owner.call('PUT', grant, { role: 'editor' }), 200);
+  const own = async (person: Pick<typeof editor, 'call'>) =>
+    (await expectStatus(person.call<{ items: OwnRestore[] }>('GET', '/restores'), 200)).items;
+  const { items } = await expectStatus(
+    editor.call<SnapshotFolder>('GET', `/snapshots/${snapshotId}/content`),
+    200,
+  );
+  const wanted = items.find(({ kind }) => kind === 'folder');
+  const body = { folderId: appliance.rootFolderId, nodeId: wanted?.nodeId };
+  const asked = await expectStatus(editor.call<Run>('POST', `/snapshots/${snapshotId}/restores`, body), 202);
+
+  expect(await own(editor)).toMatchObject([
+    { run: { id: asked.id, state: 'queued' }, kind: 'folder', name: wanted?.name, snapshotId },
+  ]);
+  expect((await own(appliance.owner)).map(({ run }) => run.id)).not.toContain(asked.id);
+
+  await expectStatus(editor.call('POST', `/restores/${asked.id}/cancel`), 200);
+  expect(await own(editor)).toMatchObject([{ run: { state: 'cancelled' } }]);
+
+  // Who may not see the workspace any more is told no name of it.
+  await expectStatus(appliance.owner.call('DELETE', grant), 200);
+  expect(await own(editor)).toEqual([]);
+});
+
+test('an editor, who sees no operations, is told which states there are', async () => {
+  const editor = await appliance.addPerson('member');
+
+  expect((await editor.call('GET', '/snapshots')).status).toBe(403);
+  const page = await expectStatus(
+    editor.call<{ items: EarlierState[]; nextCursor: string | null }>('GET', '/earlier-states?limit=1'),
+    200,
+  );
+  expect(page.items).toMatchObject([{ whole: true }]);
+  expect((await editor.call('GET', '/earlier-states?cursor=x')).status).toBe(400);
+  expect(await editor.call('GET', '/earlier-states?cursor=1')).toMatchObject({
+    body: { items: [], nextCursor: null },
+  });
 });

@@ -260,6 +260,8 @@ export const CASES: Record<string, 'public' | 'setup' | Right> = {
   'DELETE /api/v1/snapshots/:id': 'backups.manage',
   'GET /api/v1/snapshots/:id/content': 'files.read',
   'POST /api/v1/snapshots/:id/restores': 'files.write',
+  'GET /api/v1/earlier-states': 'files.read',
+  'GET /api/v1/restores': 'files.read',
   'GET /api/v1/restores/:id': 'files.read',
   'GET /api/v1/restores/:id/log': 'files.read',
   'POST /api/v1/restores/:id/cancel': 'files.write',

@@ -82,7 +82,7 @@ async function joinAsEditor({ browser, appliance, call }: Claimed) {
 }
 
 it(
-  'an editor sees that their restore waits for another one, and cancels it',
+  'an editor sees that their restore waits for another one, finds it again, and cancels it',
   async () => {
     const { context, page, complaints } = await joinAsEditor(here);
     // One that never ends.
@@ -100,8 +100,22 @@ it(
       await expectAccessibleEverywhere(page, 'a restore that waits');
       await page.setViewportSize({ width: 1280, height: 900 });
       await takeSights(page, 'restore-waits');
+      await dialog.getByRole('button', { name: 'Close' }).first().click();
+
+      // Closed, and the page left: it is found again where restores are asked for.
+      await page.goto('/files');
+      await page.getByRole('link', { name: 'Earlier states' }).click();
+      await page.getByRole('heading', { name: 'What you asked to have back' }).waitFor();
+      await expectAccessibleEverywhere(page, 'earlier states');
+      await takeSights(page, 'earlier-states');
+      await page.getByRole('button', { name: 'Follow the restore of Contracts' }).click();
       await dialog.getByRole('button', { name: 'Cancel' }).click();
       await dialog.getByText('Cancelled').first().waitFor();
+      await dialog.getByRole('button', { name: 'Close' }).first().click();
+      await page.getByRole('button', { name: 'Show the restore of Contracts' }).waitFor();
+      await page.getByRole('table').getByRole('link').first().click();
+      await page.getByRole('button', { name: 'Restore Contracts' }).waitFor();
+      await page.getByRole('button', { name: 'Show the restore of Contracts' }).waitFor();
     });
     expect(complaints).toEqual([]);
     await context.close();

@@ -1,7 +1,9 @@
 /** Targets, schedules, snapshots, restore tests and runs. */
 import type { Static } from 'typebox';
 import type {
+  EarlierStatePage,
   MadeKey,
+  OwnRestore,
   S3SignIn,
   ScheduleChange,
   Schedule,
@@ -24,6 +26,7 @@ import type {
 import { API, request } from './client.ts';
 
 export type SnapshotRows = Static<typeof SnapshotPage>;
+export type EarlierStates = Static<typeof EarlierStatePage>;
 
 export const listTargets = async (signal?: AbortSignal): Promise<TargetReply[]> =>
   (await request<{ items: TargetReply[] }>('/targets', { signal })).items;
@@ -80,6 +83,12 @@ export const listRuns = async (
 export const getRun = (id: string, signal?: AbortSignal): Promise<Run> => request(`/runs/${id}`, { signal });
 export const getRunLog = async (id: string, signal?: AbortSignal): Promise<RunLogLine[]> =>
   (await request<{ items: RunLogLine[] }>(`/runs/${id}/log`, { signal })).items;
+export const listOwnRestores = async (signal?: AbortSignal): Promise<OwnRestore[]> =>
+  (await request<{ items: OwnRestore[] }>('/restores', { signal })).items;
+export const listEarlierStates = (
+  query: { cursor?: string | undefined; limit?: number },
+  signal?: AbortSignal,
+): Promise<EarlierStates> => request('/earlier-states', { query, signal });
 /** Restores that one asked for are open to those who may not see other work, too. */
 export const getOwnRestore = (id: string, signal?: AbortSignal): Promise<Run> =>
   request(`/restores/${id}`, { signal });

@@ -2,7 +2,9 @@
 export type { ApplianceSettings, Overview, SetupState } from '../../server/appliance/schema.ts';
 export type { AuditEntry } from '../../server/audit/schema.ts';
 export type {
+  EarlierState,
   MadeKey,
+  OwnRestore,
   S3SignIn,
   S3TargetRequest,
   Schedule,

@@ -40,6 +40,8 @@ export interface PostgresFacts {
   extensions: string[];
   /** Newest migration in the schema; absent for a database that is not Holdfast's. */
   schemaVersion?: string;
+  /** Newest migration that a program must know at least, to go on with it; not in snapshots from before it was noted. */
+  schemaNeeds?: string;
   startLsn: string;
   /** Where the base backup itself is consistent. */
   backupEndLsn: string;
@@ -135,7 +137,7 @@ async function describePoint(
     const point = await takeConsistentPoint(gate, reader, `holdfast_${randomBytes(8).toString('hex')}`);
     await options.readAtPoint?.(reader);
     options.step?.('table facts');
-    const schemaVersion = await readSchemaVersion(reader);
+    const schema = await readSchemaVersion(reader);
     const { systemId, major, segmentBytes, encoding, blockChecksums, database, superuser, extensions } =
       server;
     return {
@@ -147,7 +149,7 @@ async function describePoint(
       restorePoint: point.restorePoint,
       restorePointAt,
       gateClosedMs: Math.round(point.gateClosedMs * 10) / 10,
-      ...(schemaVersion === undefined ? {} : { schemaVersion }),
+      ...schema,
       digests: options.digests,
       ...(backup.changedSince === undefined ? {} : { changedSince: backup.changedSince }),
       tables: await readTableFacts(reader, options),

@@ -117,14 +117,33 @@ export async function readServerFacts(client: pg.ClientBase): Promise<ServerFact
   };
 }
 
-/** Name of the newest migration in the schema; undefined for a database that is not Holdfast's. */
-export async function readSchemaVersion(client: pg.ClientBase): Promise<string | undefined> {
+interface SchemaVersion {
+  /** Name of the newest migration. */
+  schemaVersion: string;
+  /** Name of the newest migration that a program must know at least, to use it. */
+  schemaNeeds: string;
+}
+
+/** Undefined for a database that is not Holdfast's. */
+export async function readSchemaVersion(client: pg.ClientBase): Promise<SchemaVersion | undefined> {
   const found = await client.query<{ there: boolean }>(
     `select to_regclass('public.migrations') is not null as there`,
   );
   if (found.rows[0]?.there !== true) return undefined;
-  const newest = await client.query<{ name: string | null }>(
-    'select max(name) as name from public.migrations',
+  const { rows } = await client.query<{ name: string; needs: string }>(
+    'select name, coalesce(works_with, name) as needs from public.migrations order by name',
   );
-  return newest.rows[0]?.name ?? undefined;
+  const newest = rows.at(-1)?.name;
+  return newest === undefined ? undefined : { schemaVersion: newest, schemaNeeds: leastOf(rows) };
+}
+
+/** A program may lack migrations that work with what it knows (`lib/migrate.ts`). Pure. */
+export function leastOf(migrations: readonly { name: string; needs: string }[]): string {
+  let least = migrations.at(-1)?.name ?? '';
+  for (const { name } of [...migrations].reverse()) {
+    const works = migrations.every((one) => one.name <= name || one.needs <= name);
+    if (!works) break;
+    least = name;
+  }
+  return least;
 }

@@ -41,6 +41,11 @@ export function requireSnapshot(
       hint: 'Look again, and choose another one.',
     });
   }
+  if (!found.starts) {
+    throw new HoldfastError('wrong_state', `Snapshot ${found.number} cannot be restored here: ${found.fit}`, {
+      hint: 'Nothing was stopped or fetched. Install the version that took it, or a later one, or choose an older snapshot.',
+    });
+  }
   if (opened.warnings.some(({ confirm }) => confirm) && !acceptWarnings) {
     throw new HoldfastError('wrong_state', 'Something about these backups is not as it should be', {
       hint: 'Read the warnings, then agree to go on all the same or take another copy.',

@@ -68,6 +68,9 @@ export const OpenedRepository = Type.Object({
       sizeBytes: Type.Number(),
       /** Of it, what a recovery writes: database and files. */
       dataBytes: Type.Number(),
+      /** Whether this version starts on it, and why, in plain words. */
+      starts: Type.Boolean(),
+      fit: Text,
     }),
     { maxItems: 500 },
   ),
