@@ -10,6 +10,8 @@ import { requestRepositoryRun } from './list-snapshots.ts';
 import type { TargetDeps } from './manage-targets.ts';
 import { getTarget } from './queries.ts';
 import { VerifyQuery } from './read-back/schema.ts';
+import { PaceChange } from './pace-schema.ts';
+import { changePace } from './target-pace.ts';
 import { CopyRule, CopyRuleChange, PriceChange, TargetOrder, TargetReply } from './schema.ts';
 import { showTargets, toTargetReply } from './show-targets.ts';
 
@@ -73,6 +75,18 @@ export function copyRoutes(deps: TargetDeps): FastifyPluginAsyncTypebox {
       },
       async ({ params, body, actor }) =>
         toTargetReply(deps, await priceTarget(deps, actor, params.id, body.price)),
+    );
+    app.put(
+      '/targets/:id/pace',
+      {
+        config: { access: { right: 'backups.manage' } },
+        schema: {
+          ...{ tags, summary: 'Say how much may be sent to a target in a second, and at which hours' },
+          ...{ params: TargetParams, body: PaceChange, response: { 200: TargetReply } },
+        },
+      },
+      async ({ params, body, actor }) =>
+        toTargetReply(deps, await changePace(deps, actor, params.id, body.pace)),
     );
     app.post(
       '/targets/:id/copy',

@@ -14,8 +14,26 @@ export type {
 /** How to reach a target. Serialisable, so that a worker thread can open its own connection. */
 export type TargetConfig = DirectoryConfig | SftpConfig | S3Config;
 
+/** How much may be sent to a target. */
+export interface Pace {
+  bytesPerSecond: number;
+  /** When that holds; always, where it does not say. */
+  hours?: {
+    /** `HH:MM`; the whole day when both are the same. */
+    from: string;
+    to: string;
+    /** 1 for Monday to 7. */
+    days: readonly number[];
+    /** IANA name. */
+    timeZone: string;
+  };
+  /** What the threads of a process share (`targets/pace.ts`). */
+  line?: SharedArrayBuffer;
+}
+
 export interface DirectoryConfig {
   kind: 'directory';
+  pace?: Pace;
   /** Absolute path of the repository's top directory. */
   path: string;
 }
@@ -23,6 +41,7 @@ export interface DirectoryConfig {
 /** Holds secrets: it stays in memory, and is never written, logged or given as an argument. */
 export interface SftpConfig {
   kind: 'sftp';
+  pace?: Pace;
   host: string;
   port: number;
   /** Whether the server may be this machine; never kept, but decided by who asks. Absent: no. */
@@ -51,6 +70,7 @@ export interface SftpHostKey {
 /** Holds secrets, as `SftpConfig` does. */
 export interface S3Config {
   kind: 's3';
+  pace?: Pace;
   /** `https://host:port` of the server, without the bucket. */
   endpoint: string;
   /** As of an SFTP server. */

@@ -49,6 +49,14 @@ export async function lockTarget(tx: WriteTransaction, id: string): Promise<Targ
   return row;
 }
 
+export async function setPace(tx: WriteTransaction, id: string, pace: object | null): Promise<void> {
+  await tx
+    .updateTable('targets')
+    .set({ version: sql`version + 1`, pace: pace === null ? null : JSON.stringify(pace) })
+    .where('id', '=', id)
+    .execute();
+}
+
 export interface NewTarget {
   id: string;
   name: string;

@@ -3,6 +3,7 @@ import { Type, type Static } from 'typebox';
 import { Run } from '../lib/run-schema.ts';
 import { Cursor, Id, Instant, Problem } from '../lib/shapes.ts';
 import { RetentionPolicy } from './retention/policy.ts';
+import { TargetPace } from './pace-schema.ts';
 import { CycleDays, TargetReadBack } from './read-back/schema.ts';
 import { SnapshotHold } from './retention/schema.ts';
 import { SnapshotUnusual } from './unusual/schema.ts';
@@ -249,6 +250,8 @@ export const TargetReply = Type.Object({
   /** What a person typed, for the estimate. */
   price: Type.Union([TargetPrice, Type.Null()]),
   monthlyCost: Type.Union([Type.Number(), Type.Null()]),
+  /** How much may be sent to it; null for as much as it takes. */
+  pace: Type.Union([TargetPace, Type.Null()]),
 });
 export type TargetReply = Static<typeof TargetReply>;
 

@@ -1,6 +1,7 @@
 /** Targets as people see them: where each is, what it has, and what it lacks against the others. */
 import type { Clock } from '../lib/clock.ts';
 import type { Database } from '../lib/db.ts';
+import { paceOf } from './target-pace.ts';
 import { readCatalogue } from './catalogue/open-catalogue.ts';
 import { findCopyRun, findHolding } from './copy-queries.ts';
 import { describeReadBack } from './read-back/keep-cycle.ts';
@@ -59,6 +60,7 @@ export async function toTargetReply(deps: ShowDeps, row: TargetRow): Promise<Tar
     copies,
     readBack: await describeReadBack(deps, row),
     price,
+    pace: paceOf(row),
     monthlyCost: price === null ? null : (copies.sizeBytes / GB) * price.perGbMonth,
   };
 }

@@ -8,6 +8,7 @@ import { mayReachOwnMachine } from '../lib/config.ts';
 import type { Database } from '../lib/db.ts';
 import type { S3AccessKey, S3Config, SftpConfig, SftpHostKey, SftpSignIn, TargetConfig } from './engine.ts';
 import { findSignIn, type SignInRow, type TargetRow } from './queries.ts';
+import { paceFor, type Sender } from './target-pace.ts';
 import { s3PlaceOf } from './targets/s3/failures.ts';
 import { placeOf } from './targets/sftp/failures.ts';
 
@@ -23,7 +24,7 @@ export interface SftpSettings {
 }
 
 /** What is kept in `settings` of an S3 target. */
-export interface S3Settings extends Omit<S3Config, 'kind' | 'signIn' | 'ownMachine'> {
+export interface S3Settings extends Omit<S3Config, 'kind' | 'signIn' | 'ownMachine' | 'pace'> {
   /** Signs in with what the role of the machine lends. */
   role?: boolean;
   /** Undefined after a recovery from a place that this appliance did not know, and with a role. */
@@ -38,7 +39,17 @@ export interface TargetConfigDeps {
 type PlacedRow = Pick<TargetRow, 'kind' | 'settings'>;
 
 /** @throws HoldfastError as the sealer does, such as when the keys of this appliance are disabled. */
-export async function openTargetConfig(deps: TargetConfigDeps, row: PlacedRow): Promise<TargetConfig> {
+export async function openTargetConfig(
+  deps: TargetConfigDeps,
+  row: PlacedRow & Pick<TargetRow, 'id' | 'pace'>,
+  sender: Sender = 'run',
+): Promise<TargetConfig> {
+  const config = await openPlace(deps, row);
+  const pace = await paceFor(deps.db, row, sender);
+  return pace === undefined ? config : { ...config, pace };
+}
+
+async function openPlace(deps: TargetConfigDeps, row: PlacedRow): Promise<TargetConfig> {
   if (row.kind === 'directory') return directoryConfigOf(row);
   if (row.kind === 's3') return openS3Config(deps, s3SettingsOf(row));
   const { signInId, ...place } = sftpSettingsOf(row);

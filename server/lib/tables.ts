@@ -931,6 +931,7 @@ export interface Targets {
   last_error: Json | null;
   last_ok_at: Timestamp | null;
   name: string;
+  pace: Json | null;
   position: Generated<number>;
   price_per_gb_month: Numeric | null;
   probe: Json | null;

@@ -91,6 +91,7 @@ const PARTS: Record<string, (ids: Things) => { body?: unknown; query?: string; o
   'POST /api/v1/webhooks/:id/secret': () => ({ body: { overlapHours: 24 } }),
   'PUT /api/v1/targets/:id/sign-in': () => ({ body: { signIn: { kind: 'password', password: 'unlikely' } } }),
   'PUT /api/v1/targets/:id/price': () => ({ body: { price: null } }),
+  'PUT /api/v1/targets/:id/pace': () => ({ body: { pace: null } }),
   'PUT /api/v1/targets/:id/host-key': () => ({ body: { fingerprint: `SHA256:${'A'.repeat(43)}` } }),
   'POST /api/v1/keys/rekey': () => ({ body: { follows: 1, reason: 'A kit was lost' } }),
   'POST /api/v1/recovery-kits/:id/retire': () => ({ body: { reason: 'Lost' } }),

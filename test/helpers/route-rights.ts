@@ -236,6 +236,7 @@ export const CASES: Record<string, 'public' | 'setup' | Right> = {
   'PUT /api/v1/copy-rule': 'backups.manage',
   'PUT /api/v1/targets/order': 'backups.manage',
   'PUT /api/v1/targets/:id/price': 'backups.manage',
+  'PUT /api/v1/targets/:id/pace': 'backups.manage',
   'POST /api/v1/targets/:id/copy': 'backups.run',
   'POST /api/v1/targets/:id/verify': 'backups.manage',
   'POST /api/v1/targets/:id/prune': 'backups.manage',

@@ -46,6 +46,16 @@ it(
       await page.getByLabel('Currency').fill('EUR');
       await page.getByRole('region', { name: 'Price' }).getByRole('button', { name: 'Save' }).click();
       await copies.getByText('0.05 EUR for a GB and month').waitFor();
+      const sending = page.getByRole('region', { name: 'Sending' });
+      await sending.getByLabel('Limited at certain hours').check();
+      await sending.getByLabel('At most').fill('1');
+      await sending.getByText('2 to 80,000 Mbit/s').first().waitFor();
+      await sending.getByLabel('At most').fill('20');
+      await sending.getByLabel('Sat').check();
+      await takeSights(page, 'sending');
+      await sending.getByRole('button', { name: 'Save' }).click();
+      await page.getByText('It holds from the next run on').waitFor();
+      await sending.getByText('Nothing is changed').waitFor();
       await expectAccessibleEverywhere(page, 'a target that is up to date');
       await page.setViewportSize({ width: 1280, height: 900 });
 

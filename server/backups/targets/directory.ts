@@ -36,6 +36,7 @@ import {
 } from '../../lib/files.ts';
 import type { DirectoryConfig, ReadBack, Target, TargetObject } from '../engine.ts';
 import { hashUncached } from './hash-uncached.ts';
+import { inTurn, openTurn, type Turn } from './pace.ts';
 import { checkObjectName, checkPrefix, HINT_NAME, OBJECT_KINDS } from './object-name.ts';
 
 /**
@@ -49,6 +50,7 @@ export async function openDirectoryTarget(config: DirectoryConfig): Promise<Targ
     throw new HoldfastError('invalid_input', 'A directory target needs an absolute path');
   }
   const opened = await statTop(top);
+  const turn = openTurn(config.pace);
 
   const path = (name: string): string => {
     checkObjectName(name);
@@ -87,7 +89,7 @@ export async function openDirectoryTarget(config: DirectoryConfig): Promise<Targ
       const file = path(name);
       const parts = data instanceof Uint8Array ? [data] : data;
       try {
-        await writeObject(top, opened, name, file, parts);
+        await writeObject({ top, opened, turn }, name, file, parts);
       } catch (error) {
         if (!isSystemError(error, 'EEXIST')) return failed(error, name);
         const present = await lstat(file);
@@ -98,7 +100,7 @@ export async function openDirectoryTarget(config: DirectoryConfig): Promise<Targ
     },
     async create(name, data) {
       try {
-        await writeObject(top, opened, name, path(name), [data]);
+        await writeObject({ top, opened, turn }, name, path(name), [data]);
       } catch (error) {
         if (isSystemError(error, 'EEXIST')) throw conflict(name, 'already');
         return failed(error, name);
@@ -208,9 +210,15 @@ async function explain(error: unknown, top: string, opened: Stats, name: string)
   });
 }
 
+interface Place {
+  top: string;
+  opened: Stats;
+  /** Before each piece; undefined where nothing is limited. */
+  turn: Turn | undefined;
+}
+
 async function writeObject(
-  top: string,
-  opened: Stats,
+  { top, opened, turn }: Place,
   name: string,
   file: string,
   parts: readonly Uint8Array[],
@@ -222,7 +230,7 @@ async function writeObject(
   try {
     const handle = await open(temporary, 'wx', PRIVATE_FILE_MODE);
     try {
-      for (const part of parts) await writeAll(handle, part);
+      for (const part of parts) for await (const piece of inTurn(part, turn)) await writeAll(handle, piece);
       await handle.sync();
     } finally {
       await handle.close();

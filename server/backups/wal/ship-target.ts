@@ -83,7 +83,7 @@ export function createTargetShipper(deps: ShipDeps, row: TargetRow): TargetShipp
   const open = async (): Promise<OpenPlace> => {
     if (place !== undefined) return place;
     const keys = await openRepositoryWriteKeys(deps.keys);
-    const target = tellAnswers(await openTarget(await openTargetConfig(deps, row)), answered);
+    const target = tellAnswers(await openTarget(await openTargetConfig(deps, row, 'log')), answered);
     try {
       const keyring = new Set(await listNames(target, 'keyring/'));
       const keysObjects = new Set(await listNames(target, 'keys/'));

@@ -13,6 +13,7 @@ import type { LookupFunction } from 'node:net';
 import { outgoingProxy } from '../../../lib/config.ts';
 import { pinnedLookup, resolveOutgoing } from '../../../lib/outgoing-address.ts';
 import type { S3Config } from '../../engine.ts';
+import { openTurn } from '../pace.ts';
 import { openCredentials } from './credentials.ts';
 import { exchange, type Answer, type AnswerHead } from './exchange.ts';
 import { isExpired, isPassing, S3Refusal, S3Silence } from './failures.ts';
@@ -47,6 +48,8 @@ export interface S3Client {
   close(): void;
 }
 
+/** Requests that may share a limit at the same time, at most. */
+const SENDERS = 32;
 const EMPTY_SHA256 = createHash('sha256').digest('hex');
 
 export function openS3Client(config: S3Config, limits: S3Limits): S3Client {
@@ -62,6 +65,8 @@ export function openS3Client(config: S3Config, limits: S3Limits): S3Client {
   const agent = secure
     ? new HttpsAgent({ ...pool, ...(config.ca === undefined ? {} : { ca: config.ca }) })
     : new HttpAgent(pool);
+  const turn = openTurn(config.pace);
+  const slowest = slowestOf(config, limits);
   let date: Date | undefined;
 
   const once = async (call: S3Call): Promise<Answer> => {
@@ -75,9 +80,9 @@ export function openS3Client(config: S3Config, limits: S3Limits): S3Client {
       method: call.method,
       headers: signed.headers,
       body,
-      take: call.take,
+      ...{ take: call.take, turn },
       stallMs: limits.stallMs,
-      limitMs: limits.requestMs + (bytes / limits.slowestBytesPerSecond) * 1000,
+      limitMs: limits.requestMs + (bytes / slowest) * 1000,
     });
     date = dateOf(answer) ?? date;
     if (answer.status >= 200 && answer.status < 300) return answer;
@@ -110,6 +115,11 @@ export function openS3Client(config: S3Config, limits: S3Limits): S3Client {
     serverDate: () => date,
     close: () => agent.destroy(),
   };
+}
+
+/** What is sent slowly on purpose has the time for it: requests of several threads share what is allowed. */
+function slowestOf({ pace }: S3Config, { slowestBytesPerSecond: slowest }: S3Limits): number {
+  return pace === undefined ? slowest : Math.min(slowest, pace.bytesPerSecond / SENDERS);
 }
 
 /** @throws HoldfastError as `resolveOutgoing`, for a server where none may be. */

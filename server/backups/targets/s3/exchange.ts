@@ -4,6 +4,7 @@
  */
 import { request as httpRequest, type Agent, type IncomingHttpHeaders } from 'node:http';
 import { request as httpsRequest } from 'node:https';
+import type { Turn } from '../pace.ts';
 import { S3Silence } from './failures.ts';
 
 /** Sent between two looks at whether the line still takes bytes. */
@@ -22,6 +23,8 @@ export interface Exchange {
   body: readonly Uint8Array[];
   /** Asked when a good answer begins; takes its pieces in order. Without it they are kept. */
   take?: ((answer: AnswerHead) => (piece: Buffer) => void) | undefined;
+  /** Asked before each piece of the body. */
+  turn?: Turn | undefined;
   stallMs: number;
   limitMs: number;
 }
@@ -38,7 +41,7 @@ export interface Answer extends AnswerHead {
 
 /** @throws S3Silence when no whole answer came; whatever `take` throws. */
 export function exchange(wanted: Exchange): Promise<Answer> {
-  const { url, agent, method, headers, body, stallMs, limitMs } = wanted;
+  const { url, agent, method, headers, body, turn, stallMs, limitMs } = wanted;
   const length = body.reduce((sum, part) => sum + part.length, 0);
   const asks = length > ASK_FIRST_BYTES;
   return new Promise((resolve, reject) => {
@@ -80,8 +83,12 @@ export function exchange(wanted: Exchange): Promise<Answer> {
     const writePieces = async (): Promise<void> => {
       for (const part of body) {
         for (let at = 0; at < part.length; at += PIECE_BYTES) {
+          const piece = part.subarray(at, at + PIECE_BYTES);
+          await turn?.(piece.length);
           if (over || answering) return;
-          if (request.write(part.subarray(at, at + PIECE_BYTES))) continue;
+          // Whoever waits for a turn is not silent.
+          moved();
+          if (request.write(piece)) continue;
           await new Promise<void>((drained) => {
             const go = (): void => {
               request.off('drain', go).off('close', go);

@@ -39,6 +39,7 @@ import {
   unlinkIfPresent,
   withHandle,
 } from './requests.ts';
+import { openTurn, type Turn } from '../pace.ts';
 import { hashRemote, readPieces, writePieces } from './transfer.ts';
 
 /** Folders that are listed at once. */
@@ -59,7 +60,7 @@ export async function openSftpTarget(config: SftpConfig, silenceMs?: number): Pr
   }
   const top = config.path.length > 1 ? config.path.replace(/\/+$/, '') : config.path;
   const pool = await openPool(config, silenceMs);
-  const scene: Scene = { config, top, pool, folderSync: 'untried' };
+  const scene: Scene = { config, top, pool, turn: openTurn(config.pace), folderSync: 'untried' };
   try {
     await checkTop(scene);
   } catch (error) {
@@ -160,6 +161,8 @@ export async function openSftpTarget(config: SftpConfig, silenceMs?: number): Pr
 
 interface Scene {
   config: SftpConfig;
+  /** Before each piece that is sent; undefined where nothing is limited. */
+  turn: Turn | undefined;
   top: string;
   pool: Pool;
   /** `worked`: the server syncs folders, so a refusal is a failure; `unsupported`: it said so. */
@@ -192,7 +195,7 @@ async function writeObject(scene: Scene, channel: Channel, wanted: NewObject): P
   const handle = await openNew(scene, channel, wanted, temporary);
   try {
     try {
-      await writePieces(channel, handle, wanted.parts);
+      await writePieces(channel, handle, wanted.parts, scene.turn);
       await sync(channel, handle);
     } finally {
       await ask(channel, (sftp, done) => sftp.close(handle, done));

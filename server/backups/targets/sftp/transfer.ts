@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { noteGarbage } from '../../../lib/process-memory.ts';
 import type { ReadBack } from '../../engine.ts';
+import type { Turn } from '../pace.ts';
 import { isStatus, STATUS, type Channel } from './connection.ts';
 import { ask } from './requests.ts';
 
@@ -18,6 +19,7 @@ export async function writePieces(
   channel: Channel,
   handle: Buffer,
   parts: readonly Uint8Array[],
+  turn?: Turn,
 ): Promise<number> {
   const flight = openFlight(channel);
   let position = 0;
@@ -26,6 +28,7 @@ export async function writePieces(
     for (let at = 0; at < data.length; at += channel.pieceBytes) {
       const length = Math.min(channel.pieceBytes, data.length - at);
       const to = position + at;
+      await turn?.(length);
       await flight.add(async () => {
         await ask(channel, (sftp, done) => sftp.write(handle, data, at, length, to, done));
         noteGarbage(GARBAGE_PER_BYTE * length);
