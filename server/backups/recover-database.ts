@@ -25,8 +25,12 @@ import {
   markRecovered,
   moveTarget,
 } from './recover-queries.ts';
+import { setQuarantine } from './quarantine-queries.ts';
 import { recordSnapshots } from './record-snapshots.ts';
 
+/** Said of the quarantine that it begins in. */
+const MAY_STILL_RUN =
+  'it was recovered beside an appliance that may still run. Look at what it holds, switch the other one off, then release this one.';
 const RECOVERY_TIMEOUT_MS = 60 * 60_000;
 export async function recoverDatabase(
   parts: RecoveryParts,
@@ -87,6 +91,7 @@ async function settleDatabase(
   try {
     return await writeTransaction(db, async (tx) => {
       await markRecovered(tx, applianceId, clock.now());
+      if (options.quarantine === true) await setQuarantine(tx, clock.now(), MAY_STILL_RUN);
       const endedSessions = await endAllSessions(tx, clock.now());
       const endedApprovals = await endApprovals(tx, clock.now());
       const storedAt = new Date(Date.parse(snapshot.takenAt) + snapshot.durationMs);
@@ -110,6 +115,7 @@ async function settleDatabase(
             ...{
               kitId: kit.kitId,
               ...(options.setBack === undefined ? {} : { setBack: true }),
+              ...(options.quarantine === true ? { quarantine: true } : {}),
               ...(parts.point === undefined ? {} : { point: wordsOfPoint(parts.point.chosen) }),
               headNumber: repository.head?.number ?? null,
               endedSessions,

@@ -52,6 +52,11 @@ export interface RecoverOptions {
    * that it has and as the writer that it is. So no keyring is made and the target is only read.
    */
   setBack?: { applianceId: string } | undefined;
+  /**
+   * The old machine may still run: the target is only read, and the appliance waits in quarantine, in which nothing is written to a
+   * target and nobody is written to, until its owner says that this is the one to go on with.
+   */
+  quarantine?: boolean | undefined;
 }
 
 export interface RecoveryReport {
@@ -66,6 +71,8 @@ export interface RecoveryReport {
   endedSessions: number;
   interruptedRuns: number;
   warnings: readonly RepositoryWarning[];
+  /** It waits for its owner's word. */
+  quarantined: boolean;
   /** Of a chosen moment: what was asked for, the last commit that is there, and how much of the log was applied. */
   point?: {
     asked: { time: string } | { lsn: string };

@@ -3,7 +3,7 @@
  *
  * Guarantees: the data folder says that it is incomplete until everything in it is whole and on disk, so that a crash anywhere
  * leaves a folder on which nothing starts and on which recovery can start over. The target gets one object, the new writer's
- * claim; it is not changed otherwise, and not at all where an appliance is set back. Nothing is believed that the trust root in
+ * claim; it is not changed otherwise, and not at all where an appliance is set back or waits in quarantine. Nothing is believed that the trust root in
  * the kit does not vouch for.
  */
 import { randomUUID } from 'node:crypto';
@@ -71,7 +71,7 @@ async function recoverParts(parts: RecoveryParts): Promise<RecoveryReport> {
   options.step?.('Recovering the database');
   const { point, ...changed } = await recoverDatabase(parts, applianceId);
   crashPoint('recover.database.recovered');
-  if (keyring !== undefined) {
+  if (keyring !== undefined && options.quarantine !== true) {
     options.step?.('Taking over the repository');
     await takeRepository(parts, keyring.writeKeys, applianceId);
     crashPoint('recover.writer.claimed');
@@ -88,6 +88,7 @@ async function recoverParts(parts: RecoveryParts): Promise<RecoveryReport> {
     bytes: files.bytes,
     ...changed,
     warnings: repository.warnings,
+    quarantined: options.quarantine === true,
     ...(point === undefined ? {} : { point }),
   };
 }

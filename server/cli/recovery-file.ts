@@ -24,8 +24,10 @@ const RecoveryFile = Type.Object(
     /** Instead of a snapshot, one of the two: an instant with its zone, or a position in the write-ahead log. */
     toTime: Type.Optional(Type.String({ minLength: 1, maxLength: 40 })),
     toLsn: Type.Optional(Type.String({ minLength: 1, maxLength: 17 })),
-    /** The old machine is off for good, and the snapshot is the one to go back to. Nothing happens without it. */
-    oldMachineIsOff: Type.Literal(true),
+    /** The old machine is off for good, and the snapshot is the one to go back to. Nothing happens without it, or `quarantine`. */
+    oldMachineIsOff: Type.Optional(Type.Boolean()),
+    /** The old machine may still run: what is recovered waits in quarantine for its owner's word, and changes nothing on the target. */
+    quarantine: Type.Optional(Type.Boolean()),
     acceptWarnings: Type.Optional(Type.Boolean()),
     volume: Type.Optional(VolumeAnswers),
     /** Written by hostd, which has asked a person: the appliance of this machine is set back, beside its live data. */
@@ -53,6 +55,15 @@ export async function readRecoveryFile(path: string): Promise<RecoveryFile> {
   });
   if ((file.share === undefined) === (file.from === undefined)) {
     throw new HoldfastError('invalid_input', `${path}: give \`from\` or a share, one of them`);
+  }
+  if ((file.oldMachineIsOff === true) === (file.quarantine === true)) {
+    throw new HoldfastError(
+      'invalid_input',
+      `${path}: say \`oldMachineIsOff: true\` or \`quarantine: true\`, one of them`,
+      {
+        hint: 'In quarantine nothing is written to the target and nobody is written to, until the owner releases the appliance.',
+      },
+    );
   }
   const folder = dirname(resolve(path));
   const near = (name: string) => resolve(folder, name);

@@ -27,6 +27,15 @@ export type KitRow = RecoveryKit;
 export type KitStart = Static<typeof BeginKitReply>;
 type SettingsChange = Static<typeof ApplianceSettingsChange>;
 
+export interface Quarantine {
+  at: string;
+  reason: string;
+}
+export const getQuarantine = async (signal?: AbortSignal): Promise<Quarantine | null> =>
+  (await request<{ quarantine: Quarantine | null }>('/quarantine', { signal })).quarantine;
+export const releaseQuarantine = (): Promise<void> =>
+  request('/quarantine/release', { method: 'POST', body: { othersAreOff: true } });
+
 export const getSetup = (): Promise<SetupState> => request('/setup');
 export const checkClaimCode = (code: string): Promise<void> =>
   request('/setup/claim-code', { method: 'POST', body: { code } });

@@ -49,6 +49,7 @@ interface Options extends PlaceOptions {
   toLsn?: string;
   yes?: boolean;
   acceptWarnings?: boolean;
+  quarantine?: boolean;
   daily: DailyWay['kind'];
   passphraseFile?: string;
 }
@@ -67,6 +68,10 @@ export function addRecover(program: Command): void {
         .option('--to-time <instant>', 'go back to this moment instead, such as 2030-01-31T14:05:00Z')
         .option('--to-lsn <position>', 'the same, by its position in the write-ahead log')
         .option('--yes', 'the old machine is off, and the newest snapshot there is the one to go back to')
+        .option(
+          '--quarantine',
+          'the old machine may still run: change nothing on the target, and let the recovered appliance wait for its owner',
+        )
         .option('--accept-warnings', 'go on although something about the repository is not as it should be')
         .addOption(
           new Option('--daily <way>', 'on the machine image: how the volume is opened every day')
@@ -125,6 +130,7 @@ function recoverInto(
     snapshot: plan.snapshot,
     point: plan.point,
     setBack: plan.setBack,
+    quarantine: plan.quarantine,
     knownHead: plan.setBack?.knownHead,
     confirm: (question) => confirm(question, plan, output),
     step: (name) => {
@@ -185,6 +191,7 @@ interface Plan extends PlaceOptions {
   snapshot: string | undefined;
   point?: ChosenPoint | undefined;
   yes: boolean;
+  quarantine: boolean;
   acceptWarnings: boolean;
   volume: VolumeAnswers;
   setBack?: RecoveryFile['setBack'];
@@ -203,7 +210,8 @@ async function readPlan(options: Options): Promise<Plan> {
     }
     const {
       snapshot,
-      oldMachineIsOff,
+      oldMachineIsOff = false,
+      quarantine = false,
       acceptWarnings = false,
       volume = {},
       toTime,
@@ -211,7 +219,9 @@ async function readPlan(options: Options): Promise<Plan> {
       ...file
     } = await readRecoveryFile(options.config);
     const point = readPoint({ toTime, toLsn, snapshot: snapshot?.toString() });
-    return { ...file, snapshot: snapshot?.toString(), point, yes: oldMachineIsOff, acceptWarnings, volume };
+    // Whoever writes the file has agreed to the snapshot in it.
+    const yes = oldMachineIsOff || quarantine;
+    return { ...file, snapshot: snapshot?.toString(), point, yes, quarantine, acceptWarnings, volume };
   }
   if (options.from === undefined || options.kit === undefined) {
     throw new HoldfastError('invalid_input', 'Say where from, and with which kit', {
@@ -226,6 +236,7 @@ async function readPlan(options: Options): Promise<Plan> {
     snapshot: options.snapshot,
     point: readPoint(options),
     yes: options.yes === true,
+    quarantine: options.quarantine === true,
     acceptWarnings: options.acceptWarnings === true,
     volume: {
       daily: options.daily,
@@ -331,6 +342,11 @@ function describe(report: RecoveryReport, dataDir: string): string {
           `Went on from it to ${moment ?? ''}: ${point.pieces} pieces of the log, ${formatBytes(point.bytes)}; last commit ${point.reachedAt ?? 'that of the snapshot'}`,
         ]),
     `${report.files} files, ${formatBytes(report.bytes)}, ${report.keys} keys; ${report.endedSessions} sessions ended`,
+    ...(report.quarantined
+      ? [
+          'It waits in quarantine: look at it, and release it once the old machine is off (holdfast quarantine release).',
+        ]
+      : []),
     `Start it with: holdfast serve --data ${dataDir}`,
   ].join('\n');
 }
