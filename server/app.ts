@@ -7,7 +7,7 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import fastify, { LogController, type FastifyInstance, type FastifyPluginAsync } from 'fastify';
 import { approvalActs } from './approval-acts.ts';
 import { auditRoutes, lookAtRetention, SHORTER_RETENTION } from './audit/index.ts';
-import { applianceRoutes, consoleRoutes, watchInsistence } from './appliance/index.ts';
+import { applianceRoutes, consoleRoutes, installRecoveredHold, watchInsistence } from './appliance/index.ts';
 import { backupRoutes, listAnchorStates } from './backups/index.ts';
 import type { Deps } from './deps.ts';
 import {
@@ -91,6 +91,7 @@ export async function buildApp(deps: Deps, options: AppOptions = {}): Promise<Fa
     await rates.address(request, reply);
   });
   installAccessGuard(app, deps);
+  installRecoveredHold(app, deps);
   app.addHook('onRequest', (request, reply) =>
     rates.caller(request, reply, request.usedKey?.id ?? request.signedIn?.userId),
   );

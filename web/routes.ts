@@ -31,6 +31,7 @@ export const paths = {
   target: (id: string) => `/targets/${id}`,
   keys: () => '/keys',
   newKit: () => '/keys/new-kit',
+  quarantine: () => '/quarantine',
   keyRegister: (on?: string) => `/keys/register${queryText({ on })}`,
   requests: (filter: { id?: string; who?: string } = {}) => `/requests${queryText(filter)}`,
   audit: (filter: { object?: string; request?: string; type?: string; entry?: string } = {}) =>
@@ -129,6 +130,7 @@ export const routes: readonly Route[] = [
   route('/keys', 'settings.read', () => import('./pages/appliance/KeysPage.svelte')),
   route('/keys/register', 'settings.read', () => import('./pages/appliance/KeyRegisterPage.svelte')),
   route('/keys/new-kit', 'keys.manage', () => import('./pages/appliance/NewKitPage.svelte')),
+  route('/quarantine', 'operations.read', () => import('./pages/appliance/QuarantinePage.svelte')),
   route('/audit', 'audit.read', () => import('./pages/audit/AuditPage.svelte')),
   route('/requests', 'audit.read', () => import('./pages/identity/requests/RequestsPage.svelte')),
   route('/people', 'people.read', () => import('./pages/identity/people/PeoplePage.svelte')),

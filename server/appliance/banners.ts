@@ -34,9 +34,10 @@ export async function currentBanners(deps: BannerDeps): Promise<Session['banners
       message: `The owner's password was reset at the console on ${day(row.console_recovery_at)}, with the recovery kit. If nobody of you did that, look at the audit log now.`,
     });
   }
+  const quarantine = await readQuarantine(deps.db);
   const setBack = await lastSetBack(deps);
   if (setBack !== undefined && recent(new Date(setBack.at))) banners.push(setBack.banner);
-  else if (row.recovered_at !== null && recent(row.recovered_at)) {
+  else if (quarantine === undefined && row.recovered_at !== null && recent(row.recovered_at)) {
     banners.push({
       kind: 'recovered',
       message: `This appliance was recovered from a backup on ${day(row.recovered_at)}. What came after that snapshot is not in it.`,
@@ -49,11 +50,13 @@ export async function currentBanners(deps: BannerDeps): Promise<Session['banners
         'No recovery kit is proven: nothing can be backed up, and a lost machine would be lost for good.',
     });
   }
-  const quarantine = await readQuarantine(deps.db);
   if (quarantine !== undefined) {
     banners.push({
       kind: 'quarantine',
-      message: `Nothing is backed up: this appliance waits for its owner, because ${quarantine.reason}`,
+      message:
+        quarantine.kind !== 'copy'
+          ? `This appliance waits for its owner: ${quarantine.reason}. Nothing leaves it, and nobody else works with it.`
+          : `Nothing is backed up: this appliance waits for its owner, because ${quarantine.reason}`,
     });
   }
   const expiry = await readExpiry(deps).catch(() => undefined);

@@ -22,6 +22,7 @@ export {
 export { connectHost, requireHost, type HostClient } from './host/client.ts';
 export { hostPlaces } from './host/host-places.ts';
 export { rootKeyFile as machineRootKeyFile } from './host/ways/root-key.ts';
+export { installRecoveredHold } from './recovered-hold.ts';
 export { watchInsistence } from './transport-security.ts';
 export { watchMachine } from './machine-watch.ts';
 export { readApplianceSettings } from './settings.ts';

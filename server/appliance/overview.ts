@@ -6,6 +6,7 @@ import {
   locationOf,
   measureLoss,
   readFreeBytes,
+  readQuarantine,
   readRule,
 } from '../backups/index.ts';
 import type { Database } from '../lib/db.ts';
@@ -57,6 +58,7 @@ export async function readOverview(deps: OverviewDeps): Promise<Overview> {
     rule,
     kits,
     loss,
+    quarantine,
   ] = await Promise.all([
     getAppliance(deps.db),
     listTargetFacts(deps.db),
@@ -72,6 +74,7 @@ export async function readOverview(deps: OverviewDeps): Promise<Overview> {
     readRule(deps.db),
     readKitSummary(deps),
     measureLoss(deps),
+    readQuarantine(deps.db),
   ]);
   const schedule = (name: string): ScheduleFacts | undefined => {
     const row = schedules.find((candidate) => candidate.name === name);
@@ -88,6 +91,7 @@ export async function readOverview(deps: OverviewDeps): Promise<Overview> {
     })),
     lastSnapshot,
     lastProven: proof === undefined ? null : toProofFacts(proof),
+    held: quarantine !== undefined,
     snapshotOverdue,
     restoreTestOverdue: testSchedule.overdue,
     copies: copies === undefined ? null : { ...copies, needed: rule.needed, total: rule.total },

@@ -8,7 +8,14 @@ import { Instant, NoContent } from '../lib/shapes.ts';
 
 const tags = ['quarantine'];
 const Quarantine = Type.Object({
-  quarantine: Type.Union([Type.Object({ at: Instant, reason: Type.String() }), Type.Null()]),
+  quarantine: Type.Union([
+    Type.Object({
+      kind: Type.Union([Type.Literal('recovered'), Type.Literal('beside'), Type.Literal('copy')]),
+      at: Instant,
+      reason: Type.String(),
+    }),
+    Type.Null(),
+  ]),
 });
 
 export interface QuarantineDeps {

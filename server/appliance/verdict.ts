@@ -3,8 +3,8 @@
  * 1. no target has a complete snapshot: unprotected;
  * 2. the newest restore test or verification found something wrong: damaged;
  * 3. every complete snapshot lies on the disk that it protects against: local-only, whatever else is well;
- * 4. the last due snapshot or restore test did not happen, the last work on every target failed, or the newest snapshot is on fewer
- *    targets than it has to be: overdue;
+ * 4. this appliance is in quarantine, the last due snapshot or restore test did not happen, the last work on every target failed, or the
+ *    newest snapshot is on fewer targets than it has to be: overdue;
  * 5. a restore test passed on a copy that is elsewhere: proven;
  * 6. else: stored.
  */
@@ -28,6 +28,8 @@ export interface ProtectionFacts {
     sameDisk: boolean;
     snapshotTakenAt: string;
   } | null;
+  /** In quarantine: nothing new is backed up. */
+  held: boolean;
   snapshotOverdue: boolean;
   restoreTestOverdue: boolean;
   /** On how many targets the newest snapshot is, on how many of them not beside the data, and has to be; null before the first. */
@@ -45,7 +47,12 @@ export interface Verdict {
 export function decideVerdict(facts: ProtectionFacts): Verdict {
   const holding = facts.targets.filter((target) => target.snapshotCount > 0);
   if (holding.length === 0) return { verdict: 'unprotected', sentences: [explainUnprotected(facts)] };
-  const overdue = [...explainFailing(facts), ...explainOverdue(facts), ...explainShort(facts)];
+  const overdue = [
+    ...explainHeld(facts),
+    ...explainFailing(facts),
+    ...explainOverdue(facts),
+    ...explainShort(facts),
+  ];
   if (facts.damage.length > 0) return { verdict: 'damaged', sentences: [...facts.damage, ...overdue] };
   if (holding.every((target) => target.sameDisk)) {
     return { verdict: 'local-only', sentences: [explainLocal(holding), ...overdue] };
@@ -83,6 +90,13 @@ function explainLocal(holding: ProtectionFacts['targets']): string {
       ? `The only copy, on ${list}, lies on the disk that it should protect against`
       : `${names.length === 2 ? 'Both' : `All ${String(names.length)}`} copies, on ${list}, lie on the disk that they should protect against`;
   return `${what}. Add a target elsewhere.`;
+}
+
+/** Whatever was proven before: what is written now is lost with this machine. */
+function explainHeld({ held }: ProtectionFacts): string[] {
+  return held
+    ? ['This appliance waits in quarantine, and nothing is backed up until an owner lets it go on.']
+    : [];
 }
 
 /** Copies that nobody can reach are no protection: said before anything good. */

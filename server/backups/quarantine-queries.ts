@@ -1,23 +1,38 @@
 import { sql } from 'kysely';
 import type { Database, WriteTransaction } from '../lib/db.ts';
 
+/**
+ * `recovered`: it waits since it was recovered. `beside`: so too, and has not taken the repository over, because the old machine may still run.
+ * `copy`: another of its kind may be at work.
+ */
+export type QuarantineKind = 'recovered' | 'beside' | 'copy';
+
 export async function findQuarantine(
   db: Database,
-): Promise<{ applianceId: string; at: Date; reason: string } | undefined> {
+): Promise<{ applianceId: string; kind: QuarantineKind; at: Date; reason: string } | undefined> {
   const row = await db
     .selectFrom('appliance')
-    .select(['id', 'quarantined_at', 'quarantine_reason'])
+    .select(['id', 'quarantined_at', 'quarantine_reason', 'quarantine_kind'])
     .where('quarantined_at', 'is not', null)
     .executeTakeFirst();
   if (row?.quarantined_at == null) return undefined;
-  return { applianceId: row.id, at: row.quarantined_at, reason: row.quarantine_reason ?? '' };
+  const kind = (row.quarantine_kind ?? 'copy') as QuarantineKind;
+  return { applianceId: row.id, kind, at: row.quarantined_at, reason: row.quarantine_reason ?? '' };
+}
+
+/** Somebody has looked at what was recovered: it goes on as the appliance that it is. */
+export async function letRecoveredGoOn(tx: WriteTransaction): Promise<void> {
+  await tx
+    .updateTable('appliance')
+    .set({ quarantined_at: null, quarantine_reason: null, quarantine_kind: null, version: sql`version + 1` })
+    .execute();
 }
 
 /** @returns false when it is in quarantine already. */
 export async function setQuarantine(tx: WriteTransaction, now: Date, reason: string): Promise<boolean> {
   const result = await tx
     .updateTable('appliance')
-    .set({ quarantined_at: now, quarantine_reason: reason, version: sql`version + 1` })
+    .set({ quarantined_at: now, quarantine_reason: reason, quarantine_kind: null, version: sql`version + 1` })
     .where('quarantined_at', 'is', null)
     .executeTakeFirst();
   return result.numUpdatedRows === 1n;
@@ -31,6 +46,7 @@ export async function releaseAppliance(tx: WriteTransaction, id: string, now: Da
       id,
       quarantined_at: null,
       quarantine_reason: null,
+      quarantine_kind: null,
       quarantine_released_at: now,
       machine_identity: null,
       version: sql`version + 1`,

@@ -1,6 +1,7 @@
 /**
  * Whether this appliance may write to its targets. It is not the only one of its kind when it was cloned, or when the machine
- * was set back to an older state: then both would write to one repository with the same keys.
+ * was set back to an older state: then both would write to one repository with the same keys. And one that was recovered may not be what was
+ * wanted: until an owner has looked at it, nothing leaves it, and nobody else gets in.
  *
  * Guarantees: an appliance that finds a head which its own keys have signed and it did not make writes nothing to any target
  * from then on, until the owner says that this is the one to go on with. Then it takes a new identity, and the other one, should
@@ -13,7 +14,14 @@ import type { Clock } from '../lib/clock.ts';
 import { writeTransaction, type Database } from '../lib/db.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import type { TargetRow } from './queries.ts';
-import { findQuarantine, isReleasedFor, releaseAppliance, setQuarantine } from './quarantine-queries.ts';
+import {
+  findQuarantine,
+  isReleasedFor,
+  letRecoveredGoOn,
+  releaseAppliance,
+  setQuarantine,
+  type QuarantineKind,
+} from './quarantine-queries.ts';
 
 interface QuarantineDeps {
   db: Database;
@@ -21,13 +29,14 @@ interface QuarantineDeps {
 }
 
 export interface Quarantine {
+  kind: QuarantineKind;
   at: string;
   reason: string;
 }
 
 export async function readQuarantine(db: Database): Promise<Quarantine | undefined> {
   const row = await findQuarantine(db);
-  return row === undefined ? undefined : { at: row.at.toISOString(), reason: row.reason };
+  return row === undefined ? undefined : { kind: row.kind, at: row.at.toISOString(), reason: row.reason };
 }
 
 /** @throws HoldfastError `wrong_state` while this appliance waits for a person. */
@@ -35,7 +44,10 @@ export async function refuseInQuarantine(db: Database): Promise<void> {
   const quarantine = await readQuarantine(db);
   if (quarantine === undefined) return;
   throw new HoldfastError('wrong_state', `This appliance waits in quarantine: ${quarantine.reason}`, {
-    hint: 'Find out which of the copies is the one to go on with, switch the others off, and release this one: `holdfast quarantine release`.',
+    hint:
+      quarantine.kind !== 'copy'
+        ? 'Look whether it is the state that you wanted, see that the old machine is off, and let this one go on: `holdfast quarantine release`.'
+        : 'Find out which of the copies is the one to go on with, switch the others off, and release this one: `holdfast quarantine release`.',
   });
 }
 
@@ -58,8 +70,8 @@ interface ReleaseDeps extends QuarantineDeps {
 }
 
 /**
- * The owner's word that this is the one to go on with, and the others are off. The audit log goes on under another id: the copy may
- * have had its own entries signed under the one before.
+ * The owner's word that this is the one to go on with, and the others are off. Where there may have been a copy, the audit log goes on under
+ * another id: the copy may have had its own entries signed under the one before. A recovered appliance has taken an id of its own already.
  *
  * @throws HoldfastError `wrong_state` when the appliance is not in quarantine.
  */
@@ -67,14 +79,17 @@ export async function releaseFromQuarantine(deps: ReleaseDeps, actor: Actor): Pr
   await writeTransaction(deps.db, async (tx) => {
     const before = await findQuarantine(tx);
     if (before === undefined) throw new HoldfastError('wrong_state', 'This appliance is not in quarantine');
-    const id = randomUUID();
-    await releaseAppliance(tx, id, deps.clock.now());
-    await deps.keys.renewAuditLog();
+    const id = before.kind === 'recovered' ? before.applianceId : randomUUID();
+    if (before.kind === 'recovered') await letRecoveredGoOn(tx);
+    else {
+      await releaseAppliance(tx, id, deps.clock.now());
+      await deps.keys.renewAuditLog();
+    }
     await recordAudit(tx, deps.clock, actor, {
       action: 'backups.appliance.released',
       objectType: 'appliance',
       objectId: id,
-      detail: { before: before.applianceId, reason: before.reason },
+      detail: { kind: before.kind, before: before.applianceId, reason: before.reason },
     });
   });
 }

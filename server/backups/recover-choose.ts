@@ -63,9 +63,9 @@ export async function chooseSnapshot(
   return snapshot;
 }
 
-/** In quarantine two may run: neither the repository nor anybody outside hears of this one. */
+/** Beside another that may still run, nothing is taken over yet: neither the repository nor anybody outside hears of this one. */
 async function requireOldOff(options: RecoverOptions): Promise<void> {
-  if (options.quarantine === true) return;
+  if (options.beside === true) return;
   await requireYes(options, { kind: 'old-machine-off' }, 'the old machine must be off first');
 }
 

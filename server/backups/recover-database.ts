@@ -22,20 +22,18 @@ import {
   endApprovals,
   failOpenRuns,
   finishSnapshotRun,
+  holdRecovered,
+  type Hold,
   markRecovered,
   moveTarget,
 } from './recover-queries.ts';
-import { setQuarantine } from './quarantine-queries.ts';
 import { recordSnapshots } from './record-snapshots.ts';
 
-/** Said of the quarantine that it begins in. */
-const MAY_STILL_RUN =
-  'it was recovered beside an appliance that may still run. Look at what it holds, switch the other one off, then release this one.';
 const RECOVERY_TIMEOUT_MS = 60 * 60_000;
 export async function recoverDatabase(
   parts: RecoveryParts,
   applianceId: string,
-): Promise<{ endedSessions: number; interruptedRuns: number; point?: RecoveryReport['point'] }> {
+): Promise<Pick<RecoveryReport, 'endedSessions' | 'interruptedRuns' | 'quarantined' | 'point'>> {
   const { options, snapshot } = parts;
   const paths = dataPaths(options.dataDir);
   const facts = postgresFacts(sectionOf(snapshot, 'database'));
@@ -83,15 +81,16 @@ async function settleDatabase(
   parts: RecoveryParts,
   applianceId: string,
   address: DatabaseAddress,
-): Promise<{ endedSessions: number; interruptedRuns: number }> {
+): Promise<{ endedSessions: number; interruptedRuns: number; quarantined: boolean }> {
   const { options, repository, snapshot } = parts;
   const { clock, kit, target } = options;
   const { snapshots } = await repository.snapshots();
   const db = openDatabase(address, { name: 'holdfast recover', max: 1 });
   try {
     return await writeTransaction(db, async (tx) => {
-      await markRecovered(tx, applianceId, clock.now());
-      if (options.quarantine === true) await setQuarantine(tx, clock.now(), MAY_STILL_RUN);
+      const now = clock.now();
+      await markRecovered(tx, applianceId, now);
+      const quarantined = options.setBack === undefined && (await holdRecovered(tx, holdOf(parts, now)));
       const endedSessions = await endAllSessions(tx, clock.now());
       const endedApprovals = await endApprovals(tx, clock.now());
       const storedAt = new Date(Date.parse(snapshot.takenAt) + snapshot.durationMs);
@@ -115,9 +114,9 @@ async function settleDatabase(
             ...{
               kitId: kit.kitId,
               ...(options.setBack === undefined ? {} : { setBack: true }),
-              ...(options.quarantine === true ? { quarantine: true } : {}),
               ...(parts.point === undefined ? {} : { point: wordsOfPoint(parts.point.chosen) }),
               headNumber: repository.head?.number ?? null,
+              quarantined,
               endedSessions,
               endedApprovals,
               interruptedRuns,
@@ -125,11 +124,30 @@ async function settleDatabase(
           },
         },
       );
-      return { endedSessions, interruptedRuns };
+      return { endedSessions, interruptedRuns, quarantined };
     });
   } finally {
     await db.destroy();
   }
+}
+
+/** @returns undefined when it goes on at once. */
+function holdOf(parts: RecoveryParts, since: Date): Hold | undefined {
+  const { beside, goLive } = parts.options;
+  if (beside === true)
+    return {
+      ...{ kind: 'beside', since },
+      reason: `${wordsOfRecovery(parts)}, beside an appliance that may still run`,
+    };
+  return goLive === true ? undefined : { kind: 'recovered', since, reason: wordsOfRecovery(parts) };
+}
+
+/** Why it waits. */
+function wordsOfRecovery({ snapshot, point }: RecoveryParts): string {
+  const from = `snapshot ${String(snapshot.number)} of ${snapshot.takenAt}`;
+  if (point === undefined) return `it was recovered from ${from}`;
+  const asked = wordsOfPoint(point.chosen);
+  return `it was recovered to ${'time' in asked ? asked.time : `position ${asked.lsn} in the log`}, from ${from} on`;
 }
 
 /** As the run would have told it (`take-snapshot.ts`). */

@@ -53,10 +53,14 @@ export interface RecoverOptions {
    */
   setBack?: { applianceId: string } | undefined;
   /**
-   * The old machine may still run: the target is only read, and the appliance waits in quarantine, in which nothing is written to a
-   * target and nobody is written to, until its owner says that this is the one to go on with.
+   * The old machine may still run: the target is only read, until an owner says that this is the appliance to go on with.
    */
-  quarantine?: boolean | undefined;
+  beside?: boolean | undefined;
+  /**
+   * Whether it works at once as before, instead of waiting in quarantine until an owner has looked at it. One that is set back never waits, and
+   * one that was recovered beside another always does.
+   */
+  goLive?: boolean | undefined;
 }
 
 export interface RecoveryReport {

@@ -22,6 +22,35 @@ export async function markRecovered(tx: WriteTransaction, applianceId: string, n
     .execute();
 }
 
+export interface Hold {
+  kind: 'recovered' | 'beside';
+  since: Date;
+  reason: string;
+}
+
+/**
+ * Nothing leaves the recovered appliance until an owner says so.
+ *
+ * @param hold absent: it goes on at once, whatever it waited for at the restore point.
+ * @returns false for a snapshot of a version that knew no quarantine.
+ */
+export async function holdRecovered(tx: WriteTransaction, hold: Hold | undefined): Promise<boolean> {
+  if (!(await hasColumn(tx, 'appliance', 'quarantined_at'))) return false;
+  await tx
+    .updateTable('appliance')
+    .set({
+      quarantined_at: hold?.since ?? null,
+      quarantine_reason: hold?.reason ?? null,
+      // Of a version before, it is let go on as a copy is: under another identity.
+      ...((await hasColumn(tx, 'appliance', 'quarantine_kind'))
+        ? { quarantine_kind: hold?.kind ?? null }
+        : {}),
+      version: sql`version + 1`,
+    })
+    .execute();
+  return hold !== undefined;
+}
+
 /** @returns how many were open. */
 export async function endAllSessions(tx: WriteTransaction, now: Date): Promise<number> {
   const result = await tx

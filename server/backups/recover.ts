@@ -71,7 +71,7 @@ async function recoverParts(parts: RecoveryParts): Promise<RecoveryReport> {
   options.step?.('Recovering the database');
   const { point, ...changed } = await recoverDatabase(parts, applianceId);
   crashPoint('recover.database.recovered');
-  if (keyring !== undefined && options.quarantine !== true) {
+  if (keyring !== undefined && options.beside !== true) {
     options.step?.('Taking over the repository');
     await takeRepository(parts, keyring.writeKeys, applianceId);
     crashPoint('recover.writer.claimed');
@@ -88,7 +88,6 @@ async function recoverParts(parts: RecoveryParts): Promise<RecoveryReport> {
     bytes: files.bytes,
     ...changed,
     warnings: repository.warnings,
-    quarantined: options.quarantine === true,
     ...(point === undefined ? {} : { point }),
   };
 }

@@ -24,11 +24,13 @@ const RecoveryFile = Type.Object(
     /** Instead of a snapshot, one of the two: an instant with its zone, or a position in the write-ahead log. */
     toTime: Type.Optional(Type.String({ minLength: 1, maxLength: 40 })),
     toLsn: Type.Optional(Type.String({ minLength: 1, maxLength: 17 })),
-    /** The old machine is off for good, and the snapshot is the one to go back to. Nothing happens without it, or `quarantine`. */
+    /** The old machine is off for good, and the snapshot is the one to go back to. Nothing happens without it, or `beside`. */
     oldMachineIsOff: Type.Optional(Type.Boolean()),
-    /** The old machine may still run: what is recovered waits in quarantine for its owner's word, and changes nothing on the target. */
-    quarantine: Type.Optional(Type.Boolean()),
+    /** The old machine may still run: nothing changes on the target until an owner has looked at what was recovered. */
+    beside: Type.Optional(Type.Boolean()),
     acceptWarnings: Type.Optional(Type.Boolean()),
+    /** It works at once. Else nothing leaves it, and only owners get in, until one of them says so. */
+    goLive: Type.Optional(Type.Boolean()),
     volume: Type.Optional(VolumeAnswers),
     /** Written by hostd, which has asked a person: the appliance of this machine is set back, beside its live data. */
     setBack: Type.Optional(
@@ -56,12 +58,12 @@ export async function readRecoveryFile(path: string): Promise<RecoveryFile> {
   if ((file.share === undefined) === (file.from === undefined)) {
     throw new HoldfastError('invalid_input', `${path}: give \`from\` or a share, one of them`);
   }
-  if ((file.oldMachineIsOff === true) === (file.quarantine === true)) {
+  if ((file.oldMachineIsOff === true) === (file.beside === true)) {
     throw new HoldfastError(
       'invalid_input',
-      `${path}: say \`oldMachineIsOff: true\` or \`quarantine: true\`, one of them`,
+      `${path}: say \`oldMachineIsOff: true\` or \`beside: true\`, one of them`,
       {
-        hint: 'In quarantine nothing is written to the target and nobody is written to, until the owner releases the appliance.',
+        hint: 'Beside a machine that may still run, nothing changes on the target until an owner has looked at what was recovered.',
       },
     );
   }

@@ -176,6 +176,7 @@ export interface Appliance {
   id: string;
   machine_identity: string | null;
   name: string | null;
+  quarantine_kind: string | null;
   quarantine_reason: string | null;
   quarantine_released_at: Timestamp | null;
   quarantined_at: Timestamp | null;

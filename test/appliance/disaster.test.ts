@@ -64,6 +64,7 @@ describe('with the machine gone', () => {
       '--data',
       dataDir,
       '--yes',
+      '--go-live',
       '--json',
     ]);
     expect(recovered.stderr + recovered.stdout).not.toContain('AGE-SECRET-KEY');

@@ -16,6 +16,7 @@ const well: ProtectionFacts = {
   targets: [offsite],
   lastSnapshot: { takenAt: '2026-01-02T02:00:00.000Z', state: 'stored' },
   lastProven: proof,
+  held: false,
   snapshotOverdue: false,
   restoreTestOverdue: false,
   copies: { have: 1, elsewhere: 1, needed: 1, total: 1 },
@@ -24,6 +25,7 @@ const well: ProtectionFacts = {
 
 describe('the verdict', () => {
   const cases: [string, Partial<ProtectionFacts>, string][] = [
+    ['a proven copy of an appliance in quarantine is overdue', { held: true }, 'overdue'],
     ['no target is unprotected', { targets: [] }, 'unprotected'],
     [
       'a target without a complete snapshot is unprotected',
@@ -128,6 +130,7 @@ describe('the verdict', () => {
       ),
       lastSnapshot: fc.constantFrom(null, well.lastSnapshot),
       lastProven: fc.constantFrom(null, proof, { ...proof, sameDisk: true }),
+      held: fc.boolean(),
       snapshotOverdue: fc.boolean(),
       restoreTestOverdue: fc.boolean(),
       copies: fc.constantFrom(null, well.copies),

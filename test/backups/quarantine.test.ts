@@ -90,3 +90,25 @@ test('a second reason does not replace the first, and a release without a quaran
   expect((await readQuarantine(appliance.deps.db))?.reason).toBe('one');
   expect(await listMigrations()).toContain('0008-add-quarantine');
 });
+
+test('a recovered one keeps everybody but owners out until an owner lets it go on, as the appliance that it is', async () => {
+  const admin = await appliance.addPerson('admin');
+  await withClient(appliance.database.adminAddress, 'test', (client) =>
+    client.query(
+      `update appliance set quarantine_kind = 'recovered', quarantine_reason = 'it was recovered'`,
+    ),
+  );
+  const statuses = async (path: string) => [
+    (await admin.call('GET', path)).status,
+    (await appliance.owner.call('GET', path)).status,
+  ];
+  const before = await readQuarantine(appliance.deps.db);
+
+  await expect.poll(() => statuses('/workspaces'), { timeout: 5_000 }).toEqual([409, 200]);
+  expect(await statuses('/session')).toEqual([200, 200]);
+  await expectStatus(appliance.owner.call('POST', '/quarantine/release', { othersAreOff: true }), 204);
+
+  expect(before).toMatchObject({ kind: 'recovered', reason: 'it was recovered' });
+  await expect.poll(() => statuses('/workspaces'), { timeout: 5_000 }).toEqual([200, 200]);
+  expect(await readQuarantine(appliance.deps.db)).toBeUndefined();
+});

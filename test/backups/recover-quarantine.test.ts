@@ -54,7 +54,7 @@ test(
 
     report = await recoverAppliance({
       target: { kind: 'directory', path: target },
-      ...{ kit, dataDir: join(place, 'new'), clock: systemClock, quarantine: true },
+      ...{ kit, dataDir: join(place, 'new'), clock: systemClock, beside: true },
       confirm: async ({ kind }) => {
         asked.push(kind);
         return true;
@@ -77,7 +77,9 @@ test(
     try {
       await signIn(fresh);
       const { body } = await fresh.call<{ quarantine: { reason: string } | null }>('GET', '/quarantine');
-      expect(body.quarantine?.reason).toContain('recovered beside an appliance that may still run');
+      expect(body.quarantine?.reason).toMatch(
+        /^it was recovered from snapshot 1 of .*, beside an appliance that may still run$/,
+      );
       const { body: files } = await fresh.call<{ items: { rootFolderId: string }[] }>('GET', '/workspaces');
       const root = files.items[0]?.rootFolderId ?? '';
       const { body: folder } = await fresh.call<{ items: { name: string }[] }>('GET', `/folders/${root}`);

@@ -107,6 +107,20 @@ async function expectSameAppliance(appliance: ServedAppliance): Promise<void> {
   }
 }
 
+/** Nothing leaves it, and nobody but owners gets in; whoever may come in may look. */
+async function expectHeld(appliance: ServedAppliance): Promise<void> {
+  const { quarantine } = await expectStatus(
+    appliance.call<{ quarantine: { kind: string; reason: string } }>('GET', '/quarantine'),
+    200,
+  );
+  expect(quarantine).toMatchObject({ kind: 'recovered' });
+  expect(quarantine.reason).toMatch(/^it was recovered from snapshot 1 of /);
+  expect(await finishRun(appliance, appliance.call('POST', '/snapshots'))).toMatchObject({
+    state: 'failed',
+    error: { code: 'wrong_state', message: expect.stringContaining('waits in quarantine') as string },
+  });
+}
+
 describe('recovery is refused', () => {
   test('into a folder with something in it, which stays as it is', async () => {
     const dataDir = join(place, 'taken');
@@ -211,7 +225,10 @@ test('a recovered appliance has the same people, files and keys, knows that it w
     expect(appliance.claimCode).toBeUndefined();
     await expectSameAppliance(appliance);
     const { body: session } = await appliance.call('GET', '/session');
-    expect(JSON.stringify(session)).toContain('recovered from a backup');
+    expect(JSON.stringify(session)).toContain('recovered from snapshot');
+    await expectHeld(appliance);
+    await expectStatus(appliance.call('POST', '/quarantine/release', { othersAreOff: true }), 204);
+    expect(await expectStatus(appliance.call('GET', '/quarantine'), 200)).toEqual({ quarantine: null });
     // Else the machine it came to would be taken for a clone, and nothing would be backed up.
     expect(await query(appliance, 'select machine_identity from appliance')).toEqual([
       { machine_identity: null },
@@ -226,6 +243,7 @@ test('a recovered appliance has the same people, files and keys, knows that it w
     expect(report.interruptedRuns).toBe(0);
     const { body: runs } = await appliance.call<{ items: object[] }>('GET', '/runs?kind=snapshot');
     expect(runs.items).toMatchObject([
+      { kind: 'snapshot', state: 'failed' },
       { kind: 'snapshot', state: 'succeeded', result: { snapshotId: report.snapshotId } },
     ]);
     const { body: targets } = await appliance.call<{ items: { lastOkAt: string }[] }>('GET', '/targets');
@@ -235,6 +253,11 @@ test('a recovered appliance has the same people, files and keys, knows that it w
     });
     const { body: snapshots } = await appliance.call<{ items: unknown[] }>('GET', '/snapshots');
     expect(snapshots.items.length).toBe(2);
+    const { body: acts } = await appliance.call<{ items: object[] }>(
+      'GET',
+      '/audit?action=backups.appliance.released',
+    );
+    expect(acts.items).toHaveLength(1);
   } finally {
     await appliance.stop();
   }

@@ -7,7 +7,7 @@ import { cp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { settleKeyRegister } from '../../server/appliance/index.ts';
-import type { openRepository} from '../../server/backups/index.ts';
+import type { openRepository } from '../../server/backups/index.ts';
 import { createSnapshotBrowser, publishKeysWhenDue } from '../../server/backups/index.ts';
 import {
   ageRecipientOf,

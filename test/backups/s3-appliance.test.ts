@@ -238,7 +238,7 @@ describe('after the machine is lost', () => {
     const dataDir = join(place, 'recovered');
     const report = await recoverAppliance({
       target: server.config('one/repository', { endpoint: line.endpoint, region: 'eu-north' }),
-      ...{ kit, dataDir, clock: systemClock, confirm: async () => true },
+      ...{ kit, dataDir, clock: systemClock, confirm: async () => true, goLive: true },
       signal: new AbortController().signal,
     });
     expect(report.files).toBeGreaterThan(0);

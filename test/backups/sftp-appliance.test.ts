@@ -259,7 +259,7 @@ describe('after the machine is lost', () => {
     await appliance.stop();
     const dataDir = join(place, 'recovered');
     const report = await recoverAppliance({
-      ...{ target: server.config(folder), kit, dataDir, clock: systemClock },
+      ...{ target: server.config(folder), kit, dataDir, clock: systemClock, goLive: true },
       confirm: async () => true,
       signal: new AbortController().signal,
     });

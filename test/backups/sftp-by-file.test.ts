@@ -93,7 +93,7 @@ test('a recovery file brings it back from there, and it goes on sending', async 
   const recovery = {
     from: `sftp://${server.username}@127.0.0.1:${String(server.port)}${folder}`,
     ...{ hostKey: server.hostKey.fingerprint, signInFile: 'target-key' },
-    ...{ kit: 'kit.json', oldMachineIsOff: true },
+    ...{ kit: 'kit.json', oldMachineIsOff: true, goLive: true },
   };
   const recover = async (content: object) => {
     await writeFile(at('recovery.yaml'), JSON.stringify(content));

@@ -65,7 +65,7 @@ async function recover(walk: Walk): Promise<Record<string, unknown>> {
       recover: {
         share: TARGET_SHARE,
         kit: kitToJson(first.kit),
-        oldMachineIsOff: true,
+        ...{ oldMachineIsOff: true, goLive: true },
         volume: { daily: 'passphrase', passphrase: PASSPHRASE },
       },
     },

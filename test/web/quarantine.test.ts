@@ -13,27 +13,27 @@ const here = claimedAppliance(({ call, appliance }) => addDirectoryTarget({ call
 it(
   'the owner sees why nothing is backed up, releases it, and snapshots go on',
   async () => {
-    // As a recovery with --quarantine leaves it.
+    // As a recovery with --beside leaves it.
     await inDatabase(here.appliance, (client) =>
-      client.query(`update appliance set quarantined_at = now(),
-        quarantine_reason = 'it was recovered beside an appliance that may still run.'`),
+      client.query(`update appliance set quarantined_at = now(), quarantine_kind = 'beside',
+        quarantine_reason = 'it was recovered from snapshot 3, beside an appliance that may still run'`),
     );
     await here.asOwner('quarantine', '/targets', async (page) => {
-      await page.getByRole('link', { name: 'See what to do' }).click();
-      const panel = page.getByRole('region', { name: 'In quarantine' });
-      await panel.getByText('it was recovered beside an appliance').waitFor();
+      await page.getByRole('link', { name: 'Look at it and decide' }).click();
+      const panel = page.getByRole('region', { name: 'It waits for an owner' });
+      await panel.getByText('beside an appliance that may still run').waitFor();
       await expectAccessibleEverywhere(page, 'an appliance in quarantine');
       await takeSights(page, 'quarantine');
       expect(await finishRun(here, here.call('POST', '/snapshots'))).toMatchObject({ state: 'failed' });
 
-      await panel.getByRole('button', { name: 'Go on with this appliance' }).click();
+      await panel.getByRole('button', { name: 'Let it go on' }).click();
       const dialog = page.getByRole('dialog');
       await dialog.getByRole('textbox').fill('Vault');
       await dialog.getByText('Every other copy must be off').waitFor();
-      await dialog.getByLabel('Every other copy of this appliance is off for good').check();
+      await dialog.getByRole('checkbox').check();
       await takeSights(page, 'quarantine-release');
-      await dialog.getByRole('button', { name: 'Release it' }).click();
-      await page.getByText('The next snapshot takes the targets over').waitFor();
+      await dialog.getByRole('button', { name: 'Let it go on' }).click();
+      await page.getByText('This appliance is not in quarantine').waitFor();
       await panel.waitFor({ state: 'detached' });
     });
     const { quarantine } = await expectStatus(here.call<{ quarantine: unknown }>('GET', '/quarantine'), 200);

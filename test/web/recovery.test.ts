@@ -6,7 +6,7 @@ import { cp, mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
-import type { Browser, Page } from 'playwright-core';
+import type { Browser, Locator, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   giveBackCertificate,
@@ -178,6 +178,30 @@ async function findItBack(page: Page): Promise<void> {
     await page.getByRole('button', { name, exact: true }).waitFor();
   await page.goto('/audit');
   await page.getByText('host.recovery.begun').first().waitFor();
+  await letItGoOn(page);
+}
+
+/** Until its owner has looked, nothing leaves it. */
+async function letItGoOn(page: Page): Promise<void> {
+  await page.getByRole('link', { name: 'Look at it and decide' }).click();
+  await page.getByRole('heading', { level: 1, name: 'Quarantine' }).waitFor();
+  await page.getByText('it was recovered from snapshot 2 of', { exact: false }).last().waitFor();
+  await expectAccessible(page, 'quarantine');
+  await page.getByRole('button', { name: 'Let it go on' }).click();
+  const dialog = page.getByRole('dialog');
+  await dialog.getByText('Every other copy must be off').waitFor();
+  await expectAccessible(page, 'letting it go on');
+  await dialog.getByLabel(/^Type .* to confirm$/).fill(await nameToType(dialog));
+  await dialog.getByRole('checkbox').check();
+  await dialog.getByRole('button', { name: 'Let it go on' }).click();
+  await page.getByText('This appliance is not in quarantine').waitFor();
+  await expect.poll(() => page.getByRole('link', { name: 'Look at it and decide' }).count()).toBe(0);
+  await expectAccessible(page, 'not in quarantine');
+}
+
+async function nameToType(dialog: Locator): Promise<string> {
+  const label = (await dialog.getByText(/^Type .* to confirm$/).textContent()) ?? '';
+  return /^Type (.*) to confirm$/.exec(label.trim())?.[1] ?? '';
 }
 
 describe('on the machine image', () => {

@@ -24,17 +24,9 @@ import { API, queryText, request } from './client.ts';
 export type { Keeping, KeyRegister, RegisteredKit };
 
 export type KitRow = RecoveryKit;
+export type Quarantine = { kind: 'recovered' | 'beside' | 'copy'; at: string; reason: string } | null;
 export type KitStart = Static<typeof BeginKitReply>;
 type SettingsChange = Static<typeof ApplianceSettingsChange>;
-
-export interface Quarantine {
-  at: string;
-  reason: string;
-}
-export const getQuarantine = async (signal?: AbortSignal): Promise<Quarantine | null> =>
-  (await request<{ quarantine: Quarantine | null }>('/quarantine', { signal })).quarantine;
-export const releaseQuarantine = (): Promise<void> =>
-  request('/quarantine/release', { method: 'POST', body: { othersAreOff: true } });
 
 export const getSetup = (): Promise<SetupState> => request('/setup');
 export const checkClaimCode = (code: string): Promise<void> =>
@@ -62,6 +54,10 @@ export const retireKit = (kitId: string, reason: string): Promise<AskedApproval>
 
 export const rekey = (follows: number, reason: string): Promise<{ generation: number }> =>
   request('/keys/rekey', { method: 'POST', body: { follows, reason } });
+export const getQuarantine = async (signal?: AbortSignal): Promise<Quarantine> =>
+  (await request<{ quarantine: Quarantine }>('/quarantine', { signal })).quarantine;
+export const releaseQuarantine = (): Promise<void> =>
+  request('/quarantine/release', { method: 'POST', body: { othersAreOff: true } });
 export const getKeyRegister = (on?: string, signal?: AbortSignal): Promise<KeyRegister> =>
   request('/keys/register', { query: { on }, signal });
 export const keyRegisterUrl = (on: string, format: 'csv' | 'json'): string =>

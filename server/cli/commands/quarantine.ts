@@ -4,11 +4,12 @@ import { addCommand } from '../command.ts';
 import { formatInstant, printable } from '../output.ts';
 
 interface Answer {
-  quarantine: { at: string; reason: string } | null;
+  quarantine: { kind: 'recovered' | 'beside' | 'copy'; at: string; reason: string } | null;
 }
 
 export function addQuarantine(program: Command): void {
-  const words = 'Whether this appliance may write to its targets, when it may be a copy of another';
+  const words =
+    'Whether this appliance may write to its targets, when it was recovered or may be a copy of another';
   const quarantine = program.command('quarantine').summary(words).description(words);
   addCommand(
     quarantine,
@@ -39,7 +40,10 @@ export function addQuarantine(program: Command): void {
         });
       }
       await control().send('POST', '/quarantine/release', { othersAreOff: true });
-      output.result({ released: true }, 'Released. The next snapshot takes the repository over.');
+      output.result(
+        { released: true },
+        'Released. Backups, mail and everything else that leaves this appliance go on.',
+      );
       return EXIT.ok;
     },
   );

@@ -49,7 +49,8 @@ interface Options extends PlaceOptions {
   toLsn?: string;
   yes?: boolean;
   acceptWarnings?: boolean;
-  quarantine?: boolean;
+  beside?: boolean;
+  goLive?: boolean;
   daily: DailyWay['kind'];
   passphraseFile?: string;
 }
@@ -69,10 +70,11 @@ export function addRecover(program: Command): void {
         .option('--to-lsn <position>', 'the same, by its position in the write-ahead log')
         .option('--yes', 'the old machine is off, and the newest snapshot there is the one to go back to')
         .option(
-          '--quarantine',
-          'the old machine may still run: change nothing on the target, and let the recovered appliance wait for its owner',
+          '--beside',
+          'the old machine may still run: nothing changes on the target until an owner has looked at what was recovered',
         )
         .option('--accept-warnings', 'go on although something about the repository is not as it should be')
+        .option('--go-live', 'work at once, instead of waiting in quarantine for an owner to look at it')
         .addOption(
           new Option('--daily <way>', 'on the machine image: how the volume is opened every day')
             .choices(['passphrase', 'tpm2', 'kms-hook'])
@@ -130,7 +132,8 @@ function recoverInto(
     snapshot: plan.snapshot,
     point: plan.point,
     setBack: plan.setBack,
-    quarantine: plan.quarantine,
+    beside: plan.beside,
+    goLive: plan.goLive,
     knownHead: plan.setBack?.knownHead,
     confirm: (question) => confirm(question, plan, output),
     step: (name) => {
@@ -191,8 +194,9 @@ interface Plan extends PlaceOptions {
   snapshot: string | undefined;
   point?: ChosenPoint | undefined;
   yes: boolean;
-  quarantine: boolean;
+  beside?: boolean | undefined;
   acceptWarnings: boolean;
+  goLive?: boolean | undefined;
   volume: VolumeAnswers;
   setBack?: RecoveryFile['setBack'];
 }
@@ -211,7 +215,6 @@ async function readPlan(options: Options): Promise<Plan> {
     const {
       snapshot,
       oldMachineIsOff = false,
-      quarantine = false,
       acceptWarnings = false,
       volume = {},
       toTime,
@@ -220,8 +223,8 @@ async function readPlan(options: Options): Promise<Plan> {
     } = await readRecoveryFile(options.config);
     const point = readPoint({ toTime, toLsn, snapshot: snapshot?.toString() });
     // Whoever writes the file has agreed to the snapshot in it.
-    const yes = oldMachineIsOff || quarantine;
-    return { ...file, snapshot: snapshot?.toString(), point, yes, quarantine, acceptWarnings, volume };
+    const yes = oldMachineIsOff || file.beside === true;
+    return { ...file, snapshot: snapshot?.toString(), point, yes, acceptWarnings, volume };
   }
   if (options.from === undefined || options.kit === undefined) {
     throw new HoldfastError('invalid_input', 'Say where from, and with which kit', {
@@ -236,8 +239,9 @@ async function readPlan(options: Options): Promise<Plan> {
     snapshot: options.snapshot,
     point: readPoint(options),
     yes: options.yes === true,
-    quarantine: options.quarantine === true,
+    beside: options.beside,
     acceptWarnings: options.acceptWarnings === true,
+    goLive: options.goLive,
     volume: {
       daily: options.daily,
       ...(options.passphraseFile === undefined ? {} : { passphraseFile: options.passphraseFile }),
@@ -344,7 +348,7 @@ function describe(report: RecoveryReport, dataDir: string): string {
     `${report.files} files, ${formatBytes(report.bytes)}, ${report.keys} keys; ${report.endedSessions} sessions ended`,
     ...(report.quarantined
       ? [
-          'It waits in quarantine: look at it, and release it once the old machine is off (holdfast quarantine release).',
+          'It waits in quarantine: nothing leaves it and only owners get in, until one of them has looked at it (holdfast quarantine release)',
         ]
       : []),
     `Start it with: holdfast serve --data ${dataDir}`,
