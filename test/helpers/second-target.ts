@@ -7,6 +7,7 @@ import {
   openRepository,
   verifyRepository,
 } from '../../server/backups/index.ts';
+import { numberedName, packName } from '../../server/backups/objects/object-names.ts';
 import type { Run } from '../../server/lib/run-schema.ts';
 import type { CopyRule, Snapshot, TargetReply } from '../../server/backups/schema.ts';
 import type { Static } from 'typebox';
@@ -115,6 +116,19 @@ export async function verifyByKit(appliance: StockedAppliance, path: string): Pr
     if (!report.ok) throw new Error(JSON.stringify(report.problems));
     return repository.snapshotReferences.map((one) => one.number);
   });
+}
+
+/** What the newest head there names, by itself or through an index: objects that somebody needs. */
+export async function namesOn(appliance: StockedAppliance, path: string): Promise<Set<string>> {
+  return withKit(appliance.kit, path, (repository) =>
+    Promise.resolve(
+      new Set([
+        ...repository.snapshotReferences.map((one) => numberedName('snapshots', one)),
+        ...repository.keyringObjects(),
+        ...[...repository.catalogue.packs()].map(({ id }) => packName(id)),
+      ]),
+    ),
+  );
 }
 
 /** The files of a snapshot as they were stored, restored with the kit into a folder. */

@@ -25,6 +25,10 @@ export function chanceOf(seed: number): Chance {
       if (one === undefined) throw new Error('nothing to choose from');
       return one;
     },
-    bytes: (length) => Buffer.from(Array.from({ length }, () => number(256))),
+    bytes: (length) => {
+      const bytes = Buffer.alloc(length);
+      for (let at = 0; at < length; at++) bytes[at] = number(256);
+      return bytes;
+    },
   };
 }

@@ -1,15 +1,26 @@
 /**
- * A week of an appliance whose clock the test moves: files come, change and go each hour, a snapshot is taken each night, and what can
- * go wrong does so by the seed. What each snapshot must hold is remembered beside it.
+ * A week of an appliance with two targets, whose clock the test moves: files come, change and go each hour, a snapshot is taken each night,
+ * and what can go wrong does so by the seed. What each snapshot must hold is remembered beside it.
  */
 import { readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { dataPaths } from '../../../server/lib/data-folder.ts';
+import { startDueRuns } from '../../../server/lib/schedules.ts';
 import type { Snapshot } from '../../../server/backups/schema.ts';
 import { expectStatus, OWNER } from '../../helpers/appliance.ts';
 import { killRunAt, queueScheduledRun, type StockedAppliance } from '../../helpers/stocked-appliance.ts';
 import type { BadLine, Mishap as Trouble } from '../../helpers/s3-server.ts';
+import { addSecondTarget, namesOn } from '../../helpers/second-target.ts';
 import { chanceOf, type Chance } from './chance.ts';
+import {
+  catchUp,
+  comeAndGo,
+  COPY_DEATHS,
+  damageSecond,
+  isWhole,
+  type ListFirst,
+  type Second,
+} from './second.ts';
 
 const HOUR_MS = 3_600_000;
 export const WEEK_HOURS = 168;
@@ -17,6 +28,11 @@ export const WEEK_HOURS = 168;
 const SNAPSHOT_HOUR = 3;
 const PRUNE_HOUR = 5;
 const TEST_HOUR = 6;
+const PART_HOUR = 7;
+/** Of most days: something on the second target is damaged then, and everything is read back in the evening. */
+const DAMAGE_HOUR = 12;
+const VERIFY_HOUR = 21;
+const CYCLE_DAYS = 3;
 
 /** Where the process of a snapshot dies. */
 const DEATHS = [
@@ -38,6 +54,7 @@ const DEATHS = [
   'backups.forget.recorded',
   'backups.prune.indexed',
   'backups.prune.deleted',
+  ...COPY_DEATHS,
 ] as const;
 
 const MISHAPS = [
@@ -81,30 +98,98 @@ export interface Week {
   surprises: string[];
 }
 
-/** @param line leads to the target. */
+interface Places {
+  /** Leads to the first target. */
+  line: BadLine;
+  listFirst: ListFirst;
+}
+
+/** @param week is filled as it goes on, so that it tells what happened up to a failure. */
 export async function liveThroughWeek(
   appliance: StockedAppliance,
-  line: BadLine,
-  seed: number,
-): Promise<Week> {
+  { line, listFirst }: Places,
+  { week, seed }: { week: Week; seed: number },
+): Promise<Second> {
   line.now = () => appliance.clock.now();
-  const life = await beginLife(appliance, line, seed);
+  const life = await beginLife(appliance, line, { week, seed });
+  const { chance, second } = life;
   for (let hour = 1; hour <= WEEK_HOURS; hour++) {
     appliance.clock.offsetMs = hour * HOUR_MS;
     await changeFiles(life);
+    note(life, hour, await comeAndGo(second, chance));
     const ofDay = hour % 24;
     if (ofDay === SNAPSHOT_HOUR) life.due = true;
-    if (life.due) await trySnapshot(life, hour, life.chance.pick(MISHAPS));
+    if (life.due) await trySnapshot(life, hour, chance.pick(MISHAPS));
+    else await catchUpNow(life, hour);
     if (ofDay === PRUNE_HOUR) await expectRun(life, 'prune', { policy: true });
-    if (ofDay === TEST_HOUR && hour > 48) await expectRun(life, 'restore-test', { mode: 'quick' });
+    if (ofDay === TEST_HOUR && hour > 48 && hour % 48 < 24) await testRestore(life);
+    // Every other day, so that what was missed is owed too.
+    if (ofDay === PART_HOUR && hour % 48 < 24) await readPart(life);
+    if (ofDay === DAMAGE_HOUR && second.awayHours === 0 && chance.percent(60))
+      note(life, hour, await damageSecond(second, chance, listFirst));
+    if (ofDay === VERIFY_HOUR && second.damaged.length > 0) await repair(life);
   }
-  // The last night is quiet, so that the newest snapshot has what is there.
+  await endWell(life);
+  return second;
+}
+
+/** The last night is quiet: the newest snapshot has what is there, and each target has what its policy keeps. */
+async function endWell(life: Life): Promise<void> {
+  const { appliance, second } = life;
+  if (second.awayHours > 0) await second.back();
+  second.awayHours = 0;
+  if (second.damaged.length > 0) await repair(life);
   await trySnapshot(life, WEEK_HOURS, 'none');
+  for (let hour = 1; hour < 8; hour++) {
+    appliance.clock.offsetMs += HOUR_MS;
+    await catchUpNow(life, WEEK_HOURS + hour);
+  }
   await expectRun(life, 'verify', {});
-  return { diary: life.diary, attempts: life.attempts, surprises: life.surprises };
+}
+
+function note(life: Life, hour: number, words: string | undefined): void {
+  if (words !== undefined) life.diary.push(`${dayOf(hour)}: ${words}`);
+}
+
+async function catchUpNow(life: Life, hour: number): Promise<void> {
+  const { appliance, chance, second } = life;
+  const end = await catchUp(appliance, chance);
+  note(life, hour, end?.words);
+  // What is damaged is copied from nowhere.
+  const may = end === undefined || ['succeeded', 'killed'].includes(end.state);
+  if (!may && second.awayHours === 0 && second.damaged.length === 0) life.surprises.push(end.words);
+}
+
+/** Of the newest copy on each target, when both are there and whole. */
+async function testRestore(life: Life): Promise<void> {
+  const both = life.second.awayHours === 0 && life.second.damaged.length === 0;
+  await expectRun(life, 'restore-test', { mode: 'quick', ...(both ? { copy: 'every-target' } : {}) });
+}
+
+/** By the schedule, which is due. */
+async function readPart(life: Life): Promise<void> {
+  const started = await startDueRuns(life.appliance.deps);
+  if (started.includes('verify')) await performExpected(life, 'verify of a part');
+  else life.surprises.push('no part was due');
+}
+
+/** What is damaged is found and made whole by the first target's copies, unless nothing needs it any more: whatever the run says is looked up. */
+async function repair(life: Life): Promise<void> {
+  const { appliance, second } = life;
+  await queueScheduledRun(appliance, 'verify', {});
+  const run = await appliance.performRun();
+  const line = `verify, with ${second.damaged.join(' and ')} damaged: ${describe(run)}`;
+  life.diary.push(line);
+  const needed = await namesOn(appliance, second.path);
+  const left = second.damaged.filter((name) => needed.has(name) && !isWhole(second, name));
+  const repaired = run.state === 'partial' && run.error?.code === 'repaired';
+  if (left.length > 0 || (run.state !== 'succeeded' && !repaired))
+    life.surprises.push([line, `still damaged: ${left.join(' and ') || 'nothing'}`, ...run.lines].join('\n'));
+  second.damaged = [];
 }
 
 interface Life extends Week {
+  second: Second;
   appliance: StockedAppliance;
   line: BadLine;
   chance: Chance;
@@ -115,7 +200,11 @@ interface Life extends Week {
 }
 
 /** A program writes the files: its key does not end when nobody is there for an hour. */
-async function beginLife(appliance: StockedAppliance, line: BadLine, seed: number): Promise<Life> {
+async function beginLife(
+  appliance: StockedAppliance,
+  line: BadLine,
+  { week, seed }: { week: Week; seed: number },
+): Promise<Life> {
   const { owner, workspaceId, targetId } = appliance;
   const made = await expectStatus(
     owner.call<{ token: string }>('POST', '/api-keys', {
@@ -129,9 +218,15 @@ async function beginLife(appliance: StockedAppliance, line: BadLine, seed: numbe
     ...{ minimumCount: 2, maximumAgeDays: null, timeZone: 'UTC' },
   };
   await expectStatus(owner.call('PUT', `/targets/${targetId}/retention`, { policy }), 200);
+  const added = await addSecondTarget(appliance, 'second', { retention: policy });
+  // The week's hours begin now, the schedule's at midnight.
+  const due = new Date(appliance.clock.now().getTime() + PART_HOUR * HOUR_MS).getUTCHours();
+  const schedule = { cron: `0 ${String(due)} * * *`, enabled: true, days: CYCLE_DAYS };
+  await expectStatus(owner.call('PUT', '/schedules/verify', schedule), 200);
   return {
     ...{ appliance, line, chance: chanceOf(seed), due: false, key: made.token, numbers: 0 },
-    ...{ diary: [], attempts: [], surprises: [] },
+    ...week,
+    second: { ...added, awayHours: 0, damaged: [] },
   };
 }
 
@@ -206,8 +301,12 @@ async function trySnapshot(life: Life, hour: number, mishap: Mishap): Promise<vo
   life.line.strike = () => undefined;
   attempt.to = appliance.clock.now().getTime();
   life.diary.push(`${dayOf(hour)}: snapshot, ${mishap}: ${end}`);
-  life.due = end !== 'succeeded';
-  if (life.due && !MAY_FAIL.includes(mishap)) life.surprises.push(life.diary.at(-1) ?? '');
+  const { awayHours, damaged } = life.second;
+  // Where one target has it, it is taken; the other gets it later.
+  const taken = end === 'succeeded' || end.startsWith('partial');
+  const well = end === 'succeeded' || (taken && (awayHours > 0 || damaged.length > 0));
+  life.due = !taken;
+  if (!well && !MAY_FAIL.includes(mishap)) life.surprises.push(life.diary.at(-1) ?? '');
 }
 
 /** @returns how the run ended. */
@@ -255,21 +354,32 @@ async function expectRun(
   input: Record<string, string | boolean>,
 ): Promise<void> {
   await queueScheduledRun(life.appliance, kind, input);
+  await performExpected(life, kind);
+}
+
+async function performExpected(life: Life, what: string): Promise<void> {
+  const { awayHours, damaged } = life.second;
   const run = await life.appliance.performRun();
-  const line = `${kind}: ${describe(run)}`;
+  const line = `${what}: ${describe(run)}`;
   life.diary.push(line);
-  if (run.state !== 'succeeded') life.surprises.push([line, ...run.lines].join('\n'));
+  // What is done on each target is done on the one that is there; damage waits for the evening.
+  const half = run.state === 'partial' && (awayHours > 0 || damaged.length > 0);
+  if (run.state !== 'succeeded' && !half) life.surprises.push([line, ...run.lines].join('\n'));
 }
 
 function dayOf(hour: number): string {
   return `day ${String(Math.floor(hour / 24))} ${String(hour % 24).padStart(2, '0')}:00`;
 }
 
-/** Those that are still listed, the newest first. */
+/** Those that are still listed, the newest first, with where they lie. */
 export async function retainedSnapshots(appliance: StockedAppliance): Promise<Snapshot[]> {
   const owner = await appliance.signIn(OWNER.email, OWNER.password);
   const { items } = await expectStatus(owner.call<{ items: Snapshot[] }>('GET', '/snapshots?limit=200'), 200);
   return items.filter((one) => one.state !== 'forgotten');
+}
+
+export function isOn({ targets }: Snapshot, targetId: string): boolean {
+  return targets.some((one) => one.id === targetId && one.state === 'stored');
 }
 
 /** What a snapshot must hold: the files of the try in whose time it was taken. */
