@@ -1,12 +1,22 @@
 /**
  * A disk that fails at any call: EIO and ENOSPC from each call that the directory target makes of the operating system while a snapshot
- * is written, once and from then on. `SEED=n` tries the same ones again; `SLOW=1` tries all.
+ * is written, or one is forgotten and pruned, once and from then on. `SEED=n` tries the same ones again; `SLOW=1` tries all.
  */
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { cp, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { createPlace, takeSnapshot, type Place } from '../backups/repository-place.ts';
-import { choose, FIRST, rememberCatalogue, seed, surviveFault } from './survive-fault.ts';
+import { bytesOf, createPlace, takeSnapshot, withWriter, type Place } from '../backups/repository-place.ts';
+import {
+  choose,
+  FIRST,
+  meetFault,
+  rememberCatalogue,
+  restoreListed,
+  seed,
+  surviveFault,
+  type Fault,
+} from './survive-fault.ts';
 
 interface Disk {
   /** Only what lies below it fails. */
@@ -77,8 +87,7 @@ beforeAll(async () => {
   place = await createPlace(existsSync('/dev/shm') ? '/dev/shm' : undefined);
   await takeSnapshot(place, FIRST);
   origin = `${place.path}-origin`;
-  await cp(place.path, origin, { recursive: true });
-  restoreCatalogue = await rememberCatalogue(place);
+  await rememberPlace();
   calls = await callsOfARun();
 });
 afterAll(() => place.dispose());
@@ -87,6 +96,12 @@ async function reset(): Promise<void> {
   await rm(place.path, { recursive: true });
   await cp(origin, place.path, { recursive: true });
   await restoreCatalogue();
+}
+
+async function rememberPlace(): Promise<void> {
+  await rm(origin, { recursive: true, force: true });
+  await cp(place.path, origin, { recursive: true });
+  restoreCatalogue = await rememberCatalogue(place);
 }
 
 function watch(fails: (at: number) => string | undefined = () => undefined): void {
@@ -112,15 +127,61 @@ test('a disk that fails at any call of a run loses no snapshot, and none is call
   expect(calls.length).toBeGreaterThan(80);
   for (const needed of ['open', 'link', 'unlink', 'handle.write', 'handle.sync'])
     expect(calls).toContain(needed);
-  const all = calls.flatMap((call, index) =>
+  await tryAll(choose(faultsOf(calls), 20), (fault) => surviveFault(place, fault));
+}, 1_800_000);
+
+test('a disk that fails at any call of forget and prune takes nothing that is kept, and the next prune finishes', async () => {
+  await reset();
+  const oldest = await takeSnapshot(place, { old: bytesOf('old', 20_000) });
+  const kept: Record<string, Buffer>[] = [FIRST, { new: bytesOf('new', 20_000) }];
+  await takeSnapshot(place, kept[1] ?? {});
+  const older = await takeSnapshot(place, { older: bytesOf('older', 20_000) });
+  // What this one leaves is due when the day is over.
+  await withWriter(place, (writer) => writer.forget([oldest.id]));
+  await withWriter(place, (writer) => writer.prune());
+  place.clock.advance(26 * 3_600_000);
+  await rememberPlace();
+  const work = () =>
+    withWriter(place, async (writer, repository) => {
+      const { snapshots } = await repository.snapshots();
+      if (snapshots.some(({ id }) => id === older.id)) await writer.forget([older.id]);
+      return writer.prune();
+    });
+  const seen = { name: 'none', begin: () => watch(), end: () => (disk.top = '') };
+  expect(await meetFault(seen, 'none', work)).toBe('done');
+  const made = disk.calls;
+  const left = objectsIn(place.path, 'packs').length;
+  expect(left).toBeLessThan(objectsIn(origin, 'packs').length);
+
+  await tryAll(choose(faultsOf(made), 15), async (fault) => {
+    const about = `SEED=${String(seed)}: ${fault.name}`;
+    const ended = await meetFault(fault, about, work);
+    const listed = await restoreListed(place, about);
+    expect(listed.slice(0, 2), about).toEqual(kept);
+
+    await work();
+    expect(await restoreListed(place, about), about).toEqual(kept);
+    expect(objectsIn(place.path, 'packs').length, about).toBe(left);
+    return ended;
+  });
+}, 1_800_000);
+
+function faultsOf(made: readonly string[]) {
+  return made.flatMap((call, index) =>
     ['EIO', ...(FILLS.test(call) ? ['ENOSPC'] : [])].flatMap((code) =>
       (['once', 'from then on'] as const).map((how) => ({ at: index + 1, call, code, how })),
     ),
   );
+}
+
+async function tryAll(
+  faults: ReturnType<typeof faultsOf>,
+  survive: (fault: Fault) => Promise<string>,
+): Promise<void> {
   const ended = new Map<string, number>();
-  for (const { at, call, code, how } of choose(all, 20)) {
+  for (const { at, call, code, how } of faults) {
     await reset();
-    const outcome = await surviveFault(place, {
+    const outcome = await survive({
       name: `${code} from call ${String(at)} (${call}), ${how}`,
       begin: () => watch((now) => ((how === 'once' ? now === at : now >= at) ? code : undefined)),
       end: () => (disk.top = ''),
@@ -131,4 +192,9 @@ test('a disk that fails at any call of a run loses no snapshot, and none is call
   process.stdout.write(`SEED=${String(seed)} ${JSON.stringify(Object.fromEntries(ended))}\n`);
   // Faults that never end a run would say that they were not injected.
   expect(ended.get('unavailable') ?? 0).toBeGreaterThan(0);
-}, 1_800_000);
+}
+
+const objectsIn = (path: string, kind: string): string[] =>
+  readdirSync(join(path, kind), { recursive: true, encoding: 'utf8' }).filter((name) =>
+    name.endsWith('.age'),
+  );

@@ -56,10 +56,16 @@ export async function surviveFault(place: Place, fault: Fault): Promise<string> 
 }
 
 async function underFault(place: Place, fault: Fault, about: string): Promise<string> {
+  const ended = await meetFault(fault, about, () => takeSnapshot(place, SECOND));
+  return ended === 'done' ? 'stored' : ended;
+}
+
+/** @returns `done`, or the code of the error, which has to be one for people. */
+export async function meetFault(fault: Fault, about: string, work: () => Promise<unknown>): Promise<string> {
   fault.begin();
   try {
-    await takeSnapshot(place, SECOND);
-    return 'stored';
+    await work();
+    return 'done';
   } catch (error) {
     expect(error, `${about}: ${String(error)}`).toBeInstanceOf(HoldfastError);
     const { code, message } = error as HoldfastError;
@@ -72,7 +78,7 @@ async function underFault(place: Place, fault: Fault, about: string): Promise<st
 }
 
 /** The files of each snapshot, oldest first, read with the kit and a catalogue made anew; every byte that is stored was read too. */
-async function restoreListed(place: Place, about: string): Promise<Files[]> {
+export async function restoreListed(place: Place, about: string): Promise<Files[]> {
   const catalogue = join(place.top, 'after-a-fire.sqlite');
   await rm(catalogue, { force: true });
   const repository = await openPlace(place, { kit: true, catalogue });
