@@ -242,8 +242,18 @@ async function writeObject(
     await syncDirectory(directory);
   } catch (error) {
     await rm(temporary, { force: true }).catch(() => undefined);
-    throw error;
+    if (!isSystemError(error, 'ENOENT')) throw error;
+    await checkStillThere(top, opened);
+    throw sweptAway(name, error);
   }
+}
+
+/** A writer that begins sweeps what others have not finished. Nothing of that name is there, but nobody looked for it either. */
+function sweptAway(name: string, cause: unknown): HoldfastError {
+  return new HoldfastError('unavailable', `What was being written as ${name} was taken away`, {
+    hint: 'Another writer may have begun on this repository, or something else cleans up there. Try again.',
+    cause,
+  });
 }
 
 async function writeAll(
