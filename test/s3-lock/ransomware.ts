@@ -2,7 +2,7 @@
  * Somebody has taken the appliance over and has the access key of its bucket. With a lock, whatever they delete or write over, the kit
  * still restores what was there. Run by `test/s3-lock/run.ts`.
  */
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
@@ -85,6 +85,21 @@ async function versions(): Promise<Version[]> {
   return found;
 }
 
+/** Claims of writers are not, nor what a trial left after its minute. */
+const isLocked = (key: string): boolean => !/\/(writers|\.tmp-[^/]+)\//.test(key);
+
+function lockedIds(all: readonly Version[]): string[] {
+  return all.filter(({ key }) => isLocked(key)).map(({ id }) => id);
+}
+
+/** DeleteObjects of S3's API. */
+function deleteMany(all: readonly Version[]): Parameters<S3Client['send']>[0] {
+  const objects = all.map(({ key, id }) => `<Object><Key>${key}</Key><VersionId>${id}</VersionId></Object>`);
+  const body = Buffer.from(`<Delete>${objects.join('')}</Delete>`);
+  const headers = { 'content-md5': createHash('md5').update(body).digest('base64') };
+  return { method: 'POST', query: { delete: '' }, headers, body: [body] };
+}
+
 /** @returns the status of a refusal, or of the answer. */
 const attempt = (call: Parameters<S3Client['send']>[0]): Promise<number> =>
   attacker.send(call).then(
@@ -95,7 +110,7 @@ const attempt = (call: Parameters<S3Client['send']>[0]): Promise<number> =>
 describe('with the key of the appliance', () => {
   test('no version of what is locked can be deleted', async () => {
     // Shortening a lock is not tried: moto, unlike the servers that it stands for, lets anybody do it.
-    const locked = (await versions()).filter(({ key }) => !/\/(writers|\.tmp-[^/]+)\//.test(key));
+    const locked = (await versions()).filter(({ key }) => isLocked(key));
     expect(locked.length).toBeGreaterThan(5);
 
     for (const { key, id } of locked)
@@ -103,6 +118,21 @@ describe('with the key of the appliance', () => {
 
     const left = new Set((await versions()).map(({ id }) => id));
     expect(locked.filter(({ id }) => !left.has(id))).toEqual([]);
+  });
+
+  test('whatever can be deleted, one by one or many at once, is deleted', async () => {
+    const all = await versions();
+    const free = all.filter(({ key }) => !isLocked(key));
+    expect(free.length).toBeGreaterThan(0);
+
+    // The answer is 200 also when each of them was refused.
+    expect(await attempt(deleteMany(all))).toBe(200);
+    for (const { key, id } of free) await attempt({ method: 'DELETE', key, query: { versionId: id } });
+    expect([400, 403, 409]).toContain(await attempt({ method: 'DELETE' }));
+
+    const left = await versions();
+    expect(left.filter(({ key }) => key.includes('/writers/'))).toEqual([]);
+    expect(left.map(({ id }) => id)).toEqual(expect.arrayContaining(lockedIds(all)));
   });
 
   test('everything is hidden by delete markers and written over', async () => {
