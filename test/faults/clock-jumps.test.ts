@@ -5,7 +5,7 @@
 import { randomInt } from 'node:crypto';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { HoldfastError } from '../../server/lib/errors.ts';
+import type { HoldfastError } from '../../server/lib/errors.ts';
 import {
   bytesOf,
   createPlace,
