@@ -26,7 +26,7 @@ export interface Fault {
   end(): void;
 }
 
-const { SLOW, SEED } = process.env;
+export const { SLOW, SEED } = process.env;
 export const seed = Number(SEED ?? randomInt(2 ** 32 - 1));
 
 /** Some of them, the same for the same seed, in their order; with SLOW=1 all, or so many. */

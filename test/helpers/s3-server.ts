@@ -84,7 +84,13 @@ export type Mishap =
   /** The last byte of the answer is another. */
   | { kind: 'garbled' }
   /** Nothing comes any more. */
-  | { kind: 'silent' };
+  | { kind: 'silent' }
+  /** The server does it, and closes its side without a word; the other side stays open. */
+  | { kind: 'half-closed' }
+  /** The answer comes late. */
+  | { kind: 'slow'; ms: number }
+  /** What the same address answered first, as a listing does that lags behind. Passes where nothing was answered yet. */
+  | { kind: 'stale' };
 
 export interface BadLine {
   endpoint: string;
@@ -106,10 +112,12 @@ export async function startBadLine(to: { port: number }): Promise<BadLine> {
     ...{ endpoint: '', strike: () => undefined, requests: [], stop: async () => undefined },
     now: () => new Date(),
   };
+  const firstAnswers = new Map<string, Buffer>();
   const server = createServer((incoming, outgoing) => {
     const seen = { method: incoming.method ?? '', url: incoming.url ?? '', headers: incoming.headers };
     line.requests.push(seen);
-    pass({ incoming, outgoing, port: to.port, mishap: line.strike(seen), date: line.now().toUTCString() });
+    const date = line.now().toUTCString();
+    pass({ incoming, outgoing, port: to.port, mishap: line.strike(seen), date, firstAnswers });
   });
   await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening));
   line.endpoint = `http://127.0.0.1:${String((server.address() as AddressInfo).port)}`;
@@ -128,10 +136,13 @@ interface Passing {
   port: number;
   mishap: Mishap | undefined;
   date: string;
+  /** Of listings, by their address. */
+  firstAnswers: Map<string, Buffer>;
 }
 
 /** As S3 does, only what came whole is taken; s3rver alone would keep the half of an upload that was cut. */
-function pass({ incoming, outgoing, port, mishap, date }: Passing): void {
+function pass(passing: Passing): void {
+  const { incoming, outgoing, mishap, date } = passing;
   if (mishap?.kind === 'cut-before') incoming.socket.destroy();
   if (mishap?.kind === 'cut-before' || mishap?.kind === 'silent') return;
   const sent: Buffer[] = [];
@@ -140,11 +151,12 @@ function pass({ incoming, outgoing, port, mishap, date }: Passing): void {
     if (mishap?.kind === 'answer') {
       outgoing.writeHead(mishap.status, { date, ...mishap.headers });
       outgoing.end(mishap.body ?? '');
-    } else if (incoming.complete) passOn({ incoming, outgoing, port, mishap, date }, Buffer.concat(sent));
+    } else if (incoming.complete) passOn(passing, Buffer.concat(sent));
   });
 }
 
-function passOn({ incoming, outgoing, port, mishap, date }: Passing, sent: Buffer): void {
+function passOn(passing: Passing, sent: Buffer): void {
+  const { incoming, outgoing, port, mishap, date, firstAnswers } = passing;
   const { method, url, headers } = incoming;
   const others = { ...headers };
   delete others.expect;
@@ -152,12 +164,24 @@ function passOn({ incoming, outgoing, port, mishap, date }: Passing, sent: Buffe
     const pieces: Buffer[] = [];
     answer.on('data', (piece: Buffer) => pieces.push(piece));
     answer.on('end', () => {
-      const body = Buffer.concat(pieces);
+      let body: Buffer = Buffer.concat(pieces);
       if (mishap?.kind === 'cut-after') return void incoming.socket.destroy();
+      if (mishap?.kind === 'half-closed') return void incoming.socket.end();
+      const address = url ?? '';
+      if (address.includes('list-type')) {
+        if (mishap?.kind === 'stale') body = firstAnswers.get(address) ?? body;
+        else if (!firstAnswers.has(address)) firstAnswers.set(address, body);
+      }
       if (mishap?.kind === 'garbled' && body.length > 0) {
         body.writeUInt8((body.at(-1) ?? 0) ^ 1, body.length - 1);
       }
-      outgoing.writeHead(answer.statusCode ?? 502, { ...answer.headers, date });
+      const said = {
+        ...answer.headers,
+        date,
+        ...(mishap?.kind === 'stale' ? { 'content-length': body.length } : {}),
+      };
+      outgoing.writeHead(answer.statusCode ?? 502, said);
+      if (mishap?.kind === 'slow') return void setTimeout(() => outgoing.end(body), mishap.ms);
       if (mishap?.kind !== 'short') return void outgoing.end(body);
       outgoing.write(body.subarray(0, mishap.bytes), () => incoming.socket.destroy());
     });

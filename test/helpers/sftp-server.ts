@@ -6,7 +6,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { createHash, generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
-import { chownSync, existsSync, readFileSync } from 'node:fs';
+import { chownSync, existsSync, readdirSync, readFileSync } from 'node:fs';
 import { appendFile, chmod, chown, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { connect, createServer, type AddressInfo } from 'node:net';
 import { tmpdir, userInfo } from 'node:os';
@@ -29,6 +29,8 @@ export interface SftpServer {
   config(path: string): SftpConfig;
   /** Makes a path the server's account's own. */
   giveAway(path: string): void;
+  /** With everything below it. */
+  giveAwayAll(path: string): void;
   /** Lets another key in, as a line in authorized_keys does. */
   authorize(line: string): Promise<void>;
   /** Ends the processes of all connections, as a network that fails does. @returns how many. */
@@ -147,6 +149,10 @@ export async function startSftpServer(options: ServerOptions = {}): Promise<Sftp
       return path;
     },
     giveAway: own,
+    giveAwayAll: (path) => {
+      own(path);
+      for (const name of readdirSync(path, { recursive: true, encoding: 'utf8' })) own(join(path, name));
+    },
     authorize: (line) => appendFile(join(keys, 'client.pub'), `${line}\n`),
     config: (path) => ({
       ...{ kind: 'sftp', host: '127.0.0.1', ownMachine: true, port, username, path, hostKey },

@@ -1,7 +1,20 @@
-/** A port of its own that leads to a server, and can be slow, silent, or lead to another server from a moment on. */
+/** A port of its own that leads to a server, and can be slow, silent, cut, garbled, or lead to another server from a moment on. */
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
+
+export type LineMishap =
+  /** Both sides are told that the other one broke off. */
+  | 'reset'
+  /** That side seems to have said all it had to say. */
+  | 'half-closed'
+  /** One bit is another. */
+  | 'garbled'
+  /** Only the half of it comes, then the line is cut. */
+  | 'short'
+  /** It comes late. */
+  | 'slow';
+const SLOW_MS = 200;
 
 export interface TcpLine {
   port: number;
@@ -9,6 +22,8 @@ export interface TcpLine {
   to(port: number): void;
   /** Each piece that the server says is held back for so long; Infinity: for good. */
   delay(ms: number): void;
+  /** Decides for each piece that either side says; without a word it passes. */
+  strike: (from: 'client' | 'server') => LineMishap | undefined;
   close(): void;
 }
 
@@ -18,8 +33,8 @@ export async function openTcpLine(first: number): Promise<TcpLine> {
   const open = new Set<Socket>();
   const line = createServer((near) => {
     const far = connect(behind, '127.0.0.1');
-    near.pipe(far);
-    void answer(far, near, () => delayMs);
+    void carry(near, far, { delayMs: () => 0, strike: () => tcpLine.strike('client') });
+    void carry(far, near, { delayMs: () => delayMs, strike: () => tcpLine.strike('server') });
     for (const [side, other] of [
       [near, far],
       [far, near],
@@ -34,8 +49,9 @@ export async function openTcpLine(first: number): Promise<TcpLine> {
   });
   line.listen(0, '127.0.0.1');
   await once(line, 'listening');
-  return {
+  const tcpLine: TcpLine = {
     port: (line.address() as AddressInfo).port,
+    strike: () => undefined,
     to: (port) => {
       behind = port;
     },
@@ -47,16 +63,37 @@ export async function openTcpLine(first: number): Promise<TcpLine> {
       for (const socket of open) socket.destroy();
     },
   };
+  return tcpLine;
 }
 
-async function answer(from: Socket, to: Socket, delayMs: () => number): Promise<void> {
+interface Carrying {
+  delayMs: () => number;
+  strike: () => LineMishap | undefined;
+}
+
+async function carry(from: Socket, to: Socket, { delayMs, strike }: Carrying): Promise<void> {
+  let saysNoMore = false;
   try {
+    // Leaving this loop would close the side that it reads.
     for await (const piece of from as AsyncIterable<Buffer>) {
-      const ms = delayMs();
-      if (ms === Infinity) return;
+      const mishap = strike();
+      const ms = mishap === 'slow' ? SLOW_MS : delayMs();
+      if (saysNoMore || ms === Infinity) continue;
       if (ms > 0) await sleep(ms);
-      to.write(piece);
+      if (mishap === 'reset') {
+        from.resetAndDestroy();
+        return void to.resetAndDestroy();
+      }
+      if (mishap === 'half-closed') {
+        saysNoMore = true;
+        to.end();
+        continue;
+      }
+      if (mishap === 'garbled') piece.writeUInt8((piece.at(-1) ?? 0) ^ 1, piece.length - 1);
+      if (mishap === 'short') return void to.end(piece.subarray(0, piece.length / 2));
+      if (!to.write(piece)) await once(to, 'drain');
     }
+    to.end();
   } catch {
     // It was cut.
   }
