@@ -21,7 +21,10 @@ import { startSftpServer, type SftpServer } from '../helpers/sftp-server.ts';
 import { openTcpLine, type LineMishap, type TcpLine } from '../helpers/tcp-line.ts';
 import { choose, FIRST, rememberCatalogue, seed, SLOW, surviveFault } from './survive-fault.ts';
 
-const LIMIT_MS = SLOW === '1' ? 3_600_000 : 240_000;
+/** About a minute on an idle machine. */
+const LIMIT_MS = SLOW === '1' ? 3_600_000 : 900_000;
+/** Each run says more or less in other pieces: a place that is not among the last ones is met by each. */
+const SURE = 0.9;
 
 interface Lined {
   /** Over the line that fails. */
@@ -69,23 +72,25 @@ function trialsOf<M>(mishaps: readonly M[], count: number): Trial<M>[] {
 const nameOf = ({ at, how }: Trial<unknown>, what: string) => `${what} at ${String(at)}, ${how}`;
 
 interface Met {
+  what: string;
   ended: string;
   /** How often something befell it. */
   struck: number;
 }
 
-/** The mishap of a trial, as the n-th request or piece meets with it, and how often one did. */
+/**
+ * The mishap of a trial, as the n-th request or piece meets with it, and how often one did: `befell` is told so. One that the mishap
+ * does not fit leaves it to the next.
+ */
 function watch<M>(trial?: Trial<M>) {
   const watched = { seen: 0, struck: 0 };
   const next = (): M | undefined => {
     watched.seen += 1;
-    if (trial === undefined) return undefined;
-    const { mishap, at, how } = trial;
-    if (how === 'once' ? watched.seen !== at : watched.seen < at) return undefined;
-    watched.struck += 1;
-    return mishap;
+    if (trial === undefined || watched.seen < trial.at) return undefined;
+    return trial.how === 'once' && watched.struck > 0 ? undefined : trial.mishap;
   };
-  return { watched, next };
+  const befell = (): void => void (watched.struck += 1);
+  return { watched, next, befell };
 }
 
 /** Faults that met nobody, or that nobody minded, would prove nothing. */
@@ -94,8 +99,17 @@ function expectMet(what: string, all: readonly Met[]): void {
     [...new Set(all.map((one) => one.ended))].map((end) => [end, all.filter((o) => o.ended === end).length]),
   );
   process.stdout.write(`SEED=${String(seed)} ${what} ${JSON.stringify(counts)}\n`);
-  expect(all.filter((one) => one.struck > 0).length).toBeGreaterThan(all.length * 0.7);
+  expect(all.filter((one) => one.struck === 0).map((one) => one.what)).toEqual([]);
   expect(Object.keys(counts).length).toBeGreaterThan(1);
+}
+
+/** Undoes what was begun, the last first, also when a later beginning failed. */
+function undoLater() {
+  const steps: (() => unknown)[] = [];
+  afterAll(async () => {
+    for (const step of steps.splice(0).reverse()) await step();
+  });
+  return (step: () => unknown): void => void steps.push(step);
 }
 
 describe('S3', () => {
@@ -117,34 +131,34 @@ describe('S3', () => {
   let place: Place;
   let reset: () => Promise<void>;
   let limits = PATIENT;
+  const later = undoLater();
 
   beforeAll(async () => {
     server = await startS3Server();
+    later(server.stop);
     line = await startBadLine(server);
+    later(line.stop);
     const config: S3Config = server.config('faults');
     place = await createPlace(undefined, config);
+    later(place.dispose);
     reset = await prepare(place, {
       open: () => openS3Target({ ...config, endpoint: line.endpoint }, limits),
       folder: server.folder('faults'),
       giveAway: () => undefined,
     });
+    later(reset);
   }, 60_000);
-  afterAll(async () => {
-    await reset();
-    await line.stop();
-    await server.stop();
-    await place.dispose();
-  });
 
   async function meet(name: string, trial?: Trial<Mishap>) {
     await reset();
-    const { watched, next } = watch(trial);
+    const { watched, next, befell } = watch(trial);
     const ended = await surviveFault(place, {
       name,
       begin: () => {
         if (trial !== undefined) limits = HASTY;
         line.now = () => new Date();
         line.strike = next;
+        line.befell = befell;
       },
       end: () => {
         limits = PATIENT;
@@ -153,7 +167,7 @@ describe('S3', () => {
         line.now = () => new Date(Date.now() + LEFT_BEHIND_MS);
       },
     });
-    return { ended, ...watched };
+    return { what: name, ended, ...watched };
   }
 
   test(
@@ -164,9 +178,13 @@ describe('S3', () => {
       expect(seen).toBeGreaterThan(20);
 
       const all: Met[] = [];
-      for (const trial of choose(trialsOf(MISHAPS, seen), 20))
+      for (const trial of choose(trialsOf(MISHAPS, Math.floor(seen * SURE)), 18))
         all.push(await meet(nameOf(trial, JSON.stringify(trial.mishap)), trial));
-      expectMet('s3', all);
+      // Where no listing comes after another one that said something else, none can lag behind.
+      expectMet(
+        's3',
+        all.filter(({ what, struck }) => struck > 0 || !what.includes('stale')),
+      );
     },
     LIMIT_MS,
   );
@@ -178,35 +196,37 @@ describe('SFTP', () => {
   let line: TcpLine;
   let place: Place;
   let reset: () => Promise<void>;
+  const later = undoLater();
 
   beforeAll(async () => {
     server = await startSftpServer();
+    later(server.stop);
     line = await openTcpLine(server.port);
+    later(line.close);
     const folder = await server.makeFolder('faults');
     const config: SftpConfig = server.config(folder);
     place = await createPlace(undefined, config);
+    later(place.dispose);
     reset = await prepare(place, {
       open: () => openSftpTarget({ ...config, port: line.port }, 2_000),
       folder,
       giveAway: server.giveAwayAll,
     });
+    later(reset);
   }, 60_000);
-  afterAll(async () => {
-    await reset();
-    line.close();
-    await server.stop();
-    await place.dispose();
-  });
 
   async function meet(name: string, trial?: Trial<LineMishap>) {
     await reset();
-    const { watched, next } = watch(trial);
+    const { watched, next, befell } = watch(trial);
     const ended = await surviveFault(place, {
       name,
-      begin: () => (line.strike = next),
+      begin: () => {
+        line.strike = next;
+        line.befell = befell;
+      },
       end: () => (line.strike = () => undefined),
     });
-    return { ended, ...watched };
+    return { what: name, ended, ...watched };
   }
 
   test(
@@ -216,7 +236,7 @@ describe('SFTP', () => {
       expect(ended).toBe('stored');
       expect(seen).toBeGreaterThan(50);
 
-      const trials = trialsOf(MISHAPS, seen);
+      const trials = trialsOf(MISHAPS, Math.floor(seen * SURE));
       const once = trials.filter(({ how }) => how === 'once');
       // A line that stays bad is waited for half a minute.
       const early = trials.filter(

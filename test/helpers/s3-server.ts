@@ -100,6 +100,8 @@ export interface BadLine {
     url: string;
     headers: IncomingMessage['headers'];
   }) => Mishap | undefined;
+  /** Told of each that was done: an empty answer cannot be garbled, nor what is no listing, or says the same, lag behind. */
+  befell: () => void;
   requests: { method: string; url: string; headers: IncomingMessage['headers'] }[];
   /** What the server's clock says. */
   now: () => Date;
@@ -110,14 +112,15 @@ export interface BadLine {
 export async function startBadLine(to: { port: number }): Promise<BadLine> {
   const line: BadLine = {
     ...{ endpoint: '', strike: () => undefined, requests: [], stop: async () => undefined },
-    now: () => new Date(),
+    ...{ now: () => new Date(), befell: () => undefined },
   };
   const firstAnswers = new Map<string, Buffer>();
   const server = createServer((incoming, outgoing) => {
     const seen = { method: incoming.method ?? '', url: incoming.url ?? '', headers: incoming.headers };
     line.requests.push(seen);
     const date = line.now().toUTCString();
-    pass({ incoming, outgoing, port: to.port, mishap: line.strike(seen), date, firstAnswers });
+    const befell = (): void => line.befell();
+    pass({ incoming, outgoing, port: to.port, mishap: line.strike(seen), befell, date, firstAnswers });
   });
   await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening));
   line.endpoint = `http://127.0.0.1:${String((server.address() as AddressInfo).port)}`;
@@ -135,6 +138,7 @@ interface Passing {
   outgoing: ServerResponse;
   port: number;
   mishap: Mishap | undefined;
+  befell: () => void;
   date: string;
   /** Of listings, by their address. */
   firstAnswers: Map<string, Buffer>;
@@ -142,7 +146,8 @@ interface Passing {
 
 /** As S3 does, only what came whole is taken; s3rver alone would keep the half of an upload that was cut. */
 function pass(passing: Passing): void {
-  const { incoming, outgoing, mishap, date } = passing;
+  const { incoming, outgoing, mishap, befell, date } = passing;
+  if (mishap !== undefined && mishap.kind !== 'garbled' && mishap.kind !== 'stale') befell();
   if (mishap?.kind === 'cut-before') incoming.socket.destroy();
   if (mishap?.kind === 'cut-before' || mishap?.kind === 'silent') return;
   const sent: Buffer[] = [];
@@ -156,7 +161,7 @@ function pass(passing: Passing): void {
 }
 
 function passOn(passing: Passing, sent: Buffer): void {
-  const { incoming, outgoing, port, mishap, date, firstAnswers } = passing;
+  const { incoming, outgoing, port, mishap, befell, date, firstAnswers } = passing;
   const { method, url, headers } = incoming;
   const others = { ...headers };
   delete others.expect;
@@ -169,10 +174,14 @@ function passOn(passing: Passing, sent: Buffer): void {
       if (mishap?.kind === 'half-closed') return void incoming.socket.end();
       const address = url ?? '';
       if (address.includes('list-type')) {
-        if (mishap?.kind === 'stale') body = firstAnswers.get(address) ?? body;
-        else if (!firstAnswers.has(address)) firstAnswers.set(address, body);
+        if (mishap?.kind === 'stale') {
+          const fresh = body;
+          body = firstAnswers.get(address) ?? body;
+          if (!body.equals(fresh)) befell();
+        } else if (!firstAnswers.has(address)) firstAnswers.set(address, body);
       }
       if (mishap?.kind === 'garbled' && body.length > 0) {
+        befell();
         body.writeUInt8((body.at(-1) ?? 0) ^ 1, body.length - 1);
       }
       const said = {

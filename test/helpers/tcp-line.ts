@@ -24,6 +24,8 @@ export interface TcpLine {
   delay(ms: number): void;
   /** Decides for each piece that either side says; without a word it passes. */
   strike: (from: 'client' | 'server') => LineMishap | undefined;
+  /** Told of each that was done. */
+  befell: () => void;
   close(): void;
 }
 
@@ -31,10 +33,14 @@ export async function openTcpLine(first: number): Promise<TcpLine> {
   let behind = first;
   let delayMs = 0;
   const open = new Set<Socket>();
+  const struckAs = (from: 'client' | 'server') => ({
+    strike: () => tcpLine.strike(from),
+    befell: () => tcpLine.befell(),
+  });
   const line = createServer((near) => {
     const far = connect(behind, '127.0.0.1');
-    void carry(near, far, { delayMs: () => 0, strike: () => tcpLine.strike('client') });
-    void carry(far, near, { delayMs: () => delayMs, strike: () => tcpLine.strike('server') });
+    void carry(near, far, { ...struckAs('client'), delayMs: () => 0 });
+    void carry(far, near, { ...struckAs('server'), delayMs: () => delayMs });
     for (const [side, other] of [
       [near, far],
       [far, near],
@@ -52,6 +58,7 @@ export async function openTcpLine(first: number): Promise<TcpLine> {
   const tcpLine: TcpLine = {
     port: (line.address() as AddressInfo).port,
     strike: () => undefined,
+    befell: () => undefined,
     to: (port) => {
       behind = port;
     },
@@ -69,9 +76,10 @@ export async function openTcpLine(first: number): Promise<TcpLine> {
 interface Carrying {
   delayMs: () => number;
   strike: () => LineMishap | undefined;
+  befell: () => void;
 }
 
-async function carry(from: Socket, to: Socket, { delayMs, strike }: Carrying): Promise<void> {
+async function carry(from: Socket, to: Socket, { delayMs, strike, befell }: Carrying): Promise<void> {
   let saysNoMore = false;
   try {
     // Leaving this loop would close the side that it reads.
@@ -79,6 +87,7 @@ async function carry(from: Socket, to: Socket, { delayMs, strike }: Carrying): P
       const mishap = strike();
       const ms = mishap === 'slow' ? SLOW_MS : delayMs();
       if (saysNoMore || ms === Infinity) continue;
+      if (mishap !== undefined) befell();
       if (ms > 0) await sleep(ms);
       if (mishap === 'reset') {
         from.resetAndDestroy();
