@@ -47,7 +47,9 @@ export async function askForBases(
   const oldest = new Date(now.getTime() - Math.max(0.5, settings.window_days - 1) * DAY_MS);
   const without = state.list().filter((at) => at.timeline !== 0 && !hasBase(at, bases, oldest));
   const lacking = [...untaken];
-  for (const at of without) if (!(await isOnItsWay(deps, at, bases, oldest))) lacking.push(at.targetId);
+  for (const at of without)
+    if (!lacking.includes(at.targetId) && !(await isOnItsWay(deps, at, bases, oldest)))
+      lacking.push(at.targetId);
   if (lacking.length === 0 || (await hasOpenSnapshotRun(deps.db))) return;
   await writeTransaction(deps.db, async (tx) => {
     await lockPointInTime(tx);

@@ -123,6 +123,11 @@ export function stopping(): HoldfastError {
   return new HoldfastError('cancelled', 'Shipping to this target ends');
 }
 
+/** It is waited for by nothing but the snapshot that takes it over after a release. */
+export function mayBegin({ row, isUntaken }: Lane): boolean {
+  return isUntaken && row.last_ok_at !== null && !row.unseen_since_recovery;
+}
+
 /** Nothing was stored there yet, or a recovered or released appliance has not taken it over yet: the next snapshot does. */
 export function isStrange({ row, isUntaken: waits }: Lane): boolean {
   return row.last_ok_at === null || row.unseen_since_recovery || waits;

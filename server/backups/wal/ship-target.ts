@@ -56,8 +56,11 @@ export interface LogSource {
 export interface TargetShipper {
   /** Brings the target up to `source.now`; `answered` each time that something got on. @throws whatever keeps it from that; the next call goes on from there. */
   ship(source: LogSource, signal: AbortSignal, answered?: () => void): Promise<void>;
-  /** Where this target is; begins a stretch when there is none that can go on. */
-  position(source: LogSource): Promise<ShipPosition>;
+  /**
+   * Begins a stretch where there is none that can go on, and writes nothing to the target: also while another appliance holds it, so that
+   * the snapshot that takes it over ends in the stretch, and is its base.
+   */
+  begin(source: LogSource, answered?: () => void): Promise<void>;
   /** Forgets where it was, so that what piled up may go; the next piece declares it. */
   giveUp(reason: GapReason): void;
   /** Pieces that a copy of this appliance, or its former future, left there: found where a new life began, and left alone. */
@@ -80,14 +83,14 @@ export function createTargetShipper(deps: ShipDeps, row: TargetRow): TargetShipp
   let foreign: readonly string[] = [];
   const answered = (): void => tell?.();
 
-  const open = async (): Promise<OpenPlace> => {
+  const open = async (isHolder = true): Promise<OpenPlace> => {
     if (place !== undefined) return place;
-    const keys = await openRepositoryWriteKeys(deps.keys);
     const target = tellAnswers(await openTarget(await openTargetConfig(deps, row, 'log')), answered);
     try {
       const keyring = new Set(await listNames(target, 'keyring/'));
       const keysObjects = new Set(await listNames(target, 'keys/'));
-      await checkHolder(target, keys, await applianceId(deps.db));
+      if (isHolder)
+        await checkHolder(target, await openRepositoryWriteKeys(deps.keys), await applianceId(deps.db));
       await settleIntent(deps, target, row.id);
       await refuseForeign(deps, target, row.id);
       return (place = { target, keyring, keysObjects });
@@ -101,8 +104,7 @@ export function createTargetShipper(deps: ShipDeps, row: TargetRow): TargetShipp
     place = undefined;
     await was?.target.close();
   };
-  const position = async (source: LogSource): Promise<ShipPosition> => {
-    const { target } = await open();
+  const position = async ({ target }: OpenPlace, source: LogSource): Promise<ShipPosition> => {
     const at = state.find(row.id);
     foreign = at === undefined || at.life === state.life() ? [] : await listBeyond(target, at);
     const reason =
@@ -112,7 +114,16 @@ export function createTargetShipper(deps: ShipDeps, row: TargetRow): TargetShipp
     return begin(deps, { targetId: row.id, target, source }, { at, reason, scan, answered });
   };
   return {
-    position,
+    async begin(source, told) {
+      tell = told;
+      try {
+        await refuseInQuarantine(deps.db);
+        await position(await open(false), source);
+      } finally {
+        // Who holds it is looked at when it is opened.
+        await close().catch(() => undefined);
+      }
+    },
     async ship(source, signal, told) {
       tell = told;
       try {
@@ -121,7 +132,7 @@ export function createTargetShipper(deps: ShipDeps, row: TargetRow): TargetShipp
         // Each round anew: the repository may have been re-keyed.
         const keys = await openRepositoryWriteKeys(deps.keys);
         await checkHolder(opened.target, keys, await applianceId(deps.db));
-        let at = await position(source);
+        let at = await position(opened, source);
         if (at.position >= source.now.flushed) return;
         const parts = { deps, place: { ...opened, keys }, source, scan, signal, answered };
         await giveKeys(parts);

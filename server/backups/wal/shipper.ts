@@ -23,6 +23,7 @@ import {
   goesOn,
   isStrange,
   laneOf,
+  mayBegin,
   stopping,
   type Lane,
   type Scene,
@@ -133,7 +134,11 @@ async function look(scene: Scene, settings: PointInTimeRow): Promise<void> {
   // The last byte that every target has stays: what was shipped can be known again by it.
   if (!beginning) await advanceSlot(client, slot, leastPosition(scene, now.flushed) - 1n);
   // Where one has a snapshot since, the others are caught up by themselves.
-  await askForBases(scene.deps, settings, state, untaken.length === rows.length ? untaken : []);
+  const isAnyTaken = untaken.length < rows.length;
+  if (begun.length > 0 || untaken.length === 0 || isAnyTaken)
+    await askForBases(scene.deps, settings, state, isAnyTaken ? [] : begun);
+  // The snapshot that takes over is the base of what is shipped then, so that no second one is needed: the stretch begins before it.
+  const begun = untaken.filter((id) => goesOn(state, state.find(id)));
 }
 
 /** It was off: nobody has looked since whether the history went on. */
@@ -187,10 +192,11 @@ function isUntaken({ last_ok_at: lastOkAt }: TargetRow, released: Date | undefin
 
 function isDue(scene: Scene, lane: Lane, { now }: LogSource): boolean {
   const nowMs = scene.deps.clock.monotonicMs();
-  if (lane.round !== undefined || isStrange(lane) || nowMs < lane.notBeforeMs) return false;
+  if (lane.round !== undefined || nowMs < lane.notBeforeMs) return false;
   const at = scene.state.find(lane.row.id);
   // A stretch begins, or goes on after a failure or a start of this process, at once.
   if (!goesOn(scene.state, at) || lane.failures > 0) return true;
+  if (isStrange(lane)) return mayBegin(lane) && !goesOn(scene.state, at);
   if (now.flushed <= at.position) {
     lane.pendingSinceMs = undefined;
     return false;
@@ -216,7 +222,7 @@ async function work(scene: Scene, lane: Lane, source: LogSource): Promise<void> 
     const isNew = after !== undefined && after.startAt.getTime() !== before?.startAt.getTime();
     if (isNew || (!lane.told && (await lacksGap(scene, after)))) await tellBegun(scene, lane);
     lane.told = true;
-    tell(scene, lane, source, 'shipping', null);
+    tell(scene, lane, source, isStrange(lane) ? 'waiting' : 'shipping', null);
   } catch (error) {
     if (scene.signal.aborted || round.reason()?.code === 'cancelled') return;
     lane.failures++;
@@ -238,7 +244,11 @@ async function shipOnce(scene: Scene, lane: Lane, source: LogSource, round: Roun
   const failed = await withClient(scene.adminDeps.adminAddress, 'holdfast wal round', (client) => {
     // The lock that it has by this connection keeps deleted files from being collected; a server's connection ends what waits for it.
     round.onLeft(() => void Promise.all([client.end(), lane.shipper.close()]).catch(() => undefined));
-    return lane.shipper.ship({ ...source, client }, signal, round.answered).then(
+    const own = { ...source, client };
+    const acting = isStrange(lane)
+      ? lane.shipper.begin(own, round.answered)
+      : lane.shipper.ship(own, signal, round.answered);
+    return acting.then(
       () => undefined,
       // Not taken for the database's: a target may say the same words.
       (reason: unknown) => ({ reason }),
