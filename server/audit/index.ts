@@ -8,6 +8,7 @@ export {
 export { isEntryProof, MOST_PROOF_BYTES, verifyEntryProof } from './entry-proof.ts';
 export { exportLog } from './export-log.ts';
 export { findLogTrouble, verifyWhenDue } from './log-state.ts';
+export { findLastActAt } from './queries.ts';
 export { recordAudit, type AuditRecord } from './record-audit.ts';
 export { applyRetention, expireDueEntries, lookAtRetention, SHORTER_RETENTION } from './retention.ts';
 export type { RetentionChange } from './schema.ts';

@@ -49,7 +49,7 @@ export const TargetShipping = Type.Object({
   since: nullable(Instant),
   /** What was committed before is on the target. */
   completeAt: nullable(Instant),
-  /** Measured RPO. */
+  /** Measured RPO. Here and below time in which the database was off does not count: nothing was committed in it. */
   lagSeconds: nullable(Type.Number()),
   /** Measured at each look, the worst of the last day and week; null while nothing was measured. */
   worstDaySeconds: nullable(Type.Number()),
@@ -79,7 +79,7 @@ export const MeasuredLoss = Type.Object({
    * moment from it yet.
    */
   state: Type.Union([Type.Literal('measured'), Type.Literal('off'), Type.Literal('nothing-yet')]),
-  /** So old is what the newest moment that a target can restore has all of. */
+  /** So old is what the newest moment that a target can restore has all of; time in which the database was off does not count. */
   seconds: nullable(Type.Number()),
   targetName: nullable(Type.String()),
   /** Only what lies on the disk of the data itself can restore it. */

@@ -57,6 +57,12 @@ export interface LogMark {
   sha256: string;
 }
 
+/** When the database was off, in milliseconds of the Unix epoch. @see time-off.ts */
+export interface TimeOff {
+  fromMs: number;
+  toMs: number;
+}
+
 /** Whose log it was at the last look. */
 export interface LogHistory {
   appliance: string;
@@ -91,6 +97,8 @@ export interface ShipView {
   /** The highest number of a `files/` object that was given out, for whichever target; 0 for none. */
   lastBorn(): number;
   reports(): Map<string, ShipReport>;
+  /** When the database was off, in the last month. */
+  offs(): TimeOff[];
   /** Of the log as it is shipped now; empty for one that began before lives had names. */
   life(): string;
   /** Seconds that a target was behind at worst since then, by the hour; null where nothing was measured. */
@@ -130,6 +138,8 @@ export interface ShipState extends ShipView {
   unlearn(targetId: string, contents: readonly string[]): void;
   forgetKnown(targetId: string): void;
   report(targetId: string, report: ShipReport): void;
+  /** Kept for a month. */
+  noteOff(off: TimeOff): void;
   /** The worst of each hour is kept, for a month. */
   noteLag(targetId: string, at: Date, seconds: number): void;
   /** Objects that are not on the target any more. */
@@ -161,6 +171,7 @@ const LAST_BORN = 'last-born';
 const LIFE = 'life';
 const HISTORY = 'history';
 const MARK = 'mark ';
+const OFFS = 'offs';
 
 /** SQLite's numbers for a damaged file and for one that is no database. A full disk or a lock says nothing about what is in it. */
 const DAMAGED = [11, 26];
@@ -240,6 +251,7 @@ function view(q: Queries): ShipView {
       const seconds = q.worstLag.get(targetId, hourOf(since))?.seconds;
       return seconds == null ? null : Number(seconds);
     },
+    offs: () => JSON.parse(text(q.findFact.get(OFFS)?.value) || '[]') as TimeOff[],
     reports: () =>
       new Map(
         q.listReports.all().map((row) => [text(row.target_id), JSON.parse(text(row.content)) as ShipReport]),
@@ -332,6 +344,11 @@ function wrap(db: DatabaseSync): ShipState {
       }),
     forgetKnown: (targetId) => void q.forgetKnown.run(targetId),
     report: (targetId, report) => void q.upsertReport.run(targetId, JSON.stringify(report)),
+    noteOff: (off) =>
+      change(() => {
+        const others = known.offs().filter(({ toMs }) => toMs < off.toMs && toMs > off.toMs - LAGS_KEPT_MS);
+        q.upsertFact.run(OFFS, JSON.stringify([...others, off]));
+      }),
     noteLag: (targetId, at, seconds) =>
       change(() => {
         q.upsertLag.run(targetId, hourOf(at), Math.ceil(seconds));

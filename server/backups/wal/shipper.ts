@@ -41,6 +41,7 @@ import {
   lacksGap,
 } from './tell-lane.ts';
 import { openShipState } from './ship-state.ts';
+import { noteTimeOff } from './time-off.ts';
 import { givenUp, type LogSource } from './ship-target.ts';
 
 const PACE: ShipperPace = {
@@ -103,6 +104,7 @@ async function look(scene: Scene, settings: PointInTimeRow): Promise<void> {
   const { deps, client, lanes, state } = scene;
   const slot = settings.slot ?? (await nameSlot(scene));
   const kept = (await findSlot(client, slot)) ?? (await makeSlot(client, slot));
+  if (!scene.settled) await noteTimeOff(deps, client);
   const now = await settleLife(state, client, await applianceId(deps.db), !scene.settled);
   scene.settled = true;
   const source: LogSource = { client, now, kept };
@@ -133,12 +135,12 @@ async function look(scene: Scene, settings: PointInTimeRow): Promise<void> {
   );
   // The last byte that every target has stays: what was shipped can be known again by it.
   if (!beginning) await advanceSlot(client, slot, leastPosition(scene, now.flushed) - 1n);
+  // The snapshot that takes over is the base of what is shipped then, so that no second one is needed: the stretch begins before it.
+  const begun = untaken.filter((id) => goesOn(state, state.find(id)));
   // Where one has a snapshot since, the others are caught up by themselves.
   const isAnyTaken = untaken.length < rows.length;
   if (begun.length > 0 || untaken.length === 0 || isAnyTaken)
     await askForBases(scene.deps, settings, state, isAnyTaken ? [] : begun);
-  // The snapshot that takes over is the base of what is shipped then, so that no second one is needed: the stretch begins before it.
-  const begun = untaken.filter((id) => goesOn(state, state.find(id)));
 }
 
 /** It was off: nobody has looked since whether the history went on. */
@@ -194,9 +196,9 @@ function isDue(scene: Scene, lane: Lane, { now }: LogSource): boolean {
   const nowMs = scene.deps.clock.monotonicMs();
   if (lane.round !== undefined || nowMs < lane.notBeforeMs) return false;
   const at = scene.state.find(lane.row.id);
+  if (isStrange(lane)) return mayBegin(lane) && !goesOn(scene.state, at);
   // A stretch begins, or goes on after a failure or a start of this process, at once.
   if (!goesOn(scene.state, at) || lane.failures > 0) return true;
-  if (isStrange(lane)) return mayBegin(lane) && !goesOn(scene.state, at);
   if (now.flushed <= at.position) {
     lane.pendingSinceMs = undefined;
     return false;

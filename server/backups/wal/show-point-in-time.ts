@@ -17,7 +17,14 @@ import {
   type WalGapRow,
 } from './point-in-time-queries.ts';
 import type { PointInTimeStatus, TargetShipping } from './schema.ts';
-import { readShipState, type ShippedPiece, type ShipPosition, type ShipReport } from './ship-state.ts';
+import {
+  readShipState,
+  type ShippedPiece,
+  type ShipPosition,
+  type ShipReport,
+  type TimeOff,
+} from './ship-state.ts';
+import { onTimeMs } from './time-off.ts';
 
 const DAY_MS = 86_400_000;
 /** Shipping tells how it is each half minute. */
@@ -34,6 +41,7 @@ interface TargetFacts {
   report: ShipReport | undefined;
   pieces: ShippedPiece[];
   worst: { day: number | null; week: number | null };
+  offs: TimeOff[];
 }
 
 export async function showPointInTime(deps: PointInTimeDeps): Promise<PointInTimeStatus> {
@@ -58,13 +66,14 @@ export async function showPointInTime(deps: PointInTimeDeps): Promise<PointInTim
 }
 
 function factsOf({ dataDir, clock }: PointInTimeDeps, targetId: string): TargetFacts {
-  const none = { at: undefined, report: undefined, pieces: [], worst: { day: null, week: null } };
+  const none = { at: undefined, report: undefined, pieces: [], worst: { day: null, week: null }, offs: [] };
   const before = (days: number) => new Date(clock.now().getTime() - days * DAY_MS);
   const read = readShipState(dataDir, (view) => ({
     at: view.find(targetId),
     report: view.reports().get(targetId),
     pieces: view.pieces(targetId),
     worst: { day: view.worstLag(targetId, before(1)), week: view.worstLag(targetId, before(7)) },
+    offs: view.offs(),
   }));
   return read ?? none;
 }
@@ -75,14 +84,12 @@ function describe(
   row: TargetRow,
   known: { facts: TargetFacts; bases: BaseRow[]; gaps: WalGapRow[] },
 ): TargetShipping {
-  const { at, report, pieces, worst } = known.facts;
+  const { at, report, pieces, worst, offs } = known.facts;
   const now = deps.clock.now();
   const state = stateOf(settings, report, now);
   const completeAt = at?.completeAt ?? null;
   const lagSeconds =
-    settings.enabled && completeAt !== null
-      ? Math.max(0, Math.round((now.getTime() - completeAt.getTime()) / 1000))
-      : null;
+    settings.enabled && completeAt !== null ? Math.round(onTimeMs(offs, completeAt, now) / 1000) : null;
   const windows = windowsWithin(known, settings, now);
   const isOn = at !== undefined && at.timeline !== 0;
   return {

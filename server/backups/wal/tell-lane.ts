@@ -8,6 +8,7 @@ import { deleteGapsBefore, insertGap, listGaps } from './point-in-time-queries.t
 import { noAnswer } from './round.ts';
 import type { ShipPosition, ShipReport } from './ship-state.ts';
 import type { LogSource } from './ship-target.ts';
+import { onTimeMs } from './time-off.ts';
 
 /** What people are shown may be so old while nothing happens. */
 export const REPORT_EVERY_MS = 30_000;
@@ -17,13 +18,16 @@ const GAPS_KEPT_MS = 90 * 86_400_000;
 const MOST_NAMED = 20;
 const actor = systemActor('log shipping');
 
-/** What was committed so long ago may not be there yet. By the database's clock; a look without anything new counts as now. */
+/**
+ * What was committed so long ago may not be there yet. By the database's clock; a look without anything new counts as now, and time in
+ * which the database was off does not count.
+ */
 export function measureLag({ state }: Scene, lane: Lane, { now }: LogSource): void {
   const at = state.find(lane.row.id);
   if (at === undefined) return;
   if (goesOn(state, at) && at.position >= now.flushed) lane.wholeAt = now.at;
-  const since = Math.max(at.completeAt.getTime(), lane.wholeAt?.getTime() ?? 0);
-  lane.worstMs = Math.max(lane.worstMs, now.at.getTime() - since);
+  const since = new Date(Math.max(at.completeAt.getTime(), lane.wholeAt?.getTime() ?? 0));
+  lane.worstMs = Math.max(lane.worstMs, onTimeMs(state.offs(), since, now.at));
 }
 
 /** The process may have ended between beginning and telling. */

@@ -36,6 +36,7 @@ export {
   findSlot,
   makeSlot,
   readSlotBound,
+  readStartedAt,
   readWalPosition,
   type WalPosition,
 } from './wal-slot.ts';

@@ -54,6 +54,14 @@ export async function readWalPosition(client: pg.ClientBase): Promise<WalPositio
   };
 }
 
+/** When the server was started last; it has not been down since. */
+export async function readStartedAt(client: pg.ClientBase): Promise<Date> {
+  const { rows } = await client.query<{ ms: string }>(
+    `select floor(extract(epoch from pg_postmaster_start_time()) * 1000)::text as ms`,
+  );
+  return new Date(Number(rows[0]?.ms));
+}
+
 async function readFlushed(client: pg.ClientBase): Promise<Pick<WalPosition, 'flushed' | 'timeline'>> {
   const { rows } = await client.query<{ lsn: string; file: string }>(
     `select pg_current_wal_flush_lsn()::text as lsn, pg_walfile_name(pg_current_wal_flush_lsn()) as file`,

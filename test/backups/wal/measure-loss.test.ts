@@ -48,3 +48,14 @@ test('what lies on the same disk counts only where there is nothing else', () =>
   });
   expect(lossOf(statusOf([beside]), now)).toMatchObject({ seconds: 1, sameDisk: true });
 });
+
+test('time in which the database was off has put nothing at risk', () => {
+  const [second, hour] = [1_000, 3_600_000];
+  const at = now.getTime();
+  const overnight = { fromMs: at - 12 * hour, toMs: at - 10 * second };
+  const before = { fromMs: at - 20 * hour, toMs: at - 19 * hour };
+
+  const loss = lossOf(statusOf([targetOf('away', 12 * 3600 + 40)]), now, [before, overnight]);
+
+  expect(loss).toMatchObject({ state: 'measured', seconds: 50 });
+});
