@@ -1,8 +1,9 @@
 /**
  * Brings pieces of the log from a target into the folder of a restored database, where PostgreSQL reads them in its recovery.
  *
- * Guarantees: what is written there is signed by the repository's keys, says the same as its name, and continues what was before;
- * a piece that is missing, damaged or exchanged is named, and nothing is recovered over it.
+ * Guarantees: what is written there is signed by the repository's keys, says the same as its name, and continues what was before, the
+ * first piece what the snapshot itself brought; a piece that is missing, damaged, exchanged or of a copy of the appliance is named, and
+ * nothing is recovered over it.
  */
 import { mkdir, open, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -39,12 +40,13 @@ interface FetchOptions {
 export async function fetchLog(options: FetchOptions): Promise<FetchedLog> {
   const { plan } = options;
   const files = createSegments(options);
-  let before: { piece: WalPiece; sha256: string } | undefined;
+  let before = await readAnchor(options);
   let bytes = 0;
   try {
     for (const name of plan.pieces) {
       options.signal.throwIfAborted();
       const read = await readPiece(options, name);
+      if (name.from < plan.base.endLsn) await checkFollows(options, name, read.bytes);
       if (before !== undefined) checkContinues(before, read.piece, name);
       before = { piece: read.piece, sha256: name.sha256 };
       await files.write(name.from, kept(read.bytes, name, options.stopAt));
@@ -55,7 +57,52 @@ export async function fetchLog(options: FetchOptions): Promise<FetchedLog> {
   } finally {
     await files.close();
   }
-  return { pieces: plan.pieces.length, bytes, last: before?.piece };
+  return { pieces: plan.pieces.length, bytes, last: plan.pieces.length === 0 ? undefined : before?.piece };
+}
+
+interface ReadPiece {
+  piece: WalPiece;
+  sha256: string;
+}
+
+/** The piece that ends where the snapshot does, when there is one and the first needed piece does not reach before that. */
+async function readAnchor(options: FetchOptions): Promise<ReadPiece | undefined> {
+  const { base, pieces, window } = options.plan;
+  if (pieces[0]?.from !== base.endLsn) return undefined;
+  const name = window.stretch.pieces.find((piece) => piece.to === base.endLsn);
+  if (name === undefined) return undefined;
+  const read = await readPiece(options, name);
+  await checkFollows(options, name, read.bytes);
+  return { piece: read.piece, sha256: name.sha256 };
+}
+
+/**
+ * The snapshot brought the log up to its end, with a record there that only it has. A copy of the appliance has written something else
+ * at the same positions, under the same name, until one of them was noticed.
+ */
+async function checkFollows(
+  { clusterDir, segmentBytes, plan: { base } }: FetchOptions,
+  name: WalPieceName,
+  bytes: Buffer,
+): Promise<void> {
+  const size = BigInt(segmentBytes);
+  const own = bytes.subarray(0, Number(base.endLsn - name.from));
+  const brought = Buffer.alloc(own.length);
+  const file = await open(join(clusterDir, 'pg_wal', walFileName(base.timeline, name.from / size, size)));
+  try {
+    await file.read(brought, 0, brought.length, Number(name.from % size));
+  } finally {
+    await file.close();
+  }
+  if (own.equals(brought)) return;
+  throw new HoldfastError(
+    'integrity_failure',
+    `The write-ahead log on this target does not go on from snapshot ${String(base.number)}: a copy of the appliance has shipped what follows it`,
+    {
+      hint: 'Restore the snapshot itself, a moment before it, or one after a later snapshot.',
+      detail: walPieceName(name),
+    },
+  );
 }
 
 function kept(bytes: Buffer, name: WalPieceName, stopAt: bigint | undefined): Buffer {
@@ -94,11 +141,7 @@ export async function readPiece(
 }
 
 /** A piece between two that is not there would show by its number and hash, whatever the names say. */
-function checkContinues(
-  before: { piece: WalPiece; sha256: string },
-  piece: WalPiece,
-  name: WalPieceName,
-): void {
+function checkContinues(before: ReadPiece, piece: WalPiece, name: WalPieceName): void {
   const whole =
     piece.number === before.piece.number + 1 && piece.previous === before.sha256 && piece.gap === null;
   if (whole) return;

@@ -4,7 +4,7 @@
  */
 import { HoldfastError } from '../../lib/errors.ts';
 import { formatLsn, parseLsn } from '../../lib/postgres/index.ts';
-import { sameChain, type WalChain, type WalPieceName } from './wal-names.ts';
+import { sameChain, walPieceName, type WalChain, type WalPieceName } from './wal-names.ts';
 
 /** A snapshot that the log can go on from. */
 export interface Base extends WalChain {
@@ -100,7 +100,7 @@ export function windowsOf(bases: readonly Base[], pieces: readonly WalPieceName[
     .sort((a, b) => a.from.getTime() - b.from.getTime());
 }
 
-/** @throws HoldfastError `not_found` with the nearest moments that can be restored */
+/** @throws HoldfastError `not_found` with the nearest moments that can be restored; `integrity_failure` where two appliances have shipped */
 export function planPoint(
   bases: readonly Base[],
   pieces: readonly WalPieceName[],
@@ -116,6 +116,9 @@ export function planPoint(
     chosen.kind === 'time' ? piece.atMs >= chosen.at.getTime() : piece.to >= chosen.at,
   );
   const needed = last < 0 ? after : after.slice(0, last + 1);
+  // Where a piece ends with the snapshot, that one shows whose log it is.
+  const anchor = window.stretch.pieces.filter((piece) => piece.to === base.endLsn && needed.length > 0);
+  refuseFork([...anchor, ...needed], pieces);
   const times = [base.takenAt.getTime(), ...needed.map((piece) => piece.atMs)];
   return {
     ...{ base, window, pieces: needed },
@@ -123,6 +126,28 @@ export function planPoint(
       (atMs, index) => index > 0 && atMs < (times[index - 1] ?? 0) - CLOCK_TOLERANCE_MS,
     ),
   };
+}
+
+/** While a copy of the appliance ships unnoticed, both do it under one name. Nothing says whose log a person wants. */
+function refuseFork(needed: readonly WalPieceName[], all: readonly WalPieceName[]): void {
+  const [first, last] = [needed.at(0), needed.at(-1)];
+  if (first === undefined || last === undefined) return;
+  const there = all
+    .filter((one) => sameChain(one, first) && one.from < last.to && one.to > first.from)
+    .sort((a, b) => compare(a.from, b.from));
+  const other = there.find(
+    (one, index) => index > 0 && there.slice(0, index).some((before) => before.to > one.from),
+  );
+  if (other === undefined) return;
+  const from = formatLsn(other.from);
+  throw new HoldfastError(
+    'integrity_failure',
+    `Two pieces of the write-ahead log on this target hold what follows ${from}: a copy of the appliance has shipped there too`,
+    {
+      hint: `Choose a position up to ${from}, a moment after the appliance was released from quarantine, or restore a snapshot.`,
+      detail: walPieceName(other),
+    },
+  );
 }
 
 /** The snapshot's time is the appliance's, the pieces' is the database's. */

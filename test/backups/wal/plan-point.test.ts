@@ -9,7 +9,9 @@ const minute = (count: number) => new Date(START + count * 60_000);
 
 function piece(from: number, to: number, atMinute: number, timeline = 1): WalPieceName {
   const place = { from: BigInt(from), to: BigInt(to), atMs: minute(atMinute).getTime() };
-  return { ...CHAIN, timeline, ...place, sha256: 'ab'.repeat(32) };
+  // Another piece has another hash.
+  const sha256 = (from * 1000 + to).toString(16).padStart(64, '0');
+  return { ...CHAIN, timeline, ...place, sha256 };
 }
 
 function base(number: number, endLsn: number, atMinute: number): Base {
@@ -82,6 +84,16 @@ describe('a moment', () => {
 
     expect(planPoint([...BASES, strange], pieces, at(3)).base.number).toBe(2);
     expect(() => planPoint([...BASES, strange], pieces, at(5))).toThrow(/after the last/);
+  });
+
+  test('is refused from where a copy of the appliance has shipped under the same name', () => {
+    const copied = { ...piece(300, 350, 3), sha256: 'cd'.repeat(32) };
+    const pieces = [...PIECES.slice(0, 3), copied, { ...piece(350, 420, 4), sha256: 'ef'.repeat(32) }];
+
+    expect(planPoint(BASES, pieces, at(2)).pieces).toEqual(PIECES.slice(0, 2));
+    expect(planPoint(BASES, pieces, { kind: 'lsn', at: 300n }).pieces).toEqual(PIECES.slice(0, 2));
+    for (const moment of [at(3), at(4), { kind: 'lsn', at: 301n } as const])
+      expect(() => planPoint(BASES, pieces, moment)).toThrow(/hold what follows 0\/12C: a copy/);
   });
 
   test('is told to have come twice when the clock went back', () => {
