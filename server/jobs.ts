@@ -20,6 +20,7 @@ import { collectDoomedContents, magicLinkRule, reviewWorkspaces } from './worksp
 import {
   anchorWhenDue,
   applyRetentionWhenDue,
+  clearUnfinished,
   copyWhenDue,
   expireSignIns,
   goOnReadingBack,
@@ -140,6 +141,7 @@ const CHORES: { name: string; cron: string; act: (deps: Deps) => Promise<unknown
       if (looked) await beat(sendDeps(deps));
     },
   },
+  { name: 'clear restores that were cut off', cron: '* * * * *', act: clearUnfinished },
   { name: 'judge snapshots', cron: '* * * * *', act: judgeSnapshots },
   { name: 'record capacity', cron: '* * * * *', act: recordCapacity },
   { name: 'stop overdue runs', cron: '* * * * *', act: stopOverdueRuns },

@@ -44,6 +44,7 @@ export type { RecoveryQuestion, RecoveryReport } from './recover-plan.ts';
 export { openRepository, type OpenRepositoryOptions, type Repository } from './repository/open-repository.ts';
 export { verifyRepository, type VerifyReport } from './repository/verify-repository.ts';
 export { readResidency, refuseRegionsInUse, type Residency } from './residency.ts';
+export { clearUnfinished } from './clear-unfinished.ts';
 export { runRestoreFile } from './restore-file.ts';
 export { runRestoreFolder } from './restore-folder.ts';
 export { FORGET_PROTECTED, forgetAsApproved, lookAtSnapshot } from './request-forget.ts';

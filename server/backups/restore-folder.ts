@@ -3,7 +3,7 @@
  * is, or in its place, with the present one kept beside. Every file is opened with its own key, checked against its hash, and
  * stored again as a new one.
  *
- * Guarantees: until all of it is there the folder's name says that it is not whole; cancelled or failed, it is deleted again.
+ * Guarantees: until all of it is there the folder's name says that it is not whole; cancelled, failed or killed, it is deleted again.
  * Relies on: disk in the scratch folder for the stored form of one batch of files, or of one large file.
  */
 import { mkdir, rm } from 'node:fs/promises';
@@ -27,6 +27,7 @@ import { isFileLine, openNames, type WantedFile } from './restore-listing.ts';
 import type { FolderLine } from './appliance-queries.ts';
 import type { SnapshotRecord } from './engine.ts';
 import type { ChunkReader } from './pipeline/chunk-reader.ts';
+import { noteUnfinished } from './unfinished-queries.ts';
 import { openSnapshotListing, requireSection, type SnapshotListing } from './snapshot-listing.ts';
 import { withSnapshot } from './target-repository.ts';
 
@@ -81,6 +82,7 @@ export async function runRestoreFolder(deps: RestoreFileDeps, run: RunContext): 
       'appliance',
       restorerOf(run),
     );
+    await noteUnfinished(deps.db, run.runId, unfinished.id);
     const done = await fillOrRemove(restoring, unfinished.id, totals);
     const whole = done.problems === 0;
     const final = { name: await freeName(restoring, landing.folderId, name) };

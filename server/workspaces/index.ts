@@ -2,6 +2,7 @@
 export { bringFiles } from './bring-files.ts';
 export { workspaceConsoleRoutes } from './console-routes.ts';
 export { createFolders } from './create-folders.ts';
+export { deleteUntouched } from './delete-untouched.ts';
 export type { WorkspaceDeps } from './deps.ts';
 export { exportDirectory } from './export.ts';
 export { contentPath, requireSpace } from './file-store.ts';

@@ -114,6 +114,17 @@ export async function lockFolderMoves(db: Database, workspaceId: string): Promis
   await db.selectFrom('workspaces').select('id').where('id', '=', workspaceId).forNoKeyUpdate().execute();
 }
 
+/** A node and all below it, and whether each is as the appliance made it. */
+export async function listMadeBelow(db: Database, id: string): Promise<{ id: string; untouched: boolean }[]> {
+  const { rows } = await sql<{ id: string; untouched: boolean }>`
+    with recursive tree as (
+      select id, created_by, version from nodes where id = ${id}
+      union all
+      select below.id, below.created_by, below.version from nodes below join tree on below.parent_id = tree.id
+    ) select id, (created_by is null and version = 1) as untouched from tree`.execute(db);
+  return rows;
+}
+
 /** Takes the contents of nodes and everything below them out of reach, then the nodes. @returns what was deleted. */
 export async function deleteTree(
   db: Database,

@@ -260,9 +260,10 @@ export async function deleteNode(
   }
 }
 
-async function deleteHeld(
+/** @returns the ids of all that was deleted. */
+export async function deleteHeld(
   tx: WriteTransaction,
-  deps: WorkspaceDeps,
+  deps: Pick<WorkspaceDeps, 'clock'>,
   node: NodeRow,
   visitor: Visitor,
   actor: Actor,

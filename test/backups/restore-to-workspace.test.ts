@@ -2,6 +2,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { open } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { clearUnfinished } from '../../server/backups/index.ts';
 import { contentPath } from '../../server/workspaces/index.ts';
 import type { EarlierState, OwnRestore, SnapshotFolder } from '../../server/backups/schema.ts';
 import type { Run } from '../../server/lib/run-schema.ts';
@@ -173,6 +174,27 @@ describe('a folder', () => {
     for (const [path, content] of await readTree(left.id)) expect(content).toEqual(contents.get(path));
     const run = await restore({ folderId: appliance.rootFolderId, nodeId: tree.id });
     expect(await readTree(String(run.result?.nodeId))).toEqual(contents);
+
+    // What a whole one has brought stays, and so does what somebody has begun to use.
+    const used = await put(left.id, 'used', Buffer.from('used'));
+    await clearUnfinished(appliance.deps);
+    expect((await find(left.id, 'used')).id).toBe(used.id);
+    expect((await find(appliance.rootFolderId, /not whole yet$/)).id).toBe(left.id);
+    expect(await readTree(String(run.result?.nodeId))).toEqual(contents);
+    await expectStatus(call('DELETE', `/nodes/${left.id}`), 204);
+  });
+
+  test('that nobody has touched since its restore was killed is deleted again', async () => {
+    await expectStatus(ask({ folderId: appliance.rootFolderId, nodeId: tree.id }), 202);
+    expect(await killRunAt(appliance, 'workspaces.bring.committed')).toMatchObject({ signal: 'SIGKILL' });
+    const left = await find(appliance.rootFolderId, /not whole yet$/);
+    const before = await namesIn(appliance.rootFolderId);
+    expect((await readTree(left.id)).size).toBeGreaterThan(0);
+
+    await clearUnfinished(appliance.deps);
+
+    expect(await namesIn(appliance.rootFolderId)).toEqual(before.filter((name) => name !== left.name));
+    await clearUnfinished(appliance.deps);
   });
 
   test('with a file that does not open comes back without it, says so, and takes no place', async () => {
