@@ -62,7 +62,7 @@ import {
   stopOverdueRuns,
   tidyWebhooks,
 } from './monitoring/index.ts';
-import { remindOfDrill, runRestoreTest, settleRestoreTests } from './restore-tests/index.ts';
+import { remindOfKit, runRestoreTest, settleRestoreTests } from './restore-tests/index.ts';
 import type { RunDeps } from './run-deps.ts';
 import { sendDeps } from './send-deps.ts';
 
@@ -95,7 +95,7 @@ const CHORES: { name: string; cron: string; act: (deps: Deps) => Promise<unknown
   { name: 'go on reading back', cron: '* * * * *', act: goOnReadingBack },
   { name: 'give keys to targets', cron: '* * * * *', act: publishKeysWhenDue },
   { name: 'settle restore tests', cron: '* * * * *', act: settleRestoreTests },
-  { name: 'remind of the recovery drill', cron: '15 * * * *', act: remindOfDrill },
+  { name: 'remind of tests that wait for a kit', cron: '15 * * * *', act: remindOfKit },
   {
     name: 'collect deleted files',
     cron: '*/10 * * * *',

@@ -87,7 +87,7 @@ async function stop(why: string): Promise<void> {
   const sent = Promise.all([mailSender.stop(), webhookSender.stop()]);
   await Promise.all([app.close(), consoleApp.close()]);
   await sent;
-  deps.snapshotBrowser.stop();
+  void deps.snapshotBrowser.stop();
   await deps.runListener.close();
   deps.sealer.close();
   await deps.keys.close();

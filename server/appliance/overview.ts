@@ -94,6 +94,7 @@ export async function readOverview(deps: OverviewDeps): Promise<Overview> {
     held: quarantine !== undefined,
     snapshotOverdue,
     restoreTestOverdue: testSchedule.overdue,
+    writeOnly: kits.writeOnlySince !== null,
     copies: copies === undefined ? null : { ...copies, needed: rule.needed, total: rule.total },
     damage: checks
       .filter((check) => PROOF_CHECKS.includes(check.name) && check.state === 'bad')

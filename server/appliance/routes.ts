@@ -22,7 +22,7 @@ import { hostNetworkRoutes } from './host-network-routes.ts';
 import { hostSshRoutes } from './host-ssh-routes.ts';
 import { kitRoutes } from './kit-routes.ts';
 import type { KeepingDeps } from './kits/keepings.ts';
-import type { RekeyDeps } from './kits/rekey.ts';
+import type { WriteOnlyDeps } from './kits/write-only.ts';
 import type { RetireDeps } from './kits/retire.ts';
 import { keyRegisterRoutes } from './kits/routes.ts';
 import { hostRoutes } from './host-routes.ts';
@@ -40,7 +40,7 @@ export type ApplianceDeps = ClaimDeps &
   KitDeps &
   KeepingDeps &
   RetireDeps &
-  RekeyDeps &
+  WriteOnlyDeps &
   OverviewDeps &
   SignInDeps &
   UpdateServiceDeps &

@@ -32,6 +32,8 @@ export interface ProtectionFacts {
   held: boolean;
   snapshotOverdue: boolean;
   restoreTestOverdue: boolean;
+  /** It keeps no key to what is written now. */
+  writeOnly: boolean;
   /** On how many targets the newest snapshot is, on how many of them not beside the data, and has to be; null before the first. */
   copies: { have: number; elsewhere: number; needed: number; total: number } | null;
   /** What the newest restore test and the newest verification found wrong, a sentence each. */
@@ -53,11 +55,12 @@ export function decideVerdict(facts: ProtectionFacts): Verdict {
     ...explainOverdue(facts),
     ...explainShort(facts),
   ];
-  if (facts.damage.length > 0) return { verdict: 'damaged', sentences: [...facts.damage, ...overdue] };
+  if (facts.damage.length > 0)
+    return { verdict: 'damaged', sentences: [...facts.damage, ...overdue, ...writeOnlyNote(facts)] };
   if (holding.every((target) => target.sameDisk)) {
-    return { verdict: 'local-only', sentences: [explainLocal(holding), ...overdue] };
+    return { verdict: 'local-only', sentences: [explainLocal(holding), ...overdue, ...writeOnlyNote(facts)] };
   }
-  if (overdue.length > 0) return { verdict: 'overdue', sentences: overdue };
+  if (overdue.length > 0) return { verdict: 'overdue', sentences: [...overdue, ...writeOnlyNote(facts)] };
   const { lastProven } = facts;
   if (lastProven !== null && !lastProven.sameDisk) {
     const by = lastProven.grade === 'kit-proven' ? 'with the recovery kit' : 'with the test identity';
@@ -66,6 +69,7 @@ export function decideVerdict(facts: ProtectionFacts): Verdict {
       sentences: [
         `The copy on ${lastProven.targetName} was restored and checked ${by}.`,
         ...partialNote(facts),
+        ...writeOnlyNote(facts),
       ],
     };
   }
@@ -73,7 +77,7 @@ export function decideVerdict(facts: ProtectionFacts): Verdict {
     lastProven === null
       ? 'No copy has been restored yet. Run a restore test to know that it works.'
       : 'Only a local copy has been restored so far. Run a restore test on a target elsewhere.';
-  return { verdict: 'stored', sentences: [why, ...partialNote(facts)] };
+  return { verdict: 'stored', sentences: [why, ...partialNote(facts), ...writeOnlyNote(facts)] };
 }
 
 function explainUnprotected(facts: ProtectionFacts): string {
@@ -129,6 +133,11 @@ function explainShort({ copies, targets }: ProtectionFacts): string[] {
   return [
     `The newest snapshot is on ${String(copies.have)} of ${String(copies.total)} targets, and has to be on ${String(copies.needed)}.${why}`,
   ];
+}
+
+/** Nothing here proves a backup by itself. */
+function writeOnlyNote({ writeOnly }: ProtectionFacts): string[] {
+  return writeOnly ? ['This appliance is write-only: restore tests need the recovery kit.'] : [];
 }
 
 function partialNote(facts: ProtectionFacts): string[] {

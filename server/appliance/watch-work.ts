@@ -127,7 +127,7 @@ async function checkTests(deps: { db: Database; clock: Clock }): Promise<HealthC
   return [...checks, ...checkDrill(schedules.find(({ name }) => name === 'restore-drill'))];
 }
 
-/** First it is asked for, of administrators (`remindOfDrill`); when it is overdue this is told to everybody who is told of problems. */
+/** First it is asked for, of administrators (`remindOfKit`); when it is overdue this is told to everybody who is told of problems. */
 function checkDrill(
   drill: Awaited<ReturnType<typeof readTestSchedule>>['schedules'][number] | undefined,
 ): HealthCheck[] {

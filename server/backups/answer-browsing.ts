@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { KeyClient } from '../keys/index.ts';
+import { needsKit, type KeyClient } from '../keys/index.ts';
 import { HoldfastError, messageOf } from '../lib/errors.ts';
 import { PRIVATE_DIRECTORY_MODE } from '../lib/files.ts';
 import type { FolderLine } from './appliance-queries.ts';
@@ -40,11 +40,7 @@ export async function answerBrowsing(options: BrowsingOptions): Promise<Browsing
   const open = async (question: BrowseQuestion): Promise<OpenSnapshot> => {
     const { repositoryId, trustRoot } = status.repository;
     const known = await identity;
-    if (repositoryId === null || trustRoot === null || known === undefined) {
-      throw new HoldfastError('wrong_state', 'This appliance keeps no key that opens its backups', {
-        hint: 'Restore with the recovery kit: `holdfast restore --from TARGET --kit FILE`.',
-      });
-    }
+    if (repositoryId === null || trustRoot === null || known === undefined) throw needsKit();
     const repository = await openRepository({
       target: question.target,
       keys: { identity: known, repositoryId, trustRoot: Buffer.from(trustRoot, 'base64') },

@@ -36,7 +36,13 @@ interface Onto {
 }
 
 /** What is wrong with a snapshot at a source says nothing about the next one; what is wrong with the target does. */
-const OF_THE_SNAPSHOT: readonly string[] = ['integrity_failure', 'not_found', 'wrong_key', 'conflict'];
+const OF_THE_SNAPSHOT: readonly string[] = [
+  'integrity_failure',
+  'not_found',
+  'wrong_key',
+  'needs_kit',
+  'conflict',
+];
 
 /**
  * Before anything is copied there: the keyring is as new as the snapshots need, or newer.

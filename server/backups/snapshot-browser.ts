@@ -4,7 +4,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
-import type { KeyClient } from '../keys/index.ts';
+import { needsKit, type KeyClient } from '../keys/index.ts';
 import { childEnvironment } from '../lib/config.ts';
 import { HoldfastError, type ErrorCode } from '../lib/errors.ts';
 import type { Logger } from '../lib/log.ts';
@@ -28,16 +28,23 @@ export type BrowseAnswer =
 
 export interface SnapshotBrowser {
   list(question: Omit<BrowseQuestion, 'id'>): Promise<{ ancestors: FolderLine[]; nodes: NodeLine[] }>;
-  stop(): void;
+  /** @returns once no process has the keys any more. */
+  stop(): Promise<void>;
 }
 
 const ENTRY = join(import.meta.dirname, '..', 'browse.ts');
 /** One answer may take as long as fetching and opening a few packs takes. */
 const ANSWER_TIMEOUT_MS = 60_000;
 const IDLE_MS = 120_000;
+const END_MS = 5_000;
 
-export function createSnapshotBrowser(deps: { keys: Pick<KeyClient, 'lend'>; log: Logger }): SnapshotBrowser {
+export function createSnapshotBrowser(deps: {
+  keys: Pick<KeyClient, 'lend' | 'status'>;
+  log: Logger;
+}): SnapshotBrowser {
   let child: ChildProcess | undefined;
+  /** The keys that it was started with. */
+  let known = '';
   let starting: Promise<ChildProcess> | undefined;
   let idle: NodeJS.Timeout | undefined;
   let questions = 0;
@@ -49,11 +56,17 @@ export function createSnapshotBrowser(deps: { keys: Pick<KeyClient, 'lend'>; log
     }
     waiting.clear();
   };
-  const stop = () => {
+  const stop = async (): Promise<void> => {
     clearTimeout(idle);
-    child?.kill('SIGTERM');
+    const ending = child ?? (await starting?.catch(() => undefined));
+    ending?.kill('SIGTERM');
     child = undefined;
     failAll();
+    if (ending === undefined) return;
+    // One that hangs on a target that is away has keys all the same.
+    const timer = setTimeout(() => ending.kill('SIGKILL'), END_MS);
+    await endOf(ending);
+    clearTimeout(timer);
   };
   const start = async (): Promise<ChildProcess> => {
     const runId = randomUUID();
@@ -85,25 +98,31 @@ export function createSnapshotBrowser(deps: { keys: Pick<KeyClient, 'lend'>; log
       child = await starting;
     }
     clearTimeout(idle);
-    idle = setTimeout(stop, IDLE_MS).unref();
+    idle = setTimeout(() => void stop(), IDLE_MS).unref();
     questions += 1;
     return ask(child, waiting, { ...question, id: questions });
   };
   return {
     list: async (question) => {
-      const asked = child;
+      const { generations } = (await deps.keys.status()).repository;
+      if (!generations.some((one) => one.testIdentity)) throw needsKit();
+      // It has the keys of when it began; the repository may have been re-keyed since.
+      const present = JSON.stringify(generations);
+      if (present !== known) await stop();
+      known = present;
       try {
         return await askOnce(question);
       } catch (error) {
-        if (asked === undefined || !(error instanceof HoldfastError) || error.code !== 'wrong_key')
-          throw error;
-        // It has the keys of when it began; the repository may have been re-keyed since.
-        if (child === asked) stop();
-        return askOnce(question);
+        throw isClosed(error) ? needsKit(error) : error;
       }
     },
     stop,
   };
+}
+
+/** The appliance has no key to it: none at all, or of other generations only. */
+function isClosed(error: unknown): boolean {
+  return error instanceof HoldfastError && ['wrong_key', 'needs_kit'].includes(error.code);
 }
 
 async function ask(

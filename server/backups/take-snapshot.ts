@@ -25,6 +25,7 @@ import { copyPostgres, type PostgresFacts } from './database/postgres-source.ts'
 import { recordSnapshots } from './record-snapshots.ts';
 import { updateTarget, type TargetRow } from './queries.ts';
 import { tellLocked } from './repository/prune.ts';
+import { isClosed } from './repository/object-store.ts';
 import { publishKeyring } from './publish-keyring.ts';
 import { toRunProgress } from './run-progress.ts';
 import {
@@ -271,8 +272,11 @@ async function lastSections(
   if (newest === undefined || open.repository.keys.generations.every((one) => one.identity === undefined)) {
     return new Map();
   }
-  const record = await open.repository.findSnapshot(String(newest.number));
-  if (record.generation !== generation) return new Map();
+  const record = await open.repository.findSnapshot(String(newest.number)).catch((error: unknown) => {
+    if (isClosed(error, open.repository.keys)) return undefined;
+    throw error;
+  });
+  if (record?.generation !== generation) return new Map();
   return new Map(record.sections.map((section) => [section.name, section]));
 }
 

@@ -1,6 +1,6 @@
 /** Opens the repository on a target for one run: with the test identity where the appliance keeps one, and as its writer. */
 import { join } from 'node:path';
-import { openRepositoryWriteKeys, type KeyClient } from '../keys/index.ts';
+import { needsKit, openRepositoryWriteKeys, type KeyClient } from '../keys/index.ts';
 import type { Clock } from '../lib/clock.ts';
 import { crashPoint } from '../lib/crash-point.ts';
 import { dataPaths } from '../lib/data-folder.ts';
@@ -34,6 +34,7 @@ import { noteSpace } from './target-space.ts';
 import { recordSnapshots } from './record-snapshots.ts';
 import { publishKeyring } from './publish-keyring.ts';
 import { createRepository } from './repository/create-repository.ts';
+import type { KeySource } from './repository/open-keys.ts';
 import { openRepository, type Repository } from './repository/open-repository.ts';
 import { tryReadSnapshot } from './repository/read-snapshot.ts';
 import { readLogKnowledge } from './wal/take-over-born.ts';
@@ -132,7 +133,7 @@ async function askTestIdentities(keys: KeyClient, runId: string): Promise<string
   try {
     return await keys.testIdentities(runId);
   } catch (error) {
-    if (error instanceof HoldfastError && error.code === 'wrong_state') return undefined;
+    if (error instanceof HoldfastError && error.code === 'needs_kit') return undefined;
     throw error;
   }
 }
@@ -212,10 +213,9 @@ async function openOnce<T>(
     await createRepository(made);
   }
   const identity = await takeTestIdentities(deps.keys, run.runId);
-  const { repositoryId, trustRoot } = applianceKeys;
   const repository = await openRepository({
     target: config,
-    keys: identity === undefined ? applianceKeys : { identity, repositoryId, trustRoot },
+    keys: keysToOpen(applianceKeys, identity),
     cataloguePath: path,
   });
   try {
@@ -262,6 +262,16 @@ async function openOnce<T>(
   } finally {
     await repository.close();
   }
+}
+
+/** An appliance that has an identity for each generation believes the target in nothing; one that lacks some knows those itself. */
+function keysToOpen(
+  own: RepositoryWriteKeys,
+  identity: string[] | undefined,
+): RepositoryReadKeys | KeySource {
+  const { repositoryId, trustRoot, generations } = own;
+  const source = { identity: identity ?? [], repositoryId, trustRoot };
+  return source.identity.length < generations.length ? { ...source, known: generations } : source;
 }
 
 /**
@@ -322,7 +332,7 @@ interface SnapshotSource {
 /**
  * Opens one snapshot for reading, beside whatever writes to the repository.
  *
- * @throws HoldfastError `wrong_state` when the appliance keeps no key that opens its backups.
+ * @throws HoldfastError `needs_kit` when the appliance keeps no key that opens it.
  */
 export async function withSnapshot<T>(
   deps: RepositoryRunDeps,
@@ -333,11 +343,7 @@ export async function withSnapshot<T>(
   const target = await getTarget(deps.db, wanted.targetId);
   const { repositoryId, trustRoot } = await openRepositoryWriteKeys(deps.keys);
   const identity = await takeTestIdentities(deps.keys, run.runId);
-  if (identity === undefined) {
-    throw new HoldfastError('wrong_state', 'This appliance keeps no key that opens its backups', {
-      hint: 'Restore with the recovery kit: `holdfast restore --from TARGET --kit FILE`.',
-    });
-  }
+  if (identity === undefined) throw needsKit();
   const lease = leaseCatalogue(deps.dataDir, repositoryId, target);
   try {
     const repository = await openRepository({
@@ -353,7 +359,10 @@ export async function withSnapshot<T>(
         catalogue,
       });
       try {
-        return await act({ snapshot: await repository.findSnapshot(wanted.snapshotId), reader });
+        const snapshot = await repository.findSnapshot(wanted.snapshotId).catch((error: unknown) => {
+          throw error instanceof HoldfastError && error.code === 'wrong_key' ? needsKit(error) : error;
+        });
+        return await act({ snapshot, reader });
       } finally {
         await reader.close();
       }

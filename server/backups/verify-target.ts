@@ -138,6 +138,7 @@ async function readBack(
       'info',
       `${target.name}: ${unindexed} packs that no index names yet were compared with their names alone`,
     );
+  if (!report.contentChecked) await run.log('info', `${target.name}: ${tellDepth(report)}`);
   for (const problem of report.problems) await run.log('error', `${problem.object}: ${problem.message}`);
   const { snapshots } = await open.repository.snapshots();
   await writeTransaction(deps.db, async (tx) => {
@@ -145,7 +146,9 @@ async function readBack(
       repositoryId: open.repository.id,
       targetId: target.id,
       records: snapshots,
-      retained: snapshots.map((one) => one.id),
+      retained: report.contentChecked
+        ? snapshots.map((one) => one.id)
+        : open.repository.snapshotReferences.map((one) => one.sha256),
     });
     await recordAudit(tx, deps.clock, systemActor('verify'), {
       action: 'backups.repository.verified',
@@ -153,7 +156,7 @@ async function readBack(
       objectId: target.id,
       result: report.ok ? 'done' : 'failed',
       detail: {
-        ...{ problems: report.problemCount, run: run.runId },
+        ...{ problems: report.problemCount, contentChecked: report.contentChecked, run: run.runId },
         ...(whole ? {} : { part: part.number + 1, of: part.of }),
       },
     });
@@ -256,6 +259,7 @@ function describe(
     repaired: mended,
     foundWhole,
     unindexedPacks: report.unindexedPacks,
+    contentChecked: report.contentChecked,
     ...also,
     targetId: target.id,
   };
@@ -291,6 +295,15 @@ function describe(
     result,
     error: { code: mended === 0 ? 'found_whole' : 'repaired', message: told.join('; '), hint },
   };
+}
+
+/** What this appliance has no key to was compared with its names, and not opened. */
+function tellDepth({ closedSnapshots, snapshotCount }: VerifyReport): string {
+  const part =
+    closedSnapshots === snapshotCount
+      ? 'what is stored'
+      : `what ${closedSnapshots === 1 ? 'one snapshot is' : `${String(closedSnapshots)} of ${String(snapshotCount)} snapshots are`} made of`;
+  return `this appliance has no key to ${part}: its hashes were compared, and what is inside was not. A restore test with the kit reads that.`;
 }
 
 function count(number: number, word: string): string {

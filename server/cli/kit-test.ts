@@ -56,7 +56,14 @@ export async function lendKit(
     return keys.toString('base64');
   };
   const keys = await open(material.keysObject);
-  const olderKeys = await Promise.all(material.olderKeysObjects.map(open));
+  const older = material.olderKeysObjects.map((object) =>
+    open(object).catch((error: unknown) => {
+      // One that came after write-only use was not given what is older.
+      if (error instanceof HoldfastError && error.code === 'wrong_key') return undefined;
+      throw error;
+    }),
+  );
+  const olderKeys = (await Promise.all(older)).filter((one) => one !== undefined);
   const keyringFileKeys = [];
   for (const { name, header } of material.keyring) {
     const { fileKey } = await openAgeHeader(Buffer.from(header, 'base64'), [kit.identity]);

@@ -33,6 +33,7 @@ export {
   type OpenRequest,
   type RepositoryStatus,
 } from './key-client.ts';
+export { needsKit } from './needs-kit.ts';
 export { type KeyCall, keyCan, type KeyState, stricterState } from './key-states.ts';
 export { answerKitChallenge, createKitChallenge } from './kit-challenge.ts';
 export { createLocalRepositoryKeys, type LocalRepositoryKeys } from './local-repository-keys.ts';

@@ -47,12 +47,15 @@ export interface RepositoryStatus {
   /** Base64. */
   trustRoot: string | null;
   generation: number;
-  kits: (KitRecipient & { provenAt: string; addedAt: string })[];
+  /** `lacks`: generations that it was not given, because nothing here opened them any more when it came. */
+  kits: (KitRecipient & { provenAt: string; addedAt: string; lacks?: number[] })[];
   retiredKits: { id: string; retiredAt: string }[];
-  /** Oldest first; `createdAt` is RFC 3339. */
-  generations: { generation: number; createdAt: string }[];
-  /** True when no test identity is kept here. */
+  /** Oldest first; `createdAt` is RFC 3339. `testIdentity`: this appliance keeps the key that opens it. */
+  generations: { generation: number; createdAt: string; testIdentity: boolean }[];
+  /** True when no test identity of the newest generation is kept here: what is written now opens with a kit alone. */
   writeOnly: boolean;
+  /** RFC 3339: when test identities were destroyed for the last time, whether there is another one by now or not; null for never. */
+  identitiesDestroyedAt: string | null;
   /** Newest keyring epoch that was composed; 0 for none. */
   keyringEpoch: number;
   /** Decimal; `0` for none. */
@@ -160,14 +163,16 @@ export interface KeyClient {
    * Before the claim, the kit becomes the one of the repository (instead of an earlier one); after it, one more.
    *
    * @throws wrong_key when the answer is wrong (the challenge is used up); not_found when there is none;
-   *   wrong_state for a second kit when no test identity is here to open the keys with.
+   *   wrong_state for a second kit in write-only use, when no test identity is here to open the keys with.
    */
   proveKit(kitId: string, response: string): Promise<KitRecipient>;
   /**
    * The kit is given nothing new from now on: the keys object and the next keyring base are made without it. What it opens already it goes
    * on opening. Idempotent.
    *
-   * @throws not_found; wrong_state for the last kit, and in write-only use, where nothing here opens the keys object to make it anew.
+   * A keys object that nothing here opens (write-only) stays as it is.
+   *
+   * @throws not_found; wrong_state for the last kit.
    */
   retireKit(kitId: string): Promise<RepositoryStatus>;
   /**
@@ -175,9 +180,17 @@ export interface KeyClient {
    * the generations before stay. One durable step.
    *
    * @param generation the one that it follows, so that asking twice makes one.
+   * @param options `testIdentity`: the new generation has one, also when the one before has none: the end of write-only use.
    * @throws wrong_state before the claim; conflict when another one is the newest; too_large beyond 32 generations.
    */
-  rekeyRepository(generation: number): Promise<RepositoryStatus>;
+  rekeyRepository(generation: number, options?: { testIdentity?: boolean }): Promise<RepositoryStatus>;
+  /**
+   * Write-only from now on: the test identities of all generations are destroyed, and are in no file of the keyring when this returns. The
+   * keys objects are made anew without them. Idempotent.
+   *
+   * @throws wrong_state before the claim; conflict while a process that was given them is connected.
+   */
+  destroyTestIdentities(): Promise<RepositoryStatus>;
   /** Makes signing key, generation 1 and test identity. Idempotent. @throws wrong_state when no kit is proven. */
   claimRepository(options?: {
     writeOnly?: boolean;
@@ -212,7 +225,7 @@ export interface KeyClient {
   take(runId: string): Promise<unknown>;
   /** Role run: only the right to derive live keys, when it was lent. @throws forbidden */
   takeLiveKeys(runId: string): Promise<void>;
-  /** Role run: once, when it was lent. They open `keys/`: each its generation, the newest first. @throws forbidden; wrong_state in write-only use. */
+  /** Role run: once, when it was lent. They open `keys/`: each its generation, the newest first. @throws forbidden; needs_kit in write-only use. */
   testIdentities(runId: string): Promise<string[]>;
   /** Role run and server: a signature for a report. */
   signReport(report: { number: string; sha256: string }): Promise<ObjectSignature>;

@@ -114,7 +114,9 @@ function createMethods(role: KeydRole, ask: Ask): Omit<KeyClient, 'close'> {
     challengeKit: (kitId) => ask<{ challenge: string }>('challengeKit', { kitId }),
     proveKit: (kitId, response) => ask<KitRecipient>('proveKit', { kitId, response }),
     retireKit: (kitId) => ask<RepositoryStatus>('retireKit', { kitId }),
-    rekeyRepository: (generation) => ask<RepositoryStatus>('rekeyRepository', { generation }),
+    rekeyRepository: (generation, options = {}) =>
+      ask<RepositoryStatus>('rekeyRepository', { generation, ...options }),
+    destroyTestIdentities: () => ask<RepositoryStatus>('destroyTestIdentities'),
     claimRepository: (options = {}) => ask<RepositoryStatus>('claimRepository', { ...options }),
     async repositoryKeys() {
       return readRepositoryKeys(await ask<WireRepositoryKeys>('repositoryKeys'));

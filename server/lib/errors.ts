@@ -22,6 +22,8 @@ export const ERROR_STATUS = {
   no_repository: 503,
   locked: 409,
   wrong_key: 400,
+  /** Only an offline recovery kit opens it: this appliance holds no key to it. */
+  needs_kit: 409,
   /** A server outside refused what we sign in to it with; whoever asked stays signed in here. */
   target_refused: 502,
   key_expired: 409,
@@ -76,6 +78,7 @@ export function exitCodeOf(error: unknown): number {
     case 'locked':
       return EXIT.locked;
     case 'wrong_key':
+    case 'needs_kit':
       return EXIT.wrongKey;
     case 'invalid_input':
       return EXIT.usage;

@@ -1,7 +1,7 @@
 export { restoreTestRoutes } from './routes.ts';
 export { comparePages, isPdf, type PrintedPages, printReport, takeAttachedReport } from './print-report.ts';
 export { runRestoreTest } from './run-restore-test.ts';
-export { remindOfDrill } from './remind-of-drill.ts';
+export { remindOfKit } from './remind-of-kit.ts';
 export { settleRestoreTests } from './service.ts';
 export { isOverdue, readTestSchedule } from './test-schedules.ts';
 export { type ReportTrust, type RestoreTestReport, verifyReport } from './report.ts';

@@ -7,6 +7,7 @@ import type { Database } from '../lib/db.ts';
 import { findOpenRun } from '../lib/runs.ts';
 import { assertionsFor } from './assertions/assertions.ts';
 import { chooseCopies, largestOf } from './choose-copy.ts';
+import { opensItself } from './opens-itself.ts';
 import { listDurations } from './queries.ts';
 import type { CopyChoice, KeySource, Preflight, RestoreTestMode } from './schema.ts';
 
@@ -45,7 +46,7 @@ export async function checkPreflight(deps: PreflightDeps, planned: PlannedTest):
   const checks: PreflightCheck[] = [
     space.check,
     await checkMemory(),
-    await checkKey(deps, keySource),
+    await checkKey(deps, keySource, planned),
     await checkWorker(deps.db),
     ...(await checkTargets(deps, planned)),
     {
@@ -91,7 +92,11 @@ async function checkMemory(): Promise<PreflightCheck> {
   return { name: 'memory', state: enough ? 'ok' : 'warn', message };
 }
 
-async function checkKey({ keys }: PreflightDeps, keySource: KeySource): Promise<PreflightCheck> {
+async function checkKey(
+  { db, keys }: PreflightDeps,
+  keySource: KeySource,
+  planned: PlannedTest,
+): Promise<PreflightCheck> {
   const name = 'key';
   const { repository } = await keys.status();
   if (keySource === 'recovery-kit') {
@@ -99,9 +104,17 @@ async function checkKey({ keys }: PreflightDeps, keySource: KeySource): Promise<
       ? { name, state: 'ok', message: 'The recovery kit opens it; the keys of this appliance are not asked' }
       : { name, state: 'bad', message: 'There is no recovery kit that opens the backups' };
   }
-  return repository.writeOnly
-    ? { name, state: 'bad', message: 'This appliance keeps no key that opens its backups: take the kit' }
-    : { name, state: 'ok', message: 'The test identity of this appliance opens it' };
+  if (!repository.generations.some((one) => one.testIdentity))
+    return {
+      name,
+      state: 'bad',
+      message: 'This appliance keeps no key that opens its backups: take the kit',
+    };
+  // What is drawn is drawn at the start: here it is not known.
+  const copies = planned.choice === 'random' ? [] : await chooseCopies(db, planned);
+  return copies.every(({ takenAt }) => opensItself(repository, takenAt))
+    ? { name, state: 'ok', message: 'The test identity of this appliance opens it' }
+    : { name, state: 'bad', message: 'It is from before this appliance had a key of its own: take the kit' };
 }
 
 async function checkWorker(db: Database): Promise<PreflightCheck> {

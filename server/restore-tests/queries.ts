@@ -183,17 +183,61 @@ export async function findLastPassedAt(
   return row?.finished_at ?? undefined;
 }
 
-/** Whether a due one has waited for a kit since then. */
+/** Which of those that are due and wait for a kit. */
+export interface WaitingKind {
+  drill: boolean;
+  mode: RestoreTestMode;
+}
+
+/** A due one waits for a kit already, and no test of that scope passed since. */
+export async function isWaiting(db: Database, mode: RestoreTestMode): Promise<boolean> {
+  const lastPassedAt = await findLastPassedAt(db, mode === 'full' ? { mode } : {});
+  const row = await db
+    .selectFrom('restore_tests')
+    .select('created_at')
+    .where('state', '=', 'needs-kit')
+    .where('drill', '=', false)
+    .where('mode', '=', mode)
+    .orderBy('created_at', 'desc')
+    .limit(1)
+    .executeTakeFirst();
+  return row !== undefined && (lastPassedAt === undefined || row.created_at > lastPassedAt);
+}
+
+/** Ends those that wait for a kit since before `since`, but for drills, which have their own. @returns their ids. */
+export async function failUnopened(tx: WriteTransaction, since: Date, now: Date): Promise<string[]> {
+  const rows = await tx
+    .updateTable('restore_tests')
+    .set({ state: 'failed', finished_at: now })
+    .where('state', '=', 'needs-kit')
+    .where('drill', '=', false)
+    .where('created_at', '<', since)
+    .where(
+      sql<boolean>`not exists (
+      select 1 from restore_tests p
+      where p.state = 'passed' and p.finished_at > restore_tests.created_at
+        and (restore_tests.mode = 'quick' or p.mode = 'full'))`,
+    )
+    .returning('id')
+    .execute();
+  return rows.map(({ id }) => id);
+}
+
+/** Since when a due one has waited for a kit, of those after `since`. */
 export async function findWaitingSince(
   db: Database,
   since: Date | undefined,
-  drill: boolean,
+  { drill, mode }: WaitingKind,
 ): Promise<Date | undefined> {
   let query = db
     .selectFrom('restore_tests')
     .select('created_at')
-    .where('state', '=', 'needs-kit')
-    .where('drill', '=', drill);
+    .where('state', 'in', ['needs-kit', 'failed'])
+    // Whoever starts one has a kit: of the others nobody came.
+    .where('key_source', '=', 'recovery-kit')
+    .where('kit_id', 'is', null)
+    .where('drill', '=', drill)
+    .where('mode', '=', mode);
   if (since !== undefined) query = query.where('created_at', '>', since);
   const row = await query.orderBy('created_at').limit(1).executeTakeFirst();
   return row?.created_at;
@@ -237,15 +281,17 @@ export async function writeSettingsRow(tx: WriteTransaction, row: SettingsRow): 
   await tx.updateTable('restore_test_settings').set(row).execute();
 }
 
-/** The newest drill that waits for a kit; held until the transaction ends. */
-export async function lockWaitingDrill(
+/** The newest one that waits for a kit; held until the transaction ends. */
+export async function lockWaiting(
   tx: WriteTransaction,
+  { drill, mode }: WaitingKind,
 ): Promise<Pick<RestoreTestRow, 'id' | 'created_at' | 'reminded_at'> | undefined> {
   return tx
     .selectFrom('restore_tests')
     .select(['id', 'created_at', 'reminded_at'])
     .where('state', '=', 'needs-kit')
-    .where('drill', '=', true)
+    .where('drill', '=', drill)
+    .where('mode', '=', mode)
     .orderBy('created_at', 'desc')
     .limit(1)
     .forUpdate()

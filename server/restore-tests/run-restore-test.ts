@@ -15,7 +15,14 @@ import { chooseCopies } from './choose-copy.ts';
 import { askedOf, openScene, reportTo, whatIsNeeded, type RunRestoreTestDeps } from './open-test.ts';
 import type { TestKeys } from './open-scene.ts';
 import { hasPassed, performTest, type TestVerdict } from './perform-test.ts';
-import { finishRestoreTest, getRestoreTest, insertRestoreTest, type RestoreTestRow } from './queries.ts';
+import { opensItself } from './opens-itself.ts';
+import {
+  finishRestoreTest,
+  getRestoreTest,
+  insertRestoreTest,
+  isWaiting,
+  type RestoreTestRow,
+} from './queries.ts';
 import { REPORT_KIND, signReport, type RestoreTestReport } from './report.ts';
 import type { Scene } from './scene.ts';
 import type { CopyChoice } from './schema.ts';
@@ -109,9 +116,13 @@ async function findOrAddTests(
   // One that an older version queued names its test alone.
   const given = typeof restoreTestId === 'string' ? [restoreTestId] : context.input.restoreTestIds;
   if (Array.isArray(given)) return Promise.all((given as string[]).map((id) => getRestoreTest(deps.db, id)));
-  const copies = await chooseCopies(deps.db, scheduledChoice(context.input));
   const { repository } = await deps.keys.status();
-  const needsKit = repository.writeOnly || drill === true;
+  const chosen = await chooseCopies(deps.db, scheduledChoice(context.input, repository.writeOnly));
+  const needsKit = drill === true || !chosen.every(({ takenAt }) => opensItself(repository, takenAt));
+  // One that is due again while it waits goes on waiting.
+  if (needsKit && drill !== true && (await isWaiting(deps.db, mode === 'full' ? 'full' : 'quick')))
+    return undefined;
+  const copies = needsKit ? chosen.slice(0, 1) : chosen;
   const ids = copies.map(() => randomUUID());
   await writeTransaction(deps.db, async (tx) => {
     for (const [index, copy] of copies.entries()) {
@@ -138,9 +149,10 @@ async function findOrAddTests(
 }
 
 /** Whoever waits for a kit waits once, not once for each target. */
-function scheduledChoice({ copy, drill }: RunContext['input']): CopyChoice {
-  if (drill !== true && copy === 'random') return { choice: 'random' };
-  return { choice: 'latest', everyTarget: drill !== true && copy === 'every-target' };
+function scheduledChoice({ copy, drill }: RunContext['input'], writeOnly: boolean): CopyChoice {
+  const byItself = drill !== true && !writeOnly;
+  if (byItself && copy === 'random') return { choice: 'random' };
+  return { choice: 'latest', everyTarget: byItself && copy === 'every-target' };
 }
 
 async function refusedForKit(context: RunContext): Promise<RunOutcome> {
@@ -148,13 +160,13 @@ async function refusedForKit(context: RunContext): Promise<RunOutcome> {
     'warn',
     context.input.drill === true
       ? 'The drill is due: somebody opens the newest copy with a recovery kit'
-      : 'This appliance keeps no key that opens its backups: the test waits for the recovery kit',
+      : 'This appliance keeps no key that opens this backup: the test waits for the recovery kit',
   );
   return {
     state: 'partial',
     result: { state: 'needs-kit' },
     error: {
-      code: 'wrong_key',
+      code: 'needs_kit',
       message: 'A restore test is due and needs the recovery kit',
       hint: 'Open Restore tests and start one with the kit.',
     },

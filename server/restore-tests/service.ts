@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { recordAudit, type Actor } from '../audit/index.ts';
+import { recordAudit, systemActor, type Actor } from '../audit/index.ts';
 import {
   findPoint,
   getTarget,
@@ -9,7 +9,7 @@ import {
   type TargetConfig,
 } from '../backups/index.ts';
 import type { PeopleDeps } from '../identity/index.ts';
-import type { KeyClient } from '../keys/index.ts';
+import { needsKit, type KeyClient } from '../keys/index.ts';
 import type { Clock } from '../lib/clock.ts';
 import { writeTransaction, type Database } from '../lib/db.ts';
 import { HoldfastError } from '../lib/errors.ts';
@@ -17,10 +17,12 @@ import { readPageMark, writePageMark } from '../lib/page-mark.ts';
 import { enqueueRun } from '../lib/runs.ts';
 import { chooseCopies } from './choose-copy.ts';
 import { readKitObjects } from './open-scene.ts';
+import { opensItself } from './opens-itself.ts';
 import { checkPreflight, type PlannedTest } from './preflight.ts';
 import {
   countRestoreTests,
   failOrphanedTests,
+  failUnopened,
   getRestoreTest,
   insertRestoreTest,
   listRestoreTests,
@@ -29,7 +31,7 @@ import {
 } from './queries.ts';
 import { printInThread } from './print-in-thread.ts';
 import { readReport } from './report.ts';
-import { readTestSchedule } from './test-schedules.ts';
+import { KIT_GRACE_MS, readTestSchedule } from './test-schedules.ts';
 import type {
   CopyChoice,
   KitMaterial,
@@ -52,7 +54,7 @@ export interface RestoreTestDeps {
  *
  * @returns the first.
  * @throws HoldfastError `not_found` when there is no such copy; `invalid_input` for a choice that does not say enough; `wrong_state`
- * when a test is under way, or the key source does not fit; `no_space` when scratch would not fit.
+ * when a test is under way; `needs_kit` for a copy that this appliance cannot open itself; `no_space` when scratch would not fit.
  */
 export async function startRestoreTest(
   deps: RestoreTestDeps,
@@ -70,6 +72,7 @@ export async function startRestoreTest(
   }
   await checkRoom(deps, { ...choice, mode, keySource });
   const copies = await chooseCopies(deps.db, choice);
+  if (keySource !== 'recovery-kit') await requireOwnKey(deps, copies);
   const runId = randomUUID();
   const kitId = lent?.kitId ?? null;
   const tests = copies.map((copy) => ({ ...copy, id: randomUUID() }));
@@ -157,11 +160,16 @@ async function checkKeySource(deps: RestoreTestDeps, request: StartRestoreTest):
   if (request.lent !== undefined) {
     throw new HoldfastError('invalid_input', 'Keys are lent only to a test with the recovery kit');
   }
-  if (repository.writeOnly) {
-    throw new HoldfastError('wrong_state', 'This appliance keeps no key that opens its backups', {
-      hint: 'Run the test with the recovery kit.',
-    });
-  }
+  if (!repository.generations.some((one) => one.testIdentity)) throw needsKit();
+}
+
+async function requireOwnKey(
+  { keys }: Pick<RestoreTestDeps, 'keys'>,
+  copies: readonly { takenAt: Date }[],
+): Promise<void> {
+  const { repository } = await keys.status();
+  if (copies.every(({ takenAt }) => opensItself(repository, takenAt))) return;
+  throw needsKit();
 }
 
 async function configOf(deps: RestoreTestDeps, targetId: string): Promise<TargetConfig> {
@@ -230,9 +238,25 @@ export async function showRestoreTests(
   };
 }
 
-/** Ends tests whose run was ended without them, such as by a crash. Called at start and by a chore. */
-export async function settleRestoreTests(deps: Pick<RestoreTestDeps, 'db' | 'clock'>): Promise<string[]> {
-  return writeTransaction(deps.db, (tx) => failOrphanedTests(tx, deps.clock.now()));
+/**
+ * Ends tests whose run was ended without them, such as by a crash, and those that waited a week for a kit in vain. Called at start and by a
+ * chore.
+ */
+export async function settleRestoreTests({
+  db,
+  clock,
+}: Pick<RestoreTestDeps, 'db' | 'clock'>): Promise<string[]> {
+  const now = clock.now();
+  return writeTransaction(db, async (tx) => {
+    const orphaned = await failOrphanedTests(tx, now);
+    const unopened = await failUnopened(tx, new Date(now.getTime() - KIT_GRACE_MS), now);
+    for (const objectId of unopened) {
+      await recordAudit(tx, clock, systemActor('restore tests'), {
+        ...{ action: 'restore-tests.test.unopened', objectType: 'restore-test', objectId, result: 'failed' },
+      });
+    }
+    return [...orphaned, ...unopened];
+  });
 }
 
 function toRestoreTest(row: RestoreTestRow, names: Map<string, string>): RestoreTest {

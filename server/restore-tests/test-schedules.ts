@@ -1,7 +1,13 @@
 /** What tests are due by the schedules, and whether the last due ones happened. */
 import type { Clock } from '../lib/clock.ts';
 import type { Database } from '../lib/db.ts';
-import { findLastPassedAt, findWaitingSince, listTestSchedules, type TestSchedule } from './queries.ts';
+import {
+  findLastPassedAt,
+  findWaitingSince,
+  listTestSchedules,
+  type TestSchedule,
+  type WaitingKind,
+} from './queries.ts';
 import type { TestScheduleState } from './schema.ts';
 
 const DAY_MS = 24 * 3_600_000;
@@ -9,6 +15,8 @@ const DAY_MS = 24 * 3_600_000;
 const OVERDUE_GRACE_MS = DAY_MS;
 /** People have to come together for a drill. */
 const DRILL_GRACE_MS = 14 * DAY_MS;
+/** And a kit has to be fetched for a test that the appliance cannot do itself. */
+export const KIT_GRACE_MS = 7 * DAY_MS;
 
 type ScheduleDeps = { db: Database; clock: Clock };
 
@@ -26,14 +34,27 @@ async function stateOf(db: Database, schedule: TestSchedule, now: Date): Promise
     ...(full ? { mode: 'full' } : {}),
     ...(drill ? { keySource: 'recovery-kit' } : {}),
   });
-  const waitingSince = await findWaitingSince(db, lastPassedAt, drill);
+  const waitingSince = await findWaitingSince(db, lastPassedAt, waitingKind(schedule));
   return {
     name: schedule.name,
     nextDueAt: schedule.nextDueAt?.toISOString() ?? null,
     lastPassedAt: lastPassedAt?.toISOString() ?? null,
-    overdue: isOverdue(schedule, lastPassedAt, now, drill ? DRILL_GRACE_MS : OVERDUE_GRACE_MS),
+    overdue:
+      drill || waitingSince === undefined
+        ? isOverdue(schedule, lastPassedAt, now, drill ? DRILL_GRACE_MS : OVERDUE_GRACE_MS)
+        : isWaitOverdue(schedule, waitingSince, now),
     waitsForKit: waitingSince !== undefined,
   };
+}
+
+/** It is due again and again while it waits: what counts is since when. Nobody queueing it is overdue as ever. */
+function isWaitOverdue({ nextDueAt }: TestSchedule, since: Date, now: Date): boolean {
+  if (now.getTime() - since.getTime() > KIT_GRACE_MS) return true;
+  return isOverdue({ nextDueAt, lastDueAt: null }, undefined, now);
+}
+
+export function waitingKind(schedule: Pick<TestSchedule, 'input'>): WaitingKind {
+  return { drill: isDrill(schedule), mode: schedule.input.mode === 'full' ? 'full' : 'quick' };
 }
 
 /** Only a person with the kit does one. */

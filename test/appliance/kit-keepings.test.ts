@@ -36,8 +36,8 @@ test('a kit that a clock which was ahead retired before it was added is retired 
   const repository: RepositoryStatus = {
     ...{ claimed: true, repositoryId: 'r', trustRoot: '', generation: 1, writeOnly: false, kits: [] },
     retiredKits: [{ id: 'one', retiredAt: '2026-06-01T00:00:00.000Z' }],
-    generations: [{ generation: 1, createdAt: added.toISOString() }],
-    ...{ keyringEpoch: 0, lastHeadNumber: '0' },
+    generations: [{ generation: 1, createdAt: added.toISOString(), testIdentity: true }],
+    ...{ keyringEpoch: 0, lastHeadNumber: '0', identitiesDestroyedAt: null },
   };
   const now = new Date('2026-06-03T00:00:00Z');
   const missing = missingEvents(known, repository, now);

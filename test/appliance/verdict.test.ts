@@ -19,6 +19,7 @@ const well: ProtectionFacts = {
   held: false,
   snapshotOverdue: false,
   restoreTestOverdue: false,
+  writeOnly: false,
   copies: { have: 1, elsewhere: 1, needed: 1, total: 1 },
   damage: [],
 };
@@ -133,6 +134,7 @@ describe('the verdict', () => {
       held: fc.boolean(),
       snapshotOverdue: fc.boolean(),
       restoreTestOverdue: fc.boolean(),
+      writeOnly: fc.boolean(),
       copies: fc.constantFrom(null, well.copies),
       damage: fc.constant([]),
     });

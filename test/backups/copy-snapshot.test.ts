@@ -122,7 +122,7 @@ describe('a write-only appliance', () => {
     const one = await takeSnapshot(first, FILES, WRITE_ONLY);
     await rm(first.cataloguePath);
 
-    await expect(copy(one, WRITE_ONLY)).rejects.toMatchObject({ code: 'wrong_key' });
+    await expect(copy(one, WRITE_ONLY)).rejects.toMatchObject({ code: 'needs_kit' });
 
     const two = await takeSnapshot(first, FILES, WRITE_ONLY);
     await copy(two, WRITE_ONLY);

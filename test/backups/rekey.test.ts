@@ -292,7 +292,7 @@ describe('a new generation', () => {
 
       expect((await list(third)).nodes).toHaveLength(appliance.files.size);
     } finally {
-      browser.stop();
+      await browser.stop();
       vi.unstubAllEnvs();
     }
   });

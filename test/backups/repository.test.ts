@@ -337,7 +337,7 @@ describe('the catalogue', () => {
     await lost.close();
     const second = await takeSnapshot(place, FILES, { writeOnly: true });
     await expect(withWriter(place, (writer) => writer.prune(), { writeOnly: true })).rejects.toMatchObject({
-      code: 'wrong_key',
+      code: 'needs_kit',
       hint: expect.stringContaining('kit') as string,
     });
 

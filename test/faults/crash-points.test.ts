@@ -5,7 +5,8 @@ import { expect, test } from 'vitest';
 
 const ROOT = join(import.meta.dirname, '..', '..');
 
-const PATHS = /^(audit|workspaces|backups|target|snapshot|restore-test|recover|keyring|appliance\.rekey)\./;
+const PATHS =
+  /^(audit|workspaces|backups|target|snapshot|restore-test|recover|keyring|appliance\.(rekey|write-only))\./;
 
 /** Tests that kill at each step that the work reaches, without naming it. */
 const EVERY_STEP_REACHED = [

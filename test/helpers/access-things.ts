@@ -94,6 +94,9 @@ const PARTS: Record<string, (ids: Things) => { body?: unknown; query?: string; o
   'PUT /api/v1/targets/:id/pace': () => ({ body: { pace: null } }),
   'PUT /api/v1/targets/:id/host-key': () => ({ body: { fingerprint: `SHA256:${'A'.repeat(43)}` } }),
   'POST /api/v1/keys/rekey': () => ({ body: { follows: 1, reason: 'A kit was lost' } }),
+  'POST /api/v1/keys/write-only': () => ({
+    body: { on: true, follows: 1, reason: 'Nobody reads them here' },
+  }),
   'POST /api/v1/recovery-kits/:id/retire': () => ({ body: { reason: 'Lost' } }),
   'POST /api/v1/recovery-kits/:id/keepings': () => ({
     body: {

@@ -95,7 +95,7 @@ export async function startTestParts(): Promise<TestParts> {
     clock,
     killKeyd: () => keyd.kill('SIGKILL'),
     close: async () => {
-      snapshotBrowser.stop();
+      await snapshotBrowser.stop();
       await requestLog.close();
       sealer.close();
       await runListener.close();
@@ -124,10 +124,17 @@ export function moveClock(offsetMs: number): TestClock {
 /** keyd as its own process on the folder's keyring. */
 export async function startTestKeyd(
   dataDir: string,
-): Promise<{ kill(signal: NodeJS.Signals): Promise<void> }> {
+  crashAt = '',
+): Promise<{ kill(signal: NodeJS.Signals): Promise<void>; ended: ReturnType<typeof endOf> }> {
   await createKeydCredentials(dataPaths(dataDir).run);
-  const child = startProcess(process.execPath, [join(import.meta.dirname, '..', '..', 'server', 'keyd.ts')], {
-    env: childEnvironment({ HOLDFAST_DATA: dataDir, HOLDFAST_LOG: 'error' }),
+  const here = import.meta.dirname;
+  const script = join(here, '..', '..', 'server', 'keyd.ts');
+  const hook = crashAt === '' ? [] : ['--import', join(here, 'crash-at.ts')];
+  const child = startProcess(process.execPath, [...hook, script], {
+    env: childEnvironment({
+      ...{ HOLDFAST_DATA: dataDir, HOLDFAST_LOG: 'error' },
+      ...(crashAt === '' ? {} : { HOLDFAST_TEST_CRASH_AT: crashAt }),
+    }),
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
   });
   const ended = endOf(child);
@@ -136,6 +143,7 @@ export async function startTestKeyd(
     void ended.then((end) => reject(new Error(`keyd ended before it was ready: ${JSON.stringify(end)}`)));
   });
   return {
+    ended,
     kill: async (signal) => {
       child.kill(signal);
       await ended;

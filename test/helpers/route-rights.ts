@@ -186,6 +186,7 @@ export const CASES: Record<string, 'public' | 'setup' | Right> = {
   'GET /api/v1/recovery-kits/:id/keepings': 'settings.read',
   'POST /api/v1/recovery-kits/:id/keepings': 'keys.manage',
   'POST /api/v1/keys/rekey': 'keys.manage',
+  'POST /api/v1/keys/write-only': 'keys.manage',
   'GET /api/v1/keys/register': 'settings.read',
   'GET /api/v1/keys/register/export': 'settings.read',
   'GET /api/v1/overview': 'operations.read',

@@ -126,3 +126,11 @@ export async function claimWithKit(server: KeyClient, options: { writeOnly?: boo
 }
 
 export const workspaceId = randomUUID();
+
+/** A keyd with a kit and a repository. */
+export async function makeClaimed(options: { writeOnly?: boolean } = {}) {
+  const place = await makeKeydPlace();
+  const server = await place.connect('server');
+  const kit = await claimWithKit(server, options);
+  return { place, server, kit, worker: await place.connect('worker') };
+}

@@ -20,16 +20,9 @@ import {
   startScratchKeyd,
   verifySignature,
 } from '../../server/keys/index.ts';
-import { claimWithKit, type KeydPlace, makeKeydPlace, workspaceId } from './keyd-place.ts';
+import { claimWithKit, type KeydPlace, makeClaimed, makeKeydPlace, workspaceId } from './keyd-place.ts';
 
 type Kit = Awaited<ReturnType<typeof claimWithKit>>;
-
-async function makeClaimed(options: { writeOnly?: boolean } = {}) {
-  const place = await makeKeydPlace();
-  const server = await place.connect('server');
-  const kit = await claimWithKit(server, options);
-  return { place, server, kit, worker: await place.connect('worker') };
-}
 
 /** What a holder of the kit knows once it opened `keys/`. */
 async function openWithKit(worker: KeyClient, kit: Pick<Kit, 'identity' | 'repositoryId' | 'trustRoot'>) {
@@ -153,7 +146,7 @@ describe('the claim of the repository', () => {
     const run = await place.connect('run');
     const runId = randomUUID();
     await server.lend(runId, null, { testIdentity: true });
-    await expect(run.testIdentities(runId)).rejects.toMatchObject({ code: 'wrong_state' });
+    await expect(run.testIdentities(runId)).rejects.toMatchObject({ code: 'needs_kit' });
     const pair = await generateAgeIdentity();
     const { kitId, challenge } = await server.beginKit(pair.recipient);
 

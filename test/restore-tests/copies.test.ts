@@ -7,7 +7,7 @@ import type { Overview } from '../../server/appliance/schema.ts';
 import { changeSchedule, ensureSchedules, startDueRuns } from '../../server/lib/schedules.ts';
 import { writeTransaction } from '../../server/lib/db.ts';
 import { chooseCopies } from '../../server/restore-tests/choose-copy.ts';
-import { remindOfDrill, verifyReport } from '../../server/restore-tests/index.ts';
+import { remindOfKit, verifyReport } from '../../server/restore-tests/index.ts';
 import type { Preflight, RestoreTest, RestoreTestPage } from '../../server/restore-tests/schema.ts';
 import { expectStatus } from '../helpers/appliance.ts';
 import { startStockedAppliance, stock, type StockedAppliance } from '../helpers/stocked-appliance.ts';
@@ -295,13 +295,13 @@ describe('the drill', () => {
     const waiting = (await page()).schedules.find(({ name }) => name === 'restore-drill');
     expect(waiting).toMatchObject({ waitsForKit: true, overdue: false });
     expect(await drillAlert()).toBe('warn');
-    expect(await remindOfDrill(appliance.deps)).toBe(1);
-    expect(await remindOfDrill(appliance.deps)).toBe(0);
+    expect(await remindOfKit(appliance.deps)).toBe(1);
+    expect(await remindOfKit(appliance.deps)).toBe(0);
     expect(await mailedTo()).toEqual([admin.userId]);
     appliance.clock.offsetMs = 8 * DAY_MS;
-    expect(await remindOfDrill(appliance.deps)).toBe(1);
+    expect(await remindOfKit(appliance.deps)).toBe(1);
     appliance.clock.offsetMs = 15 * DAY_MS;
-    expect(await remindOfDrill(appliance.deps)).toBe(0);
+    expect(await remindOfKit(appliance.deps)).toBe(0);
     expect(await drillAlert()).toBe('bad');
   }, 60_000);
 

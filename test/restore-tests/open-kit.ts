@@ -19,6 +19,9 @@ export async function lendFromKit(appliance: StockedAppliance): Promise<LentKeys
   }
   return {
     ...{ kitId: kit.id, keys: await open(material.keysObject), keyringFileKeys },
-    olderKeys: await Promise.all(material.olderKeysObjects.map(open)),
+    // A kit that came after write-only use was not given what is older.
+    olderKeys: (await Promise.allSettled(material.olderKeysObjects.map(open))).flatMap((one) =>
+      one.status === 'fulfilled' ? [one.value] : [],
+    ),
   };
 }

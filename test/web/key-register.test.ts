@@ -1,4 +1,4 @@
-/** The register of keys in a real browser: who keeps a kit, who could open the backups on a day, and a kit that is retired. */
+/** Keys in a real browser: who keeps a kit, who could open the backups on a day, a kit that is retired, re-keying, and write-only mode. */
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { proveTestKit, type TestCaller, type TestKit } from '../helpers/appliance.ts';
@@ -27,7 +27,7 @@ afterAll(async () => {
 }, LIMIT_MS);
 
 it(
-  'who keeps a kit is written down and found by the day; a kit is retired when another administrator agrees',
+  'who keeps a kit is written down and found by the day; a kit is retired when another administrator agrees; write-only mode goes on and off',
   { timeout: LIMIT_MS },
   async () => {
     const { context, page, complaints } = await openPage(browser, appliance.url, {
@@ -99,6 +99,36 @@ it(
       await look(page, 'register of a day before the first kit');
       await page.getByRole('button', { name: 'Today' }).click();
       await page.getByRole('cell', { name: 'Grace Hopper' }).waitFor();
+
+      await page.goto('/keys');
+      await page.getByRole('button', { name: 'Turn on…' }).click();
+      const destroying = page.getByRole('dialog', { name: 'Turn write-only mode on?' });
+      await destroying.getByText('one that is due waits for the kit').waitFor();
+      await destroying.getByText('Only one kit is in use').waitFor();
+      await destroying.getByLabel('Type write-only to confirm').fill('write-only');
+      await destroying.getByLabel('Why').fill('The machine stands in an open office');
+      await look(page, 'turning write-only on');
+      await destroying.getByRole('button', { name: 'Destroy the keys here' }).click();
+      await page.getByText('only a kit opens the backups').waitFor();
+      await look(page, 'keys in write-only mode');
+      await page.goto('/');
+      await page.getByText('restore tests need the kit').waitFor();
+      await look(page, 'overview in write-only mode');
+      await page.goto('/keys/register');
+      await page.getByText('when its key was destroyed: write-only').waitFor();
+      await look(page, 'register in write-only mode');
+
+      await page.goto('/keys');
+      await page.getByRole('button', { name: 'Turn off…' }).click();
+      const ending = page.getByRole('dialog', { name: 'Turn write-only mode off?' });
+      await ending.getByText('What was written until now stays openable with kits only').waitFor();
+      await ending.getByLabel('Why').fill('It stands in the vault now');
+      await ending.getByLabel('Type generation 3 to confirm').fill('generation 3');
+      await look(page, 'turning write-only off');
+      await ending.getByRole('button', { name: 'Turn it off' }).click();
+      await page.getByText('Openable with kits only').waitFor();
+      await page.getByText('Generation 1, 2').waitFor();
+      await look(page, 'keys after write-only mode');
       expect(complaints).toEqual([]);
     });
     await context.close();

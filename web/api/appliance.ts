@@ -58,6 +58,9 @@ export const getQuarantine = async (signal?: AbortSignal): Promise<Quarantine> =
   (await request<{ quarantine: Quarantine }>('/quarantine', { signal })).quarantine;
 export const releaseQuarantine = (): Promise<void> =>
   request('/quarantine/release', { method: 'POST', body: { othersAreOff: true } });
+/** Turns write-only mode on or off. `follows` is the generation of keys that was shown. */
+export const setWriteOnly = (on: boolean, follows: number, reason: string): Promise<{ generation: number }> =>
+  request('/keys/write-only', { method: 'POST', body: { on, follows, reason } });
 export const getKeyRegister = (on?: string, signal?: AbortSignal): Promise<KeyRegister> =>
   request('/keys/register', { query: { on }, signal });
 export const keyRegisterUrl = (on: string, format: 'csv' | 'json'): string =>

@@ -94,7 +94,14 @@ export async function lendFromKit(given: ParsedKit, material: Material): Promise
     };
     const keys = await open(material.keysObject);
     const olderKeys: string[] = [];
-    for (const object of material.olderKeysObjects) olderKeys.push(await open(object));
+    for (const object of material.olderKeysObjects) {
+      // One that came after write-only use was not given what is older.
+      const older = await open(object).catch((error: unknown) => {
+        if (error instanceof Error && error.message.startsWith('no identity matched')) return undefined;
+        throw error;
+      });
+      if (older !== undefined) olderKeys.push(older);
+    }
     const keyringFileKeys = [];
     for (const { name, header } of material.keyring) {
       const fileKey = await decrypter.decryptHeader(fromBase64(header));

@@ -28,7 +28,21 @@ export interface KitOnDay {
 export interface RegisterOnDay {
   generations: { generation: number; madeAt: Date }[];
   kits: KitOnDay[];
-  testIdentity: { kept: boolean; generations: number[]; opens: Opens };
+  testIdentity: {
+    kept: boolean;
+    generations: number[];
+    opens: Opens;
+    /** Each time that the appliance could open its backups itself, as far as it was known by that day; the oldest first. */
+    spans: IdentitySpan[];
+  };
+}
+
+export interface IdentitySpan {
+  from: Date;
+  /** Null while it lasts. */
+  to: Date | null;
+  /** Those that it opened in that time. */
+  generations: number[];
 }
 
 export const DAY_MS = 86_400_000;
@@ -51,13 +65,17 @@ export function registerOn(events: readonly KeyEvent[], dayStart: Date): Registe
     const kit = foldKit(id, until, dayStart);
     return { ...kit, opens: opens(kit.generations) };
   });
-  const identity = foldIdentity(until, dayStart);
+  const spans = foldIdentity(until);
+  const thatDay = spans.filter(({ to }) => to === null || to >= dayStart);
+  const opened = sorted(thatDay.flatMap((span) => span.generations));
   return {
     generations,
     kits,
-    testIdentity: { ...identity, opens: identity.kept ? opens(identity.generations) : 'nothing' },
+    testIdentity: { kept: thatDay.length > 0, generations: opened, opens: opens(opened), spans },
   };
 }
+
+const sorted = (numbers: Iterable<number>): number[] => [...new Set(numbers)].sort((a, b) => a - b);
 
 function foldKit(id: string, events: readonly KeyEvent[], dayStart: Date): Omit<KitOnDay, 'opens'> {
   const kit: Pick<KitOnDay, 'madeAt' | 'addedAt' | 'provenAt' | 'retiredAt'> = {
@@ -80,24 +98,21 @@ function foldKit(id: string, events: readonly KeyEvent[], dayStart: Date): Omit<
   }
   const state = kit.retiredAt !== null ? 'retired' : kit.addedAt === null ? 'made' : 'proven';
   const valid = kit.addedAt !== null && (kit.retiredAt === null || kit.retiredAt >= dayStart);
-  return { id, ...kit, state, valid, generations: [...generations].sort((a, b) => a - b) };
+  return { id, ...kit, state, valid, generations: sorted(generations) };
 }
 
-function foldIdentity(events: readonly KeyEvent[], dayStart: Date): { kept: boolean; generations: number[] } {
-  let generations = new Set<number>();
-  let kept = false;
-  let goneAt: Date | undefined;
-  for (const event of events) {
-    if (event.kind === 'identity-on') {
-      generations = new Set([...(kept ? generations : []), ...(event.generations ?? [])]);
-      kept = true;
-    } else if (event.kind === 'identity-off' && kept) {
-      kept = false;
-      goneAt = event.at;
-    } else if (event.kind === 'generation' && kept) event.generations?.forEach((one) => generations.add(one));
+function foldIdentity(events: readonly KeyEvent[]): IdentitySpan[] {
+  const spans: IdentitySpan[] = [];
+  for (const { kind, at, generations } of events) {
+    const last = spans.at(-1);
+    const open = last?.to === null ? last : undefined;
+    if (kind === 'identity-on' && open === undefined)
+      spans.push({ from: at, to: null, generations: sorted(generations ?? []) });
+    else if ((kind === 'identity-on' || kind === 'generation') && open !== undefined)
+      open.generations = sorted([...open.generations, ...(generations ?? [])]);
+    else if (kind === 'identity-off' && open !== undefined) open.to = at;
   }
-  const thatDay = kept || (goneAt !== undefined && goneAt >= dayStart);
-  return { kept: thatDay, generations: thatDay ? [...generations].sort((a, b) => a - b) : [] };
+  return spans;
 }
 
 /**

@@ -59,7 +59,12 @@ export async function readKeyRegister(deps: RegisterDeps, on?: string): Promise<
       ...{ generation, madeAt: madeAt.toISOString() },
     })),
     kits,
-    testIdentity: state.testIdentity,
+    testIdentity: {
+      ...state.testIdentity,
+      spans: state.testIdentity.spans.map((span) => ({
+        ...{ from: span.from.toISOString(), to: instant(span.to), generations: span.generations },
+      })),
+    },
     couldOpen: valid.length + retired.length + (state.testIdentity.kept ? 1 : 0),
     couldOpenRetired: retired.length,
   };
@@ -108,7 +113,7 @@ const COLUMNS: readonly [string, (kit: RegisteredKit) => string | null | undefin
   ['written down', (kit) => kit.keeping?.recordedAt],
 ];
 
-/** For auditors, as CSV: a row for each kit, and one for the test identity. */
+/** For auditors, as CSV: a row for each kit, one for the test identity, and one for each time that the appliance kept one. */
 export function registerToCsv(register: KeyRegister): string {
   const { on, testIdentity } = register;
   const identity = [
@@ -116,12 +121,15 @@ export function registerToCsv(register: KeyRegister): string {
     ...[testIdentity.opens, testIdentity.generations.join(' ')],
     ...COLUMNS.slice(4).map(() => ''),
   ];
+  // `added` and `retired` of such a row: from when to when.
+  const spans = testIdentity.spans.map(({ from, to, generations }) => [
+    ...['test identity, in use', to === null ? 'kept here' : 'destroyed', '', generations.join(' ')],
+    ...COLUMNS.slice(4).map(([name]) => (name === 'added' ? from : name === 'retired' ? (to ?? '') : '')),
+  ]);
+  const kits = register.kits.map((kit) => COLUMNS.map(([, value]) => value(kit) ?? ''));
   return toCsv([
     ['on', ...COLUMNS.map(([name]) => name)],
-    ...[...register.kits.map((kit) => COLUMNS.map(([, value]) => value(kit) ?? '')), identity].map((row) => [
-      on,
-      ...row,
-    ]),
+    ...[...kits, identity, ...spans].map((row) => [on, ...row]),
   ]);
 }
 
@@ -143,13 +151,14 @@ export async function exportRegister(
 
 /** For the overview. Opens nothing that is sealed. */
 export async function readKitSummary(deps: Pick<RegisterDeps, 'db' | 'clock'>): Promise<KitSummary> {
-  const { kits, lastDrillAt } = await readValidKits(deps);
+  const { kits, lastDrillAt, writeOnlySince } = await readValidKits(deps);
   const first = (values: readonly string[]): string | null => [...values].sort()[0] ?? null;
   return {
     valid: kits.length,
     oldestAddedAt: first(kits.map((kit) => kit.addedAt.toISOString())),
     lastDrillAt: instant(lastDrillAt),
     nextReviewOn: first(kits.flatMap((kit) => kit.reviewOn ?? [])),
+    writeOnlySince: instant(writeOnlySince),
   };
 }
 
@@ -164,7 +173,7 @@ export interface ValidKit {
 /** Kits that count now, and when a kit opened a restore test for the last time. */
 export async function readValidKits(
   deps: Pick<RegisterDeps, 'db' | 'clock'>,
-): Promise<{ kits: ValidKit[]; lastDrillAt: Date | undefined }> {
+): Promise<{ kits: ValidKit[]; lastDrillAt: Date | undefined; writeOnlySince: Date | null }> {
   const [events, rows, tests] = await Promise.all([
     listKeyEvents(deps.db),
     listKeepings(deps.db),
@@ -183,5 +192,6 @@ export async function readValidKits(
     const openedAt = tested > proven ? tested : proven;
     return [{ id: kit.id, addedAt: kit.addedAt, openedAt, reviewOn: keeping?.reviewOn ?? null }];
   });
-  return { kits, lastDrillAt: tests.at(-1)?.at };
+  const writeOnlySince = state.testIdentity.spans.at(-1)?.to ?? null;
+  return { kits, lastDrillAt: tests.at(-1)?.at, writeOnlySince };
 }

@@ -15,6 +15,7 @@ import { settleIn, type SettleDeps } from './settle.ts';
 export type RekeyDeps = SettleDeps & { keys: Pick<KeyClient, 'rekeyRepository' | 'keysObjects'> };
 
 /**
+ * @param options `testIdentity`: the appliance keeps a key to the new generation, also where it has none now: the end of write-only use.
  * @returns the generation that is in use now.
  * @throws HoldfastError `conflict` when another generation is in use than was looked at; `wrong_state` while a target waits for the present
  * one: each generation would make its next snapshot a first one again.
@@ -23,6 +24,7 @@ export async function rekey(
   deps: RekeyDeps,
   { follows, reason }: RekeyRequest,
   actor: Actor,
+  options: { testIdentity?: boolean } = {},
 ): Promise<{ generation: number }> {
   const waiting = await listLackingKeys(deps);
   if (waiting.length > 0) {
@@ -31,7 +33,7 @@ export async function rekey(
       hint: 'They are given them within a minute once they are reached. Retire a target that does not come back.',
     });
   }
-  const { generation } = await deps.keys.rekeyRepository(follows);
+  const { generation } = await deps.keys.rekeyRepository(follows, options);
   crashPoint('appliance.rekey.keyed');
   await writeTransaction(deps.db, (tx) => settleIn(tx, deps, { actor, reason: reason.trim() }));
   return { generation };

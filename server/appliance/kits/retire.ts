@@ -20,7 +20,7 @@ export type RetireDeps = SettleDeps & QueueMailDeps & { keys: Pick<KeyClient, 'r
 /**
  * Asks for it; at the console it is done at once.
  *
- * @throws HoldfastError `not_found`; `wrong_state` for one that is retired, for the last one, and in write-only use; `conflict` while it is
+ * @throws HoldfastError `not_found`; `wrong_state` for one that is retired, and for the last one; `conflict` while it is
  * asked for already.
  */
 export async function retireKit(
@@ -89,10 +89,6 @@ async function requireRetirable(deps: Pick<RetireDeps, 'keys'>, kitId: string): 
   if (left === 0)
     throw new HoldfastError('wrong_state', 'This is the only recovery kit', {
       hint: 'Make another one and prove it first: without a kit nobody opens the backups elsewhere.',
-    });
-  if (repository.writeOnly)
-    throw new HoldfastError('wrong_state', 'In write-only use no kit can be retired', {
-      hint: 'Nothing on this appliance opens the keys, to give them to the others alone.',
     });
   return left;
 }

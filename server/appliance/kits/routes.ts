@@ -3,7 +3,7 @@ import { Type } from 'typebox';
 import { Id } from '../../lib/shapes.ts';
 import { recordKeeping, type KeepingDeps } from './keepings.ts';
 import { exportRegister, readKeepings, readKeyRegister } from './register.ts';
-import { rekey, type RekeyDeps } from './rekey.ts';
+import { rekey } from './rekey.ts';
 import {
   Keeping,
   KeepingChange,
@@ -11,15 +11,17 @@ import {
   RegisterExportQuery,
   RegisterQuery,
   RekeyRequest,
+  WriteOnlyRequest,
 } from './schema.ts';
+import { setWriteOnly, type WriteOnlyDeps } from './write-only.ts';
 
 const tags = ['keys'];
 const params = Type.Object({ id: Id });
 const reads = { access: { right: 'settings.read' } } as const;
 
-/** The register of keys and kits, and new generations. */
+/** The register of keys and kits, new generations, and write-only mode. */
 export const keyRegisterRoutes =
-  (deps: KeepingDeps & RekeyDeps): FastifyPluginAsyncTypebox =>
+  (deps: KeepingDeps & WriteOnlyDeps): FastifyPluginAsyncTypebox =>
   async (app) => {
     app.get(
       '/keys/register',
@@ -62,6 +64,20 @@ export const keyRegisterRoutes =
         },
       },
       async ({ body, actor }, reply) => reply.status(201).send(await rekey(deps, body, actor)),
+    );
+
+    app.post(
+      '/keys/write-only',
+      {
+        config: { access: { right: 'keys.manage' }, stepUp: true },
+        schema: {
+          ...{ tags, summary: 'Turn write-only mode on or off' },
+          description:
+            'On: the keys by which the appliance opens its own backups are destroyed; only recovery kits open them from then on. Off: a new generation of keys begins, which the appliance opens again; what is older stays openable with kits only.',
+          ...{ body: WriteOnlyRequest, response: { 200: Type.Object({ generation: Type.Integer() }) } },
+        },
+      },
+      ({ body, actor }) => setWriteOnly(deps, body, actor),
     );
 
     app.get(

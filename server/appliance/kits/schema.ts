@@ -73,6 +73,10 @@ export const KeyRegister = Type.Object({
     kept: Type.Boolean(),
     generations: Type.Array(Type.Integer()),
     opens: Opens,
+    /** Each time that it kept one, by that day: from when to when it could itself open what. `to` is null while it lasts. */
+    spans: Type.Array(
+      Type.Object({ from: Instant, to: OrNull(Instant), generations: Type.Array(Type.Integer()) }),
+    ),
   }),
   /** Kits that were valid that day, retired ones that still open what they were given, and the test identity. */
   couldOpen: Type.Integer(),
@@ -97,6 +101,16 @@ export const RekeyRequest = Type.Object(
 );
 export type RekeyRequest = Static<typeof RekeyRequest>;
 
+export const WriteOnlyRequest = Type.Object(
+  {
+    /** True: the keys by which the appliance opens its own backups are destroyed. False: a new generation begins, which it opens. */
+    on: Type.Boolean(),
+    ...RekeyRequest.properties,
+  },
+  { additionalProperties: false },
+);
+export type WriteOnlyRequest = Static<typeof WriteOnlyRequest>;
+
 /** For the overview. */
 export const KitSummary = Type.Object({
   valid: Type.Integer(),
@@ -106,5 +120,7 @@ export const KitSummary = Type.Object({
   lastDrillAt: OrNull(Instant),
   /** Next day on which somebody is to look after one. */
   nextReviewOn: OrNull(Day),
+  /** Since when this appliance keeps no key that opens its backups; null where it keeps one. */
+  writeOnlySince: OrNull(Instant),
 });
 export type KitSummary = Static<typeof KitSummary>;

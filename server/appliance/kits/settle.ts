@@ -6,8 +6,9 @@ import { recordAudit, systemActor, type Actor } from '../../audit/index.ts';
 import type { KeyClient, RepositoryStatus } from '../../keys/index.ts';
 import type { Clock } from '../../lib/clock.ts';
 import { writeTransaction, type Database, type WriteTransaction } from '../../lib/db.ts';
+import type { JsonObject } from '../../lib/tables.ts';
 import { lockAppliance } from '../queries.ts';
-import { registerOn, type KeyEvent } from './fold.ts';
+import { registerOn, type IdentitySpan, type KeyEvent } from './fold.ts';
 import { insertKeyEvents, listKeyEvents } from './queries.ts';
 
 export interface SettleDeps {
@@ -22,33 +23,57 @@ export async function settleKeyRegister(deps: SettleDeps): Promise<void> {
 }
 
 /**
- * In the transaction of an act, after the keyring has changed. A generation that the register did not know goes into the audit log with it.
+ * In the transaction of an act, after the keyring has changed. A generation that the register did not know goes into the audit log with it,
+ * and so does that write-only mode was turned on or off.
  *
- * @param rekeyed who re-keyed, and why; of one that is found afterwards nobody knows that any more.
+ * @param act who re-keyed or turned it, and why; of what is found afterwards nobody knows that any more.
  */
 export async function settleIn(
   tx: WriteTransaction,
   deps: Omit<SettleDeps, 'db'>,
-  rekeyed?: { actor: Actor; reason: string },
+  act?: { actor: Actor; reason: string },
 ): Promise<void> {
   // One at a time: two would both find the same missing.
   await lockAppliance(tx);
   const { repository } = await deps.keys.status();
   const now = deps.clock.now();
-  const missing = missingEvents(await listKeyEvents(tx), repository, now);
+  const known = await listKeyEvents(tx);
+  const missing = missingEvents(known, repository, now);
   await insertKeyEvents(tx, missing, now);
-  for (const { kind, generations } of missing) {
-    const [after] = generations ?? [];
-    // The first one begins with the claim, which has an entry of its own.
-    if (kind !== 'generation' || after === undefined || after === 1) continue;
-    await recordAudit(tx, deps.clock, rekeyed?.actor ?? systemActor('key register'), {
-      ...{ action: 'appliance.repository.rekeyed', objectType: 'repository', objectId: null },
+  for (const event of missing) {
+    const entry = entryOf(event, known, repository);
+    if (entry === undefined) continue;
+    await recordAudit(tx, deps.clock, act?.actor ?? systemActor('key register'), {
+      ...{ action: entry.action, objectType: 'repository', objectId: null },
       detail: {
-        ...{ before: after - 1, after, kits: repository.kits.map((kit) => kit.id) },
-        ...(rekeyed === undefined ? { foundAfterwards: true } : { reason: rekeyed.reason }),
+        ...entry.detail,
+        ...(act === undefined ? { foundAfterwards: true } : { reason: act.reason }),
       },
     });
   }
+}
+
+/** The first generation, and the identity that came with it, begin with the claim, which has an entry of its own. */
+function entryOf(
+  { kind, at, generations }: KeyEvent,
+  known: readonly KeyEvent[],
+  repository: RepositoryStatus,
+): { action: string; detail: JsonObject } | undefined {
+  const after = generations?.at(-1);
+  if (kind === 'identity-off') {
+    return {
+      action: 'appliance.repository.write-only-on',
+      detail: { destroyedAt: at.toISOString(), generation: repository.generation },
+    };
+  }
+  if (after === undefined) return undefined;
+  if (kind === 'generation' && after > 1) {
+    const kits = repository.kits.map((kit) => kit.id);
+    return { action: 'appliance.repository.rekeyed', detail: { before: after - 1, after, kits } };
+  }
+  if (kind !== 'identity-on' || (after === 1 && !known.some((one) => one.kind === 'identity-off')))
+    return undefined;
+  return { action: 'appliance.repository.write-only-off', detail: { opens: [...(generations ?? [])] } };
 }
 
 /** Pure. In an order in which they may have happened. */
@@ -71,7 +96,9 @@ export function missingEvents(
     if (before?.state === 'proven') continue;
     // One that was retired and counts again comes from a keyring that was recovered.
     const at = before?.state === 'retired' ? now : new Date(kit.addedAt);
-    const generations = repository.generations.filter((one) => new Date(one.createdAt) <= at);
+    const generations = repository.generations.filter(
+      (one) => new Date(one.createdAt) <= at && kit.lacks?.includes(one.generation) !== true,
+    );
     missing.push({ kind: 'added', at, kitId: kit.id, generations: generations.map((one) => one.generation) });
   }
   for (const kit of repository.retiredKits) {
@@ -92,16 +119,33 @@ export function missingEvents(
   for (const { generation, createdAt } of fresh) {
     missing.push({ kind: 'generation', at: new Date(createdAt), kitId: null, generations: [generation] });
   }
-  const { kept } = registerOn(known, new Date(last.getTime() + 86_400_000)).testIdentity;
-  if (!repository.writeOnly && !kept) {
-    const [first] = repository.generations;
-    const at = state.generations.length === 0 && first !== undefined ? new Date(first.createdAt) : now;
-    const opened = repository.generations.filter((one) => new Date(one.createdAt) <= at);
-    const generations = opened.map((one) => one.generation);
-    missing.push({ kind: 'identity-on', at, kitId: null, generations });
+  missing.push(...missingOfIdentity(state.testIdentity.spans.at(-1), repository, now));
+  return missing;
+}
+
+/** From the present back to what the register knows last. What came and went between two looks is not told: keyd keeps no history. */
+function missingOfIdentity(
+  last: IdentitySpan | undefined,
+  { generations, identitiesDestroyedAt }: RepositoryStatus,
+  now: Date,
+): KeyEvent[] {
+  const kept = generations.filter((one) => one.testIdentity);
+  const open = last?.to === null ? last : undefined;
+  const missing: KeyEvent[] = [];
+  let endedAt = last?.to;
+  const lost = open?.generations.filter((one) => !kept.some(({ generation }) => generation === one)) ?? [];
+  if (open !== undefined && lost.length > 0) {
+    const told = identitiesDestroyedAt === null ? now : new Date(identitiesDestroyedAt);
+    // By a clock that went back it may be told as earlier than it began.
+    endedAt = told > open.from ? told : open.from;
+    missing.push({ kind: 'identity-off', at: endedAt, kitId: null, generations: null });
   }
-  if (repository.writeOnly && kept) {
-    missing.push({ kind: 'identity-off', at: now, kitId: null, generations: null });
-  }
+  const [first] = kept;
+  if (first === undefined || (open !== undefined && lost.length === 0)) return missing;
+  // With the generation that it was made for; one that comes back with a keyring that was recovered, now.
+  const begun = new Date(first.createdAt);
+  const at = endedAt == null || begun >= endedAt ? begun : now;
+  const opened = kept.filter((one) => new Date(one.createdAt) <= at).map((one) => one.generation);
+  missing.push({ kind: 'identity-on', at, kitId: null, generations: opened });
   return missing;
 }

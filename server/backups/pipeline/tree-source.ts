@@ -105,10 +105,11 @@ export async function addTree(core: WriterCore, root: string, options: TreeOptio
   }
 }
 
-/** Without a key for the file lists (write-only use) every file is read; its chunks are still not stored twice. */
+/** Without a key for the file lists (write-only use) every file is read; its chunks are still not stored twice. A parent is of the same generation. */
 function readableParent(core: WriterCore, parent: SourceSection | undefined): SourceSection | undefined {
-  const generations = core.options.generations ?? [core.options.generation];
-  return generations.every((generation) => generation.identity !== undefined) ? parent : undefined;
+  const { generation, generations = [] } = core.options;
+  const own = generations.find((one) => one.generation === generation.generation) ?? generation;
+  return own.identity === undefined ? undefined : parent;
 }
 
 async function scanAll(

@@ -27,7 +27,7 @@ export interface LivePacks {
  * Stops rather than guesses: as long as one retained snapshot cannot be read, nothing is known to be dead.
  *
  * @param options `readAll`: read every segment from the target, also those that the catalogue knows.
- * @throws wrong_key, integrity_failure
+ * @throws wrong_key, needs_kit, integrity_failure
  */
 export async function findLivePacks(
   repository: Repository,
@@ -87,14 +87,14 @@ interface Learning {
   into: Pick<Catalogue, 'noteSegment'>;
 }
 
-/** Reads a segment from the target. @throws wrong_key without a key that opens it; integrity_failure */
+/** Reads a segment from the target. @throws needs_kit without a key, wrong_key without one that opens it; integrity_failure */
 export async function learnSegment(
   { reader, keys, from, into }: Learning,
   segment: SegmentReference,
 ): Promise<void> {
   if (isWriteOnly(keys)) {
     throw new HoldfastError(
-      'wrong_key',
+      'needs_kit',
       'The catalogue does not know all file lists, so it is not known what a snapshot needs',
       {
         hint: 'Give the recovery kit once: the catalogue is rebuilt with it.',

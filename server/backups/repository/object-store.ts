@@ -4,7 +4,7 @@
  * Guarantees: what is read has the hash that its name says and a size within its kind's limit; what is written was read
  * back from the target and is the same, before `publish` returns.
  */
-import { decryptAge, encryptAge } from '../../keys/index.ts';
+import { decryptAge, encryptAge, needsKit } from '../../keys/index.ts';
 import { crashPoint } from '../../lib/crash-point.ts';
 import { HoldfastError } from '../../lib/errors.ts';
 import type { RepositoryGeneration, RepositoryReadKeys, Target, VerifyKey } from '../engine.ts';
@@ -67,14 +67,20 @@ export function isWriteOnly(keys: RepositoryReadKeys): boolean {
   return identitiesOf(keys).length === 0;
 }
 
-/** @throws wrong_key when no identity is at hand or none fits; integrity_failure. */
+/** True when there are generations that nothing at hand opens: what was written under them counts as it is known, and by its hashes. */
+export function lacksKeys(keys: RepositoryReadKeys): boolean {
+  return keys.generations.some((one) => one.identity === undefined);
+}
+
+/** Whether `error` says no more than that, of keys that lack some. */
+export function isClosed(error: unknown, keys: RepositoryReadKeys): boolean {
+  return lacksKeys(keys) && error instanceof HoldfastError && ['wrong_key', 'needs_kit'].includes(error.code);
+}
+
+/** @throws needs_kit when no identity is at hand; wrong_key when none fits; integrity_failure. */
 export async function openObject(stored: Uint8Array, keys: RepositoryReadKeys): Promise<Buffer> {
   const identities = identitiesOf(keys);
-  if (identities.length === 0) {
-    throw new HoldfastError('wrong_key', 'This appliance keeps no key that opens its backups', {
-      hint: 'Give the recovery kit.',
-    });
-  }
+  if (identities.length === 0) throw needsKit();
   try {
     return await decryptAge(stored, identities);
   } catch (error) {

@@ -17,6 +17,11 @@ export interface KeySource {
   repositoryId: string;
   /** Ed25519 public key, 32 bytes. */
   trustRoot: Uint8Array;
+  /**
+   * Of the appliance itself, where it lacks test identities (write-only, now or once): generations that are on the target and that the
+   * identities do not open are taken as they are known, to write and to count by.
+   */
+  known?: readonly RepositoryGeneration[];
 }
 
 export interface OpenedKeys {
@@ -55,6 +60,9 @@ export async function openKeys(target: Target, source: KeySource): Promise<Opene
       else throw error;
     }
   }
+  const there = new Set(listed.map(({ number }) => number));
+  for (const one of source.known ?? [])
+    if (there.has(one.generation) && !generations.has(one.generation)) generations.set(one.generation, one);
   if (generations.size === 0) throw closed.length > 0 ? wrongKit() : forgedKeys(forged);
   const warnings: RepositoryWarning[] = [];
   // Of one generation there are several when kits came and went: one that opens is enough.

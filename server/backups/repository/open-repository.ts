@@ -239,7 +239,7 @@ async function* readReports(target: Target, keys: RepositoryReadKeys): AsyncIter
       yield decodeReport(plaintext, { repositoryId: keys.repositoryId, id }, signingKeysOf(keys));
     } catch (error) {
       if (!(error instanceof HoldfastError)) throw error;
-      if (!['integrity_failure', 'wrong_key', 'not_found'].includes(error.code)) throw error;
+      if (!['integrity_failure', 'wrong_key', 'needs_kit', 'not_found'].includes(error.code)) throw error;
     }
   }
 }

@@ -20,7 +20,7 @@ import {
 } from '../objects/object-names.ts';
 import { findLivePacks, type LivePacks } from './live-packs.ts';
 import { listNames, listNumbered, listPacks, sameReference } from './listing.ts';
-import { isWriteOnly } from './object-store.ts';
+import { lacksKeys } from './object-store.ts';
 import type { Repository } from './open-repository.ts';
 import { findLogNeeds, logSnapshotOf, type LogSnapshot } from '../wal/log-needs.ts';
 import { readSnapshot } from './read-snapshot.ts';
@@ -106,8 +106,8 @@ export async function prune(state: WriterState, options: PruneOptions = {}): Pro
 
 function checkComplete(repository: Repository): void {
   if (repository.unreadIndexes.length === 0) return;
-  if (isWriteOnly(repository.keys)) {
-    throw new HoldfastError('wrong_key', 'The catalogue is not complete, so nothing is removed', {
+  if (lacksKeys(repository.keys)) {
+    throw new HoldfastError('needs_kit', 'The catalogue is not complete, so nothing is removed', {
       hint: 'Give the recovery kit once: the catalogue is rebuilt with it.',
     });
   }

@@ -39,7 +39,7 @@ export async function tryReadSnapshot(
   try {
     return await readSnapshot(...parts);
   } catch (error) {
-    const expected = ['not_found', 'integrity_failure', 'wrong_key'];
+    const expected = ['not_found', 'integrity_failure', 'wrong_key', 'needs_kit'];
     if (error instanceof HoldfastError && expected.includes(error.code)) return undefined;
     throw error;
   }

@@ -81,7 +81,7 @@ export async function tryReadIndex(
     return { index: decodeIndex(plaintext, expected, signingKeysOf(keys)), sizeBytes: stored.length };
   } catch (error) {
     if (!(error instanceof HoldfastError)) throw error;
-    if (error.code === 'wrong_key') return 'closed';
+    if (error.code === 'wrong_key' || error.code === 'needs_kit') return 'closed';
     if (error.code === 'integrity_failure' || error.code === 'not_found') return 'damaged';
     throw error;
   }

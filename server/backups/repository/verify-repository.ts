@@ -2,7 +2,7 @@
  * Reads and checks a repository's structure from the target itself, past the catalogue: the chain of heads, every index and
  * snapshot object, keys and keyring objects by their hashes, every pack by name and size, every file list and every chunk
  * that it names. `everyByte` also hashes the stored bytes of all packs, which needs no secret key; decrypting and hashing each
- * chunk is `verifyPacks` of the pipeline.
+ * chunk is `verifyPacks` of the pipeline. Without keys, or with a part of them, the rest is compared with its stored hashes alone.
  */
 import type { ReportProgress } from '../engine.ts';
 import { HoldfastError, messageOf } from '../../lib/errors.ts';
@@ -11,7 +11,7 @@ import { hashInName } from './hash-in-name.ts';
 import { readHead } from './find-head.ts';
 import { findLivePacks } from './live-packs.ts';
 import { listNumbered, sameReference } from './listing.ts';
-import { isWriteOnly, readObject } from './object-store.ts';
+import { isClosed, isWriteOnly, lacksKeys, readObject } from './object-store.ts';
 import { verifyPacks, type PackToVerify } from '../pipeline/verify-packs.ts';
 import { verifyLog } from '../wal/verify-log.ts';
 import type { Repository } from './open-repository.ts';
@@ -39,8 +39,10 @@ export interface VerifyReport {
   /** Packs that no index names yet, as those of new files, and how many of their bytes were read; with a part, of that part. */
   unindexedPacks: number;
   unindexedBytesRead: number;
-  /** False when no key was at hand: then only stored hashes were checked, not what is inside. */
+  /** False when there was not a key to all of it: of the rest only stored hashes were checked, not what is inside. */
   contentChecked: boolean;
+  /** Retained snapshots of that rest: their file lists are as the catalogue knows them. */
+  closedSnapshots: number;
   /** Names of damaged objects that no catalogue remembers: to be given to the next part, as `again`. */
   readAgain: string[];
 }
@@ -97,8 +99,7 @@ export async function verifyRepository(
     damaged.filter((pack) => !ofPart(pack)),
     options,
   );
-  const contentChecked = !isWriteOnly(repository.keys);
-  if (contentChecked) await verifyContent(repository, note, options);
+  const closedSnapshots = await verifyContent(repository, note, options);
   const read = new Set(damaged.map((pack) => pack.id));
   const others = [...repository.catalogue.packs()].filter(
     (pack) => pack.state !== 'missing' && !read.has(pack.id) && ofPart(pack),
@@ -114,7 +115,8 @@ export async function verifyRepository(
     packCount: count,
     packBytes: sizeBytes,
     packBytesRead,
-    contentChecked,
+    closedSnapshots,
+    contentChecked: !lacksKeys(repository.keys),
     ...besides,
   };
 }
@@ -169,8 +171,10 @@ async function verifyKeys(repository: Repository, note: Note): Promise<void> {
     await check('keyring', name, parseKeyringName(name)?.sha256);
 }
 
-async function verifyContent(repository: Repository, note: Note, options: VerifyOptions): Promise<void> {
+/** What no key at hand opens has its stored hash compared, and its chunks counted by the catalogue. @returns how many snapshots these are. */
+async function verifyContent(repository: Repository, note: Note, options: VerifyOptions): Promise<number> {
   const { target, keys } = repository;
+  let closed = 0;
   for (const reference of repository.head?.indexes ?? []) {
     checkCancelled(options.signal);
     const read = await tryReadIndex(target, keys, reference);
@@ -181,16 +185,23 @@ async function verifyContent(repository: Repository, note: Note, options: Verify
     checkCancelled(options.signal);
     const name = numberedName('snapshots', reference);
     try {
-      await readStoredSnapshot(target, keys, reference);
-      const live = await findLivePacks(repository, [reference], { readAll: true });
+      const opened = await readStoredSnapshot(target, keys, reference).catch((error: unknown) => {
+        if (isClosed(error, keys)) return undefined;
+        throw error;
+      });
+      if (opened === undefined) closed++;
+      const live = await findLivePacks(repository, [reference], { readAll: opened !== undefined });
       if (live.missingChunks > 0) {
         note(name, `${String(live.missingChunks)} chunks that it names are on no pack of this target.`);
       }
     } catch (error) {
+      // A catalogue that was lost: what it named cannot be told, and that is no damage.
+      if (isClosed(error, keys)) continue;
       if (!isFinding(error)) throw error;
       note(name, messageOf(error));
     }
   }
+  return closed;
 }
 
 /** The log, and packs that no index names yet: nothing but the target's listing tells of them, and what is known to have been shipped. */

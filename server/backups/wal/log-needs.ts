@@ -4,7 +4,7 @@
  */
 import type { SnapshotRecord } from '../engine.ts';
 import type { Repository } from '../repository/open-repository.ts';
-import { isWriteOnly } from '../repository/object-store.ts';
+import { isClosed, isWriteOnly } from '../repository/object-store.ts';
 import { listNames } from '../repository/listing.ts';
 import { listBorn, readBorn } from './born-catalogue.ts';
 import { baseOf } from './open-point.ts';
@@ -104,6 +104,11 @@ async function packsOnTarget(
   reference: Parameters<typeof readBorn>[2],
 ): Promise<string[] | undefined> {
   if (isWriteOnly(repository.keys)) return undefined;
-  const born = await readBorn(repository.target, repository.keys, reference);
-  return born.packs.map((pack) => pack.id);
+  try {
+    const born = await readBorn(repository.target, repository.keys, reference);
+    return born.packs.map((pack) => pack.id);
+  } catch (error) {
+    if (isClosed(error, repository.keys)) return undefined;
+    throw error;
+  }
 }

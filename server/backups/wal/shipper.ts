@@ -231,7 +231,8 @@ async function work(scene: Scene, lane: Lane, source: LogSource): Promise<void> 
     const waitMs = Math.min(RETRY_MS.most, RETRY_MS.first * 2 ** (lane.failures - 1));
     lane.notBeforeMs = deps.clock.monotonicMs() + Math.min(waitMs, scene.pace.shipEveryMs);
     const stopped =
-      error instanceof HoldfastError && ['wrong_state', 'locked', 'wrong_key'].includes(error.code);
+      error instanceof HoldfastError &&
+      ['wrong_state', 'locked', 'wrong_key', 'needs_kit'].includes(error.code);
     tell(scene, lane, source, stopped ? 'stopped' : 'away', problemOf(round.reason() ?? error));
     scene.adminDeps.log.warn(
       { err: error, target: lane.row.id, failures: lane.failures },

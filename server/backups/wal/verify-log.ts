@@ -1,7 +1,7 @@
 /** Reads back pieces of the log and lists of born files, and checks what each says against its name. */
 import { HoldfastError } from '../../lib/errors.ts';
 import type { Repository } from '../repository/open-repository.ts';
-import { isWriteOnly } from '../repository/object-store.ts';
+import { isClosed, isWriteOnly } from '../repository/object-store.ts';
 import { listNames } from '../repository/listing.ts';
 import { listBorn, readBorn } from './born-catalogue.ts';
 import { readPiece } from './fetch-log.ts';
@@ -29,9 +29,18 @@ export async function verifyLog(
   const check = async (name: string, sha256: string, read: () => Promise<unknown>): Promise<void> => {
     if (!options.wants(sha256)) return;
     options.signal?.throwIfAborted();
+    const isOpened = async (): Promise<boolean> => {
+      if (isWriteOnly(repository.keys)) return false;
+      return read().then(
+        () => true,
+        (error: unknown) => {
+          if (isClosed(error, repository.keys)) return false;
+          throw error;
+        },
+      );
+    };
     try {
-      if (!isWriteOnly(repository.keys)) await read();
-      else if ((await target.readBack(name)).sha256 !== sha256)
+      if (!(await isOpened()) && (await target.readBack(name)).sha256 !== sha256)
         note(name, 'It was changed after it was written.');
     } catch (error) {
       if (!(error instanceof HoldfastError) || !['integrity_failure', 'not_found'].includes(error.code))

@@ -74,6 +74,54 @@ export function addKeys(program: Command): void {
       );
     },
   );
+  addCommand(
+    keys,
+    'write-only <on|off>',
+    'on: destroy the keys by which this appliance opens its own backups, so that only kits do; off: begin a new generation, which it opens again',
+    (command) =>
+      command
+        .requiredOption('--reason <text>', 'why; it is kept in the audit log')
+        .option('--yes', 'with on: destroy the keys; there is no way back for what is stored by then'),
+    setWriteOnly,
+  );
+}
+
+/** What ends, before anything is done: without `--yes` nothing is. */
+const ENDS = [
+  'From then on, only a recovery kit opens the backups. Without one, this appliance can no longer:',
+  '  - show what is in a snapshot, or restore a single file, folder or directory from one;',
+  '  - run restore tests by itself: one that is due waits for the kit, and is overdue after a week;',
+  '  - read back what is inside: reading back compares the hashes of what is stored;',
+  '  - take a kit into use, until it is turned off;',
+  '  - skip unchanged files by the last snapshot: each is read again, and stored once all the same.',
+  'Snapshots, the write-ahead log, copies, retention and pruning go on.',
+  'The keys are destroyed, not put aside: turned off, only what is stored from then on opens here again.',
+] as const;
+
+async function setWriteOnly(
+  { control, output }: CommandContext,
+  { reason, yes }: { reason: string; yes?: boolean },
+  given: string,
+): Promise<undefined> {
+  if (given !== 'on' && given !== 'off')
+    throw new HoldfastError('invalid_input', 'It is turned on or off', {
+      hint: 'holdfast keys write-only on',
+    });
+  const on = given === 'on';
+  if (on && yes !== true)
+    throw new HoldfastError('invalid_input', ENDS.join('\n'), {
+      hint: 'Give --yes when that is what you want.',
+    });
+  const { repository } = await control().get<KeydStatus>('/console/keys');
+  const now = await control().send<{ generation: number }>('POST', '/keys/write-only', {
+    ...{ on, follows: repository.generation, reason },
+  });
+  output.result(
+    { writeOnly: on, ...now },
+    on
+      ? 'Write-only: this appliance holds no key that opens its backups. Keep the kits safe: they are all there is.'
+      : `Generation ${String(now.generation)} of the keys is in use, and this appliance opens it. What was written before opens with kits only.`,
+  );
 }
 
 async function showRegister(
@@ -161,7 +209,26 @@ function describeRegister({ on, kits, testIdentity, couldOpen, couldOpenRetired 
     ),
     table(heads, rows),
     `Test identity on this appliance: ${testIdentity.kept ? `kept, opens ${OPENS[testIdentity.opens]}` : 'not kept (write-only)'}`,
+    ...testIdentity.spans.map(
+      ({ from, to, generations }) =>
+        `  from ${formatInstant(from)} ${to === null ? 'on' : `to ${formatInstant(to)}`} it opened generation ${generations.join(', ')}`,
+    ),
   ].join('\n');
+}
+
+function describeIdentity({
+  writeOnly,
+  generations,
+  identitiesDestroyedAt,
+}: KeydStatus['repository']): string {
+  const closed = generations.filter((one) => !one.testIdentity).map((one) => one.generation);
+  if (writeOnly) {
+    const since = identitiesDestroyedAt === null ? '' : ` since ${formatInstant(identitiesDestroyedAt)}`;
+    return `not kept here (write-only${since})`;
+  }
+  return closed.length === 0
+    ? 'kept here'
+    : `kept here; generation ${closed.join(', ')} opens with kits only`;
 }
 
 function describe(status: KeydStatus): string {
@@ -172,7 +239,7 @@ function describe(status: KeydStatus): string {
     `Core dumps      ${status.coreDumpsOff ? 'off' : 'ON'}`,
     `Repository      ${repository.repositoryId ?? 'none yet'}, generation ${repository.generation}`,
     `Trust root      ${repository.trustRoot ?? '-'}`,
-    `Test identity   ${repository.writeOnly ? 'not kept here (write-only)' : 'kept here'}`,
+    `Test identity   ${describeIdentity(repository)}`,
     `Keyring epoch   ${repository.keyringEpoch}`,
     `Recovery kits   ${repository.kits.length}`,
     ...kits,

@@ -107,7 +107,10 @@ export function serveConnection(options: ConnectionOptions): void {
     }
   });
   socket.on('error', () => socket.destroy());
-  socket.on('close', () => clearTimeout(timer));
+  socket.on('close', () => {
+    clearTimeout(timer);
+    peer?.grants.onEnd?.();
+  });
 }
 
 async function answer(handle: ConnectionOptions['handle'], request: Request, peer: Peer): Promise<Buffer> {

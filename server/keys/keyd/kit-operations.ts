@@ -4,7 +4,7 @@ import type { Clock } from '../../lib/clock.ts';
 import { HoldfastError } from '../../lib/errors.ts';
 import { generateAgeIdentity } from '../age.ts';
 import type { RepositoryStatus } from '../key-client.ts';
-import { buildKeysObject, type KeysStatement, type KitRecipient, openKeysObject } from '../keys-object.ts';
+import { type KitRecipient, openKeysObject } from '../keys-object.ts';
 import { createKitChallenge } from '../kit-challenge.ts';
 import {
   beginOf,
@@ -16,7 +16,7 @@ import {
 } from '../keyring/model.ts';
 import { createKeysStatement, DEFAULT_CHUNKING } from '../local-repository-keys.ts';
 import type { ChunkingParameters } from '../repository-keys.ts';
-import { createSigningKey, type SigningKeyPair } from '../trust-root.ts';
+import { createSigningKey } from '../trust-root.ts';
 import {
   type Arguments,
   flagArgument,
@@ -26,6 +26,7 @@ import {
   uuidArgument,
 } from './arguments.ts';
 import type { KeyringStore } from './store.ts';
+import { storedKeysObject } from './stored-keys-object.ts';
 
 /** How long a challenge may be answered. */
 const CHALLENGE_LIFE_MS = 15 * 60_000;
@@ -57,9 +58,13 @@ export function repositoryStatus(repository: RepositoryRecord | null): Repositor
     kits: repository?.kits.map((kit) => ({ ...kit, addedAt: kit.addedAt ?? kit.provenAt })) ?? [],
     retiredKits: repository?.retiredKits?.map(({ id, retiredAt }) => ({ id, retiredAt })) ?? [],
     generations: claim
-      ? generationsOf(claim).map((one) => ({ generation: one.generation, createdAt: beginOf(one) }))
+      ? generationsOf(claim).map((one) => ({
+          ...{ generation: one.generation, createdAt: beginOf(one) },
+          testIdentity: one.testIdentity !== null,
+        }))
       : [],
     writeOnly: claim?.testIdentity === null,
+    identitiesDestroyedAt: repository?.identitiesDestroyedAt ?? null,
     keyringEpoch: repository?.publication?.epoch ?? 0,
     lastHeadNumber: repository?.lastHeadNumber ?? '0',
   };
@@ -106,17 +111,16 @@ export function kitOperations({ store, clock }: KitContext) {
     });
   }
 
-  /** Other kits on a claimed repository: the keys object of each generation is made anew, opened with the test identity. */
+  /**
+   * Other kits on a claimed repository: the keys object of each generation is made anew, opened with the test identity. One whose test
+   * identity was destroyed stays as it is: nothing here opens it.
+   */
   async function withKits(repository: RepositoryRecord, claim: RepositoryClaim, kits: KitRecipient[]) {
     const root = trustRootOf(repository);
     const trust = { repositoryId: repository.repositoryId, trustRoot: root.publicKey };
     const recipients = kits.map(({ id, recipient }) => ({ id, recipient }));
     const anew = async <T extends GenerationRecord>(one: T): Promise<T> => {
-      if (one.testIdentity === null) {
-        throw new HoldfastError('wrong_state', 'In write-only use other kits need a new generation of keys', {
-          hint: 'Nothing on this appliance opens the keys, to give them to others.',
-        });
-      }
+      if (one.testIdentity === null) return one;
       const stored = Buffer.from(one.keysObject.bytes, 'base64');
       const statement = await openKeysObject(stored, [one.testIdentity], trust);
       return { ...one, keysObject: await storedKeysObject({ ...statement, kits: recipients }, root) };
@@ -135,6 +139,7 @@ export function kitOperations({ store, clock }: KitContext) {
       recipient,
       provenAt,
       addedAt: known ? (known.addedAt ?? known.provenAt) : provenAt,
+      ...(known?.lacks === undefined ? {} : { lacks: known.lacks }),
     };
     const { claim } = repository;
     if (known) {
@@ -145,7 +150,14 @@ export function kitOperations({ store, clock }: KitContext) {
     if (repository.kits.length >= MAX_KITS) {
       throw new HoldfastError('conflict', `There are ${MAX_KITS} recovery kits already`);
     }
-    const kits = [...repository.kits, kit];
+    if (claim.testIdentity === null) {
+      throw new HoldfastError('wrong_state', 'In write-only use a new kit would open nothing', {
+        hint: 'Turn write-only mode off, which begins a new generation of keys; add the kit, and turn it on again.',
+      });
+    }
+    const lacks = (claim.earlier ?? []).filter((one) => one.testIdentity === null);
+    const added = lacks.length === 0 ? kit : { ...kit, lacks: lacks.map((one) => one.generation) };
+    const kits = [...repository.kits, added];
     return change({ ...getRepository(), kits, claim: await withKits(repository, claim, kits) });
   }
 
@@ -173,7 +185,7 @@ export function kitOperations({ store, clock }: KitContext) {
     return repositoryStatus(getRepository());
   }
 
-  async function rekeyRepository(follows: number): Promise<RepositoryStatus> {
+  async function rekeyRepository(follows: number, withIdentity: boolean): Promise<RepositoryStatus> {
     const repository = getRepository();
     const { claim } = repository;
     if (!claim) throw new HoldfastError('wrong_state', 'This appliance has no backup repository yet');
@@ -187,7 +199,7 @@ export function kitOperations({ store, clock }: KitContext) {
     }
     const createdAt = clock.now();
     // Another one too: whoever has a retired kit and an old keyring object has the one of then, and must not get in by it.
-    const test = claim.testIdentity === null ? undefined : await generateAgeIdentity();
+    const test = claim.testIdentity === null && !withIdentity ? undefined : await generateAgeIdentity();
     const statement = await createKeysStatement({
       repositoryId: repository.repositoryId,
       kits: repository.kits.map(({ id, recipient }) => ({ id, recipient })),
@@ -289,7 +301,10 @@ export function kitOperations({ store, clock }: KitContext) {
 
     rekeyRepository: (args: Arguments) =>
       store.exclusive(() =>
-        rekeyRepository(numberArgument(args, 'generation', { from: 1, to: MAX_GENERATIONS })),
+        rekeyRepository(
+          numberArgument(args, 'generation', { from: 1, to: MAX_GENERATIONS }),
+          flagArgument(args, 'testIdentity'),
+        ),
       ),
 
     claimRepository: (args: Arguments) => store.exclusive(() => claimRepository(args)),
@@ -309,11 +324,6 @@ function newRepository(): RepositoryRecord {
     lastHeadNumber: '0',
     publication: null,
   };
-}
-
-async function storedKeysObject(statement: KeysStatement, root: SigningKeyPair) {
-  const built = await buildKeysObject(statement, root);
-  return { name: built.name, bytes: built.bytes.toString('base64') };
 }
 
 function readChunking(args: Arguments): ChunkingParameters {

@@ -3,6 +3,7 @@ import type { Clock } from '../../lib/clock.ts';
 import { HoldfastError } from '../../lib/errors.ts';
 import type { KeydRole } from '../key-client.ts';
 import { generationsOf } from '../keyring/model.ts';
+import { needsKit } from '../needs-kit.ts';
 import type { KeyringStore } from './store.ts';
 import { type Arguments, flagArgument, textArgument, uuidArgument } from './arguments.ts';
 
@@ -23,10 +24,22 @@ interface Lent {
 export interface Grants {
   /** Role run may derive keys: it came for what was lent with `liveKeys`. */
   liveKeys: boolean;
+  /** Called when the connection ends. */
+  onEnd?: () => void;
 }
 
-/** The operations, by name. */
-export function lendOperations({ store, clock }: { store: KeyringStore; clock: Clock }) {
+interface LendContext {
+  store: KeyringStore;
+  clock: Clock;
+  holders: Set<Grants>;
+}
+
+/**
+ * The operations, by name.
+ *
+ * @param holders connections that were given test identities, as long as they last: whoever has them in memory.
+ */
+export function lendOperations({ store, clock, holders }: LendContext) {
   const lent = new Map<string, Lent>();
 
   function sweep(): void {
@@ -93,12 +106,10 @@ export function lendOperations({ store, clock }: { store: KeyringStore; clock: C
       }
       const claim = store.keyring().repository?.claim;
       const identities = claim ? generationsOf(claim).flatMap((one) => one.testIdentity ?? []) : [];
-      if (identities.length === 0) {
-        throw new HoldfastError('wrong_state', 'This appliance keeps no test identity (write-only)', {
-          hint: 'Run the restore test with the recovery kit.',
-        });
-      }
+      if (identities.length === 0) throw needsKit();
       entry.testIdentity = false;
+      holders.add(grants);
+      grants.onEnd = () => holders.delete(grants);
       if (entry.liveKeys) grants.liveKeys = true;
       return identities.reverse();
     },

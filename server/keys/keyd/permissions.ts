@@ -21,6 +21,7 @@ export const PERMISSIONS = {
   proveKit: ['server', 'console'],
   retireKit: ['server'],
   rekeyRepository: ['server'],
+  destroyTestIdentities: ['server'],
   claimRepository: ['server'],
   repositoryKeys: ['worker', 'run'],
   keysObject: ['server', 'worker', 'run'],

@@ -11,7 +11,8 @@ import type { Arguments } from './arguments.ts';
 import { type Peer, serveConnection } from './connection.ts';
 import { auditOperations } from './audit-operations.ts';
 import { keyOperations } from './key-operations.ts';
-import { lendOperations } from './lent-secrets.ts';
+import { identityOperations } from './identity-operations.ts';
+import { type Grants, lendOperations } from './lent-secrets.ts';
 import { type Operation, rolesFor, SCRATCH_OPERATIONS } from './permissions.ts';
 import type { Request } from './protocol.ts';
 import { repositoryOperations } from './repository-operations.ts';
@@ -73,7 +74,8 @@ function createHandler(
 ): (request: Request, peer: Peer) => Promise<unknown> {
   const { clock, directory } = options;
   const keys = keyOperations({ store, clock });
-  const lending = lendOperations({ store, clock });
+  const holders = new Set<Grants>();
+  const lending = lendOperations({ store, clock, holders });
   const operations: Partial<Record<Operation, Handler>> = {
     status: () => readStatus(store),
     ...keys,
@@ -82,6 +84,7 @@ function createHandler(
       return keys.deriveKeys(args);
     },
     ...kitOperations({ store, clock }),
+    ...identityOperations({ store, clock, holders }),
     ...repositoryOperations({ store, clock, directory: directory ?? '' }),
     ...auditOperations({ store, clock }),
     lend: (args, peer) => lending.lend(args, peer.role),

@@ -40,8 +40,11 @@ export interface RepositoryRecord {
   repositoryId: string;
   /** Base64 seeds and public halves (Ed25519). Secret. */
   trustRoot: { publicKey: string; privateKey: string };
-  /** Those that count. `addedAt` is absent of kits from before it was kept. */
-  kits: { id: string; recipient: string; provenAt: string; addedAt?: string }[];
+  /**
+   * Those that count. `addedAt` is absent of kits from before it was kept; `lacks` names the generations that nothing here could open any
+   * more when the kit came, so that it was not given them.
+   */
+  kits: { id: string; recipient: string; provenAt: string; addedAt?: string; lacks?: number[] }[];
   /** They are given nothing new any more; absent while there are none. */
   retiredKits?: { id: string; recipient: string; retiredAt: string }[];
   /** Null before the claim. */
@@ -49,6 +52,8 @@ export interface RepositoryRecord {
   /** Decimal: highest number signed for a head. */
   lastHeadNumber: string;
   publication: PublicationRecord | null;
+  /** RFC 3339: when write-only mode was turned on last. */
+  identitiesDestroyedAt?: string;
   /** Absent until the audit log is signed for the first time, and after a recovery. */
   auditLog?: AuditLogRecord;
 }
@@ -80,7 +85,7 @@ export interface GenerationRecord {
   chunkIdSecret: string;
   chunking: ChunkingParameters;
   signingKeys: { id: string; publicKey: string; validFrom: string }[];
-  /** Opens the keys object of this generation, and of no other; null in write-only use. Secret. */
+  /** Opens the keys object of this generation, and of no other; null once it was destroyed (write-only). Secret. */
   testIdentity: string | null;
   testRecipient: string | null;
   keysObject: { name: string; bytes: string };
@@ -135,6 +140,12 @@ export interface Keyring {
   /** Grows with each change of a key. */
   keyRevision: number;
 }
+
+/**
+ * What a `drop` of the test identities names: they are no records of their own, but the file is to be written anew without them, as
+ * after a destroyed key.
+ */
+export const TEST_IDENTITIES = 'test-identities';
 
 /** One change. `repository` and `key` replace, `drop` destroys. */
 export type KeyringRecord =

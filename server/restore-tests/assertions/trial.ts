@@ -21,12 +21,12 @@ interface TrialDeps {
   keys: Pick<KeyClient, 'status'>;
 }
 
-/** @throws HoldfastError `invalid_input`; `wrong_state` when only a kit opens the backups, or a test is under way. */
+/** @throws HoldfastError `invalid_input`; `needs_kit` when only a kit opens the backups; `wrong_state` when a test is under way. */
 export async function startTrial(deps: TrialDeps, actor: Actor, question: Question): Promise<Run> {
   checkStatement(question.sql);
   const { repository } = await deps.keys.status();
   if (repository.writeOnly) {
-    throw new HoldfastError('wrong_state', 'This appliance keeps no key that opens its backups', {
+    throw new HoldfastError('needs_kit', 'This appliance keeps no key that opens its backups', {
       hint: 'Keep the assertion, and run a test with the recovery kit.',
     });
   }
