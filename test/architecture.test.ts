@@ -1,7 +1,13 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { findViolations, listSources, MODULES, type SourceFile } from './helpers/architecture.ts';
+import {
+  findViolations,
+  listPackages,
+  listSources,
+  MODULES,
+  type SourceFile,
+} from './helpers/architecture.ts';
 
 const root = join(import.meta.dirname, '..');
 
@@ -63,6 +69,17 @@ describe('the architecture', () => {
   it.each(PLANTED)('catches %s', (_name, source, words) => {
     expect(findViolations(source).join('\n')).toMatch(words);
   });
+
+  it.each(['server/keyd.ts', 'server/cli/commands/status.ts'])(
+    '%s starts without a database client',
+    (entry) => {
+      const packages = listPackages(root, entry);
+
+      expect(packages).not.toContain('kysely');
+      expect(packages).not.toContain('pg');
+      expect(listPackages(root, 'server/worker.ts')).toEqual(expect.arrayContaining(['kysely', 'pg']));
+    },
+  );
 
   it('looks at every module', () => {
     const seen = new Set(listSources(root).map((source) => source.path.split('/')[1]));

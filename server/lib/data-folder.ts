@@ -8,7 +8,8 @@ import { dirname, join } from 'node:path';
 import { giveUpReserve } from './data-disk.ts';
 import { HoldfastError, isSystemError } from './errors.ts';
 import { explainWriteError, readFileIfPresent, writeFileDurably } from './files.ts';
-import { stopOrphan } from './postgres/index.ts';
+// Not by the front door: keyd and the commands that ask a running server load no database client.
+import { stopOrphan } from './postgres/postmaster.ts';
 import { lockProcess, type ProcessLock } from './process-lock.ts';
 
 /** Grows when an older program could no longer use the folder. */

@@ -42,6 +42,19 @@ export function listSources(root: string, pattern = /\.(ts|svelte)$/): SourceFil
   );
 }
 
+/** Packages that a program loads at its start: by its own sources, and by what those import in turn. Types are not loaded. */
+export function listPackages(root: string, entry: string, seen = new Set<string>()): string[] {
+  if (seen.has(entry)) return [];
+  seen.add(entry);
+  const imports = readFileSync(join(root, entry), 'utf8').matchAll(
+    /^(?:im|ex)port (?!type\b)(?:[^;']*? from )?'([^']+)';/gm,
+  );
+  const found = [...imports].flatMap(([, target = '']) =>
+    target.startsWith('.') ? listPackages(root, join(entry, '..', target), seen) : [target],
+  );
+  return [...new Set(found)].filter((name) => !name.startsWith('node:')).sort();
+}
+
 /** One sentence per broken rule. */
 export function findViolations(source: SourceFile): string[] {
   const found = [...checkShape(source)];
