@@ -253,7 +253,7 @@ describe('a request that another site caused', () => {
 
 describe('the console', () => {
   test('its own routes do not exist for people', async () => {
-    const own = appliance.consoleApp.routeAccess.filter(({ access }) => access === 'console');
+    const own = (await appliance.consoleApp()).routeAccess.filter(({ access }) => access === 'console');
     const routes = own.filter(({ method }) => method !== 'HEAD').map(({ method, url }) => `${method} ${url}`);
 
     expect(routes.length).toBeGreaterThan(0);

@@ -12,10 +12,9 @@ export default defineConfig({
   root,
   test: {
     include: ['test/**/*.test.ts'],
-    globalSetup: [
-      join(import.meta.dirname, 'helpers/postgres.ts'),
-      join(import.meta.dirname, 'helpers/unpack-browser.ts'),
-    ],
+    globalSetup: ['memory-folder', 'postgres', 'unpack-browser'].map((name) =>
+      join(import.meta.dirname, 'helpers', `${name}.ts`),
+    ),
     setupFiles: [join(import.meta.dirname, 'helpers/keep-compiled.ts')],
     // The sources run as they do in the product: Node itself strips the types.
     experimental: { viteModuleRunner: false },

@@ -3,7 +3,6 @@
  * reached by `inject`. Only the network and the supervisor are missing; tests that need those start `holdfast serve`.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { FastifyInstance, InjectOptions } from 'fastify';
 import type { Deps } from '../../server/deps.ts';
@@ -22,6 +21,7 @@ import { createLog } from '../../server/lib/log.ts';
 import { listenForRuns } from '../../server/lib/run-listener.ts';
 import { endOf, startProcess } from '../../server/lib/spawn.ts';
 import { SOFTWARE_VERSION } from '../../server/lib/version.ts';
+import { quickTmpdir } from './memory-folder.ts';
 import { addTestPasskey, proveAgain, signInAs } from './sign-in.ts';
 import { softwarePasskey } from './software-passkey.ts';
 import { createTestDatabase, type TestDatabase } from './postgres.ts';
@@ -44,7 +44,7 @@ export interface TestClock extends Clock {
 
 /** Data folder, database and keyring, without routes. */
 export async function startTestParts(): Promise<TestParts> {
-  const dataDir = await mkdtemp(join(tmpdir(), 'holdfast-test-'));
+  const dataDir = await mkdtemp(join(quickTmpdir(), 'holdfast-test-'));
   const folder = await openDataFolder(dataDir, SOFTWARE_VERSION);
   const paths = dataPaths(dataDir);
   const [database, keyd] = await Promise.all([createTestDatabase(), startTestKeyd(dataDir)]);
@@ -174,7 +174,8 @@ export interface TestAppliance extends TestParts {
   app: FastifyInstance;
   /** Behind the control socket. */
   console: TestCaller;
-  consoleApp: FastifyInstance;
+  /** Built when it is first asked for: few tests go that way. */
+  consoleApp(): Promise<FastifyInstance>;
   claimCode: string;
   stranger: TestCaller;
   /** Claims with `OWNER` (once) and signs in. */
@@ -209,8 +210,9 @@ export async function startTestAppliance(): Promise<TestAppliance> {
   const { deps } = parts;
   const { claimCode = '' } = await prepareAppliance(deps);
   await prepareWorkspaces(deps);
-  const [app, consoleApp] = await Promise.all([buildApp(deps), buildConsoleApp(deps)]);
-  await Promise.all([app.ready(), consoleApp.ready()]);
+  const app = await whenReady(await buildApp(deps));
+  let built: Promise<FastifyInstance> | undefined;
+  const consoleApp = () => (built ??= buildConsoleApp(deps).then(whenReady));
   const signIn = async (email: string, password: string) => {
     const browser = browserOf(app);
     await signInAs(browser.call, ORIGIN, { email, password });
@@ -239,10 +241,15 @@ export async function startTestAppliance(): Promise<TestAppliance> {
       return Object.assign(await signIn(email, OWNER.password), { userId, email });
     },
     close: async () => {
-      await Promise.all([app.close(), consoleApp.close()]);
+      await Promise.all([app.close(), built?.then((made) => made.close())]);
       await parts.close();
     },
   };
+}
+
+async function whenReady(app: FastifyInstance): Promise<FastifyInstance> {
+  await app.ready();
+  return app;
 }
 
 async function addPerson(
@@ -292,9 +299,9 @@ export async function expectStatus<T>(reply: Promise<TestReply<T>>, status: numb
   return got.body;
 }
 
-function caller(app: FastifyInstance, cookie = ''): TestCaller {
+function caller(app: FastifyInstance | (() => Promise<FastifyInstance>), cookie = ''): TestCaller {
   const send = async (method: string, path: string, body: unknown, options: InjectOptions) => {
-    const response = await app.inject({
+    const response = await (typeof app === 'function' ? await app() : app).inject({
       method: method as 'GET',
       url: path.startsWith('/health/') || path.startsWith('/api/') ? path : `/api/v1${path}`,
       ...(body === undefined ? {} : { payload: body as object }),

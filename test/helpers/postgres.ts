@@ -3,7 +3,7 @@
  * clone of it for whoever asks, which takes some 50 ms.
  */
 import { randomBytes } from 'node:crypto';
-import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import { chmod, chown, cp, mkdtemp, readdir, rm, stat, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { inject } from 'vitest';
@@ -20,6 +20,7 @@ import {
   startPostgres,
   withClient,
 } from '../../server/lib/postgres/index.ts';
+import { quickTmpdir } from './memory-folder.ts';
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -38,21 +39,38 @@ const FAST = {
 
 /** Vitest's global setup. @returns its teardown. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
-  const folder = await mkdtemp(join(tmpdir(), 'holdfast-test-postgres-'));
-  await chmod(folder, 0o711);
+  const [folder, inMemory] = await Promise.all([makeFolder(tmpdir()), makeFolder(quickTmpdir())]);
   const socketDir = join(folder, 'run', 'pg');
   const server = await startPostgres({
-    clusterDir: join(folder, 'postgres'),
+    clusterDir: join(inMemory, 'postgres'),
     socketDir,
     logFile: join(folder, 'postgres.log'),
     settings: FAST,
+    prepare: (clusterDir) => keepLogIn(join(folder, 'wal'), clusterDir),
   });
   await makeTemplate(socketDir);
   project.provide('postgresSocketDir', socketDir);
   return async () => {
     await server.stop();
-    await rm(folder, { recursive: true, force: true });
+    await Promise.all([folder, inMemory].map((made) => rm(made, { recursive: true, force: true })));
   };
+}
+
+async function makeFolder(parent: string): Promise<string> {
+  const folder = await mkdtemp(join(parent, 'holdfast-test-postgres-'));
+  await chmod(folder, 0o711);
+  return folder;
+}
+
+/** The log grows through the whole run, for the slots keep it: that is for the disk. */
+async function keepLogIn(directory: string, clusterDir: string): Promise<void> {
+  const log = join(clusterDir, 'pg_wal');
+  const { uid, gid } = await stat(log);
+  await cp(log, directory, { recursive: true });
+  for (const name of ['.', ...(await readdir(directory, { recursive: true }))])
+    await chown(join(directory, name), uid, gid);
+  await rm(log, { recursive: true });
+  await symlink(directory, log);
 }
 
 async function makeTemplate(socketDir: string): Promise<void> {

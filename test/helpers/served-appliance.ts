@@ -15,6 +15,7 @@ import {
   makeRecoveryKit,
   type RecoveryKit,
 } from '../../server/keys/index.ts';
+import { quickTmpdir } from './memory-folder.ts';
 import { addTestPasskey, originOf, proveAgain, signInAs, type Call } from './sign-in.ts';
 import { softwarePasskey } from './software-passkey.ts';
 import { waitFor } from './wait-for.ts';
@@ -276,7 +277,7 @@ export async function expectStatus<Body>(reply: Promise<Reply<Body>>, status: nu
 
 /** A folder that the caller removes. */
 export async function makeFolder(name: string): Promise<string> {
-  return mkdtemp(join(tmpdir(), `holdfast-test-${name}-`));
+  return mkdtemp(join(quickTmpdir(), `holdfast-test-${name}-`));
 }
 
 export async function removeFolder(path: string): Promise<void> {

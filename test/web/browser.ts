@@ -2,10 +2,10 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { appendFileSync, mkdirSync } from 'node:fs';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import sparticuz from '@sparticuz/chromium';
 import { chromium, type Browser, type BrowserContext, type Page } from 'playwright-core';
+import { quickTmpdir } from '../helpers/memory-folder.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');
 const START_LIMIT_MS = 60_000;
@@ -43,7 +43,7 @@ export async function startAppliance(
   settings: Record<string, string> = {},
   within: readonly string[] = [],
 ): Promise<Appliance> {
-  const folder = await mkdtemp(join(tmpdir(), 'holdfast-web-'));
+  const folder = await mkdtemp(join(quickTmpdir(), 'holdfast-web-'));
   const dataDir = settings.HOLDFAST_DATA ?? join(folder, 'data');
   await mkdir(join(folder, 'target'));
   let served = await serve(dataDir, 0, settings, within);
