@@ -90,6 +90,7 @@ function start(script: string, ...args: string[]): number {
     env: {
       ...process.env,
       TMPDIR: temporary,
+      TEST_JOINED: '1',
       NODE_COMPILE_CACHE: join(root, 'node_modules', '.cache', 'holdfast'),
     },
   });

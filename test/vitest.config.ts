@@ -12,7 +12,7 @@ export default defineConfig({
   root,
   test: {
     include: ['test/**/*.test.ts'],
-    globalSetup: ['memory-folder', 'postgres', 'unpack-browser'].map((name) =>
+    globalSetup: ['memory-folder', 'joined-application', 'postgres', 'unpack-browser'].map((name) =>
       join(import.meta.dirname, 'helpers', `${name}.ts`),
     ),
     setupFiles: [join(import.meta.dirname, 'helpers/keep-compiled.ts')],

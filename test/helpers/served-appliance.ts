@@ -15,12 +15,12 @@ import {
   makeRecoveryKit,
   type RecoveryKit,
 } from '../../server/keys/index.ts';
+import { applicationFolder } from './joined-application.ts';
 import { quickTmpdir } from './memory-folder.ts';
 import { addTestPasskey, originOf, proveAgain, signInAs, type Call } from './sign-in.ts';
 import { softwarePasskey } from './software-passkey.ts';
 import { waitFor } from './wait-for.ts';
 
-const root = join(import.meta.dirname, '..', '..');
 export const OWNER = {
   name: 'Ada Lovelace',
   email: 'ada@example.org',
@@ -53,7 +53,7 @@ export interface ServedAppliance {
 }
 
 interface ServeOptions {
-  /** Folder of the application; this checkout when absent. */
+  /** Folder of the application; that of all tests when absent. */
   application?: string;
   dataDir?: string;
   env?: Record<string, string>;
@@ -135,7 +135,7 @@ function spawnHoldfast(args: string[], options: ServeOptions): ChildProcess {
     [
       ...before,
       ...(options.nodeArgs ?? []),
-      join(options.application ?? root, 'server/cli/holdfast.ts'),
+      join(options.application ?? applicationFolder(), 'server/cli/holdfast.ts'),
       ...args,
     ],
     {

@@ -1,10 +1,10 @@
 /** The server as the image has it: joined into few files, it does what the checkout does. */
 import { spawnSync } from 'node:child_process';
 import { existsSync, globSync, readFileSync } from 'node:fs';
-import { cp, mkdir, readdir, symlink } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { joinModules } from '../../scripts/image/join-modules.ts';
+import { makeJoinedApplication } from '../helpers/joined-application.ts';
 import {
   claimAppliance,
   makeFolder,
@@ -22,14 +22,7 @@ let appliance: ServedAppliance | undefined;
 
 beforeAll(async () => {
   folder = await makeFolder('joined');
-  application = join(folder, 'application');
-  await mkdir(join(application, 'web'), { recursive: true });
-  for (const name of ['server', 'package.json']) {
-    await cp(join(root, name), join(application, name), { recursive: true });
-  }
-  await symlink(join(root, 'node_modules'), join(application, 'node_modules'));
-  await symlink(join(root, 'web', 'dist'), join(application, 'web', 'dist'));
-  await joinModules(application, folder, application);
+  application = await makeJoinedApplication(folder);
 }, 180_000);
 afterAll(async () => {
   await appliance?.stop();

@@ -5,6 +5,7 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import sparticuz from '@sparticuz/chromium';
 import { chromium, type Browser, type BrowserContext, type Page } from 'playwright-core';
+import { applicationFolder } from '../helpers/joined-application.ts';
 import { quickTmpdir } from '../helpers/memory-folder.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');
@@ -77,18 +78,22 @@ async function serve(
 ): Promise<Served> {
   mkdirSync(SIGHTS, { recursive: true });
   const [program, ...before] = [...within, process.execPath];
-  const child = spawn(program, [...before, join(ROOT, 'server', 'cli', 'holdfast.ts'), 'serve'], {
-    cwd: ROOT,
-    env: {
-      PATH: process.env.PATH,
-      HOLDFAST_DATA: dataDir,
-      HOLDFAST_HOST: '127.0.0.1',
-      HOLDFAST_PORT: String(port),
-      HOLDFAST_LOG: 'error',
-      ...settings,
+  const child = spawn(
+    program,
+    [...before, join(applicationFolder(), 'server', 'cli', 'holdfast.ts'), 'serve'],
+    {
+      cwd: ROOT,
+      env: {
+        PATH: process.env.PATH,
+        HOLDFAST_DATA: dataDir,
+        HOLDFAST_HOST: '127.0.0.1',
+        HOLDFAST_PORT: String(port),
+        HOLDFAST_LOG: 'error',
+        ...settings,
+      },
+      stdio: ['ignore', 'pipe', 'pipe'],
     },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
+  );
   let output = '';
   const ready = new Promise<string>((resolve, reject) => {
     const timer = setTimeout(() => {
