@@ -123,9 +123,9 @@ export function stopping(): HoldfastError {
   return new HoldfastError('cancelled', 'Shipping to this target ends');
 }
 
-/** It is waited for by nothing but the snapshot that takes it over after a release. */
+/** Nothing but the snapshot is waited for that takes it over after a release, also of a recovered appliance. */
 export function mayBegin({ row, isUntaken }: Lane): boolean {
-  return isUntaken && row.last_ok_at !== null && !row.unseen_since_recovery;
+  return isUntaken && row.last_ok_at !== null;
 }
 
 /** Nothing was stored there yet, or a recovered or released appliance has not taken it over yet: the next snapshot does. */

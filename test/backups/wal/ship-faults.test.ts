@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { shipStatePath } from '../../../server/backups/wal/ship-state.ts';
 import { systemActor } from '../../../server/audit/index.ts';
 import { releaseFromQuarantine } from '../../../server/backups/index.ts';
+import { quarantine } from '../../../server/backups/quarantine.ts';
 import { startStockedAppliance, stock, type StockedAppliance } from '../../helpers/stocked-appliance.ts';
 import { waitFor } from '../../helpers/wait-for.ts';
 import { look, shipUntilKilled, startShipping, switchOn, writeLog } from './shipping.ts';
@@ -184,3 +185,21 @@ test('killed when it has just begun anew, it still declares the gap', async () =
   const gaps = await appliance.deps.db.selectFrom('wal_gaps').select('reason').execute();
   expect(gaps).toContainEqual({ reason: 'position-lost' });
 }, 60_000);
+
+test('released after a recovery it begins on a target that it has not seen yet, and one snapshot is enough', async () => {
+  const path = shipStatePath(appliance.dataDir);
+  for (const end of ['', '-wal', '-shm']) rmSync(`${path}${end}`, { force: true });
+  while ((await queuedSnapshot()) !== undefined) await appliance.performRun();
+  await appliance.deps.db.updateTable('targets').set({ unseen_since_recovery: true }).execute();
+  await quarantine(appliance.deps, 'it was recovered');
+  await releaseFromQuarantine(appliance.deps, systemActor('test'));
+
+  const shipping = await startShipping(appliance);
+  await waitFor('a snapshot to be asked for', queuedSnapshot);
+  expect(await appliance.performRun()).toMatchObject({ state: 'succeeded' });
+  await shipping.caughtUp();
+  await shipping.stop();
+  await shipOnce();
+
+  expect(await queuedSnapshot()).toBeUndefined();
+}, 90_000);
