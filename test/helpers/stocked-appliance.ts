@@ -3,7 +3,6 @@
  * process, with a run's own rights at keyd, as the worker's children do.
  */
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { randomBytes, randomUUID } from 'node:crypto';
 import { findRunFunction } from '../../server/jobs.ts';
@@ -25,6 +24,7 @@ import {
   type TestCaller,
   type TestKit,
 } from './appliance.ts';
+import { quickTmpdir } from './memory-folder.ts';
 
 export interface StockedAppliance extends TestAppliance {
   owner: TestCaller;
@@ -48,7 +48,7 @@ export async function startStockedAppliance(elsewhere?: object): Promise<Stocked
   const appliance = await startTestAppliance();
   const owner = await appliance.claim();
   const kit = await proveTestKit(owner);
-  const place = await mkdtemp(join(tmpdir(), 'holdfast-target-'));
+  const place = await mkdtemp(join(quickTmpdir(), 'holdfast-target-'));
   const targetPath = join(place, 'repository');
   await mkdir(targetPath);
   const target = await expectStatus(

@@ -28,7 +28,7 @@ beforeAll(async () => {
   await stock(appliance);
   before = await appliance.takeSnapshot();
   const db = openDatabase(appliance.database.adminAddress, { name: 'test', max: 1 });
-  await sql`update targets set region = 'eu-south'`.execute(db);
+  await sql`update targets set name = 'another'`.execute(db);
   await db.destroy();
   after = await appliance.takeSnapshot();
 }, 180_000);

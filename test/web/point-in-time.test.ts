@@ -88,7 +88,7 @@ it(
       await page.locator('button[aria-disabled=true]', { hasText: 'Test this moment' }).waitFor();
       await page.reload();
       await page.getByRole('button', { name: 'Test this moment' }).click();
-      await page.getByText('Write-ahead log up to the chosen moment').waitFor({ timeout: 60_000 });
+      await page.getByText('Write-ahead log up to the chosen moment').first().waitFor({ timeout: 60_000 });
       await page.getByText('Data proven').first().waitFor({ timeout: 120_000 });
       await look(page, 'point-in-time-test');
 
