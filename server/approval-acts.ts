@@ -104,7 +104,7 @@ export function approvalActs(deps: PersonLifeDeps & RetireDeps & Pick<PermitDeps
     'appliance.set-back': {
       title: SET_BACK,
       right: 'recovery.manage',
-      look: (tx, payload) => lookAtSetBack(tx, deps, (payload as unknown as WantedSetBack).snapshot),
+      look: (tx, payload) => lookAtSetBack(tx, deps, payload as unknown as WantedSetBack),
       perform: (tx, payload, actor, id) =>
         givePermit(tx, deps, payload as unknown as WantedSetBack, actor, id),
     },

@@ -12,6 +12,7 @@ import {
   settleKeyRegister,
   settlePermits,
   watchMachine,
+  readSystemContent,
 } from './appliance/index.ts';
 import { approvalActs } from './approval-acts.ts';
 import { expireDueEntries, verifyWhenDue } from './audit/index.ts';
@@ -70,7 +71,7 @@ type RunFunction = (deps: RunDeps, context: RunContext) => Promise<RunOutcome>;
 
 const RUN_FUNCTIONS: Record<RunKind, RunFunction> = {
   snapshot: runSnapshot,
-  'restore-test': runRestoreTest,
+  'restore-test': (deps, context) => runRestoreTest({ ...deps, readMachine: readSystemContent }, context),
   'restore-file': runRestoreFile,
   'restore-folder': runRestoreFolder,
   'restore-directory': runRestoreDirectory,

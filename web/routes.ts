@@ -75,7 +75,9 @@ export const paths = {
   ssh: () => '/appliance/ssh',
   certificate: () => '/appliance/certificate',
   updates: () => '/appliance/updates',
-  setBack: (snapshot: string) => `/appliance/set-back/${snapshot}`,
+  /** @param later a moment after the snapshot, which is gone on to from it by the log of that target. */
+  setBack: (snapshot: string, later: { moment?: string; target?: string } = {}) =>
+    `/appliance/set-back/${snapshot}${queryText(later)}`,
   hardening: () => '/appliance/hardening',
   shares: () => '/appliance/shares',
   security: () => '/security',

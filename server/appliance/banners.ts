@@ -80,7 +80,7 @@ async function lastSetBack(
     return undefined;
   const kept =
     record.keptUntil === null ? '' : ` The data from before are kept until ${minute(record.keptUntil)}.`;
-  const message = `This appliance was set back on ${minute(at)}: its data are those of ${minute(record.snapshot.takenAt)}.${kept}`;
+  const message = `This appliance was set back on ${minute(at)}: its data are those of ${minute(record.moment ?? record.snapshot.takenAt)}.${kept}`;
   return { at, banner: { kind: 'set-back', message } };
 }
 

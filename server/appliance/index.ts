@@ -21,6 +21,7 @@ export {
 } from './schema.ts';
 export { connectHost, requireHost, type HostClient } from './host/client.ts';
 export { hostPlaces } from './host/host-places.ts';
+export { readSystemContent } from './host/read-system-content.ts';
 export { rootKeyFile as machineRootKeyFile } from './host/ways/root-key.ts';
 export { installRecoveredHold } from './recovered-hold.ts';
 export { watchInsistence } from './transport-security.ts';

@@ -88,7 +88,7 @@ export async function countNewestCopies(
         and not exists (select from runs r where r.id = s.run_id and r.state = 'running')
       order by number desc limit 1
     ) newest
-    left join snapshot_targets p on p.snapshot_id = newest.id and p.state in ('stored', 'forgotten')
+    left join snapshot_targets p on p.snapshot_id = newest.id and p.state in ('stored', 'forgotten', 'reduced')
     left join targets t on t.id = p.target_id and t.state = 'active'
     group by newest.id`.execute(db);
   const [row] = rows;
@@ -157,6 +157,7 @@ export async function findDamage(db: Database): Promise<{
       .distinctOn('restore_tests.target_id')
       .select(['restore_tests.state', 'restore_tests.finished_at', 'targets.name as target_name'])
       .where('restore_tests.state', 'in', ['passed', 'failed'])
+      .where('restore_tests.mode', '<>', 'system')
       // One that was cut off, or had no room to unpack, has no report and says nothing about what is stored.
       .where('restore_tests.report_sha256', 'is not', null)
       .where('targets.state', '=', 'active')

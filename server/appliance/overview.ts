@@ -192,6 +192,9 @@ async function checkRetention(deps: HealthDeps): Promise<HealthCheck[]> {
   }));
 }
 
+const HURRY =
+  'It catches up by itself then. Its page catches it up now; longer hours there keep it from falling behind.';
+
 /** Targets that lag behind the others, and copies too few. One that is away says so itself, by its own check. */
 async function checkCopies(deps: HealthDeps): Promise<HealthCheck[]> {
   const [rule, copies, behind] = await Promise.all([
@@ -199,18 +202,22 @@ async function checkCopies(deps: HealthDeps): Promise<HealthCheck[]> {
     countNewestCopies(deps.db),
     listBehind(deps),
   ]);
-  const checks = behind.map(({ name, count, since }): HealthCheck => {
+  const checks = behind.map(({ name, count, since, waits }): HealthCheck => {
     const snapshots = count === 1 ? 'a snapshot' : `${String(count)} snapshots`;
     return {
       name: `copies on ${name}`,
       state: 'warn',
-      message: `It is behind by ${snapshots}, since ${since.toISOString().slice(0, 16).replace('T', ' ')} UTC`,
-      hint: 'It catches up by itself once it can be reached; its page says how far it is.',
+      message: `It is behind by ${snapshots}, since ${since.toISOString().slice(0, 16).replace('T', ' ')} UTC${waits === undefined ? '' : `: ${waits}`}`,
+      hint:
+        waits === undefined
+          ? 'It catches up by itself once it can be reached; its page says how far it is.'
+          : HURRY,
     };
   });
   if (copies === undefined || copies.have >= rule.needed) return checks;
   const message = `The newest snapshot is on ${String(copies.have)} of ${String(rule.total)} targets, and has to be on ${String(rule.needed)}`;
-  const hint = 'The page of each target says what it waits for.';
+  const waiting = behind.flatMap(({ name, waits }) => (waits === undefined ? [] : [`${name}: ${waits}`]));
+  const hint = ['The page of each target says what it waits for.', ...waiting].join(' ');
   return [{ name: 'copies', state: 'bad', message, hint }, ...checks];
 }
 

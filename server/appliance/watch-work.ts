@@ -1,9 +1,9 @@
 /** Whether the work that protects the data is done: what alerts look at beside the health of the appliance. */
 import type { Clock } from '../lib/clock.ts';
 import type { Database } from '../lib/db.ts';
-import { listSchedules } from '../lib/schedules.ts';
+import { listSchedules, tellScheduleWait } from '../lib/schedules.ts';
 import { findUnusual, listLateReadBacks } from '../backups/index.ts';
-import { checkCapacity, checkOutgoing, checkRuns } from '../monitoring/index.ts';
+import { checkCapacity, checkOutgoing, checkRuns, ESCALATED_TESTS } from '../monitoring/index.ts';
 import { readTestSchedule } from '../restore-tests/index.ts';
 import { countUnmanaged } from '../workspaces/index.ts';
 import { checkEverything, type OverviewDeps } from './overview.ts';
@@ -44,6 +44,8 @@ async function checkManagers(deps: WorkDeps): Promise<HealthCheck[]> {
   return [{ name: 'workspaces', state: 'warn', message, hint }];
 }
 
+const LONGER_HOURS = 'Start it by hand, which runs at any hour, or give its schedule longer hours.';
+
 async function checkSnapshots(deps: WorkDeps): Promise<HealthCheck[]> {
   const name = 'snapshots';
   const [schedule, newest, last] = [
@@ -52,6 +54,7 @@ async function checkSnapshots(deps: WorkDeps): Promise<HealthCheck[]> {
     await findLastEndedRun(deps.db, 'snapshot'),
   ];
   const checks: HealthCheck[] = [];
+  const now = deps.clock.now();
   const facts = schedule && {
     enabled: schedule.enabled,
     nextDueAt: schedule.next_due_at,
@@ -64,12 +67,13 @@ async function checkSnapshots(deps: WorkDeps): Promise<HealthCheck[]> {
       message: `The last snapshot failed: ${last.error?.message ?? 'see its log'}`,
       hint: last.error?.hint ?? 'The log of the run says more. Take one again when the cause is gone.',
     });
-  if (isOverdue(facts, newest?.taken_at ?? null, deps.clock.now()))
+  const waits = tellScheduleWait(schedule, now);
+  if (isOverdue(facts, newest?.taken_at ?? null, now))
     checks.push({
       name,
       state: 'bad',
-      message: 'The last due snapshot was not taken',
-      hint: 'Look at the runs, and take one now.',
+      message: `The last due snapshot was not taken${waits === undefined ? '' : `: ${waits}`}`,
+      hint: waits === undefined ? 'Look at the runs, and take one now.' : LONGER_HOURS,
     });
   if (last?.state === 'partial')
     checks.push({
@@ -90,10 +94,10 @@ async function checkSnapshots(deps: WorkDeps): Promise<HealthCheck[]> {
 }
 
 async function checkReadBacks(deps: WorkDeps): Promise<HealthCheck[]> {
-  return (await listLateReadBacks(deps)).map(({ name, days, done, closedAt }) => ({
+  return (await listLateReadBacks(deps)).map(({ name, days, done, closedAt, waits }) => ({
     name: `reading back ${name}`,
     state: 'warn',
-    message: `Not every byte on it was read back within ${days === 1 ? 'a day' : `${String(days)} days`}: ${String(done)} of ${String(days)} parts were, ${closedAt === null ? 'and all of it never' : `and all of it last on ${closedAt.toISOString().slice(0, 10)}`}`,
+    message: `Not every byte on it was read back within ${days === 1 ? 'a day' : `${String(days)} days`}: ${String(done)} of ${String(days)} parts were, ${closedAt === null ? 'and all of it never' : `and all of it last on ${closedAt.toISOString().slice(0, 10)}`}${waits === undefined ? '' : `; ${waits}`}`,
     hint: 'See the runs of kind verify: the target may have been away, or a part takes too long. More days make smaller parts (Settings, Schedules).',
   }));
 }
@@ -101,12 +105,13 @@ async function checkReadBacks(deps: WorkDeps): Promise<HealthCheck[]> {
 async function checkTests(deps: { db: Database; clock: Clock }): Promise<HealthCheck[]> {
   const checks: HealthCheck[] = [];
   const { overdue, schedules } = await readTestSchedule(deps);
+  const waits = schedules.find((one) => one.overdue && one.waits !== null)?.waits;
   if (overdue)
     checks.push({
       name: 'restore tests',
       state: 'bad',
-      message: 'The last due restore test did not pass in time',
-      hint: 'Start one, or see the log of the last.',
+      message: `The last due restore test did not pass in time${waits == null ? '' : `: ${waits}`}`,
+      hint: waits == null ? 'Start one, or see the log of the last.' : LONGER_HOURS,
     });
   const waiting = await findTestThatNeedsKit(deps.db);
   if (waiting !== undefined)
@@ -124,7 +129,23 @@ async function checkTests(deps: { db: Database; clock: Clock }): Promise<HealthC
       message: `The newest restore test, of ${missed.targetName}, missed ${missed.what}`,
       hint: 'Its report has the times. Take snapshots more often, use a quicker target, or change the objective.',
     });
-  return [...checks, ...checkDrill(schedules.find(({ name }) => name === 'restore-drill'))];
+  return [
+    ...checks,
+    ...checkEscalated(schedules),
+    ...checkDrill(schedules.find(({ name }) => name === 'restore-drill')),
+  ];
+}
+
+/** An alert of its own: whoever took care of the other one does not keep owners from hearing of this. */
+function checkEscalated(schedules: Awaited<ReturnType<typeof readTestSchedule>>['schedules']): HealthCheck[] {
+  return schedules.flatMap(({ name, escalatedSince }) => {
+    if (escalatedSince === null) return [];
+    const kind = name === 'restore-test-full' ? 'full' : 'quick';
+    const message = `No ${kind} restore test has passed since one was due on ${escalatedSince.slice(0, 10)}: whether the backups can be restored is not known`;
+    const hint =
+      'Start one, and see the log of the last. Owners are told, and only an owner takes care of this alert.';
+    return [{ name: ESCALATED_TESTS[kind], state: 'bad', message, hint }];
+  });
 }
 
 /** First it is asked for, of administrators (`remindOfKit`); when it is overdue this is told to everybody who is told of problems. */

@@ -74,7 +74,7 @@ async function* encodeLines(lines: AsyncIterable<object> | Iterable<object>): As
 }
 
 /** Lines of a JSON Lines file as they are read. */
-export async function* decodeLines<Line extends FolderLine | NodeLine>(
+export async function* decodeLines<Line extends object = FolderLine | NodeLine>(
   content: AsyncIterable<Uint8Array>,
 ): AsyncIterable<Line> {
   let rest = Buffer.alloc(0);

@@ -17,6 +17,7 @@ import {
   findRetention,
   listRetained,
   listRetentionOfActive,
+  policyOf,
   setPolicy,
   updateRetention,
   type RetentionRow,
@@ -25,8 +26,9 @@ import { decide, type Decision } from './retention/decide.ts';
 import { type RetentionPolicy } from './retention/policy.ts';
 import { KEEP_EVERYTHING } from './retention/policy-words.ts';
 import type { WaitingRemoval } from './retention/schema.ts';
-import { weigh, whyAsk } from './retention/weigh.ts';
+import { notAgreed, weigh, whyAsk } from './retention/weigh.ts';
 import type { TargetRow } from './queries.ts';
+import { isOpen } from './target-hours.ts';
 import type { OpenTargetRepository, RepositoryRunDeps } from './target-repository.ts';
 
 type ApplyDeps = Pick<RepositoryRunDeps, 'db' | 'clock'>;
@@ -38,11 +40,11 @@ const RETRY_MS = HOUR_MS;
 /** Steps within so long count as one. */
 const BASELINE_MS = 7 * DAY_MS;
 
-export const policyOf = (row: RetentionRow | undefined): RetentionPolicy =>
-  row === undefined ? KEEP_EVERYTHING : (row.policy as unknown as RetentionPolicy);
-
 export const agreedOf = (row: RetentionRow | undefined): ReadonlySet<string> =>
   new Set(row === undefined ? [] : (row.agreed as string[]));
+
+/** Steps since then count as one. */
+export const baselineStart = (now: Date): Date => new Date(now.getTime() - BASELINE_MS);
 
 /** How many snapshots there were before the first of the steps that count as one. */
 export function baselineOf(
@@ -65,7 +67,7 @@ export const AFTER_RECOVERY =
  * Forgets what the policy lets go. What is too much at once waits for people instead.
  *
  * @param newer snapshots that this run has published since it opened the repository.
- * @returns how many were forgotten, and why the rest waits.
+ * @returns how many were forgotten, of how many others parts were, and why the rest waits.
  * @throws HoldfastError `wrong_state` when the clock cannot be believed.
  */
 export async function applyPolicy(
@@ -74,9 +76,9 @@ export async function applyPolicy(
   target: Pick<TargetRow, 'id' | 'name'>,
   open: Pick<OpenTargetRepository, 'repository' | 'writer'>,
   newer: readonly string[] = [],
-): Promise<{ forgotten: number; waits?: string }> {
+): Promise<{ forgotten: number; reduced?: number; waits?: string }> {
   const listed = [...open.repository.snapshotReferences.map((one) => one.sha256), ...newer];
-  await finishForgetting(deps, target.id, listed);
+  await finishForgetting(deps, target.id, { retained: listed, expired: open.writer.expired() });
   await judgeSnapshots(deps);
   const row = await findRetention(deps.db, target.id);
   const policy = policyOf(row);
@@ -86,7 +88,7 @@ export async function applyPolicy(
   const snapshots = await listRetained(deps.db, target.id, listed);
   const agreed = agreedOf(row);
   const decisions = decide(snapshots, policy, { now: deps.clock.now(), agreed });
-  const going = decisions.filter((one) => !one.keep);
+  const going = decisions.filter((one) => !one.keep || one.expires !== undefined);
   const why = await whyWait(deps, row, decisions, agreed);
   if (why !== undefined && going.length > 0) {
     await noteWaiting(deps, run, row, { why, ...weigh(decisions) });
@@ -103,11 +105,17 @@ export async function applyPolicy(
   run.signal.throwIfAborted();
   const gone = await forgetSnapshots(deps, run, open.writer, {
     ...{ targetId: target.id, by: 'retention', listed },
-    snapshots: going.map(({ snapshot, reasons }) => ({ id: snapshot.id, reason: reasons.join('; ') })),
+    snapshots: going.map(({ snapshot, keep, reasons, expires }) => ({
+      id: snapshot.id,
+      // Of one that stays, the last reason says why parts of it go; the others are not about that.
+      reason: keep ? (reasons.at(-1) ?? '') : reasons.join('; '),
+      ...(expires === undefined ? {} : { sections: expires }),
+    })),
   });
-  for (const { id, reason } of gone) {
+  for (const { id, reason, sections } of gone) {
     const number = snapshots.find((one) => one.id === id)?.number;
-    await run.log('info', `Snapshot ${String(number)} is forgotten on ${target.name}: ${reason}`);
+    const what = sections === undefined ? 'is forgotten' : `loses ${sections.join(', ')}`;
+    await run.log('info', `Snapshot ${String(number)} ${what} on ${target.name}: ${reason}`);
   }
   const now = deps.clock.now();
   await writeTransaction(deps.db, (tx) =>
@@ -119,7 +127,8 @@ export async function applyPolicy(
       agreed: [],
     }),
   );
-  return { forgotten: gone.length };
+  const reduced = gone.filter((one) => one.sections !== undefined).length;
+  return { forgotten: gone.length - reduced, ...(reduced > 0 ? { reduced } : {}) };
 }
 
 async function whyWait(
@@ -131,10 +140,7 @@ async function whyWait(
   const recoveredAt = await findRecoveredAt(deps.db);
   if (recoveredAt !== undefined && recoveredAt > row.changed_at) return AFTER_RECOVERY;
   const before = row.baseline_at === null ? 0 : baselineOf(row, 0, deps.clock.now()).count;
-  return whyAsk(
-    decisions.filter((one) => one.keep || !agreed.has(one.snapshot.id)),
-    before,
-  );
+  return whyAsk(notAgreed(decisions, agreed), before);
 }
 
 /** The policy of a new target. A place that was retired and is added again begins with what it had, or that would be the way round. */
@@ -156,13 +162,13 @@ async function noteWaiting(
   deps: ApplyDeps,
   run: RunContext,
   row: RetentionRow,
-  { why, removes, total, doubt }: Omit<WaitingRemoval, 'since'>,
+  { why, removes, total, partsGo = 0, doubt }: Omit<WaitingRemoval, 'since'>,
 ): Promise<void> {
   const now = deps.clock.now();
   const before = row.waiting as WaitingRemoval | null;
   const same = before !== null && before.why === why;
   const since = same ? before.since : now.toISOString();
-  const waiting = { why, removes, total, since, ...(doubt === undefined ? {} : { doubt }) };
+  const waiting = { why, removes, total, partsGo, since, ...(doubt === undefined ? {} : { doubt }) };
   await run.log('warn', `${why}. Nothing is removed until people agree, on the page of the target.`);
   await writeTransaction(deps.db, async (tx) => {
     await updateRetention(tx, row.target_id, { triedAt: now, waiting, problem: null });
@@ -172,7 +178,7 @@ async function noteWaiting(
       objectType: 'target',
       objectId: row.target_id,
       result: 'refused',
-      detail: { why, removes, total, run: run.runId },
+      detail: { why, removes, total, partsGo, run: run.runId },
     });
   });
 }
@@ -209,7 +215,7 @@ export async function noteBehind(deps: ApplyDeps, targetId: string, error: unkno
 export async function applyRetentionWhenDue(deps: { db: Database; clock: Clock }): Promise<void> {
   const now = deps.clock.now();
   const due = (await listRetentionOfActive(deps.db))
-    .filter((row) => isDue(row, now))
+    .filter((row) => isDue(row, now) && isOpen(row, now))
     // One that fails is tried last again, so that it keeps no other from its turn.
     .sort((a, b) => (a.tried_at?.getTime() ?? 0) - (b.tried_at?.getTime() ?? 0));
   const [first] = due;

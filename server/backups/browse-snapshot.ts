@@ -16,7 +16,15 @@ import {
 import type { FolderLine, NodeLine } from './appliance-queries.ts';
 import type { SnapshotDeps } from './list-snapshots.ts';
 import type { TargetDeps } from './manage-targets.ts';
-import { getSnapshot, getTarget, listSnapshotTargets, type SnapshotRow, type TargetRow } from './queries.ts';
+import type { PlacedExpiry } from './copy-queries.ts';
+import {
+  getSnapshot,
+  getTarget,
+  listSnapshotTargets,
+  type SnapshotRow,
+  type SnapshotTargetRow,
+  type TargetRow,
+} from './queries.ts';
 import { openTargetConfig } from './target-config.ts';
 import { snapshotCan, type SnapshotEntry, type SnapshotFolder, type SnapshotState } from './schema.ts';
 import type { SnapshotBrowser } from './snapshot-browser.ts';
@@ -188,10 +196,11 @@ async function findReadable(
   targetId?: string,
 ): Promise<{ snapshot: SnapshotRow; target: TargetRow }> {
   const snapshot = await getSnapshot(deps.db, snapshotId);
+  const all = await listSnapshotTargets(deps.db, [snapshotId]);
   if (!snapshotCan[snapshot.state as SnapshotState][act]) {
-    throw new HoldfastError('wrong_state', 'This snapshot was forgotten; its content is gone');
+    throw reducedOrGone(all);
   }
-  const places = (await listSnapshotTargets(deps.db, [snapshotId])).filter(
+  const places = all.filter(
     (one) => one.state === 'stored' && (targetId === undefined || one.target_id === targetId),
   );
   const targets = await Promise.all(places.map((place) => getTarget(deps.db, place.target_id)));
@@ -204,6 +213,21 @@ async function findReadable(
     );
   }
   return { snapshot, target };
+}
+
+function reducedOrGone(places: readonly SnapshotTargetRow[]): HoldfastError {
+  const reduced = places.find((one) => one.state === 'reduced');
+  if (reduced === undefined)
+    return new HoldfastError('wrong_state', 'This snapshot was forgotten; its content is gone');
+  const [lost] = (reduced.expired ?? []) as unknown as PlacedExpiry[];
+  const since = lost === undefined ? '' : ` since ${lost.at.slice(0, 10)}: ${lost.because}`;
+  return new HoldfastError(
+    'wrong_state',
+    `Of this snapshot only logs and configuration are kept (${reduced.target_name})${since}`,
+    {
+      hint: 'Choose a newer snapshot. The command `holdfast restore --raw` with a recovery kit brings back what is left.',
+    },
+  );
 }
 
 function noSuchFolder(): HoldfastError {

@@ -6,12 +6,13 @@ import { HoldfastError } from '../lib/errors.ts';
 import type { Run } from '../lib/run-schema.ts';
 import { enqueueRun, findOpenRun, getRun, type RunContext, type RunOutcome } from '../lib/runs.ts';
 import { copyOnto, emptyTally, type CopyTally } from './copy-onto.ts';
-import { noteCopied } from './copy-queries.ts';
+import { noteCopied, noteTurnOver } from './copy-queries.ts';
 import { noteNotCopied } from './copy-problems.ts';
 import { createCopySources } from './copy-sources.ts';
 import { findLacking } from './lacking.ts';
 import { readQuarantine } from './quarantine.ts';
 import { getTarget, listActiveTargets, type TargetRow } from './queries.ts';
+import { HoursOver, isAskedFor, isOpen } from './target-hours.ts';
 import {
   TargetBusy,
   withTargetRepository,
@@ -32,6 +33,8 @@ export async function runCopy(deps: RepositoryRunDeps, run: RunContext): Promise
   try {
     await withTargetRepository(deps, target, run, (open) => catchUp(deps, run, { target, open, tally }));
   } catch (error) {
+    if (error instanceof HoursOver && !run.signal.aborted)
+      return await tellHoursOver(deps, run, target, error, tally);
     // Other work on it is no fault of the target: its turn comes without waiting ever longer.
     if (!run.signal.aborted && !(error instanceof TargetBusy)) await noteNotCopied(deps, run, target, error);
     throw error;
@@ -56,6 +59,25 @@ export async function runCopy(deps: RepositoryRunDeps, run: RunContext): Promise
   return { state: copied > 0 ? 'partial' : 'failed', result, error };
 }
 
+/** What arrived counts, and the rest is neither lost nor the fault of anybody: it is no failure after which it would wait ever longer. */
+async function tellHoursOver(
+  deps: RepositoryRunDeps,
+  run: RunContext,
+  target: TargetRow,
+  { code, message, hint }: HoursOver,
+  { copied, packs, bytes }: CopyTally,
+): Promise<RunOutcome> {
+  await run.log('info', message);
+  // Its turn is over: another one whose hours are the same is next.
+  await writeTransaction(deps.db, (tx) => noteTurnOver(tx, target.id, deps.clock.now(), packs > 0));
+  const left = (await findLacking(deps, target)).length;
+  return {
+    state: 'partial',
+    result: { targetId: target.id, copied, packs, bytes, left },
+    error: { code, message, ...(hint === undefined ? {} : { hint }) },
+  };
+}
+
 function tellLeft(count: number, why: string): string {
   return `${count === 1 ? 'A snapshot was' : `${String(count)} snapshots were`} not copied: ${why}`.slice(
     0,
@@ -70,6 +92,10 @@ async function catchUp(
 ): Promise<void> {
   const { target, tally } = onto;
   const sources = createCopySources(deps, run);
+  const goOn = (): void => {
+    const now = deps.clock.now();
+    if (!isAskedFor(run) && !isOpen(target, now)) throw new HoursOver(target, now);
+  };
   const startedMs = deps.clock.monotonicMs();
   try {
     for (let round = 0; round < MOST_ROUNDS; round++) {
@@ -85,7 +111,9 @@ async function catchUp(
         const before = tally.bytes;
         await copyOnto(deps, run, { ...onto, sources }, [snapshot], {
           tally,
-          progress: (done, total) =>
+          // Asked after each pack: what is there already is not brought again.
+          progress: (done, total) => {
+            goOn();
             run.report({
               bytesDone: before + done,
               bytesTotal: Math.max(expected, before + total),
@@ -94,7 +122,8 @@ async function catchUp(
               bytesPerSecond: Math.round(
                 ((before + done) * 1000) / Math.max(1, deps.clock.monotonicMs() - startedMs),
               ),
-            }),
+            });
+          },
         });
         expected += tally.bytes - before - snapshot.storedBytes;
       }
@@ -119,7 +148,7 @@ export async function copyWhenDue(deps: CopyChoreDeps): Promise<void> {
     if ((await findOpenRun(deps.db, kind)) !== undefined) return;
   const now = deps.clock.now();
   const due = targets
-    .filter((target) => isDue(target, now))
+    .filter((target) => isDue(target, now) && isOpen(target, now))
     .sort((a, b) => (a.copy_tried_at?.getTime() ?? 0) - (b.copy_tried_at?.getTime() ?? 0));
   for (const target of due) {
     if ((await findLacking(deps, target)).length === 0) continue;

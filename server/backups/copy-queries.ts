@@ -1,7 +1,9 @@
 /** Which snapshots lie on which target, and how far each target got with those that it lacks. */
 import { sql } from 'kysely';
 import type { Database, WriteTransaction } from '../lib/db.ts';
-import type { TargetRow } from './queries.ts';
+import type { ExpiredParts } from './objects/head-object.ts';
+import { forgetWhereNowhere, type TargetRow } from './queries.ts';
+import { isSmallPart } from './retention/parts.ts';
 
 /** @returns a number that no snapshot on any target has, `atLeast` or more; it is used up, whatever becomes of the snapshot. */
 export async function reserveNumber(db: Database, atLeast: number): Promise<number> {
@@ -42,25 +44,56 @@ export async function setNeeded(tx: WriteTransaction, needed: number | null): Pr
   await tx.updateTable('copy_rule').set({ needed }).execute();
 }
 
-/** Rows of snapshots that a head lists say so; one that was taken for forgotten is not, when it is there. */
+/**
+ * Rows of snapshots that a head lists say so, and what of them is kept no more; one that was taken for forgotten is not, when it is there. Of one
+ * that has lost more than small parts the row says `reduced`, and whatever looks for a snapshot to restore passes it over.
+ */
 export async function placeListed(
   tx: WriteTransaction,
-  place: { targetId: string; repositoryId: string; listed: readonly string[]; now: Date },
+  place: {
+    targetId: string;
+    repositoryId: string;
+    listed: readonly string[];
+    expired: readonly ExpiredParts[];
+    now: Date;
+  },
 ): Promise<void> {
-  const { targetId, repositoryId, now } = place;
+  const { targetId, repositoryId, expired, now } = place;
+  const reduced = new Set(
+    expired.filter((one) => !one.sections.every(isSmallPart)).map((one) => one.snapshot.sha256),
+  );
   const listed = sql`${[...place.listed]}::text[]`;
+  const reducedIds = sql`${[...reduced]}::text[]`;
+  const lost = sql`${JSON.stringify(byId(expired))}::jsonb`;
   await sql`
-    insert into snapshot_targets (snapshot_id, target_id, state, stored_at)
-    select id, ${targetId}, 'stored', ${now} from snapshots
-    where repository_id = ${repositoryId} and id = any(${listed})
+    insert into snapshot_targets (snapshot_id, target_id, state, stored_at, expired)
+    select id, ${targetId}, case when id = any(${reducedIds}) then 'reduced' else 'stored' end, ${now}, ${lost} -> id
+    from snapshots where repository_id = ${repositoryId} and id = any(${listed})
     on conflict (snapshot_id, target_id)
-      do update set state = 'stored', forgotten_at = null, forgotten_because = null
-      where snapshot_targets.state <> 'stored'`.execute(tx);
+      do update set state = excluded.state, expired = excluded.expired,
+        forgotten_at = case when excluded.state = 'reduced' then coalesce(snapshot_targets.forgotten_at, ${now}) end,
+        forgotten_because = case when excluded.state = 'reduced' then excluded.expired -> 0 ->> 'because' end
+      where snapshot_targets.state <> excluded.state or snapshot_targets.expired is distinct from excluded.expired
+    `.execute(tx);
   await sql`
     update snapshots set forgotten_at = null, forgotten_because = null,
       state = case when jsonb_array_length(problems) > 0 then 'partial' else 'stored' end
-    where state = 'forgotten' and id = any(${listed})`.execute(tx);
+    where state = 'forgotten' and id = any(${listed}) and id <> all(${reducedIds})`.execute(tx);
+  for (const id of reduced) {
+    const because = expired.find((one) => one.snapshot.sha256 === id)?.because ?? '';
+    await forgetWhereNowhere(tx, [id], { at: now, because });
+  }
 }
+
+/** As the rows have it. */
+function byId(expired: readonly ExpiredParts[]): Record<string, PlacedExpiry[]> {
+  const found: Record<string, PlacedExpiry[]> = {};
+  for (const { snapshot, ...lost } of expired) (found[snapshot.sha256] ??= []).push(lost);
+  return found;
+}
+
+/** What a row says of parts that are kept no more there. */
+export type PlacedExpiry = Omit<ExpiredParts, 'snapshot'>;
 
 /** Moves targets into this order; those that are not named follow in the order that they had. */
 export async function setOrder(tx: WriteTransaction, ids: readonly string[]): Promise<void> {
@@ -102,7 +135,8 @@ export async function listWanting(db: Database, target: Pick<TargetRow, 'id' | '
       and not exists (
         select from snapshot_targets p join targets t on t.id = p.target_id
         where p.snapshot_id = s.id
-          and ((p.state = 'stored' and t.id = ${target.id}) or (p.state = 'forgotten' and t.catalogue = ${target.catalogue})))
+          and ((p.state = 'stored' and t.id = ${target.id})
+            or (p.state in ('forgotten', 'reduced') and t.catalogue = ${target.catalogue})))
     `.execute(db);
   return rows.map((row) => row.id);
 }
@@ -119,22 +153,40 @@ export async function listStoredOn(db: Database, targetId: string): Promise<stri
 
 /** Targets in use that have a snapshot, in their order. */
 export async function listHolders(db: Database, snapshotId: string): Promise<TargetRow[]> {
-  return db
-    .selectFrom('targets')
-    .innerJoin('snapshot_targets', 'snapshot_targets.target_id', 'targets.id')
-    .selectAll('targets')
-    .where('snapshot_targets.snapshot_id', '=', snapshotId)
-    .where('snapshot_targets.state', '=', 'stored')
-    .where('targets.state', '=', 'active')
-    .orderBy('targets.position')
-    .orderBy('targets.created_at')
-    .execute();
+  return (
+    db
+      .selectFrom('targets')
+      .innerJoin('snapshot_targets', 'snapshot_targets.target_id', 'targets.id')
+      .selectAll('targets')
+      .where('snapshot_targets.snapshot_id', '=', snapshotId)
+      .where('snapshot_targets.state', '=', 'stored')
+      .where('targets.state', '=', 'active')
+      // From one that has all of it, where there is one.
+      .orderBy(sql`snapshot_targets.expired is not null`)
+      .orderBy('targets.position')
+      .orderBy('targets.created_at')
+      .execute()
+  );
 }
 
 export async function noteCopied(tx: WriteTransaction, targetId: string, now: Date): Promise<void> {
   await tx
     .updateTable('targets')
     .set({ copy_failures: 0, copy_tried_at: now, copy_problem: null })
+    .where('id', '=', targetId)
+    .execute();
+}
+
+/** Its hours ended under way: no failure, and no success. @param arrived whether anything came to it. */
+export async function noteTurnOver(
+  tx: WriteTransaction,
+  targetId: string,
+  now: Date,
+  arrived: boolean,
+): Promise<void> {
+  await tx
+    .updateTable('targets')
+    .set({ copy_tried_at: now, ...(arrived ? { copy_failures: 0 } : {}) })
     .where('id', '=', targetId)
     .execute();
 }

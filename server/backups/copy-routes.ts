@@ -10,7 +10,8 @@ import { requestRepositoryRun } from './list-snapshots.ts';
 import type { TargetDeps } from './manage-targets.ts';
 import { getTarget } from './queries.ts';
 import { VerifyQuery } from './read-back/schema.ts';
-import { PaceChange } from './pace-schema.ts';
+import { PaceChange, WorkHoursChange } from './pace-schema.ts';
+import { changeWorkHours } from './target-hours.ts';
 import { changePace } from './target-pace.ts';
 import { CopyRule, CopyRuleChange, PriceChange, TargetOrder, TargetReply } from './schema.ts';
 import { showTargets, toTargetReply } from './show-targets.ts';
@@ -87,6 +88,18 @@ export function copyRoutes(deps: TargetDeps): FastifyPluginAsyncTypebox {
       },
       async ({ params, body, actor }) =>
         toTargetReply(deps, await changePace(deps, actor, params.id, body.pace)),
+    );
+    app.put(
+      '/targets/:id/work-hours',
+      {
+        config: { access: { right: 'backups.manage' } },
+        schema: {
+          ...{ tags, summary: 'Say when work that nobody asked for may begin on a target' },
+          ...{ params: TargetParams, body: WorkHoursChange, response: { 200: TargetReply } },
+        },
+      },
+      async ({ params, body, actor }) =>
+        toTargetReply(deps, await changeWorkHours(deps, actor, params.id, body.hours)),
     );
     app.post(
       '/targets/:id/copy',

@@ -97,6 +97,8 @@ export interface ObjectLock {
   mode: 'governance' | 'compliance';
   /** At least so long after the last snapshot that needs it an object cannot be deleted. */
   days: number;
+  /** The days are those that the target's policy promises (`lock-days.ts`). */
+  followsPolicy?: boolean;
 }
 
 export type S3SignIn = S3AccessKey | { kind: 'role' };
@@ -309,6 +311,17 @@ export interface SnapshotRecord extends SnapshotDraft {
   /** Hex SHA-256 of its object as stored, also in the object's name. */
   id: string;
   number: number;
+  /** Its object tells of these too, and the target keeps them no more: they are not among `sections`. Absent: of none. */
+  expired?: ExpiredSection[];
+}
+
+/** A part of a retained snapshot that is not kept any more. */
+export interface ExpiredSection {
+  section: SourceSection;
+  /** RFC 3339, UTC. */
+  at: string;
+  /** What the policy says, in plain words. */
+  because: string;
 }
 
 /** Live numbers of a run, sent at most a few times a second. */

@@ -3,7 +3,7 @@ export { answerBrowsing } from './answer-browsing.ts';
 export { applyRetentionWhenDue } from './apply-retention.ts';
 export { anchorWhenDue, runAuditAnchor } from './anchor-job.ts';
 export { listAnchorStates } from './anchor-states.ts';
-export { APPLIANCE_SECTION } from './appliance-source.ts';
+export { APPLIANCE_SECTION, decodeLines } from './appliance-source.ts';
 export type {
   FileEntry,
   S3AccessKey,
@@ -12,6 +12,7 @@ export type {
   Target,
   TargetConfig,
 } from './engine.ts';
+export { partOf, requireKept, whyExpired } from './expired-parts.ts';
 export { copyWhenDue, runCopy } from './copy-job.ts';
 export { listLackingKeys, publishKeysWhenDue, runPublishKeys } from './publish-keys.ts';
 export { readRule } from './copy-rule.ts';
@@ -49,10 +50,23 @@ export { runRestoreFile } from './restore-file.ts';
 export { runRestoreFolder } from './restore-folder.ts';
 export { FORGET_PROTECTED, forgetAsApproved, lookAtSnapshot } from './request-forget.ts';
 export { type RetentionPolicy } from './retention/policy.ts';
-export { KEEP_NOTHING_MORE, PROPOSED_POLICY } from './retention/policy-words.ts';
+export {
+  days as tellDays,
+  KEEP_NOTHING_MORE,
+  PROPOSED_POLICY,
+  tellHeld,
+  tellLockChange,
+} from './retention/policy-words.ts';
 export { RetentionPreview, RetentionStatus } from './retention/schema.ts';
 export { requestDirectoryRestore, runRestoreDirectory } from './restore-directory.ts';
 export { restoreTree, type RestoreTreeReport } from './restore-tree.ts';
+export { printVerification } from './verification-reports/print-verification.ts';
+export {
+  VERIFICATION_KIND,
+  type VerificationReport,
+  verifyVerificationReport,
+} from './verification-reports/report.ts';
+export { depthWords, describeVerification } from './verification-reports/words.ts';
 export { startScratchDatabase } from './scratch-database.ts';
 export { backupRoutes } from './routes.ts';
 export { findUnusual, judgeSnapshots } from './unusual/judge-snapshots.ts';
@@ -79,7 +93,7 @@ export { runShipper } from './wal/shipper.ts';
 export { runAuditVerify } from './verify-audit.ts';
 export { createSnapshotBrowser, type SnapshotBrowser } from './snapshot-browser.ts';
 export { runSnapshot } from './run-snapshot.ts';
-export { DATABASE_SECTION, FILES_SECTION } from './take-snapshot.ts';
+export { DATABASE_SECTION, FILES_SECTION, SYSTEM_SECTION } from './take-snapshot.ts';
 export { readFreeBytes } from './targets/free-space.ts';
 export { rememberedHead, withSnapshot, type RepositoryRunDeps } from './target-repository.ts';
 export { openTarget } from './targets/open-target.ts';

@@ -84,7 +84,7 @@ async function forgetOne(
 ): Promise<void> {
   await run.step('Forgetting the snapshot');
   const listed = open.repository.snapshotReferences.map((one) => one.sha256);
-  await finishForgetting(deps, target.id, listed);
+  await finishForgetting(deps, target.id, { retained: listed, expired: open.writer.expired() });
   const gone = await forgetSnapshots(deps, run, open.writer, {
     ...{ targetId: target.id, by: 'prune', listed },
     snapshots: [{ id, reason: 'forgotten by hand' }],

@@ -11,21 +11,25 @@ import type { Run } from '../lib/run-schema.ts';
 import type { AskedApproval } from '../lib/shapes.ts';
 import type { JsonObject } from '../lib/tables.ts';
 import type { QueueMailDeps } from '../mail/index.ts';
-import { agreedOf, baselineOf, policyOf } from './apply-retention.ts';
+import { agreedOf, baselineOf, baselineStart } from './apply-retention.ts';
 import { requestRepositoryRun } from './list-snapshots.ts';
+import { findLock, lockUnder } from './lock-days.ts';
 import { measureReclaim } from './measure-reclaim.ts';
 import { getTarget } from './queries.ts';
 import {
+  countPartsLost,
   findRecoveredAt,
   findRetention,
   listRetained,
   listRetentionOfActive,
   lockRetention,
+  policyOf,
   setPolicy,
   updateRetention,
   type RetentionRow,
 } from './retention-queries.ts';
-import { decide, type Decision } from './retention/decide.ts';
+import { decide, type Decision, type RetainedSnapshot } from './retention/decide.ts';
+import { LOG_PART } from './retention/parts.ts';
 import { checkPolicy, type RetentionPolicy } from './retention/policy.ts';
 import { tellPolicy } from './retention/policy-words.ts';
 import type {
@@ -35,7 +39,7 @@ import type {
   RetentionStatus,
   WaitingRemoval,
 } from './retention/schema.ts';
-import { weigh, whyAsk } from './retention/weigh.ts';
+import { agreementTo, weigh, whyAsk } from './retention/weigh.ts';
 
 export interface RetentionDeps extends QueueMailDeps {
   db: Database;
@@ -119,32 +123,76 @@ export async function previewRetention(
   const snapshots = await listRetained(deps.db, id);
   const now = deps.clock.now();
   const draft = decide(snapshots, policy, { now });
-  const goes = (one: { id: string }) => draft.some((other) => other.snapshot.id === one.id && !other.keep);
+  const lock = await findLock(deps.db, target);
+  const decided = new Map(draft.map((one) => [one.snapshot.id, one]));
+  const expires = (snapshotId: string): readonly string[] => decided.get(snapshotId)?.expires ?? [];
+  const goes = (one: { id: string }) => decided.get(one.id)?.keep === false && expires(one.id).length === 0;
+  const { held, ...reclaim } = await measureReclaim(deps, target, {
+    removed: snapshots.filter(goes),
+    kept: snapshots.filter((one) => !goes(one)),
+    ...{ expires, lock, now },
+  });
   return {
     words: tellPolicy(policy),
-    items: draft.slice(0, MOST_SHOWN).map(({ snapshot, keep, reasons, overdue }) => ({
-      ...{ id: snapshot.id, number: String(snapshot.number), takenAt: snapshot.takenAt.toISOString() },
-      ...{ state: snapshot.state, keep, reasons, overdue },
-      ...{ held: snapshot.hold !== null, proven: snapshot.proof !== null },
-    })),
+    items: draft
+      .slice(0, MOST_SHOWN)
+      .map(({ snapshot, keep, reasons, overdue, expires, reducedUntil, leftover = false }) => ({
+        ...{ id: snapshot.id, number: String(snapshot.number), takenAt: snapshot.takenAt.toISOString() },
+        ...{ state: snapshot.state, keep, reasons, overdue },
+        ...{ held: snapshot.hold !== null, proven: snapshot.proof !== null },
+        reducedUntil: reducedUntil?.toISOString() ?? null,
+        ...{ losesLogs: keep && expires !== undefined, leftover },
+      })),
     ...weigh(draft),
-    reclaim: await measureReclaim(deps, target, {
-      removed: snapshots.filter(goes),
-      kept: snapshots.filter((one) => !goes(one)),
-    }),
-    asks: whyChangeAsks(row, { draft, now, current: decide(snapshots, policyOf(row), { now }) }) ?? null,
+    reclaim,
+    lock:
+      lock === undefined
+        ? null
+        : {
+            ...{ mode: lock.mode, days: lock.days, daysThen: lockUnder(lock, policy).days },
+            ...{ heldBytes: held?.bytes ?? 0, exact: held?.exact ?? true },
+            heldUntil: held?.until.toISOString() ?? null,
+          },
+    hasLogs: snapshots.some((one) => one.parts?.includes(LOG_PART)),
+    asks: whyChangeAsks(row, await howItIs(deps, id, { snapshots, draft, now, row })) ?? null,
   };
+}
+
+interface Change {
+  draft: readonly Decision[];
+  current: readonly Decision[];
+  /** How many lost their logs and configuration in the last days. */
+  partsLost: number;
+  now: Date;
+}
+
+async function howItIs(
+  { db }: Pick<RetentionDeps, 'db'>,
+  targetId: string,
+  of: {
+    snapshots: readonly RetainedSnapshot[];
+    draft: readonly Decision[];
+    now: Date;
+    row: RetentionRow | undefined;
+  },
+): Promise<Change> {
+  const { draft, now } = of;
+  const current = decide(of.snapshots, policyOf(of.row), { now });
+  return { draft, now, current, partsLost: await countPartsLost(db, targetId, baselineStart(now)) };
 }
 
 /** Only what the policy of now would keep counts: the rest is that policy's own matter. */
 function whyChangeAsks(
   row: RetentionRow | undefined,
-  { draft, current, now }: { draft: readonly Decision[]; current: readonly Decision[]; now: Date },
+  { draft, current, partsLost, now }: Change,
 ): string | undefined {
-  const goesNow = new Set(current.filter((one) => !one.keep).map((one) => one.snapshot.id));
-  if (draft.every((one) => one.keep || goesNow.has(one.snapshot.id))) return undefined;
-  return whyAsk(draft, baselineOf(row, draft.length, now).count);
+  const goesNow = new Set(agreementsTo(current));
+  if (agreementsTo(draft).every((named) => goesNow.has(named))) return undefined;
+  return whyAsk(draft, baselineOf(row, weigh(draft).total, now).count, partsLost);
 }
+
+const agreementsTo = (decisions: readonly Decision[]): string[] =>
+  decisions.flatMap((one) => agreementTo(one) ?? []);
 
 /**
  * Saves a policy, or asks for approval where it would take too much.
@@ -168,14 +216,14 @@ export async function changeRetention(
     const snapshots = await listRetained(tx, targetId);
     const now = deps.clock.now();
     const draft = decide(snapshots, policy, { now });
-    const why = whyChangeAsks(row, { draft, now, current: decide(snapshots, policyOf(row), { now }) });
+    const why = whyChangeAsks(row, await howItIs({ db: tx }, targetId, { snapshots, draft, now, row }));
     if (why === undefined) {
-      const baseline = baselineOf(row, draft.length, now);
+      const baseline = baselineOf(row, weigh(draft).total, now);
       await savePolicy(tx, deps, actor, { targetId, policy, agreed: [] });
       await updateRetention(tx, targetId, { baseline });
       return undefined;
     }
-    const gone = draft.filter((one) => !one.keep).map((one) => one.snapshot.id);
+    const gone = agreementsTo(draft);
     return ask(tx, deps, actor, {
       act: 'backups.retention.change',
       title: SHORTER_BACKUP_RETENTION,
@@ -237,13 +285,19 @@ export async function savePolicy(
   { targetId, policy, agreed }: { targetId: string; policy: RetentionPolicy; agreed: readonly string[] },
 ): Promise<void> {
   const before = policyOf(await lockRetention(tx, targetId));
+  const lock = await findLock(tx, await getTarget(tx, targetId));
   await setPolicy(tx, targetId, { policy, agreed, now: deps.clock.now() });
   if (agreed.length > 0) await updateRetention(tx, targetId, { baseline: null });
   await recordAudit(tx, deps.clock, actor, {
     action: 'backups.retention.changed',
     objectType: 'target',
     objectId: targetId,
-    detail: { before, after: policy, agreed: agreed.length },
+    detail: {
+      ...{ before, after: policy, agreed: agreed.length },
+      ...(lock?.followsPolicy === true
+        ? { lockDays: { before: lock.days, after: lockUnder(lock, policy).days } }
+        : {}),
+    },
   });
 }
 
@@ -270,7 +324,7 @@ export async function agreeToRemoval(
     if (going.removed.length !== request.removes) {
       throw new HoldfastError(
         'conflict',
-        `${going.removed.length} snapshots would go, not ${request.removes}`,
+        `${going.removed.length} snapshots would go or lose parts, not ${request.removes}`,
         {
           hint: 'Load the page again, and look at what goes.',
         },
@@ -311,10 +365,9 @@ async function listGoing(
   const now = deps.clock.now();
   const agreed = new Set(snapshots.map((one) => one.id));
   const decisions = decide(snapshots, policyOf(row), { now, agreed });
-  const removed = decisions.filter((one) => !one.keep).map((one) => one.snapshot.id);
   return {
     decisions,
-    removed,
+    removed: agreementsTo(decisions),
     takesLasting: decide(snapshots, policyOf(row), { now }).some((one) => one.overdue),
   };
 }
@@ -353,12 +406,15 @@ export async function requestApply(deps: RetentionDeps, actor: Actor, targetId: 
 }
 
 function tellLoss(decisions: readonly Decision[]): string {
-  const { removes, total, keeps, proven, provenLeft } = weigh(decisions);
+  const { removes, reduces, total, keeps, proven, provenLeft, partsGo } = weigh(decisions);
+  const logs = partsGo === 0 ? '' : ` The logs and configuration of ${partsGo} go.`;
+  if (removes === 0) return logs.trim();
   const gone = decisions
-    .filter((one) => !one.keep)
+    .filter((one) => !one.keep && one.leftover !== true)
     .map((one) => one.snapshot.takenAt.toISOString().slice(0, 10));
   const [newest, oldest] = [gone.at(0), gone.at(-1)];
   const span = newest === oldest ? `of ${newest ?? ''}` : `from ${oldest ?? ''} to ${newest ?? ''}`;
   const tested = `${provenLeft} of ${proven} proven ones stay`;
-  return `${removes} of ${total} snapshots (${span}) can be restored no more; ${keeps} stay, ${tested}.`;
+  const left = reduces === 0 ? '' : ` Of ${reduces} logs and configuration stay for a time.`;
+  return `${removes} of ${total} snapshots (${span}) can be restored no more; ${keeps} stay, ${tested}.${left}${logs}`;
 }

@@ -38,6 +38,10 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 MAX_CHUNK_BYTES = 8 * 1024 * 1024
 MAX_CACHED_BYTES = 384 * 1024 * 1024
 SIGNATURE_LINE = re.compile(rb'\{"signature":"([A-Za-z0-9+/]{85}[AQgw]==)","keyId":"([0-9a-f]{16})"\}\n$')
+# What a signed object may name in `must`; anything else ends the reading.
+KNOWN_FEATURES = {'expired'}
+# Of a snapshot that has lost a part besides these, only these are left.
+SMALL_PARTS = ('system', 'appliance')
 IDENTITY = re.compile(r'AGE-SECRET-KEY-(?:PQ-)?1[0-9A-Z]{58}')
 
 
@@ -45,6 +49,10 @@ class Failure(Exception):
     def __init__(self, message, code=1):
         super().__init__(message)
         self.code = code
+
+
+class Newer(Failure):
+    pass
 
 
 def note(message):
@@ -96,8 +104,8 @@ def verify_object(plaintext, kind, repository, number, keys):
         raise Failure(f'The signature of {kind} {number} is not valid') from None
     lines = [json.loads(line) for line in body.split(b'\n')[:-1]]
     header = lines.pop(0)
-    if header.get('version') != 1 or header.get('must'):
-        raise Failure('This repository was written by a newer Holdfast; use a newer script')
+    if header.get('version') != 1 or set(header.get('must', [])) - KNOWN_FEATURES:
+        raise Newer('This repository was written by a newer Holdfast; use a newer script')
     if header.get('type') != kind or header.get('repository') != repository or str(header.get('number')) != number:
         raise Failure(f'A {kind} object is not what its name says')
     return lines
@@ -175,6 +183,9 @@ class Repository:
             try:
                 lines = verify_object(self.stored(name, digest), 'head', self.id, str(number), self.signing_keys)
                 return name, next(line['head'] for line in lines if 'head' in line)
+            except Newer:
+                # An earlier head would tell of what is not there any more.
+                raise
             except (Failure, StopIteration, ValueError) as failure:
                 self.problems.append(f'{name} is ignored: {failure}')
         raise Failure('There is no valid head in this repository')
@@ -211,13 +222,27 @@ class Repository:
                 continue
             snapshot = next(line['snapshot'] for line in lines if 'snapshot' in line)
             snapshot.update(number=number, id=digest)
-            snapshot['sections'] = [line['section'] for line in lines if 'section' in line]
+            sections = [line['section'] for line in lines if 'section' in line]
+            gone = self.expired(number, digest)
+            snapshot['sections'] = [section for section in sections if section['name'] not in gone]
+            snapshot['expired'] = [dict(gone[section['name']], name=section['name']) for section in sections if section['name'] in gone]
             yield snapshot
+
+    def expired(self, number, digest):
+        """Parts of a snapshot that the head says are kept no more: since when and why, by their names."""
+        gone = {}
+        for parts in self.head.get('expired', []):
+            if parts['snapshot'] == [number, digest]:
+                for name in parts['sections']:
+                    gone.setdefault(name, {'at': parts['at'], 'because': parts['because']})
+        return gone
 
     def snapshot(self, wanted):
         found = list(self.snapshots())
         if wanted == 'latest':
-            found = found[-1:]
+            # The newest is meant to be restored from: not one of which only small parts are left.
+            whole = [one for one in found if all(part['name'] in SMALL_PARTS for part in one['expired'])]
+            found = (whole or found)[-1:]
         else:
             found = [
                 one
@@ -533,6 +558,11 @@ def section_of(snapshot, name):
         if section['name'] == name:
             return section
     names = ', '.join(section['name'] for section in snapshot['sections'])
+    for part in snapshot['expired']:
+        if part['name'] == name:
+            raise Failure(
+                f'Of this snapshot the part {name} is kept no more since {part["at"][:10]}: {part["because"]}; what is left: {names}'
+            )
     raise Failure(f'This snapshot has no section {name}; it has: {names}')
 
 
@@ -697,6 +727,8 @@ def list_snapshots(repository, as_json):
             print(f'{one["number"]:>6}  {one["id"][:12]}  {one["takenAt"]}')
             for section in one['sections']:
                 print(f'        {section["name"]} ({section["kind"]}): {section["fileCount"]} files, {section["sizeBytes"]} bytes')
+            for part in one['expired']:
+                print(f'        {part["name"]}: kept no more since {part["at"][:10]}, {part["because"]}')
     return print_problems(repository.problems)
 
 
@@ -714,6 +746,8 @@ def restore_section(repository, options):
 
 def restore_named_files(repository, options):
     snapshot = repository.snapshot(options.snapshot)
+    for name in ('appliance', 'files'):
+        section_of(snapshot, name)
     make_new_folder(options.to)
     named = NamedFiles(repository, snapshot, options.to)
     named.restore()

@@ -1,11 +1,12 @@
 /** What a target lacks of the snapshots that others have, and would keep by its own policy. Told from the rows; a run asks the heads. */
 import type { Clock } from '../lib/clock.ts';
 import type { Database } from '../lib/db.ts';
-import { agreedOf, policyOf } from './apply-retention.ts';
+import { agreedOf } from './apply-retention.ts';
 import { listStoredOn, listWanting } from './copy-queries.ts';
 import { listActiveTargets, type TargetRow } from './queries.ts';
+import { tellTargetWait } from './target-hours.ts';
 import { decide } from './retention/decide.ts';
-import { findRetention, listRetained } from './retention-queries.ts';
+import { findRetention, listRetained, policyOf } from './retention-queries.ts';
 
 export interface LackedSnapshot {
   id: string;
@@ -46,16 +47,20 @@ export async function findLacking(
 }
 
 /** Targets in use that lack something which another one has had for an hour: what is on its way is no news. */
-export async function listBehind(deps: LackingDeps): Promise<{ name: string; count: number; since: Date }[]> {
+export async function listBehind(
+  deps: LackingDeps,
+): Promise<{ name: string; count: number; since: Date; waits: string | undefined }[]> {
   const targets = await listActiveTargets(deps.db);
   if (targets.length < 2) return [];
   const found = [];
-  const late = deps.clock.now().getTime() - LATE_MS;
+  const now = deps.clock.now();
+  const late = now.getTime() - LATE_MS;
   for (const target of targets) {
     const lacking = await findLacking(deps, target);
     const [first] = lacking;
     if (first === undefined || first.takenAt.getTime() > late) continue;
-    found.push({ name: target.name, count: lacking.length, since: first.takenAt });
+    const waits = tellTargetWait(target, now);
+    found.push({ name: target.name, count: lacking.length, since: first.takenAt, waits });
   }
   return found;
 }

@@ -7,6 +7,7 @@ import type { Run } from '../lib/run-schema.ts';
 import { enqueueRun, getRun } from '../lib/runs.ts';
 import { describeHolds } from './holds.ts';
 import { describeUnusual } from './unusual/describe-unusual.ts';
+import type { PlacedExpiry } from './copy-queries.ts';
 import { requireTargets } from './manage-targets.ts';
 import {
   countSnapshots,
@@ -112,6 +113,7 @@ function toSnapshot(
       inUse: place.target_state === 'active',
       storedAt: place.stored_at?.toISOString() ?? null,
       forgottenBecause: place.state === 'forgotten' ? place.forgotten_because : null,
+      expired: (place.expired ?? []) as unknown as PlacedExpiry[],
     })),
     problems: row.problems as Snapshot['problems'],
     proof:

@@ -5,11 +5,12 @@
 import { listMigrations } from '../lib/migrate.ts';
 import type { RecoveryKit } from '../keys/index.ts';
 import type { SnapshotRecord, TargetConfig } from './engine.ts';
+import { whyExpired } from './expired-parts.ts';
 import { readHint } from './hint.ts';
 import { numberedName, type ObjectReference } from './objects/object-names.ts';
 import { noRepository } from './repository/open-keys.ts';
 import { openRepository } from './repository/open-repository.ts';
-import { fitOf } from './schema-fit.ts';
+import { fitOf, RECOVERED_PARTS } from './schema-fit.ts';
 import { listNumbered } from './repository/listing.ts';
 import { openTarget } from './targets/open-target.ts';
 
@@ -17,8 +18,6 @@ import { openTarget } from './targets/open-target.ts';
 const MOST_KEYS_OBJECTS = 8;
 const MOST_KEYS_BYTES = 64 * 1024;
 const MOST_SNAPSHOTS = 500;
-/** Sections that a recovery brings back: `take-snapshot.ts` names them. */
-const RECOVERED: readonly string[] = ['database', 'files'];
 
 /** As the target shows it. None of it is believed: a page tries a kit on it before the kit is sent anywhere. */
 export interface FoundRepository {
@@ -105,13 +104,16 @@ export async function openFoundRepository(
 function describe(snapshot: SnapshotRecord, known: readonly string[]): OpenedRepository['snapshots'][number] {
   const { id, number, takenAt, sections } = snapshot;
   const fit = fitOf(snapshot, known);
+  const gone = RECOVERED_PARTS.map((name) => whyExpired(snapshot, name)?.message).find(
+    (why) => why !== undefined,
+  );
   return {
     ...{ id, number, takenAt },
     fileCount: sections.find(({ name }) => name === 'files')?.fileCount ?? 0,
     sizeBytes: sumBytes(sections),
-    dataBytes: sumBytes(sections.filter(({ name }) => RECOVERED.includes(name))),
-    starts: fit?.starts ?? false,
-    fit: fit?.words ?? 'It is not of a whole appliance',
+    dataBytes: sumBytes(sections.filter(({ name }) => RECOVERED_PARTS.includes(name))),
+    starts: gone === undefined && fit?.starts === true,
+    fit: gone ?? fit?.words ?? 'It is not of a whole appliance',
   };
 }
 

@@ -9,7 +9,7 @@ export type SignInRow = Selectable<TargetSignIns>;
 export type SnapshotRow = Selectable<Snapshots>;
 export type SnapshotTargetRow = Pick<
   Selectable<SnapshotTargets>,
-  'snapshot_id' | 'state' | 'stored_at' | 'target_id' | 'forgotten_because'
+  'snapshot_id' | 'state' | 'stored_at' | 'target_id' | 'forgotten_because' | 'expired'
 > & { target_name: string; target_state: string };
 
 export async function listTargets(db: Database): Promise<TargetRow[]> {
@@ -53,6 +53,14 @@ export async function setPace(tx: WriteTransaction, id: string, pace: object | n
   await tx
     .updateTable('targets')
     .set({ version: sql`version + 1`, pace: pace === null ? null : JSON.stringify(pace) })
+    .where('id', '=', id)
+    .execute();
+}
+
+export async function setWorkHours(tx: WriteTransaction, id: string, hours: object | null): Promise<void> {
+  await tx
+    .updateTable('targets')
+    .set({ version: sql`version + 1`, work_hours: hours === null ? null : JSON.stringify(hours) })
     .where('id', '=', id)
     .execute();
 }
@@ -241,11 +249,13 @@ export interface NewSnapshot {
 /**
  * Records a snapshot that lies on a target. Known already: only its place is recorded. One whose number another has, from before a
  * recovery, is left alone: it stays on its target, and the kit opens it.
+ *
+ * @param targetId undefined for one of which only small parts are left there.
  */
 export async function upsertSnapshot(
   tx: WriteTransaction,
   snapshot: NewSnapshot,
-  targetId: string,
+  targetId: string | undefined,
 ): Promise<void> {
   await tx
     .insertInto('snapshots')
@@ -270,7 +280,7 @@ export async function upsertSnapshot(
     })
     .onConflict((conflict) => conflict.doNothing())
     .execute();
-  if ((await findSnapshot(tx, snapshot.id)) !== undefined)
+  if (targetId !== undefined && (await findSnapshot(tx, snapshot.id)) !== undefined)
     await placeSnapshot(tx, snapshot.id, targetId, snapshot.storedAt);
 }
 
@@ -298,7 +308,7 @@ export async function markMissing(
 ): Promise<string[]> {
   const { rows } = await sql<{ id: string }>`
     update snapshot_targets set state = 'missing'
-    where target_id = ${targetId} and state = 'stored' and forgetting is null
+    where target_id = ${targetId} and state in ('stored', 'reduced') and forgetting is null
       and snapshot_id <> all(${[...listed]}::text[])
     returning snapshot_id as id`.execute(tx);
   const ids = rows.map((row) => row.id);
@@ -306,7 +316,7 @@ export async function markMissing(
   return ids;
 }
 
-/** A snapshot that lies on no target in use is forgotten. */
+/** A snapshot that lies on no target in use is forgotten; so is one of which only small parts are left, which restore nothing. */
 export async function forgetWhereNowhere(
   tx: WriteTransaction,
   ids: readonly string[],
@@ -376,6 +386,7 @@ export async function listSnapshotTargets(
       'snapshot_targets.stored_at',
       'snapshot_targets.target_id',
       'snapshot_targets.forgotten_because',
+      'snapshot_targets.expired',
       'targets.name as target_name',
       'targets.state as target_state',
     ])

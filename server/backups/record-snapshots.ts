@@ -2,6 +2,7 @@
 import type { Clock } from '../lib/clock.ts';
 import type { WriteTransaction } from '../lib/db.ts';
 import type { SnapshotRecord } from './engine.ts';
+import { isReduced, wholeRecord } from './expired-parts.ts';
 import { markMissing, upsertSnapshot } from './queries.ts';
 
 interface RecordedSnapshots {
@@ -21,7 +22,8 @@ export async function recordSnapshots(
   recorded: RecordedSnapshots,
 ): Promise<void> {
   for (const record of recorded.records) {
-    const { sections } = record;
+    // What it was when it was taken, whatever is kept of it here by now.
+    const { sections } = wholeRecord(record);
     const problems = sections.flatMap((section) =>
       section.problems.map((problem) => ({
         path: `${section.name}/${problem.path}`,
@@ -56,7 +58,8 @@ export async function recordSnapshots(
             : {}),
         })),
       },
-      recorded.targetId,
+      // What is left of it is noted by what the head says (`placeListed`).
+      isReduced(record) ? undefined : recorded.targetId,
     );
   }
 }

@@ -14,6 +14,7 @@ import {
   withClient,
 } from '../lib/postgres/index.ts';
 import type { SnapshotRecord } from './engine.ts';
+import { isReduced } from './expired-parts.ts';
 import { postgresFacts } from './database/postgres-source.ts';
 import { sectionOf, type RecoveryParts, type RecoveryReport } from './recover-plan.ts';
 import { fetchUntil, wordsOfPoint } from './wal/open-point.ts';
@@ -99,7 +100,9 @@ async function settleDatabase(
       if (parts.point === undefined) await finishSnapshotRun(tx, toOutcome(snapshot, storedAt, targetId));
       const interruptedRuns = await failOpenRuns(tx, clock.now());
       if (targetId !== undefined) {
-        await recordSnapshots(tx, clock, { repositoryId: repository.id, targetId, records: snapshots });
+        // A database of an older version does not know of those of which only small parts are left: the first run tells of them.
+        const records = snapshots.filter((one) => !isReduced(one));
+        await recordSnapshots(tx, clock, { repositoryId: repository.id, targetId, records });
       }
       await recordAudit(
         tx,

@@ -3,6 +3,7 @@ import type { RecoveryKit } from '../keys/index.ts';
 import type { Clock } from '../lib/clock.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import type { ReportProgress, SnapshotRecord, SourceSection, TargetConfig } from './engine.ts';
+import { partOf } from './expired-parts.ts';
 import type { ObjectReference } from './objects/object-names.ts';
 import type { ChunkReader } from './pipeline/chunk-reader.ts';
 import type { Repository } from './repository/open-repository.ts';
@@ -95,11 +96,12 @@ export interface RecoveryParts {
   point?: OpenedPoint | undefined;
 }
 
-/** @throws HoldfastError `integrity_failure` when the snapshot is not of a whole appliance. */
+/** @throws HoldfastError `wrong_state` when it is kept no more, `integrity_failure` when the snapshot is not of a whole appliance. */
 export function sectionOf(snapshot: SnapshotRecord, name: string): SourceSection {
-  const section = snapshot.sections.find((candidate) => candidate.name === name);
-  if (section !== undefined) return section;
-  throw new HoldfastError('integrity_failure', `The snapshot has no section ${name}`, {
-    hint: 'It is not a snapshot of a whole appliance. Choose another one.',
-  });
+  const hint = 'It is not a snapshot of a whole appliance. Choose another one.';
+  return partOf(
+    snapshot,
+    name,
+    () => new HoldfastError('integrity_failure', `The snapshot has no section ${name}`, { hint }),
+  );
 }

@@ -26,6 +26,7 @@ import {
   lockSnapshots,
   updateRetention,
 } from './retention-queries.ts';
+import { isLeftover } from './retention/decide-parts.ts';
 import { snapshotCan, type SnapshotState } from './schema.ts';
 
 export const FORGET_PROTECTED = 'Forget a snapshot that protects the rest';
@@ -113,7 +114,7 @@ async function whyAskToForget(
   const retention = [];
   for (const { target_id: targetId, target_name } of places) {
     const where = several ? ` on ${target_name}` : '';
-    const retained = await listRetained(tx, targetId);
+    const retained = (await listRetained(tx, targetId)).filter((one) => !isLeftover(one));
     if (retained.length <= 1) return `This is the only snapshot there is${where}`;
     const proven = await findProven(
       tx,

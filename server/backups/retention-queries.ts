@@ -1,12 +1,17 @@
 import { sql, type Selectable } from 'kysely';
 import type { Database, WriteTransaction } from '../lib/db.ts';
-import type { SnapshotHolds, TargetRetention } from '../lib/tables.ts';
+import type { JsonValue, SnapshotHolds, TargetRetention, Targets } from '../lib/tables.ts';
 import { forgetWhereNowhere } from './queries.ts';
 import type { RetainedSnapshot } from './retention/decide.ts';
+import { LOG_PART } from './retention/parts.ts';
 import type { RetentionPolicy } from './retention/policy.ts';
+import { KEEP_EVERYTHING } from './retention/policy-words.ts';
 
 export type RetentionRow = Selectable<TargetRetention>;
 export type HoldRow = Selectable<SnapshotHolds>;
+
+export const policyOf = (row: RetentionRow | undefined): RetentionPolicy =>
+  row === undefined ? KEEP_EVERYTHING : (row.policy as unknown as RetentionPolicy);
 
 export async function findRetention(db: Database, targetId: string): Promise<RetentionRow | undefined> {
   return db.selectFrom('target_retention').selectAll().where('target_id', '=', targetId).executeTakeFirst();
@@ -108,11 +113,16 @@ export async function listRetained(
   let query = db
     .selectFrom('snapshots')
     .leftJoin('snapshot_holds', 'snapshot_holds.snapshot_id', 'snapshots.id')
+    .leftJoin('snapshot_targets as place', (join) =>
+      join.onRef('place.snapshot_id', '=', 'snapshots.id').on('place.target_id', '=', targetId),
+    )
     .select([
+      sql<boolean>`jsonb_array_length(snapshots.problems) > 0`.as('has_problems'),
+      sql<string[]>`jsonb_path_query_array(snapshots.sources, '$[*].name')`.as('parts'),
+      sql<string[] | null>`jsonb_path_query_array(place.expired, '$[*].sections[*]')`.as('expired'),
       'snapshots.id',
       'snapshots.number',
       'snapshots.taken_at',
-      'snapshots.state',
       'snapshots.stored_bytes',
       'snapshots.repository_id',
       'snapshot_holds.reason',
@@ -126,27 +136,19 @@ export async function listRetained(
         .where('restore_tests.state', '=', 'passed')
         .as('grade'),
     )
-    .where('snapshots.state', '!=', 'forgotten');
+    .where((eb) => eb.or([eb('snapshots.state', '!=', 'forgotten'), eb('place.state', '=', 'reduced')]));
   query =
     only === undefined
-      ? query.where((eb) =>
-          eb.exists(
-            eb
-              .selectFrom('snapshot_targets')
-              .select('snapshot_targets.snapshot_id')
-              .whereRef('snapshot_targets.snapshot_id', '=', 'snapshots.id')
-              .where('snapshot_targets.target_id', '=', targetId)
-              .where('snapshot_targets.state', '=', 'stored'),
-          ),
-        )
+      ? query.where('place.state', 'in', ['stored', 'reduced'])
       : query.where(sql<boolean>`snapshots.id = any(${[...only]}::text[])`);
   return (await query.execute()).map((row) => ({
     id: row.id,
     number: Number(row.number),
     takenAt: row.taken_at,
-    state: row.state as RetainedSnapshot['state'],
+    state: row.has_problems ? 'partial' : 'stored',
     proof: row.grade as RetainedSnapshot['proof'],
     hold: row.reason === null ? null : { reason: row.reason },
+    ...{ parts: row.parts, expired: row.expired ?? [] },
     storedBytes: Number(row.stored_bytes),
     repositoryId: row.repository_id,
   }));
@@ -175,7 +177,10 @@ export async function deleteHold(tx: WriteTransaction, snapshotId: string): Prom
   await tx.deleteFrom('snapshot_holds').where('snapshot_id', '=', snapshotId).execute();
 }
 
-/** Whoever holds one and whoever forgets it wait for each other. `forgetting`: it is being forgotten on some target. */
+/**
+ * Whoever holds one and whoever forgets it wait for each other. `forgetting`: it is being forgotten on a target in use, and is whole on no
+ * other: a target that is away keeps what it noted until it is back, and must not keep a hold off for as long.
+ */
 export async function lockSnapshots(
   tx: WriteTransaction,
   ids: readonly string[],
@@ -185,9 +190,15 @@ export async function lockSnapshots(
     .select([
       'id',
       'state',
-      sql<boolean>`exists (select from snapshot_targets where snapshot_id = snapshots.id and forgetting is not null)`.as(
-        'forgetting',
-      ),
+      sql<boolean>`exists (
+        select from snapshot_targets
+        join targets on targets.id = snapshot_targets.target_id and targets.state = 'active'
+        where snapshot_id = snapshots.id and forgetting is not null
+      ) and not exists (
+        select from snapshot_targets
+        join targets on targets.id = snapshot_targets.target_id and targets.state = 'active'
+        where snapshot_id = snapshots.id and snapshot_targets.state = 'stored' and forgetting is null
+      )`.as('forgetting'),
     ])
     .where(sql<boolean>`id = any(${[...ids]}::text[])`)
     .orderBy('id')
@@ -198,6 +209,8 @@ export async function lockSnapshots(
 /** What is noted of a snapshot on a target before the head that leaves it out is published there. */
 export type Forgetting = {
   reason: string;
+  /** Only these parts of it go. */
+  sections?: readonly string[];
   runId: string;
   by: string;
 };
@@ -253,7 +266,11 @@ export async function setForgotten(
     .set({
       state: 'forgotten',
       forgetting: null,
-      forgotten_at: forgotten.at,
+      // What was left of it goes: it was no snapshot to go back to any more.
+      expired: sql<JsonValue | null>`case when state = 'reduced' then expired || ${JSON.stringify([
+        { sections: [LOG_PART], at: forgotten.at.toISOString(), because: forgotten.because },
+      ])}::jsonb else expired end`,
+      forgotten_at: sql<Date>`case when state = 'reduced' then forgotten_at else ${forgotten.at} end`,
       forgotten_because: forgotten.because,
     })
     .where('snapshot_id', '=', place.snapshotId)
@@ -263,12 +280,15 @@ export async function setForgotten(
 }
 
 /** Targets in use whose policy removes something, with what says whether it is due. */
-export async function listRetentionOfActive(db: Database): Promise<RetentionRow[]> {
+export async function listRetentionOfActive(
+  db: Database,
+): Promise<(RetentionRow & Pick<Selectable<Targets>, 'work_hours'>)[]> {
   return (
     db
       .selectFrom('target_retention')
       .innerJoin('targets', 'targets.id', 'target_retention.target_id')
       .selectAll('target_retention')
+      .select('targets.work_hours')
       .where('targets.state', '=', 'active')
       // Where nothing was ever stored there is nothing to forget, and the first snapshot should not wait for that.
       .where((eb) =>
@@ -287,6 +307,36 @@ export async function listRetentionOfActive(db: Database): Promise<RetentionRow[
       .where(sql<boolean>`target_retention.policy ->> 'kind' = 'rules'`)
       .execute()
   );
+}
+
+/** On that target: only some of its parts are left there, as its head says. */
+export async function setReduced(
+  tx: WriteTransaction,
+  place: { snapshotId: string; targetId: string },
+  reduced: { at: Date; because: string; expired: readonly object[]; restoresNothing: boolean },
+): Promise<void> {
+  const { at, because, expired, restoresNothing } = reduced;
+  await tx
+    .updateTable('snapshot_targets')
+    .set({
+      forgetting: null,
+      expired: JSON.stringify(expired),
+      ...(restoresNothing ? { state: 'reduced', forgotten_at: at, forgotten_because: because } : {}),
+    })
+    .where('snapshot_id', '=', place.snapshotId)
+    .where('target_id', '=', place.targetId)
+    .execute();
+  if (restoresNothing) await forgetWhereNowhere(tx, [place.snapshotId], { at, because });
+}
+
+/** How many snapshots lost their logs and configuration on a target since an instant, and were not forgotten whole by that. */
+export async function countPartsLost(db: Database, targetId: string, since: Date): Promise<number> {
+  const { rows } = await sql<{ count: string }>`
+    select count(*) as count from snapshot_targets
+    where target_id = ${targetId} and jsonb_path_exists(expired,
+      '$[*] ? (@.at > $since && @.sections[*] == $part)',
+      jsonb_build_object('since', ${since.toISOString()}::text, 'part', ${LOG_PART}::text))`.execute(db);
+  return Number(rows[0]?.count ?? 0);
 }
 
 /** Snapshots in a place, whichever target it is or was, and those that were forgotten there since an instant. */

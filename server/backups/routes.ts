@@ -14,6 +14,7 @@ import { requestSnapshot, type SnapshotConsent, showSnapshot, showSnapshots } fr
 import { addTarget, probeAgain, retireTarget, tryTarget } from './manage-targets.ts';
 import { showTargets, toTargetReply } from './show-targets.ts';
 import { getTarget, type TargetRow } from './queries.ts';
+import { changeLock } from './lock-days.ts';
 import { changeS3SignIn } from './s3-targets.ts';
 import { acceptHostKey, changeSignIn, makeTargetKey } from './target-sign-ins.ts';
 import { listEarlierStates, listOwnRestores } from './own-restores.ts';
@@ -22,6 +23,7 @@ import {
   EarlierStatePage,
   EarlierStateQuery,
   HostKeyChange,
+  LockChange,
   MadeKey,
   OwnRestore,
   RestoreRequest,
@@ -36,6 +38,7 @@ import {
   TargetReply,
   TargetRequest,
 } from './schema.ts';
+import { verificationReportRoutes } from './verification-reports/routes.ts';
 import { pointInTimeRoutes, type PointInTimeRouteDeps } from './wal/routes.ts';
 
 export type BackupDeps = RunRouteDeps & BrowseDeps & RetentionRouteDeps & PointInTimeRouteDeps;
@@ -77,6 +80,7 @@ export function backupRoutes(deps: BackupDeps): FastifyPluginAsyncTypebox {
     await app.register(unusualRoutes(deps));
     await app.register(copyRoutes(deps));
     await app.register(pointInTimeRoutes(deps));
+    await app.register(verificationReportRoutes(deps));
     await app.register(runRoutes(deps));
   };
 }
@@ -169,6 +173,20 @@ function targetRoutes(deps: BackupDeps): FastifyPluginAsyncTypebox {
       },
       async ({ params, body, actor }) =>
         toTargetReply(deps, await acceptHostKey(deps, actor, params.id, body.fingerprint)),
+    );
+    app.put(
+      '/targets/:id/lock',
+      {
+        config: { access: { right: 'backups.manage' }, stepUp: true },
+        schema: {
+          tags,
+          summary: 'Lock what a target holds for so many days, or as long as its policy promises to keep it',
+          params: TargetParams,
+          body: LockChange,
+          response: { 200: TargetReply },
+        },
+      },
+      async ({ params, body, actor }) => toTargetReply(deps, await changeLock(deps, actor, params.id, body)),
     );
     app.post(
       '/targets/:id/retire',

@@ -8,7 +8,8 @@ import type { Clock } from '../lib/clock.ts';
 import { writeTransaction, type Database } from '../lib/db.ts';
 import { startEventStream, type EventStream } from '../lib/http.ts';
 import { HoldfastError } from '../lib/errors.ts';
-import { changeSchedule, listSchedules, type ScheduleName } from '../lib/schedules.ts';
+import { waitsUntil } from '../lib/hours.ts';
+import { changeSchedule, hoursOf, listSchedules, type ScheduleName } from '../lib/schedules.ts';
 import type { RunListener } from '../lib/run-listener.ts';
 import { Run, RunKind, RunLogLine, RunState } from '../lib/run-schema.ts';
 import { FINAL_STATES, findRun, getRun, listRunLog, listRuns } from '../lib/runs.ts';
@@ -156,7 +157,7 @@ export function runRoutes(deps: RunRouteDeps): FastifyPluginAsyncTypebox {
           response: { 200: Type.Object({ items: Type.Array(Schedule) }) },
         },
       },
-      async () => ({ items: (await listSchedules(deps.db)).map(toSchedule) }),
+      async () => ({ items: (await listSchedules(deps.db)).map((row) => toSchedule(row, deps.clock.now())) }),
     );
     app.put(
       '/schedules/:name',
@@ -181,12 +182,17 @@ async function setSchedule(
   name: ScheduleName,
   change: Static<typeof ScheduleChange>,
 ): Promise<Schedule> {
-  const { cron, enabled, copy, days } = change;
+  const { cron, enabled, copy, days, hours } = change;
   if (copy !== undefined && !takesCopy(name)) {
     throw new HoldfastError('invalid_input', 'Only restore tests that run by themselves choose a copy');
   }
   if (days !== undefined && name !== 'verify') {
     throw new HoldfastError('invalid_input', 'Only reading back takes a number of days');
+  }
+  if (hours != null && name === 'restore-drill') {
+    throw new HoldfastError('invalid_input', 'A recovery drill has no hours: people begin it', {
+      hint: 'Its schedule only says when they are asked for it.',
+    });
   }
   const row = await writeTransaction(deps.db, async (tx) => {
     const input =
@@ -195,23 +201,24 @@ async function setSchedule(
         : copy === undefined
           ? undefined
           : { copy };
-    const changed = await changeSchedule(tx, deps.clock, name, { cron, enabled, input });
+    const changed = await changeSchedule(tx, deps.clock, name, { cron, enabled, input, hours });
     await recordAudit(tx, deps.clock, actor, {
       action: 'backups.schedule.changed',
       objectType: 'schedule',
       objectId: name,
-      detail: { cron, enabled, ...input },
+      detail: { cron, enabled, ...input, ...(hours === undefined ? {} : { hours }) },
     });
     return changed;
   });
-  return toSchedule(row);
+  return toSchedule(row, deps.clock.now());
 }
 
 function takesCopy(name: string): boolean {
   return name === 'restore-test' || name === 'restore-test-full';
 }
 
-function toSchedule(row: Selectable<Schedules>): Schedule {
+function toSchedule(row: Selectable<Schedules>, now: Date): Schedule {
+  const due = row.enabled && row.next_due_at !== null && row.next_due_at <= now;
   return {
     name: row.name as ScheduleName,
     cron: row.cron,
@@ -220,6 +227,8 @@ function toSchedule(row: Selectable<Schedules>): Schedule {
     lastDueAt: row.last_due_at?.toISOString() ?? null,
     copy: takesCopy(row.name) ? ((row.input as { copy?: Schedule['copy'] }).copy ?? 'latest') : null,
     days: row.name === 'verify' ? ((row.input as { days?: number }).days ?? PROPOSED_DAYS) : null,
+    hours: hoursOf(row),
+    waitsUntil: due ? (waitsUntil(hoursOf(row), now)?.toISOString() ?? null) : null,
   };
 }
 

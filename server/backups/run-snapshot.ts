@@ -21,6 +21,7 @@ import { updateTarget, type TargetRow } from './queries.ts';
 import { NoTurn, retryWhileBusy, withRepositoryTurn } from './repository-turn.ts';
 import { findNewestHead } from './repository/find-head.ts';
 import { openTargetConfig } from './target-config.ts';
+import { isAskedFor, tellTargetWait } from './target-hours.ts';
 import { TargetBusy, withTargetRepository } from './target-repository.ts';
 import { openTarget } from './targets/open-target.ts';
 import {
@@ -103,7 +104,9 @@ async function lead(deps: SnapshotRunDeps, run: RunContext, targets: readonly Ta
   const failures: unknown[] = [];
   const checkpoint = await signLogOnce(deps, run, targets);
   const store = (target: TargetRow) => storeOn(deps, run, target, checkpoint);
-  for (const target of targets) {
+  // Outside of its hours a target leads only where no other can: a snapshot waits for no target.
+  const closed = new Set(targets.filter((target) => waitOf(deps, run, target) !== undefined));
+  for (const target of targets.toSorted((a, b) => Number(closed.has(a)) - Number(closed.has(b)))) {
     await raiseByOthers(deps, targets, target);
     try {
       return { lead: target, passed, ...(await store(target)) };
@@ -187,6 +190,15 @@ async function raiseByOthers(
   }
 }
 
+/** @returns why nothing that a person did not ask for begins there now. */
+function waitOf(
+  deps: Pick<SnapshotRunDeps, 'clock'>,
+  run: RunContext,
+  target: TargetRow,
+): string | undefined {
+  return isAskedFor(run) ? undefined : tellTargetWait(target, deps.clock.now());
+}
+
 async function copyTo(
   deps: SnapshotRunDeps,
   run: RunContext,
@@ -194,6 +206,8 @@ async function copyTo(
   { record, checkpoint }: Led,
   sources: CopySources,
 ): Promise<Place> {
+  const wait = waitOf(deps, run, target);
+  if (wait !== undefined) return { target, later: `Nothing begins on ${target.name} now: ${wait}` };
   await run.step(`Copying to ${target.name}`);
   const tally = emptyTally();
   let tooMuch: string | undefined;

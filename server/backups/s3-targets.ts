@@ -4,6 +4,7 @@ import { recordAudit, type Actor } from '../audit/index.ts';
 import { writeTransaction, type WriteTransaction } from '../lib/db.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import type { S3Config } from './engine.ts';
+import { describeLock, lockUnder } from './lock-days.ts';
 import type { TargetDeps } from './manage-targets.ts';
 import {
   deleteSignIn,
@@ -41,7 +42,7 @@ function s3PlaceOfRequest(request: S3TargetRequest): Omit<S3Settings, 'role' | '
     ...(ca === undefined ? {} : { ca: readCertificates(ca) }),
     ...(storageClass === undefined ? {} : { storageClass }),
     ...(encryption === undefined ? {} : { encryption }),
-    ...(lock === undefined ? {} : { lock }),
+    ...(lock === undefined ? {} : { lock: lockUnder(lock, request.retention) }),
   };
 }
 
@@ -79,7 +80,7 @@ export async function describeS3(
   deps: Pick<TargetDeps, 'db'>,
   row: TargetRow,
 ): Promise<NonNullable<TargetReply['s3']>> {
-  const { endpoint, bucket, prefix, region, pathStyle, ca, storageClass, encryption, lock, role, signInId } =
+  const { endpoint, bucket, prefix, region, pathStyle, ca, storageClass, encryption, role, signInId } =
     s3SettingsOf(row);
   const kept = signInId === undefined ? undefined : await findSignIn(deps.db, signInId);
   return {
@@ -88,7 +89,7 @@ export async function describeS3(
     ownAuthority: ca !== undefined,
     storageClass: storageClass ?? null,
     encryption: encryption ?? null,
-    lock: lock ?? null,
+    lock: await describeLock(deps.db, row),
     signsInBy: role === true ? 'role' : kept === undefined ? null : 'access-key',
     accessKeyId: kept?.public_key ?? null,
   };

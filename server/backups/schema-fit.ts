@@ -3,6 +3,7 @@ import { HoldfastError } from '../lib/errors.ts';
 import { listMigrations } from '../lib/migrate.ts';
 import { POSTGRES_MAJOR } from '../lib/postgres/index.ts';
 import type { SnapshotRecord } from './engine.ts';
+import { requireKept } from './expired-parts.ts';
 import { postgresFacts, type PostgresFacts } from './database/postgres-source.ts';
 
 export interface SchemaFit {
@@ -54,8 +55,12 @@ export function fitOf({ sections }: SnapshotRecord, known: readonly string[]): S
   return section === undefined ? undefined : tellFit(postgresFacts(section), known);
 }
 
-/** @throws HoldfastError `wrong_state` for a snapshot on which this version does not start. */
+/** What a recovery brings back. */
+export const RECOVERED_PARTS: readonly string[] = ['database', 'files'];
+
+/** @throws HoldfastError `wrong_state` for a snapshot of which that is not kept any more, or on which this version does not start. */
 export async function requireFit(snapshot: SnapshotRecord): Promise<void> {
+  requireKept(snapshot, RECOVERED_PARTS);
   const fit = fitOf(snapshot, await listMigrations());
   if (fit?.starts !== false) return;
   throw new HoldfastError(

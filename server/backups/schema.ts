@@ -3,6 +3,7 @@ import { Type, type Static } from 'typebox';
 import { Run } from '../lib/run-schema.ts';
 import { Cursor, Id, Instant, Problem } from '../lib/shapes.ts';
 import { RetentionPolicy } from './retention/policy.ts';
+import { WorkHours } from '../lib/hours.ts';
 import { TargetPace } from './pace-schema.ts';
 import { CycleDays, TargetReadBack } from './read-back/schema.ts';
 import { SnapshotHold } from './retention/schema.ts';
@@ -100,6 +101,22 @@ export type S3SignIn = Static<typeof S3SignIn>;
 export const ObjectLock = Type.Object({
   mode: Type.Union([Type.Literal('governance'), Type.Literal('compliance')]),
   days: Type.Integer({ minimum: 1, maximum: 3650 }),
+  /** The days are those for which the target's policy promises to keep a snapshot, and follow it. */
+  followsPolicy: Type.Optional(Type.Boolean()),
+});
+/** Of a target in use: so many days, or as its policy promises. */
+export const LockChange = Type.Union([
+  Type.Object({ days: ObjectLock.properties.days }, { additionalProperties: false }),
+  Type.Object({ followsPolicy: Type.Literal(true) }, { additionalProperties: false }),
+]);
+export type LockChange = Static<typeof LockChange>;
+/** As it holds now. */
+const TargetLock = Type.Object({
+  mode: ObjectLock.properties.mode,
+  days: ObjectLock.properties.days,
+  followsPolicy: Type.Boolean(),
+  /** What the policy of the target promises, whether the lock follows it or not. */
+  policyDays: Type.Integer(),
 });
 const S3Encryption = Type.Union([
   Type.Object({ kind: Type.Literal('sse-s3') }),
@@ -225,7 +242,7 @@ export const TargetReply = Type.Object({
       ownAuthority: Type.Boolean(),
       storageClass: Type.Union([Type.String(), Type.Null()]),
       encryption: Type.Union([S3Encryption, Type.Null()]),
-      lock: Type.Union([ObjectLock, Type.Null()]),
+      lock: Type.Union([TargetLock, Type.Null()]),
       signsInBy: Type.Union([Type.Literal('access-key'), Type.Literal('role'), Type.Null()]),
       accessKeyId: Type.Union([Type.String(), Type.Null()]),
     }),
@@ -252,6 +269,10 @@ export const TargetReply = Type.Object({
   monthlyCost: Type.Union([Type.Number(), Type.Null()]),
   /** How much may be sent to it; null for as much as it takes. */
   pace: Type.Union([TargetPace, Type.Null()]),
+  /** When work that nobody asked for may begin there; null for at any time. */
+  workHours: Type.Union([WorkHours, Type.Null()]),
+  /** When such work may begin again; null when it may now. */
+  waitsUntil: Type.Union([Instant, Type.Null()]),
 });
 export type TargetReply = Static<typeof TargetReply>;
 
@@ -276,7 +297,7 @@ export const Snapshot = Type.Object({
   durationMs: Type.Number(),
   keyringEpoch: Type.String(),
   restorePoint: Type.Union([Type.String(), Type.Null()]),
-  /** Where it lies or lay; `state` is `stored`, `missing` or `forgotten`. */
+  /** Where it lies or lay; `state` is `stored`, `missing`, `forgotten`, or `reduced` to logs and configuration. */
   targets: Type.Array(
     Type.Object({
       id: Id,
@@ -285,6 +306,10 @@ export const Snapshot = Type.Object({
       inUse: Type.Boolean(),
       storedAt: Type.Union([Instant, Type.Null()]),
       forgottenBecause: Type.Union([Type.String(), Type.Null()]),
+      /** Parts that are kept no more there: since when, and what the policy says. */
+      expired: Type.Array(
+        Type.Object({ sections: Type.Array(Type.String()), at: Instant, because: Type.String() }),
+      ),
     }),
   ),
   problems: Type.Array(Type.Object({ path: Type.String(), reason: Type.String() })),
@@ -444,6 +469,10 @@ export const Schedule = Type.Object({
   copy: Type.Union([ScheduledCopy, Type.Null()]),
   /** Of `verify`, which reads a part of each target; null for others. */
   days: Type.Union([CycleDays, Type.Null()]),
+  /** When it may begin what is due; null for at any time. */
+  hours: Type.Union([WorkHours, Type.Null()]),
+  /** Something is due that may not begin before. */
+  waitsUntil: Type.Union([Instant, Type.Null()]),
 });
 export type Schedule = Static<typeof Schedule>;
 export const ScheduleChange = Type.Object({
@@ -453,6 +482,8 @@ export const ScheduleChange = Type.Object({
   copy: Type.Optional(ScheduledCopy),
   /** Of `verify`; as it was when it is left out. */
   days: Type.Optional(CycleDays),
+  /** As they were when left out; null for at any time. Not of the drill. */
+  hours: Type.Optional(Type.Union([WorkHours, Type.Null()])),
 });
 
 /** What may be done with a snapshot in which state; the server enforces it, the UI says why not. */

@@ -1,6 +1,8 @@
 /** Targets as people see them: where each is, what it has, and what it lacks against the others. */
 import type { Clock } from '../lib/clock.ts';
 import type { Database } from '../lib/db.ts';
+import { waitsUntil } from '../lib/hours.ts';
+import { workHoursOf } from './target-hours.ts';
 import { paceOf } from './target-pace.ts';
 import { readCatalogue } from './catalogue/open-catalogue.ts';
 import { findCopyRun, findHolding } from './copy-queries.ts';
@@ -61,6 +63,8 @@ export async function toTargetReply(deps: ShowDeps, row: TargetRow): Promise<Tar
     readBack: await describeReadBack(deps, row),
     price,
     pace: paceOf(row),
+    workHours: workHoursOf(row),
+    waitsUntil: waitsUntil(workHoursOf(row), deps.clock.now())?.toISOString() ?? null,
     monthlyCost: price === null ? null : (copies.sizeBytes / GB) * price.perGbMonth,
   };
 }

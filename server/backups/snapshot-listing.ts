@@ -3,6 +3,7 @@ import { HoldfastError } from '../lib/errors.ts';
 import { APPLIANCE_SECTION, decodeLines, FOLDERS_FILE, NODES_FOLDER, nodesFile } from './appliance-source.ts';
 import type { FolderLine, NodeLine } from './appliance-queries.ts';
 import type { SnapshotRecord, SourceSection } from './engine.ts';
+import { partOf } from './expired-parts.ts';
 import type { ChunkReader } from './pipeline/chunk-reader.ts';
 
 /** More nodes in one folder than this are cut off, and the listing says so. */
@@ -40,11 +41,9 @@ export function openSnapshotListing(reader: ChunkReader, snapshot: SnapshotRecor
 }
 
 export function requireSection(snapshot: SnapshotRecord, name: string): SourceSection {
-  const section = snapshot.sections.find((one) => one.name === name);
-  if (section !== undefined) return section;
-  throw new HoldfastError('wrong_state', 'This snapshot does not hold the files of an appliance', {
-    detail: `no section ${name}`,
-  });
+  const detail = `no section ${name}`;
+  const message = 'This snapshot does not hold the files of an appliance';
+  return partOf(snapshot, name, () => new HoldfastError('wrong_state', message, { detail }));
 }
 
 async function readFolders(reader: ChunkReader, section: SourceSection): Promise<Map<string, FolderLine>> {

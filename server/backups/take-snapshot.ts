@@ -23,7 +23,8 @@ import { openLastCopy, type KeptCopy } from './database/last-copy.ts';
 import { findLastCopy, putLastCopy } from './database/last-copy-queries.ts';
 import { copyPostgres, type PostgresFacts } from './database/postgres-source.ts';
 import { recordSnapshots } from './record-snapshots.ts';
-import { updateTarget, type TargetRow } from './queries.ts';
+import { findLock } from './lock-days.ts';
+import { getTarget, updateTarget, type TargetRow } from './queries.ts';
 import { tellLocked } from './repository/prune.ts';
 import { isClosed } from './repository/object-store.ts';
 import { publishKeyring } from './publish-keyring.ts';
@@ -80,6 +81,7 @@ export async function storeOn(
     const startedAt = deps.clock.monotonicMs();
     const generation = newestGeneration(open.keys);
     const born = await takeOverBorn(deps.dataDir, target.id, open.writer);
+    const known = await findLastCopy(deps.db, target.id);
     const chunks = openChunkWriter({
       target: open.config,
       generation,
@@ -90,7 +92,7 @@ export async function storeOn(
       progress: (progress) => run.report(toRunProgress(progress)),
     });
     const copy = openLastCopy(lastCopyPath(deps.dataDir, open.repository.id, target), {
-      name: await findLastCopy(deps.db, target.id),
+      name: known,
       generation: generation.generation,
       chunkBytes: generation.chunking.relationChunkBytes,
       now: deps.clock.now(),
@@ -154,8 +156,10 @@ export async function finishOn(
   { checkpoint, snapshotId }: { checkpoint: Checkpoint | undefined; snapshotId: string },
 ): Promise<void> {
   await anchorLog(deps, run, target, checkpoint);
-  await renewLocks(run, open);
-  await tidy(deps, run, target, open, snapshotId);
+  await carryOutPolicy(deps, run, target, open, snapshotId);
+  // What the policy has just let go is not locked for longer.
+  await renewLocks(deps, run, target, open);
+  await tidy(deps, run, target, open);
 }
 
 interface CopiedSources {
@@ -319,11 +323,18 @@ async function keepCopy(run: RunContext, copy: KeptCopy): Promise<void> {
 }
 
 /** What snapshots need stays locked as long as the target promises. The snapshot itself is stored already, whatever comes of it. */
-async function renewLocks(run: RunContext, open: OpenTargetRepository): Promise<void> {
+async function renewLocks(
+  deps: SnapshotRunDeps,
+  run: RunContext,
+  target: TargetRow,
+  open: OpenTargetRepository,
+): Promise<void> {
   if (open.config.kind !== 's3' || open.config.lock === undefined) return;
   await run.step('Renewing locks');
   try {
-    const report = await open.writer.renewLocks(open.config.lock);
+    // Not as the run found it: people may have made it longer, or its policy, in the hours since.
+    const lock = (await findLock(deps.db, await getTarget(deps.db, target.id))) ?? open.config.lock;
+    const report = await open.writer.renewLocks(lock);
     await run.log('info', `Locks: ${report.renewed} renewed of ${report.looked} looked at`);
     if (report.left > 0) await run.log('warn', `${report.left} locks are left for the next snapshot`);
   } catch (error) {
@@ -331,8 +342,8 @@ async function renewLocks(run: RunContext, open: OpenTargetRepository): Promise<
   }
 }
 
-/** The policy of the target, and what waited long enough. The snapshot is stored already, whatever comes of it. */
-async function tidy(
+/** The snapshot is stored already, whatever comes of it. */
+async function carryOutPolicy(
   deps: SnapshotRunDeps,
   run: RunContext,
   target: TargetRow,
@@ -345,6 +356,15 @@ async function tidy(
     if (!run.signal.aborted) await noteBehind(deps, target.id, error);
     await run.log('warn', `The retention policy was not applied: ${messageOf(error)}`);
   }
+}
+
+/** What waited long enough goes. The snapshot is stored already, whatever comes of it. */
+async function tidy(
+  deps: SnapshotRunDeps,
+  run: RunContext,
+  target: TargetRow,
+  open: OpenTargetRepository,
+): Promise<void> {
   await run.step('Tidying the repository');
   try {
     const report = await open.writer.prune();

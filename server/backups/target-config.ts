@@ -8,6 +8,7 @@ import { mayReachOwnMachine } from '../lib/config.ts';
 import type { Database } from '../lib/db.ts';
 import type { S3AccessKey, S3Config, SftpConfig, SftpHostKey, SftpSignIn, TargetConfig } from './engine.ts';
 import { findSignIn, type SignInRow, type TargetRow } from './queries.ts';
+import { findLock } from './lock-days.ts';
 import { paceFor, type Sender } from './target-pace.ts';
 import { s3PlaceOf } from './targets/s3/failures.ts';
 import { placeOf } from './targets/sftp/failures.ts';
@@ -49,9 +50,12 @@ export async function openTargetConfig(
   return pace === undefined ? config : { ...config, pace };
 }
 
-async function openPlace(deps: TargetConfigDeps, row: PlacedRow): Promise<TargetConfig> {
+async function openPlace(
+  deps: TargetConfigDeps,
+  row: PlacedRow & Pick<TargetRow, 'id'>,
+): Promise<TargetConfig> {
   if (row.kind === 'directory') return directoryConfigOf(row);
-  if (row.kind === 's3') return openS3Config(deps, s3SettingsOf(row));
+  if (row.kind === 's3') return openS3Config(deps, row);
   const { signInId, ...place } = sftpSettingsOf(row);
   const kept = signInId === undefined ? undefined : await findSignIn(deps.db, signInId);
   const config: SftpConfig = { kind: 'sftp', ...place, ...reachOfAppliance() };
@@ -63,9 +67,14 @@ export function reachOfAppliance(): { ownMachine: boolean } {
   return { ownMachine: mayReachOwnMachine() };
 }
 
-async function openS3Config(deps: TargetConfigDeps, settings: S3Settings): Promise<S3Config> {
-  const { role, signInId, ...place } = settings;
-  const config: S3Config = { kind: 's3', ...place, ...reachOfAppliance() };
+async function openS3Config(
+  deps: TargetConfigDeps,
+  row: PlacedRow & Pick<TargetRow, 'id'>,
+): Promise<S3Config> {
+  const { role, signInId, ...place } = s3SettingsOf(row);
+  const lock = await findLock(deps.db, row);
+  const locked = lock === undefined ? {} : { lock };
+  const config: S3Config = { kind: 's3', ...place, ...locked, ...reachOfAppliance() };
   if (role === true) return { ...config, signIn: { kind: 'role' } };
   const kept = signInId === undefined ? undefined : await findSignIn(deps.db, signInId);
   return kept === undefined ? config : { ...config, signIn: await openAccessKey(deps, kept) };

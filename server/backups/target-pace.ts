@@ -3,10 +3,10 @@ import { recordAudit, type Actor } from '../audit/index.ts';
 import type { Clock } from '../lib/clock.ts';
 import { writeTransaction, type Database } from '../lib/db.ts';
 import { HoldfastError } from '../lib/errors.ts';
+import { checkTimeZone } from '../lib/hours.ts';
 import type { Pace } from './engine.ts';
 import type { TargetPace } from './pace-schema.ts';
 import { getTarget, lockTarget, setPace, type TargetRow } from './queries.ts';
-import { isTimeZone } from './retention/policy.ts';
 import { sharedLine } from './targets/pace.ts';
 import { getPointInTime } from './wal/point-in-time-queries.ts';
 
@@ -26,12 +26,7 @@ export async function changePace(
   id: string,
   pace: TargetPace | null,
 ): Promise<TargetRow> {
-  const zone = pace?.hours?.timeZone;
-  if (zone !== undefined && !isTimeZone(zone)) {
-    throw new HoldfastError('invalid_input', `There is no time zone ${zone}`, {
-      hint: 'Take a name such as UTC or Europe/Zurich.',
-    });
-  }
+  if (pace?.hours !== undefined) checkTimeZone(pace.hours.timeZone);
   await writeTransaction(deps.db, async (tx) => {
     const row = await lockTarget(tx, id);
     if (row.state !== 'active') throw new HoldfastError('wrong_state', 'This target is retired');

@@ -318,7 +318,8 @@ async function notePlaces(
   await raiseNumber(deps.db, writer.nextSnapshot() - 1);
   await writeTransaction(deps.db, async (tx) => {
     await recordSnapshots(tx, deps.clock, { repositoryId, targetId: target.id, records });
-    await placeListed(tx, { targetId: target.id, repositoryId, listed, now: deps.clock.now() });
+    const expired = repository.head?.expired ?? writer.expired();
+    await placeListed(tx, { targetId: target.id, repositoryId, listed, expired, now: deps.clock.now() });
     await markMissing(tx, target.id, listed);
     if (target.unseen_since_recovery) await updateTarget(tx, target.id, { seen: true });
   });

@@ -4,7 +4,9 @@
  */
 import { recordAudit, systemActor } from '../audit/index.ts';
 import { writeTransaction } from '../lib/db.ts';
+import { tellWait } from '../lib/hours.ts';
 import type { RunContext, RunOutcome } from '../lib/runs.ts';
+import { SOFTWARE_VERSION } from '../lib/version.ts';
 import { noteSourceFailed } from './copy-problems.ts';
 import { openForReading } from './copy-sources.ts';
 import type { Target } from './engine.ts';
@@ -13,6 +15,7 @@ import { reconcileSnapshots } from './record-snapshots.ts';
 import { owedParts, type Cycle } from './read-back/cycle.ts';
 import { findCycle, noteRead } from './read-back/keep-cycle.ts';
 import { isSnapshotDue, listDamage, readPlan, replaceDamage } from './read-back/read-back-queries.ts';
+import { isAskedFor, tellTargetWait } from './target-hours.ts';
 import { SourceFailed } from './repository/source-failed.ts';
 import { verifyRepository, type VerifyPart, type VerifyReport } from './repository/verify-repository.ts';
 import { toRunProgress } from './run-progress.ts';
@@ -21,18 +24,19 @@ import {
   type OpenTargetRepository,
   type RepositoryRunDeps,
 } from './target-repository.ts';
+import { makeReport, putOnTarget } from './verification-reports/make-report.ts';
+import { toReading, type MendedObject } from './verification-reports/reading.ts';
 import { listShipped } from './wal/list-shipped.ts';
 
 interface Repaired {
-  /** Of what is whole again. */
-  names: string[];
-  /** Of the targets that had it. */
-  from: string[];
+  /** What is whole again. */
+  mended: MendedObject[];
   /** Of what had the bytes that its name says when it was to be repaired: another reading tells what is the matter with it. */
   untouched: string[];
 }
 
-const NOTHING_REPAIRED = (): Repaired => ({ names: [], from: [], untouched: [] });
+const NOTHING_REPAIRED = (): Repaired => ({ mended: [], untouched: [] });
+const sourcesOf = ({ mended }: Repaired): string[] => [...new Set(mended.map(({ from }) => from.name))];
 
 interface ReadPart {
   target: TargetRow;
@@ -62,12 +66,17 @@ async function readOwedParts(
   const plan = await readPlan(deps.db);
   const startedMs = deps.clock.monotonicMs();
   const all = NOTHING_REPAIRED();
-  const asked = run.cause === 'person' || run.cause === 'console';
+  const asked = isAskedFor(run);
+  const waits = () => {
+    const now = deps.clock.now();
+    return asked ? undefined : (tellTargetWait(target, now) ?? tellWait(plan.hours, now));
+  };
   let cycle = await findCycle(deps.db, target.id, plan.days);
   let owed = owedParts(cycle, { now: deps.clock.now(), nextDueAt: plan.nextDueAt });
   if (asked) owed = Math.max(1, owed);
-  if (owed === 0) {
-    await run.log('info', `${target.name}: nothing is owed today, ${tellCycle(cycle)}`);
+  const wait = waits();
+  if (owed === 0 || wait !== undefined) {
+    await run.log('info', `${target.name}: ${wait ?? 'nothing is owed today'}, ${tellCycle(cycle)}`);
     return {
       state: 'succeeded',
       result: { problems: 0, repaired: 0, foundWhole: 0, partsRead: 0, targetId: target.id },
@@ -76,14 +85,19 @@ async function readOwedParts(
   for (let read = 1; ; read++) {
     const part = { number: cycle.done, of: cycle.parts };
     const { report, repaired, closed } = await readAndRepair(deps, run, { target, part });
-    all.names.push(...repaired.names);
+    all.mended.push(...repaired.mended);
     all.untouched.push(...repaired.untouched);
-    all.from = [...new Set([...all.from, ...repaired.from])];
     cycle = await findCycle(deps.db, target.id, plan.days);
     await run.log('info', `${target.name}: part ${part.number + 1} of ${part.of} was read back`);
     if (closed) await run.log('info', `${target.name}: with this part, all was read back once`);
     const late = deps.clock.monotonicMs() - startedMs > CATCH_UP_MS;
-    if (read >= owed || closed || late || (await isSnapshotDue(deps.db, deps.clock.now())))
+    if (
+      read >= owed ||
+      closed ||
+      late ||
+      waits() !== undefined ||
+      (await isSnapshotDue(deps.db, deps.clock.now()))
+    )
       return describe(target, report, all, { partsRead: read });
   }
 }
@@ -100,19 +114,28 @@ async function readAndRepair(
   const { target, part } = what;
   const from = deps.clock.now();
   const words = part.of === 1 ? 'everything' : `part ${String(part.number + 1)} of ${String(part.of)}`;
-  const { found, repaired } = await withTargetRepository(deps, target, run, async (open) => {
+  const { found, repaired, head } = await withTargetRepository(deps, target, run, async (open) => {
     const first = await readBack(deps, run, what, open, `Reading back ${words}`);
-    return { found: first, repaired: await repairFromOthers(deps, run, target, open, first) };
+    const mending = await repairFromOthers(deps, run, target, open, first);
+    return { found: first, repaired: mending, head: open.repository.headReference };
   });
+  const { mended, untouched } = repaired;
   const report =
-    repaired.names.length + repaired.untouched.length === 0
+    mended.length + untouched.length === 0
       ? found
       : await withTargetRepository(deps, target, run, (open) =>
           readBack(deps, run, what, open, 'Reading again'),
         );
-  const { closed } = await noteRead(deps, target, {
-    ...{ part, from, bytes: report.packBytesRead + report.unindexedBytesRead, runId: run.runId },
+  const { runId } = run;
+  const reading = toReading({
+    ...{ part, runId, head, mended, untouched, first: found, last: report },
+    ...{ software: SOFTWARE_VERSION, startedAt: from, finishedAt: deps.clock.now() },
   });
+  const cycle = await findCycle(deps.db, target.id, part.of);
+  const signed = await makeReport(deps, target, reading, cycle.startedAt);
+  const bytes = report.packBytesRead + report.unindexedBytesRead;
+  const { closed } = await noteRead(deps, target, { part, from, bytes, runId, reading, report: signed });
+  if (closed && signed !== undefined) await putOnTarget(deps, run, target, signed);
   return { report, repaired, closed };
 }
 
@@ -188,7 +211,7 @@ async function repairFromOthers(
       wanted = await repairFrom(deps, run, writer, { other, wanted, repaired });
     }
   } finally {
-    if (repaired.names.length > 0) await recordRepair(deps, run, target, repaired, wanted.length);
+    if (repaired.mended.length > 0) await recordRepair(deps, run, target, repaired, wanted.length);
   }
   return repaired;
 }
@@ -219,9 +242,9 @@ async function repairFrom(
       await run.log('warn', `${name} has the bytes that its name says: nothing was done to it`);
     if (failed !== undefined) await giveUp(failed);
     else for (const { name, reason } of left) await run.log('warn', `${name}, from ${other.name}: ${reason}`);
-    repaired.names.push(...names);
+    const from = { id: other.id, name: other.name };
+    repaired.mended.push(...names.map((object) => ({ object, from })));
     repaired.untouched.push(...whole);
-    if (names.length > 0) repaired.from.push(other.name);
     return left.map(({ name }) => name);
   } finally {
     await source.close();
@@ -232,7 +255,7 @@ async function recordRepair(
   deps: RepositoryRunDeps,
   run: RunContext,
   target: TargetRow,
-  { names, from }: Repaired,
+  repaired: Repaired,
   left: number,
 ): Promise<void> {
   await writeTransaction(deps.db, (tx) =>
@@ -240,7 +263,7 @@ async function recordRepair(
       action: 'backups.repository.repaired',
       objectType: 'target',
       objectId: target.id,
-      detail: { objects: names.length, left, from, run: run.runId },
+      detail: { objects: repaired.mended.length, left, from: sourcesOf(repaired), run: run.runId },
     }),
   );
 }
@@ -251,7 +274,7 @@ function describe(
   repaired: Repaired,
   also: { partsRead?: number } = {},
 ): RunOutcome {
-  const mended = repaired.names.length;
+  const mended = repaired.mended.length;
   const damaged = new Set(report.problems.map(({ object }) => object));
   const foundWhole = new Set(repaired.untouched.filter((name) => !damaged.has(name))).size;
   const result = {
@@ -263,7 +286,7 @@ function describe(
     ...also,
     targetId: target.id,
   };
-  const by = ` by the copies on ${repaired.from.join(' and ')}`;
+  const by = ` by the copies on ${sourcesOf(repaired).join(' and ')}`;
   if (!report.ok) {
     const besides = [
       ...(mended === 0 ? [] : [`${count(mended, 'damaged object')} made whole${by}`]),

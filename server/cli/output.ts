@@ -6,6 +6,8 @@ import { SingleBar } from 'cli-progress';
 import { systemClock, type Clock } from '../lib/clock.ts';
 import { exitCodeOf, HoldfastError, messageOf } from '../lib/errors.ts';
 
+export { formatBytes } from '../lib/byte-words.ts';
+
 export interface Output {
   readonly json: boolean;
   /** A line for people, on stderr. */
@@ -63,18 +65,6 @@ export function table(headings: readonly string[], rows: readonly (readonly stri
       .map((width, column) => (row[column] ?? '') + ' '.repeat(width - Array.from(row[column] ?? '').length))
       .join('  ');
   return all.map((row) => line(row).trimEnd()).join('\n');
-}
-
-/** `1.5 GiB`. */
-export function formatBytes(bytes: number): string {
-  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
-  let value = bytes;
-  let unit = 0;
-  while (value >= 1024 && unit < units.length - 1) {
-    value /= 1024;
-    unit += 1;
-  }
-  return `${unit === 0 ? String(value) : value.toFixed(1)} ${units[unit] ?? ''}`;
 }
 
 /** `2026-03-01 02:00 UTC`, or a dash. */

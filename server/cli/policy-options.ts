@@ -12,6 +12,7 @@ export interface PolicyOptions {
   keepWithinDays?: number;
   minimumCount?: number;
   maximumAgeDays?: number;
+  partsDays?: number;
   timeZone?: string;
 }
 
@@ -26,6 +27,7 @@ export function addPolicyOptions(command: Command): Command {
     .option('--keep-within-days <n>', 'draft: all within so many days of the newest', toCount)
     .option('--minimum-count <n>', 'draft: never fewer than this (default: 1)', toCount)
     .option('--maximum-age-days <n>', 'draft: nothing older, unless it is held', toCount)
+    .option('--parts-days <n>', 'draft: logs and configuration by themselves, for so many days', toCount)
     .option('--time-zone <name>', 'draft: in which days begin (default: UTC)');
 }
 
@@ -41,6 +43,7 @@ export function policyOfOptions(options: PolicyOptions): RetentionPolicy | undef
     withinDays: options.keepWithinDays,
     minimumCount: options.minimumCount,
     maximumAgeDays: options.maximumAgeDays,
+    partsDays: options.partsDays,
     timeZone: options.timeZone,
   };
   const said = Object.entries(given).filter(([, value]) => value !== undefined);

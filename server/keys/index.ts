@@ -69,6 +69,14 @@ export {
   sealField,
 } from './sealing.ts';
 export { appendSignature, signStatement, statementBytes, verifySignature } from './signed-object.ts';
+export {
+  readSignedReport,
+  readSigner,
+  type ReportTrust,
+  type SignedReport,
+  signReport,
+  verifySignedReport,
+} from './signed-report.ts';
 export { makeSigningCertificate, readSigningCertificate } from './signing-certificate.ts';
 export { createSigningKey, signingKeyId } from './trust-root.ts';
 

@@ -8,6 +8,7 @@ import type { Selectable } from 'kysely';
 import type { Clock } from './clock.ts';
 import { writeTransaction, type Database, type WriteTransaction } from './db.ts';
 import { HoldfastError } from './errors.ts';
+import { checkWorkHours, mayBegin, tellWait, type WorkHours } from './hours.ts';
 import type { Logger } from './log.ts';
 import type { RunKind } from './run-schema.ts';
 import { enqueueRun } from './runs.ts';
@@ -102,19 +103,38 @@ export async function ensureSchedules(deps: ScheduleDeps): Promise<void> {
   });
 }
 
-/** Changes when a schedule runs; its next time counts from now. */
+/** Changes when a schedule runs; its next time counts from now. What is due already, and waits for its hours, stays due. */
 export async function changeSchedule(
   tx: WriteTransaction,
   clock: Clock,
   name: ScheduleName,
-  change: { cron: string; enabled: boolean; input?: JsonObject | undefined },
+  change: {
+    cron: string;
+    enabled: boolean;
+    input?: JsonObject | undefined;
+    /** Left out: as they are. */
+    hours?: WorkHours | null | undefined;
+  },
 ): Promise<Selectable<Schedules>> {
   checkCron(change.cron, clock.now());
-  const nextDueAt = change.enabled ? nextDue(change.cron, clock.now()) : null;
+  if (change.hours != null) checkWorkHours(change.hours);
+  const now = clock.now();
+  const before = await tx
+    .selectFrom('schedules')
+    .select(['enabled', 'next_due_at'])
+    .where('name', '=', name)
+    .forUpdate()
+    .executeTakeFirst();
+  const waits = before?.enabled === true && before.next_due_at !== null && before.next_due_at <= now;
+  const dueAt = waits ? before.next_due_at : nextDue(change.cron, now);
+  const nextDueAt = change.enabled ? dueAt : null;
   const { kind, input } = DEFAULTS[name];
   const values = {
     ...{ cron: change.cron, enabled: change.enabled, next_due_at: nextDueAt },
     ...(change.input === undefined ? {} : { input: JSON.stringify({ ...input, ...change.input }) }),
+    ...(change.hours === undefined
+      ? {}
+      : { hours: change.hours === null ? null : JSON.stringify(change.hours) }),
   };
   return tx
     .insertInto('schedules')
@@ -122,6 +142,19 @@ export async function changeSchedule(
     .onConflict((conflict) => conflict.column('name').doUpdateSet(values))
     .returningAll()
     .executeTakeFirstOrThrow();
+}
+
+export function hoursOf({ hours }: Pick<Selectable<Schedules>, 'hours'>): WorkHours | null {
+  return hours as WorkHours | null;
+}
+
+/** @returns why what is due by it has not begun; undefined when nothing is due, or its hours do not keep it. */
+export function tellScheduleWait(
+  row: Pick<Selectable<Schedules>, 'hours' | 'enabled' | 'next_due_at'> | undefined,
+  now: Date,
+): string | undefined {
+  if (row?.enabled !== true || row.next_due_at === null || row.next_due_at > now) return undefined;
+  return tellWait(hoursOf(row), now);
 }
 
 export async function listSchedules(db: Database): Promise<Selectable<Schedules>[]> {
@@ -156,7 +189,8 @@ async function startDueRun(deps: ScheduleDeps, name: string): Promise<boolean> {
       .forUpdate()
       .skipLocked()
       .executeTakeFirst();
-    if (row?.next_due_at == null) return false;
+    // It stays due, and is queued with its next hours.
+    if (row?.next_due_at == null || !mayBegin(hoursOf(row), now)) return false;
     const open = await tx
       .selectFrom('runs')
       .select('id')

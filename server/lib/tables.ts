@@ -714,6 +714,7 @@ export interface Runs {
 export interface Schedules {
   cron: string;
   enabled: Generated<boolean>;
+  hours: Json | null;
   input: Generated<Json>;
   kind: string;
   last_due_at: Timestamp | null;
@@ -880,6 +881,7 @@ export interface Snapshots {
 }
 
 export interface SnapshotTargets {
+  expired: Json | null;
   forgetting: Json | null;
   forgotten_at: Timestamp | null;
   forgotten_because: string | null;
@@ -945,6 +947,7 @@ export interface Targets {
   verified_at: Timestamp | null;
   verify_problems: number | null;
   version: Generated<Int8>;
+  work_hours: Json | null;
 }
 
 export interface TargetDamage {
@@ -962,6 +965,13 @@ export interface TargetReadBacks {
   parts_done: Generated<number>;
   read_at: Timestamp | null;
   started_at: Timestamp | null;
+  target_id: string;
+}
+
+export interface TargetReadings {
+  part: number;
+  reading: Json;
+  started_at: Timestamp;
   target_id: string;
 }
 
@@ -1011,6 +1021,19 @@ export interface Users {
   role: string;
   subject_key_id: string;
   version: Generated<Int8>;
+}
+
+export interface VerificationReports {
+  finished_at: Timestamp;
+  id: string;
+  report: Buffer;
+  report_sha256: Buffer;
+  run_id: string;
+  scope: string;
+  started_at: Timestamp;
+  state: string;
+  summary: Json;
+  target_id: string;
 }
 
 export interface WalGaps {
@@ -1161,6 +1184,7 @@ export interface DB {
   target_anchors: TargetAnchors;
   target_damage: TargetDamage;
   target_read_backs: TargetReadBacks;
+  target_readings: TargetReadings;
   target_retention: TargetRetention;
   target_sign_ins: TargetSignIns;
   target_space: TargetSpace;
@@ -1169,6 +1193,7 @@ export interface DB {
   teams: Teams;
   user_email_index: UserEmailIndex;
   users: Users;
+  verification_reports: VerificationReports;
   wal_gaps: WalGaps;
   webhook_deliveries: WebhookDeliveries;
   webhooks: Webhooks;

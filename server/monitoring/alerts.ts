@@ -4,6 +4,7 @@ import { namePeople, type PeopleDeps } from '../identity/index.ts';
 import { writeTransaction, type Database } from '../lib/db.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import { readPageMark, writePageMark } from '../lib/page-mark.ts';
+import { requireOwnerFor } from './escalated.ts';
 import {
   countEndedAlerts,
   countOpenAlerts,
@@ -49,7 +50,7 @@ export async function countAlerts(db: Database): Promise<{ unacknowledged: numbe
 /**
  * Somebody takes care of it: no reminders for some days, unless it gets worse.
  *
- * @throws HoldfastError `not_found`; `wrong_state` when it has ended.
+ * @throws HoldfastError `not_found`; `wrong_state` when it has ended; `forbidden` for who is no owner, of what went up to them.
  */
 export async function acknowledge(
   deps: AlertDeps,
@@ -84,6 +85,7 @@ async function change(
   const row = await writeTransaction(deps.db, async (tx) => {
     const before = await lockAlert(tx, id);
     if (before?.raised_at == null) throw new HoldfastError('not_found', 'There is no such alert');
+    await requireOwnerFor(tx, before.name, actor);
     if (before.ended_at !== null)
       throw new HoldfastError('wrong_state', 'This alert has ended', { hint: 'Load the page again.' });
     const after = { ...before, ...changes };

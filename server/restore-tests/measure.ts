@@ -12,6 +12,8 @@ export interface Measures {
 
 /** Reading every file is what a restore would take longest for; a quick test reads some and reckons up. */
 export function measure(scene: Scene): Measures {
+  // Nothing of the data was restored.
+  if (scene.mode === 'system') return { rtoMs: null, rtoBasis: null, rpoMs: null };
   const { snapshot, filesRead, recoveredMs } = scene;
   const kept = scene.point?.opened.plan.window.to.getTime() ?? (snapshot && Date.parse(snapshot.takenAt));
   const rpoMs = kept === undefined ? null : Math.max(0, scene.startedAt.getTime() - kept);

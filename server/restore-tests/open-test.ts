@@ -19,8 +19,8 @@ import { assertionsFor } from './assertions/assertions.ts';
 import { sceneOpeners, type TestKeys } from './open-scene.ts';
 import type { Watcher } from './perform-test.ts';
 import { findSnapshotDueAt, type RestoreTestRow } from './queries.ts';
-import type { Scene } from './scene.ts';
-import type { LentKeys } from './schema.ts';
+import type { Machine, Scene } from './scene.ts';
+import type { LentKeys, RestoreTestMode } from './schema.ts';
 import { readTestSettings } from './settings.ts';
 
 export interface RunRestoreTestDeps {
@@ -29,6 +29,10 @@ export interface RunRestoreTestDeps {
   db: Database;
   keys: KeyClient;
   sealer: FieldSealer;
+  /** Where hostd gathers what snapshots keep of the machine; only on the machine image. */
+  systemDir?: string | undefined;
+  /** What reads it there. */
+  readMachine?: Machine['read'] | undefined;
 }
 
 /** Which copy, and how it is opened. */
@@ -85,7 +89,8 @@ export async function openScene(
 ): Promise<Scene> {
   const scratchDir = join(dataPaths(deps.dataDir).scratch, context.runId);
   return {
-    mode: parts.test.mode === 'full' ? 'full' : 'quick',
+    mode: modeOf(parts.test),
+    machine: deps.readMachine && { isOurs: deps.systemDir !== undefined, read: deps.readMachine },
     snapshotId: parts.test.snapshot_id,
     chosen: chosenOf(parts.test),
     scratchDir,
@@ -114,6 +119,9 @@ export async function openScene(
   };
 }
 
+export const modeOf = ({ mode }: Pick<TestedCopy, 'mode'>): RestoreTestMode =>
+  mode === 'full' || mode === 'system' ? mode : 'quick';
+
 function chosenOf({ point_time: at, point_lsn: lsn }: TestedCopy): ChosenPoint | undefined {
   if (at != null) return { kind: 'time', at };
   return lsn == null ? undefined : parsePoint({ lsn });
@@ -127,7 +135,7 @@ export async function askedOf(
   test: Pick<TestedCopy, 'mode' | 'key_source' | 'target_id'>,
 ): Promise<Scene['asked']> {
   const { assertionSeconds: seconds, rtoMinutes, rpoMinutes } = await readTestSettings(db);
-  const mode = test.mode === 'full' ? 'full' : 'quick';
+  const mode = modeOf(test);
   const keySource = test.key_source === 'recovery-kit' ? 'recovery-kit' : 'test-identity';
   return {
     assertions: await assertionsFor(db, { mode, keySource }),

@@ -28,6 +28,12 @@ import {
   openRepositoryCheck,
   snapshotCheck,
 } from './checks/repository-checks.ts';
+import {
+  applianceContentCheck,
+  systemContentCheck,
+  systemFilesCheck,
+  versionCheck,
+} from './checks/system-checks.ts';
 import { measure, type Measures } from './measure.ts';
 import { GroundMissing, type Check, type Scene } from './scene.ts';
 import type { CheckResult } from './schema.ts';
@@ -49,6 +55,19 @@ export const CHECKS: readonly Check[] = [
   auditCheck,
   // From here on it is not the database of the snapshot any more, and people's own are asked of the present schema.
   schemaCheck,
+];
+
+/** Of the scope `system`: nothing of the data is fetched. */
+const SYSTEM_CHECKS: readonly Check[] = [
+  openRepositoryCheck,
+  snapshotCheck,
+  freshnessCheck,
+  keyringCheck,
+  factsCheck,
+  applianceContentCheck,
+  versionCheck,
+  systemFilesCheck,
+  systemContentCheck,
 ];
 
 export interface TestVerdict extends Measures {
@@ -100,17 +119,14 @@ export async function performTest(
 /** People's own come last: what they may do to the scratch database then disturbs no other. */
 function checksOf(scene: Scene): Check[] {
   const { assertions, objectives, residency } = scene.asked;
+  const lies = residency === undefined ? [] : [residencyCheck(residency.of, residency.targetId)];
+  if (scene.mode === 'system') return [...SYSTEM_CHECKS, ...lies];
   // A chosen moment is reached through the log, after the snapshot's database is there.
   const checks =
     scene.chosen === undefined
       ? CHECKS
       : CHECKS.flatMap((check) => (check === recoverDatabaseCheck ? [logCheck, check] : [check]));
-  return [
-    ...checks,
-    ...(residency === undefined ? [] : [residencyCheck(residency.of, residency.targetId)]),
-    ...assertionChecks(assertions),
-    ...objectiveChecks(objectives),
-  ];
+  return [...checks, ...lies, ...assertionChecks(assertions), ...objectiveChecks(objectives)];
 }
 
 /** A warning is something to know, such as a missed objective; the copy is whole all the same. */

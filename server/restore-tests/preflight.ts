@@ -1,6 +1,6 @@
 /** What a test would need and what there is, in numbers, before it begins. */
 import { readFile, statfs } from 'node:fs/promises';
-import { getTarget, openTarget, openTargetConfig } from '../backups/index.ts';
+import { getTarget, openTarget, openTargetConfig, SYSTEM_SECTION } from '../backups/index.ts';
 import type { FieldSealer, KeyClient } from '../keys/index.ts';
 import { dataPaths } from '../lib/data-folder.ts';
 import type { Database } from '../lib/db.ts';
@@ -39,21 +39,28 @@ const ESTIMATE_FROM = 5;
 /** @throws HoldfastError as `chooseCopies` */
 export async function checkPreflight(deps: PreflightDeps, planned: PlannedTest): Promise<Preflight> {
   const largest = await largestOf(deps.db, planned);
-  const space = await readSpace(deps.dataDir, databaseBytes(largest.sources) + SCRATCH_MARGIN_BYTES);
+  // A test of the system unpacks nothing, and asks nothing of a database.
+  const isSystem = planned.mode === 'system';
+  const needed = isSystem ? 0 : databaseBytes(largest.sources) + SCRATCH_MARGIN_BYTES;
+  const space = await readSpace(deps.dataDir, needed);
   const durations = await listDurations(deps.db, planned.mode, ESTIMATE_FROM);
   const keySource = planned.keySource ?? 'test-identity';
   const asked = await assertionsFor(deps.db, { mode: planned.mode, keySource });
   const checks: PreflightCheck[] = [
-    space.check,
-    await checkMemory(),
+    ...(isSystem ? [await checkSystem(deps, planned)] : [space.check, await checkMemory()]),
     await checkKey(deps, keySource, planned),
     await checkWorker(deps.db),
     ...(await checkTargets(deps, planned)),
-    {
-      name: 'assertions',
-      state: 'ok',
-      message: asked.length === 0 ? 'None of your own are asked' : `${asked.length} of your own are asked`,
-    },
+    ...(isSystem
+      ? []
+      : [
+          {
+            name: 'assertions',
+            state: 'ok' as const,
+            message:
+              asked.length === 0 ? 'None of your own are asked' : `${asked.length} of your own are asked`,
+          },
+        ]),
   ];
   return {
     ok: checks.every((check) => check.state !== 'bad'),
@@ -63,6 +70,25 @@ export async function checkPreflight(deps: PreflightDeps, planned: PlannedTest):
     estimatedFrom: durations.length,
     checks,
   };
+}
+
+/** Whether the copy has a section of the machine; what is drawn is drawn at the start. */
+async function checkSystem({ db }: PreflightDeps, planned: PlannedTest): Promise<PreflightCheck> {
+  const name = 'system';
+  const copies = planned.choice === 'random' ? [] : await chooseCopies(db, planned);
+  const none = copies.filter(({ sources }) => !sourcesOf(sources).some((one) => one.name === SYSTEM_SECTION));
+  return none.length === 0
+    ? {
+        name,
+        state: 'ok',
+        message: 'The facts of the appliance and of its machine are read; nothing is unpacked',
+      }
+    : {
+        name,
+        state: 'warn',
+        message:
+          'The copy is not of a machine image: only the facts of the appliance are there to be read, and the report says so',
+      };
 }
 
 async function readSpace(dataDir: string, needsBytes: number) {
@@ -152,10 +178,13 @@ async function reachTarget(deps: PreflightDeps, id: string): Promise<PreflightCh
 
 /** Only the database is unpacked; files are read as a stream. */
 function databaseBytes(sources: unknown): number {
-  const list = Array.isArray(sources) ? (sources as { kind?: string; sizeBytes?: number }[]) : [];
-  return list
+  return sourcesOf(sources)
     .filter((source) => source.kind === 'postgres')
     .reduce((sum, source) => sum + (source.sizeBytes ?? 0), 0);
+}
+
+function sourcesOf(sources: unknown): { name?: string; kind?: string; sizeBytes?: number }[] {
+  return Array.isArray(sources) ? (sources as { name?: string }[]) : [];
 }
 
 function medianOf(values: readonly number[]): number | null {

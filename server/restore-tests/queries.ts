@@ -2,6 +2,8 @@ import { sql, type Selectable } from 'kysely';
 import type { Database, WriteTransaction } from '../lib/db.ts';
 import type { PageMark } from '../lib/page-mark.ts';
 import { HoldfastError } from '../lib/errors.ts';
+import type { WorkHours } from '../lib/hours.ts';
+import { hoursOf } from '../lib/schedules.ts';
 import type { JsonObject, RestoreTests, RestoreTestSettings } from '../lib/tables.ts';
 import type { ChosenCopy } from './choose-copy.ts';
 import type { Grade, KeySource, RestoreTestMode, RestoreTestState } from './schema.ts';
@@ -136,6 +138,7 @@ export interface TestSchedule {
   enabled: boolean;
   nextDueAt: Date | null;
   lastDueAt: Date | null;
+  hours: WorkHours | null;
 }
 
 /** Those of tests. */
@@ -149,7 +152,27 @@ export async function listTestSchedules(db: Database): Promise<TestSchedule[]> {
   return rows.map((row) => ({
     ...{ name: row.name, enabled: row.enabled, input: row.input as JsonObject },
     ...{ nextDueAt: row.next_due_at, lastDueAt: row.last_due_at },
+    hours: hoursOf(row),
   }));
+}
+
+/** Since when one that fell due by its schedule has been missing; undefined when none fell due since. Drills are another matter. */
+export async function findFirstDueAfter(
+  db: Database,
+  lastPassedAt: Date | undefined,
+  mode: 'quick' | 'full',
+): Promise<Date | undefined> {
+  const row = await db
+    .selectFrom('runs')
+    .select('created_at')
+    .where('kind', '=', 'restore-test')
+    .where('cause', 'in', ['schedule', 'catch-up'])
+    .where(sql<boolean>`input ->> 'mode' = ${mode} and coalesce(input ->> 'drill', 'false') <> 'true'`)
+    .where('created_at', '>', lastPassedAt ?? new Date(0))
+    .orderBy('created_at')
+    .limit(1)
+    .executeTakeFirst();
+  return row?.created_at;
 }
 
 /** When a snapshot was last due; undefined when none ever was. */
@@ -249,7 +272,7 @@ export async function listDurations(db: Database, mode: RestoreTestMode, count: 
     .selectFrom('restore_tests')
     .innerJoin('runs', 'runs.id', 'restore_tests.run_id')
     .select(['runs.started_at', 'restore_tests.finished_at'])
-    .where('restore_tests.state', '=', 'passed')
+    .where('restore_tests.state', 'in', ['passed', 'checked'])
     .where('restore_tests.mode', '=', mode)
     // A run of several tests took the time of all.
     .where(

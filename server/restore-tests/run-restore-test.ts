@@ -2,6 +2,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { recordAudit, systemActor, type Actor } from '../audit/index.ts';
 import { shipReport, wordsOfPoint, type TargetConfig } from '../backups/index.ts';
+import { readSigner, signReport } from '../keys/index.ts';
 import { crashPoint } from '../lib/crash-point.ts';
 import { writeTransaction } from '../lib/db.ts';
 import { HoldfastError, messageOf } from '../lib/errors.ts';
@@ -12,7 +13,7 @@ import { runTrial } from './assertions/run-trial.ts';
 import { readTrial } from './assertions/trial.ts';
 import type { Objectives } from './checks/objective-checks.ts';
 import { chooseCopies } from './choose-copy.ts';
-import { askedOf, openScene, reportTo, whatIsNeeded, type RunRestoreTestDeps } from './open-test.ts';
+import { askedOf, modeOf, openScene, reportTo, whatIsNeeded, type RunRestoreTestDeps } from './open-test.ts';
 import type { TestKeys } from './open-scene.ts';
 import { hasPassed, performTest, type TestVerdict } from './perform-test.ts';
 import { opensItself } from './opens-itself.ts';
@@ -23,9 +24,9 @@ import {
   isWaiting,
   type RestoreTestRow,
 } from './queries.ts';
-import { REPORT_KIND, signReport, type RestoreTestReport } from './report.ts';
+import { REPORT_KIND, type RestoreTestReport } from './report.ts';
 import type { Scene } from './scene.ts';
-import type { CopyChoice } from './schema.ts';
+import type { CopyChoice, Grade, RestoreTestMode } from './schema.ts';
 
 /** @throws HoldfastError when no test could be started at all; a test that fails is an outcome. */
 export async function runRestoreTest(deps: RunRestoreTestDeps, context: RunContext): Promise<RunOutcome> {
@@ -178,18 +179,13 @@ async function buildReport(
   scene: Scene,
   parts: { test: RestoreTestRow; target: TargetConfig; verdict: TestVerdict },
 ): Promise<Buffer> {
-  const keysObject = await deps.keys.keysObject();
-  const certificate = await deps.keys.signingCertificate();
-  const { repository } = await deps.keys.status();
   const { test, target, verdict } = parts;
   const content = reportContent(scene, {
+    ...(await readSigner(deps.keys)),
     id: test.id,
-    repositoryId: repository.repositoryId ?? '',
     keySource: test.key_source === 'recovery-kit' ? 'recovery-kit' : 'test-identity',
     kitId: test.kit_id,
     target: { id: test.target_id, kind: target.kind },
-    keysObject: { name: keysObject.name, object: keysObject.bytes.toString('base64') },
-    certificate,
     verdict,
   });
   return signReport(content, (statement) => deps.keys.signReport(statement));
@@ -205,7 +201,6 @@ export function reportContent(
 ): RestoreTestReport {
   const { verdict, ...given } = parts;
   const { snapshot, facts, repository } = scene;
-  const grade = parts.keySource === 'recovery-kit' ? 'kit-proven' : 'data-proven';
   return {
     kind: REPORT_KIND,
     format: 1,
@@ -213,7 +208,7 @@ export function reportContent(
     number: String(snapshot?.number ?? 0),
     software: SOFTWARE_VERSION,
     state: verdict.passed ? 'passed' : 'failed',
-    grade: verdict.passed ? grade : null,
+    grade: gradeOf(verdict, scene.mode, parts.keySource),
     mode: scene.mode,
     startedAt: scene.startedAt.toISOString(),
     finishedAt: scene.clock.now().toISOString(),
@@ -241,6 +236,12 @@ export function reportContent(
   };
 }
 
+/** A check of the system proves nothing of the data. */
+function gradeOf({ passed }: TestVerdict, mode: RestoreTestMode, keySource: string): Grade | null {
+  if (!passed || mode === 'system') return null;
+  return keySource === 'recovery-kit' ? 'kit-proven' : 'data-proven';
+}
+
 async function recordEnd(
   deps: RunRestoreTestDeps,
   test: RestoreTestRow,
@@ -252,12 +253,12 @@ async function recordEnd(
   }: { verdict: TestVerdict; report: Buffer; objectives: Objectives; reachedAt: Date | undefined },
 ): Promise<void> {
   const reportSha256 = createHash('sha256').update(report).digest();
-  const state = verdict.passed ? 'passed' : 'failed';
-  const grade = test.key_source === 'recovery-kit' ? 'kit-proven' : 'data-proven';
+  const mode = modeOf(test);
+  const state = verdict.passed ? (mode === 'system' ? 'checked' : 'passed') : 'failed';
   await writeTransaction(deps.db, async (tx) => {
     const first = await finishRestoreTest(tx, test.id, {
       state,
-      grade: verdict.passed ? grade : null,
+      grade: gradeOf(verdict, mode, test.key_source),
       finishedAt: deps.clock.now(),
       rtoMs: verdict.rtoMs,
       rpoMs: verdict.rpoMs,

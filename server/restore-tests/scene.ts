@@ -58,6 +58,22 @@ export interface CopyOfTest {
   newest: boolean;
 }
 
+/** What of a machine lies in a snapshot, told by the code that reads it on the machine. */
+export interface SystemContent {
+  there: string[];
+  missing: string[];
+  wrong: string[];
+  /** What the machine's facts name, if they can be read. */
+  image?: { path: string; sha256: string };
+}
+
+export interface Machine {
+  /** Holdfast runs on its own machine image here; unknown on another machine than the appliance. */
+  isOurs: boolean;
+  /** Everything of the section `system` but the image. */
+  read(files: ReadonlyMap<string, Buffer>): SystemContent;
+}
+
 export interface Scene {
   mode: RestoreTestMode;
   snapshotId: string;
@@ -77,6 +93,8 @@ export interface Scene {
   /** Live progress of a long step: bytes read so far in it, and how many there will be. */
   progress(bytesDone: number, bytesTotal: number): void;
 
+  machine?: Machine | undefined;
+
   repository?: Repository;
   snapshot?: SnapshotRecord;
   reader?: ChunkReader;
@@ -84,6 +102,8 @@ export interface Scene {
   filesSection?: SourceSection;
   factsSection?: SourceSection;
   facts?: PostgresFacts;
+  /** Version of the program that took the snapshot, as its facts say. */
+  writtenBy?: string;
   databaseRestored?: boolean;
   point?: ScenePoint;
   /** From the start of the test. */

@@ -2,7 +2,11 @@
 import { Type, type Static } from 'typebox';
 import { Cursor, Id, Instant } from '../lib/shapes.ts';
 
-export const RestoreTestMode = Type.Union([Type.Literal('quick'), Type.Literal('full')]);
+/** Of a test that restores the data. */
+export const DataTestMode = Type.Union([Type.Literal('quick'), Type.Literal('full')]);
+export type DataTestMode = Static<typeof DataTestMode>;
+/** `system`: what a machine needs besides its data. */
+export const RestoreTestMode = Type.Union([...DataTestMode.anyOf, Type.Literal('system')]);
 export type RestoreTestMode = Static<typeof RestoreTestMode>;
 export const KeySource = Type.Union([Type.Literal('test-identity'), Type.Literal('recovery-kit')]);
 export type KeySource = Static<typeof KeySource>;
@@ -11,6 +15,8 @@ export type Grade = Static<typeof Grade>;
 export const RestoreTestState = Type.Union([
   Type.Literal('running'),
   Type.Literal('passed'),
+  /** A test of scope `system` that passed: it proves nothing of the data. */
+  Type.Literal('checked'),
   Type.Literal('failed'),
   Type.Literal('cancelled'),
   Type.Literal('needs-kit'),
@@ -79,7 +85,7 @@ export const StartPointTest = Type.Object({
   /** One of the two: an instant with its zone, or a position in the write-ahead log. */
   time: Type.Optional(Type.String({ maxLength: 40 })),
   lsn: Type.Optional(Type.String({ maxLength: 17 })),
-  mode: RestoreTestMode,
+  mode: DataTestMode,
   /** What the recovery kit opened on that target; without it the test identity opens the copy. */
   lent: Type.Optional(LentKeys),
 });
@@ -174,6 +180,10 @@ export const TestScheduleState = Type.Object({
   overdue: Type.Boolean(),
   /** Due, and waiting for somebody with a recovery kit. */
   waitsForKit: Type.Boolean(),
+  /** Since when it is missing, once that is so long that owners have to know; null before, and of drills. */
+  escalatedSince: Type.Union([Instant, Type.Null()]),
+  /** Why one that is due has not begun, when its hours keep it. */
+  waits: Type.Union([Type.String(), Type.Null()]),
 });
 export type TestScheduleState = Static<typeof TestScheduleState>;
 

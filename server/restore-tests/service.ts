@@ -14,6 +14,7 @@ import type { Clock } from '../lib/clock.ts';
 import { writeTransaction, type Database } from '../lib/db.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import { readPageMark, writePageMark } from '../lib/page-mark.ts';
+import { printInThread } from '../lib/print-in-thread.ts';
 import { enqueueRun } from '../lib/runs.ts';
 import { chooseCopies } from './choose-copy.ts';
 import { readKitObjects } from './open-scene.ts';
@@ -29,7 +30,6 @@ import {
   listTargetNames,
   type RestoreTestRow,
 } from './queries.ts';
-import { printInThread } from './print-in-thread.ts';
 import { readReport } from './report.ts';
 import { KIT_GRACE_MS, readTestSchedule } from './test-schedules.ts';
 import type {
@@ -40,6 +40,8 @@ import type {
   StartPointTest,
   StartRestoreTest,
 } from './schema.ts';
+
+const PRINT_THREAD = new URL('./print-thread.ts', import.meta.url);
 
 export interface RestoreTestDeps {
   db: Database;
@@ -216,7 +218,7 @@ export async function readRestoreTestReport(deps: Pick<RestoreTestDeps, 'db'>, i
 
 /** The same as pages to read and print, with the signed report attached. @throws HoldfastError `not_found` while there is none. */
 export async function printRestoreTestReport(deps: Pick<RestoreTestDeps, 'db'>, id: string): Promise<Buffer> {
-  return printInThread(await readRestoreTestReport(deps, id));
+  return printInThread(PRINT_THREAD, await readRestoreTestReport(deps, id));
 }
 
 export async function showRestoreTests(

@@ -1,7 +1,9 @@
 /** What tests are due by the schedules, and whether the last due ones happened. */
 import type { Clock } from '../lib/clock.ts';
 import type { Database } from '../lib/db.ts';
+import { tellWait } from '../lib/hours.ts';
 import {
+  findFirstDueAfter,
   findLastPassedAt,
   findWaitingSince,
   listTestSchedules,
@@ -17,6 +19,9 @@ const OVERDUE_GRACE_MS = DAY_MS;
 const DRILL_GRACE_MS = 14 * DAY_MS;
 /** And a kit has to be fetched for a test that the appliance cannot do itself. */
 export const KIT_GRACE_MS = 7 * DAY_MS;
+
+/** Overdue for so long, it goes up to the owners: another weekly one was missed, or half of a month went by without a full one. */
+const ESCALATE_MS = { quick: 7 * DAY_MS, full: 14 * DAY_MS };
 
 type ScheduleDeps = { db: Database; clock: Clock };
 
@@ -44,7 +49,35 @@ async function stateOf(db: Database, schedule: TestSchedule, now: Date): Promise
         ? isOverdue(schedule, lastPassedAt, now, drill ? DRILL_GRACE_MS : OVERDUE_GRACE_MS)
         : isWaitOverdue(schedule, waitingSince, now),
     waitsForKit: waitingSince !== undefined,
+    escalatedSince: drill
+      ? null
+      : await findEscalation(db, schedule, { lastPassedAt, waits: waitingSince !== undefined, now }),
+    waits: tellDueWait(schedule, now),
   };
+}
+
+/**
+ * By the first that fell due since one passed: a test that fails each week is due anew each week, and would never be late for longer.
+ *
+ * @returns since when one is missing, when that is long enough for owners.
+ */
+async function findEscalation(
+  db: Database,
+  schedule: TestSchedule,
+  { lastPassedAt, waits, now }: { lastPassedAt: Date | undefined; waits: boolean; now: Date },
+): Promise<string | null> {
+  const mode = schedule.input.mode === 'full' ? 'full' : 'quick';
+  const { nextDueAt } = schedule;
+  // Nobody queued it, as when it waits for its hours.
+  const unqueued = nextDueAt !== null && nextDueAt <= now ? nextDueAt : undefined;
+  const since = (await findFirstDueAfter(db, lastPassedAt, mode)) ?? unqueued;
+  if (since === undefined) return null;
+  const graceMs = (waits ? KIT_GRACE_MS : OVERDUE_GRACE_MS) + ESCALATE_MS[mode];
+  return now.getTime() - since.getTime() > graceMs ? since.toISOString() : null;
+}
+
+function tellDueWait({ nextDueAt, hours }: TestSchedule, now: Date): string | null {
+  return nextDueAt === null || nextDueAt > now ? null : (tellWait(hours, now) ?? null);
 }
 
 /** It is due again and again while it waits: what counts is since when. Nobody queueing it is overdue as ever. */

@@ -10,14 +10,14 @@ import type { RunProgress } from '../lib/run-schema.ts';
 import { sceneOpeners } from './open-scene.ts';
 import { performTest, type TestVerdict } from './perform-test.ts';
 import type { Scene } from './scene.ts';
-import type { RestoreTestMode } from './schema.ts';
+import type { DataTestMode } from './schema.ts';
 
 export interface KitTestOptions {
   target: TargetConfig;
   kit: Pick<RecoveryKit, 'repositoryId' | 'trustRoot' | 'ageIdentity'>;
   /** As `Repository.findSnapshot` takes it; the newest when absent. */
   snapshot?: string | undefined;
-  mode: RestoreTestMode;
+  mode: DataTestMode;
   /** An existing private folder with room for the database; what is put there is removed again. */
   workDir: string;
   clock: Clock;

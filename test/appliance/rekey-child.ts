@@ -1,25 +1,7 @@
 /** Re-keys in a process of its own, which a crash point may kill. */
 import { rekey } from '../../server/appliance/kits/rekey.ts';
-import { connectKeyd, credentialPath } from '../../server/keys/index.ts';
-import { systemClock } from '../../server/lib/clock.ts';
-import { dataPaths } from '../../server/lib/data-folder.ts';
-import { openDatabase, type DatabaseAddress } from '../../server/lib/db.ts';
+import { openPlace, readOrder, type OrderedPlace } from '../helpers/child-order.ts';
 
-const { address, dataDir } = JSON.parse(process.env.HOLDFAST_TEST_ORDER ?? '{}') as {
-  address: DatabaseAddress;
-  dataDir: string;
-};
-const { run, keydSocket } = dataPaths(dataDir);
-const keys = await connectKeyd({
-  socketPath: keydSocket,
-  credentialFile: credentialPath(run, 'server'),
-  role: 'server',
-  clock: systemClock,
-});
-const db = openDatabase(address, { name: 'child', max: 2 });
-await rekey(
-  { db, clock: systemClock, keys },
-  { follows: 1, reason: 'A kit was lost' },
-  { kind: 'console', label: 'root' },
-);
+const deps = await openPlace(readOrder() as OrderedPlace);
+await rekey(deps, { follows: 1, reason: 'A kit was lost' }, { kind: 'console', label: 'root' });
 process.exit(0);

@@ -209,6 +209,41 @@ describe('refused, and hostd hears nothing of it:', () => {
     expect(await requestOf()).toMatchObject({ id, state: 'permitted', endedBy: null });
   });
 
+  test('a moment for which only its snapshot was approved', async () => {
+    await permitted();
+    const moment = new Date().toISOString();
+
+    expect((await begin({ moment })).body.error).toMatchObject({ code: 'wrong_state' });
+
+    expect(await stateOf()).toBe('permitted');
+  });
+
+  test('a snapshot for which only a moment was approved, and a moment that no log reaches', async () => {
+    const moment = new Date().toISOString();
+    const { target } = await expectStatus(
+      owner.call<SetBackPlan>('GET', `/host/set-back/plan?snapshot=${snapshot}`),
+      200,
+    );
+    const wish = { snapshot, moment, target: target.id, reason: REASON };
+    const { approval } = await expectStatus(owner.call<Asked>('POST', '/host/set-back/requests', wish), 202);
+    const { items } = await expectStatus(
+      admin.call<{ items: { id: string; moment: unknown }[] }>('GET', '/approvals'),
+      200,
+    );
+    expect(items.find(({ id }) => id === approval.id)?.moment).toEqual({ at: moment, target: target.id });
+    await expectStatus(admin.call('POST', `/approvals/${approval.id}/approve`), 204);
+
+    expect((await begin()).body.error).toMatchObject({ code: 'wrong_state' });
+    expect((await begin({ moment, target: target.id })).body.error).toMatchObject({ code: 'not_found' });
+
+    expect(await entries('appliance.set-back.wanted')).toContainEqual(
+      expect.objectContaining({
+        result: 'refused',
+        detail: expect.objectContaining({ moment, target: target.id }) as unknown,
+      }),
+    );
+  });
+
   test('what was approved, after a kill between its use and hostd: it is used up, and may be asked for anew', async () => {
     await permitted();
     const child = startProcess(process.execPath, ['--import', CRASH_AT, CHILD], {

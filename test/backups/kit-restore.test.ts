@@ -22,6 +22,8 @@ import {
 import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { encodeObject } from '../../server/backups/objects/object-lines.ts';
+import { numberedName, sha256Of } from '../../server/backups/objects/object-names.ts';
 import { openChunkWriter } from '../../server/backups/pipeline/index.ts';
 import { buildKeyringObject } from '../../server/keys/keyring-object.ts';
 import { fileKeyContext, sealField, deriveKey } from '../../server/keys/sealing.ts';
@@ -35,7 +37,14 @@ import {
 } from '../../server/keys/index.ts';
 import { sealFile } from '../../server/workspaces/seal-file.ts';
 import { tool } from '../helpers/tools.ts';
-import { bytesOf, createPlace, openPlace, openPlaceWriter, type Place } from './repository-place.ts';
+import {
+  bytesOf,
+  createPlace,
+  openPlace,
+  openPlaceWriter,
+  withWriter,
+  type Place,
+} from './repository-place.ts';
 
 vi.setConfig({ testTimeout: 60_000 });
 
@@ -383,5 +392,45 @@ describe('kit-restore.py', () => {
     expect(done.stderr).toContain('heads/99-');
     expect(heads.length).toBeGreaterThan(0);
     await rm(damaged, { recursive: true });
+  });
+
+  test('does without parts that are kept no more: says since when and why, and restores the rest', async () => {
+    const because = 'no rule keeps it';
+    await withWriter(place, async (writer) => {
+      const [one] = writer.retained();
+      await writer.forget([], [{ snapshotId: one?.sha256 ?? '', sections: ['files'], because }]);
+    });
+
+    expect(restore(['list']).stdout).toMatch(/files: kept no more since \d{4}-\d\d-\d\d, no rule keeps it/);
+    const to = join(place.top, 'gone');
+    for (const args of [
+      ['restore', '1', '--section', 'files', '--to', to],
+      ['files', '1', '--to', to],
+    ]) {
+      const done = restore(args);
+      expect(done.status).toBe(1);
+      expect(done.stderr).toContain('the part files is kept no more since');
+      expect(done.stderr).toContain('what is left: tree, appliance');
+    }
+    await expect(lstat(to)).rejects.toMatchObject({ code: 'ENOENT' });
+    expect(restore(['restore', 'latest', '--section', 'tree', '--to', to])).toMatchObject({ status: 0 });
+  });
+
+  test('stops at a head that needs a newer script, and goes back to no earlier one', async () => {
+    const { writeKeys, statement } = place.local;
+    const header = {
+      type: 'head',
+      repositoryId: statement.repositoryId,
+      number: 999,
+      must: ['time-travel'],
+    } as const;
+    const bytes = await encodeObject(header, [{ head: {} }], writeKeys);
+    await writeFile(join(place.path, numberedName('heads', { number: 999, sha256: sha256Of(bytes) })), bytes);
+
+    expect(restore(['list'])).toMatchObject({
+      status: 1,
+      stdout: '',
+      stderr: expect.stringContaining('use a newer script') as string,
+    });
   });
 });

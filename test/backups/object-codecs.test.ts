@@ -206,6 +206,13 @@ describe.each(codecs)('a $kind object', ({ kind, value, encode, decode, decodeAs
   });
 });
 
+const lost = {
+  snapshot: [4, hex('snapshot')],
+  sections: ['database', 'files'],
+  at: '2026-01-02T03:04:05.678Z',
+  because: 'no rule keeps it',
+};
+
 describe('any object', () => {
   const header = { type: 'head' as const, repositoryId: REPOSITORY, number: 9 };
   const headLine = async () => {
@@ -258,6 +265,9 @@ describe('any object', () => {
     ['a time that is none', { createdAt: 'yesterday' }],
     ['a reference with a short hash', { snapshots: [[1, 'abc']] }],
     ['a reference that is no pair', { indexes: [7] }],
+    ['expired parts without a name', { expired: [{ ...lost, sections: [] }] }],
+    ['expired parts of no snapshot', { expired: [{ ...lost, snapshot: [1] }] }],
+    ['expired parts for a reason of several lines', { expired: [{ ...lost, because: 'a\nb' }] }],
     ['a keyring name that leaves its folder', { keyring: { epoch: '1', objects: ['../keys/x'] } }],
   ])('well signed but with %s is refused', async (_, change) => {
     const line = await headLine();
@@ -268,6 +278,14 @@ describe('any object', () => {
     expect(() => decodeHead(bytes, expected(9), keys)).toThrow(
       expect.objectContaining({ code: 'integrity_failure' }),
     );
+  });
+
+  test('with parts that are kept no more says in `must` that a reader has to know of it', async () => {
+    const written = { ...head, expired: [{ ...lost, snapshot: { number: 4, sha256: hex('snapshot') } }] };
+    const bytes = await encodeHead(REPOSITORY, written, signer);
+
+    expect(bytes.toString('utf8').split('\n')[0]).toBe(first({ must: ['expired'] }));
+    expect(decodeHead(bytes, expected(9), keys)).toEqual(written);
   });
 
   test('of one type is not taken for another', async () => {

@@ -1,6 +1,6 @@
 /** A target that locks what it holds: locks are renewed for what snapshots need, and prune waits for the others. */
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import type { Target } from '../../server/backups/engine.ts';
+import type { ObjectLock, Target } from '../../server/backups/engine.ts';
 import type { RepositoryWriter } from '../../server/backups/repository/writer.ts';
 import {
   bytesOf,
@@ -15,7 +15,7 @@ import {
 vi.setConfig({ testTimeout: 60_000 });
 
 const DAY_MS = 24 * 3600_000;
-const LOCK = { mode: 'compliance', days: 8 } as const;
+const LOCK: ObjectLock = { mode: 'compliance', days: 8 };
 /** Eight days and a quarter more. */
 const AHEAD_MS = 10 * DAY_MS;
 
@@ -59,7 +59,7 @@ async function write<T>(act: (writer: RepositoryWriter) => Promise<T>): Promise<
   }
 }
 
-const renew = () => write((writer) => writer.renewLocks(LOCK));
+const renew = (days = LOCK.days) => write((writer) => writer.renewLocks({ ...LOCK, days }));
 const kinds = () => new Set([...locks.keys()].map((name) => name.split('/')[0]));
 
 test('everything that a snapshot needs is locked, and asked for again only when its lock ends too early', async () => {
@@ -96,4 +96,20 @@ test('what the lock still holds is reported by prune, kept, and removed when it 
   expect(held.waitingObjects).toBeGreaterThanOrEqual(held.lockedObjects);
   expect(after).toMatchObject({ lockedObjects: 0 });
   expect(after.deletedBytes).toBeGreaterThan(60_000);
+});
+
+test('a lock that was made longer holds for what is there at the next renewal; one that was made shorter ends no lock earlier', async () => {
+  await takeSnapshot(place, { one: bytesOf('one', 50_000) });
+  await renew();
+
+  const longer = await renew(80);
+  const ends = new Map(locks);
+  asked = [];
+  const shorter = await renew(1);
+
+  expect(longer).toEqual({ looked: locks.size, renewed: locks.size, left: 0 });
+  for (const until of ends.values()) expect(until.getTime()).toBe(place.clock.now().getTime() + 100 * DAY_MS);
+  expect(shorter).toEqual({ looked: 0, renewed: 0, left: 0 });
+  expect(asked).toEqual([]);
+  expect(locks).toEqual(ends);
 });

@@ -166,7 +166,7 @@ describe('a policy', () => {
 
   test('reads as a sentence', () => {
     expect(tellPolicy(PROPOSED_POLICY)).toBe(
-      'Kept are the last 3, all of 7 days, 30 daily, 12 weekly, 6 monthly; at least 3, nothing older than 180 days (UTC).',
+      'Kept are the last 3, all of 7 days, 30 daily, 12 weekly, 6 monthly; at least 3, nothing older than 180 days; logs and configuration for 30 days (UTC).',
     );
   });
 });
@@ -311,5 +311,115 @@ describe('whatever the snapshots, the policy and the clock', () => {
       }),
       RUNS,
     );
+  });
+});
+
+describe('logs and configuration by themselves', () => {
+  const parts = ['database', 'appliance', 'files', 'system'];
+  const policy = { ...NOTHING, last: 2, partsDays: 5 };
+  const lost = ['database', 'files'];
+  const tell = (decisions: ReturnType<typeof decide>) =>
+    decisions.map(({ snapshot: { number }, keep, expires, leftover }) => [
+      number,
+      keep,
+      expires ?? [],
+      leftover === true,
+    ]);
+
+  test('stay when the rest goes, and go when the rest stays; the last ones and held ones stay as they are', () => {
+    const list = daily(10, (number) => ({
+      parts,
+      ...(number === 1 ? { hold: { reason: 'litigation' } } : {}),
+      ...(number === 2 ? { proof: 'data-proven' as const } : {}),
+    }));
+
+    const decisions = decide(list, { ...policy, monthly: 1, weekly: 2 }, { now: NOW });
+
+    expect(tell(decisions)).toEqual([
+      [10, true, [], false],
+      [9, true, [], false],
+      [8, false, lost, false],
+      [7, false, lost, false],
+      [6, false, lost, false],
+      [5, true, [], false],
+      [4, false, [], false],
+      [3, false, [], false],
+      [2, true, [], false],
+      [1, true, [], false],
+    ]);
+    expect(reasonsOf(decisions, 8)).toEqual([
+      'no rule keeps it',
+      'reduced to logs and configuration until 2026-11-23',
+    ]);
+    const older = decide(
+      daily(20, () => ({ parts })),
+      { ...policy, weekly: 3 },
+      { now: NOW },
+    );
+    expect(tell(older).filter(([, keep, gone]) => keep === true && (gone as string[]).length > 0)).toEqual([
+      [8, true, ['system'], false],
+    ]);
+    expect(reasonsOf(older, 8)?.at(-1)).toBe(
+      'without its logs and configuration: logs and configuration are kept 5 days',
+    );
+  });
+
+  test('are all that is left of one: it counts for nothing, and stays for its days', () => {
+    const reduced = (number: number) => ({ parts, expired: lost, proof: 'kit-proven' as const, number });
+    const list = daily(8, (number) => (number > 2 ? reduced(number) : { parts }));
+
+    const decisions = decide(list, { ...policy, minimumCount: 3 }, { now: NOW });
+
+    expect(kept(decisions)).toEqual([8, 7, 6, 5, 4, 3, 2, 1]);
+    expect(reasonsOf(decisions, 2)).toEqual(['one of the minimum of 3', 'one of the last 2']);
+    expect(weigh(decisions)).toMatchObject({ total: 2, keeps: 2, proven: 0 });
+    const later = decide([...list, snapshot(9, '2026-11-24T02:00:00Z', { parts })], policy, {
+      now: new Date('2026-11-24T12:00:00Z'),
+    });
+    expect(later.filter((one) => !one.keep).map((one) => one.snapshot.number)).toEqual([6, 5, 4, 3, 1]);
+    expect(decide(list, NOTHING, { now: NOW }).filter((one) => one.leftover && one.keep)).toEqual([]);
+  });
+
+  test('fade away neither when backups stop nor when a clock jumps, but by the maximum age', () => {
+    const list = daily(6, (number) => (number < 4 ? { parts, expired: lost } : { parts }));
+    const year = new Date('2027-11-20T12:00:00Z');
+
+    expect(tell(decide(list, { ...policy, last: 3 }, { now: year }))).toEqual(
+      tell(decide(list, { ...policy, last: 3 }, { now: NOW })),
+    );
+    const aged = decide(list, { ...policy, last: 3, maximumAgeDays: 30 }, { now: year });
+    expect(aged.filter((one) => one.leftover === true && one.keep)).toEqual([]);
+    expect(aged.every((one) => one.expires === undefined)).toBe(true);
+  });
+
+  test('of an installation that has none, snapshots stay and go whole', () => {
+    const list = daily(9, () => ({ parts: ['database', 'appliance', 'files'] }));
+
+    const decisions = decide(list, { ...policy, weekly: 2 }, { now: NOW });
+
+    expect(kept(decisions)).toEqual([9, 8, 4]);
+    expect(decisions.every((one) => one.expires === undefined)).toBe(true);
+    expect(weigh(decisions)).toMatchObject({ removes: 6, reduces: 0, partsTotal: 0 });
+  });
+
+  test('are asked for when most of them would go, small steps together', () => {
+    const list = daily(10, () => ({ parts }));
+    const goes = (partsDays: number) => decide(list, { ...policy, last: 10, partsDays }, { now: NOW });
+
+    expect(whyAsk(goes(5))).toBeUndefined();
+    expect(whyAsk(goes(3))).toBe(
+      'It would remove the logs and configuration of 6 of the 10 snapshots that have them',
+    );
+    expect(whyAsk(goes(5), 0, 4)).toBe(
+      'It would remove the logs and configuration of 8 of the 14 snapshots that have them',
+    );
+    expect(whyAsk(goes(20), 0, 100)).toBeUndefined();
+  });
+
+  test('cannot be kept longer than anything may be', () => {
+    expect(() => checkPolicy({ ...policy, maximumAgeDays: 4 })).toThrow(
+      'Logs and configuration are not kept for 5 days',
+    );
+    expect(tellPolicy(policy)).toContain('logs and configuration for 5 days');
   });
 });

@@ -380,6 +380,21 @@ describe('snapshot and restore', () => {
   });
 });
 
+describe('targets lock', () => {
+  test('says that a folder locks nothing, and refuses to change that, and what are no days', async () => {
+    const { items } = (await holdfast('targets')).json as { items: { name: string }[] };
+    const name = items[0]?.name ?? '';
+
+    expect(await holdfast('targets', 'lock', name)).toMatchObject({ exitCode: 0, json: { lock: null } });
+    expect((await holdfast('targets', 'lock', name, '90')).json.error).toMatchObject({ code: 'wrong_state' });
+    for (const days of ['0', '12345', 'forever'])
+      expect((await holdfast('targets', 'lock', name, days)).json.error).toMatchObject({
+        code: 'invalid_input',
+        hint: 'Give a number of days, or `policy`.',
+      });
+  });
+});
+
 describe('at the console', () => {
   test('a second Holdfast on the folder is refused: 11', async () => {
     const run = await runHoldfast(['serve'], { dataDir: appliance.dataDir });

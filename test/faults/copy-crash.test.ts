@@ -4,6 +4,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { expectStatus } from '../helpers/appliance.ts';
 import {
+  COPY_DEATHS,
   addSecondTarget,
   catchUp,
   diskOf,
@@ -40,17 +41,7 @@ const more = () => appliance.upload(`${randomUUID()}.bin`, randomBytes(200_000))
 const both = () =>
   Promise.all([appliance.targetPath, second.path].map((path) => verifyByKit(appliance, path)));
 
-const POINTS = [
-  'backups.copy.keyring-published',
-  'backups.copy.pack.written',
-  'backups.copy.pack.verified',
-  'backups.copy.packs-indexed',
-  'backups.copy.snapshot-published',
-  'backups.copy.head-published',
-  'backups.copy.recorded',
-];
-
-test.each(POINTS)('killed at %s, a copy goes on from there and stores nothing twice', async (point) => {
+test.each(COPY_DEATHS)('killed at %s, a copy goes on from there and stores nothing twice', async (point) => {
   await second.away();
   await more();
   expect((await trySnapshot(appliance)).state).toBe('partial');

@@ -16,6 +16,8 @@ interface S3rverOptions {
   address: string;
   silent: boolean;
   directory: string;
+  /** Names below it, with s3 in front, hold the bucket's. */
+  serviceEndpoint: string;
   configureBuckets: { name: string }[];
 }
 type S3rver = new (options: S3rverOptions) => { run(): Promise<AddressInfo>; close(): Promise<void> };
@@ -40,7 +42,7 @@ export async function startS3Server(): Promise<S3Server> {
   const directory = await mkdtemp(join(tmpdir(), 'holdfast-s3-'));
   const S3rver = createRequire(import.meta.url)('s3rver') as S3rver;
   const server = new S3rver({
-    ...{ port: 0, address: '127.0.0.1', silent: true, directory },
+    ...{ port: 0, address: '127.0.0.1', silent: true, directory, serviceEndpoint: 'localhost' },
     configureBuckets: [{ name: BUCKET }],
   });
   const { port } = await server.run();

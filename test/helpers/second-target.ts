@@ -76,8 +76,24 @@ export async function trySnapshot(appliance: StockedAppliance) {
   return appliance.performRun();
 }
 
+/** Where the process of a copy dies. */
+export const COPY_DEATHS = [
+  'backups.copy.keyring-published',
+  'backups.copy.pack.written',
+  'backups.copy.pack.verified',
+  'backups.copy.packs-indexed',
+  'backups.copy.snapshot-published',
+  'backups.copy.head-published',
+  'backups.copy.recorded',
+] as const;
+
 /** As the chore does. @returns undefined when nothing is due. */
 export async function catchUp(appliance: StockedAppliance) {
+  return (await queueDueCopy(appliance)) ? appliance.performRun() : undefined;
+}
+
+/** @returns whether a copy waits for its turn now. */
+export async function queueDueCopy(appliance: StockedAppliance): Promise<boolean> {
   await copyWhenDue(appliance.deps);
   const open = await appliance.deps.db
     .selectFrom('runs')
@@ -85,7 +101,7 @@ export async function catchUp(appliance: StockedAppliance) {
     .where('kind', '=', 'copy')
     .where('state', '=', 'queued')
     .executeTakeFirst();
-  return open === undefined ? undefined : appliance.performRun();
+  return open !== undefined;
 }
 
 export async function requestCopy(appliance: StockedAppliance, id: string): Promise<Run> {

@@ -63,6 +63,17 @@ describe('a schedule', () => {
     ]);
   });
 
+  it('that is changed while it is due, as when its hours keep it, stays due and starts once', async () => {
+    await enable('snapshot', '0 2 * * *');
+    now = new Date('2026-03-02T02:30:00Z');
+
+    await enable('snapshot', '0 12 * * *');
+
+    expect(await startDueRuns(deps())).toEqual(['snapshot']);
+    const row = (await listSchedules(database.db)).find(({ name }) => name === 'snapshot');
+    expect(row?.next_due_at?.toISOString()).toBe('2026-03-02T12:00:00.000Z');
+  });
+
   it('starts nothing before its time, and one run when ten look at the same moment', async () => {
     await enable('snapshot', '0 2 * * *');
     expect(await startDueRuns(deps())).toEqual([]);

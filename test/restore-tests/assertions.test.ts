@@ -8,7 +8,8 @@ import type {
   AssertionVersion,
   NewAssertion,
 } from '../../server/restore-tests/assertions/schema.ts';
-import { takeAttachedReport, verifyReport } from '../../server/restore-tests/index.ts';
+import { takeAttachedReport } from '../../server/lib/report-pages.ts';
+import { verifyReport } from '../../server/restore-tests/index.ts';
 import type { RestoreTest } from '../../server/restore-tests/schema.ts';
 import { expectStatus, type TestCaller } from '../helpers/appliance.ts';
 import { startStockedAppliance, stock, type StockedAppliance } from '../helpers/stocked-appliance.ts';

@@ -1,7 +1,8 @@
 /** A report as PDF: what is on the pages, read by another program, and what is attached. */
 import { extractText, getDocumentProxy } from 'unpdf';
 import { describe, expect, test } from 'vitest';
-import { comparePages, printReport, takeAttachedReport } from '../../server/restore-tests/print-report.ts';
+import { comparePages, takeAttachedReport } from '../../server/lib/report-pages.ts';
+import { printReport } from '../../server/restore-tests/print-report.ts';
 import { REPORT_KIND, type RestoreTestReport } from '../../server/restore-tests/report.ts';
 import { SOFTWARE_VERSION } from '../../server/lib/version.ts';
 
@@ -66,7 +67,7 @@ describe('what is attached', () => {
     const pdf = await printReport(signed);
 
     expect(takeAttachedReport(pdf)).toEqual(signed);
-    expect(await comparePages(pdf, signed)).toBe('as-signed');
+    expect(await comparePages(pdf, signed, printReport)).toBe('as-signed');
   });
 
   test('does not fit pages of another report', async () => {
@@ -75,7 +76,7 @@ describe('what is attached', () => {
     const forged = Buffer.from(pages.replace(other.toString('latin1'), mine.toString('latin1')), 'latin1');
 
     expect(takeAttachedReport(forged)).toEqual(mine);
-    expect(await comparePages(forged, mine)).toBe('altered');
+    expect(await comparePages(forged, mine, printReport)).toBe('altered');
   });
 
   test('cannot be compared with pages that another version printed', async () => {
@@ -83,7 +84,7 @@ describe('what is attached', () => {
     const pdf = (await printReport(signed)).toString('latin1');
     const older = Buffer.from(pdf.replaceAll(`Holdfast ${SOFTWARE_VERSION}`, 'Holdfast 0.0.1'), 'latin1');
 
-    expect(await comparePages(older, signed)).toBe('other-version');
+    expect(await comparePages(older, signed, printReport)).toBe('other-version');
   });
 
   test('is missed in any other PDF', () => {

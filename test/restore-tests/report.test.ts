@@ -7,16 +7,12 @@ import {
   createLocalRepositoryKeys,
   createSigningKey,
   makeSigningCertificate,
+  signReport,
   signStatement,
   type LocalRepositoryKeys,
 } from '../../server/keys/index.ts';
 import type { SigningKeyPair } from '../../server/keys/trust-root.ts';
-import {
-  REPORT_KIND,
-  signReport,
-  verifyReport,
-  type RestoreTestReport,
-} from '../../server/restore-tests/report.ts';
+import { REPORT_KIND, verifyReport, type RestoreTestReport } from '../../server/restore-tests/report.ts';
 import { runHoldfast } from '../helpers/served-appliance.ts';
 
 let keys: LocalRepositoryKeys;

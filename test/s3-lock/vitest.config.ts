@@ -4,7 +4,7 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   root: import.meta.dirname,
   test: {
-    include: ['conformance.ts', 'ransomware.ts'],
+    include: ['conformance.ts', 'ransomware.ts', 'follow-policy.ts'],
     experimental: { viteModuleRunner: false },
     pool: 'forks',
     expect: { requireAssertions: true },

@@ -93,6 +93,21 @@ it(
       await look(page, 'point-in-time-test');
 
       await page.goto('/point-in-time');
+      await page.getByText('By a position of the log (LSN)').click();
+      await page.getByLabel('Position', { exact: true }).fill('one/two');
+      await page.getByText('Two hexadecimal numbers').waitFor();
+      await page.getByLabel('Position', { exact: true }).fill('ffffffff/0');
+      await page.getByText('--to-lsn FFFFFFFF/0').waitFor();
+      await look(page, 'point-in-time-position');
+      await page.getByRole('button', { name: 'Test this position' }).click();
+      const refused = page.getByText(/The last one is [0-9A-F]+\/[0-9A-F]+/);
+      await refused.waitFor();
+      const [last = ''] = /[0-9A-F]+\/[0-9A-F]+/.exec((await refused.textContent()) ?? '') ?? [];
+      await page.getByLabel('Position', { exact: true }).fill(last);
+      await page.getByRole('button', { name: 'Test this position' }).click();
+      await page.getByText('Data proven').first().waitFor({ timeout: 120_000 });
+
+      await page.goto('/point-in-time');
       await page.getByRole('button', { name: 'Change' }).click();
       await page.getByLabel('How many days back').fill('8');
       await page.getByText('Days are 1 to 7').waitFor();

@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import type { Page } from 'playwright-core';
 import { expect, it } from 'vitest';
-import { takeAttachedReport } from '../../server/restore-tests/index.ts';
+import { takeAttachedReport } from '../../server/lib/report-pages.ts';
 import { readReport } from '../../server/restore-tests/report.ts';
 import { addDirectoryTarget, finishRun } from '../helpers/served-appliance.ts';
 import { expectAccessible, expectAccessibleEverywhere } from './accessible.ts';

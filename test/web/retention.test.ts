@@ -65,12 +65,25 @@ it(
       await panel.getByText('2 of 4 snapshots would go').waitFor();
       await panel.getByText('under legal hold: Litigation with a supplier').waitFor();
       await panel.getByText('no rule keeps it').first().waitFor();
+      // Only the machine image stores logs and configuration of a machine.
+      await panel.getByText('No snapshot here has logs and configuration of a machine').waitFor();
+      await panel.getByLabel('Logs and configuration', { exact: true }).fill('200');
+      await panel.getByText('Logs and configuration may not be kept for more than the maximum age').waitFor();
+      await panel.getByLabel('Logs and configuration have a time of their own').uncheck();
+      await panel.getByText('2 of 4 snapshots would go').waitFor();
+      await panel.getByLabel('Logs and configuration have a time of their own').check();
+      await panel.getByLabel('Logs and configuration', { exact: true }).fill('14');
+      await panel.getByText('2 of 4 snapshots would go').waitFor();
       await expectAccessibleEverywhere(page, 'a policy with its preview');
       await page.setViewportSize({ width: 1280, height: 900 });
       await takeSights(page, 'retention-preview');
       await panel.getByRole('button', { name: 'Save the policy' }).click();
       await page.getByText('Saved: it is carried out within a minute').waitFor();
-      await panel.getByText('at least 1, nothing older than 180 days (Europe/Berlin)').waitFor();
+      await panel
+        .getByText(
+          'at least 1, nothing older than 180 days; logs and configuration for 14 days (Europe/Berlin)',
+        )
+        .waitFor();
       await panel.getByRole('button', { name: 'Carry it out now' }).click();
       await panel.getByText('Carried out', { exact: true }).first().waitFor({ timeout: 60_000 });
       await panel.getByRole('status').getByText('Done').waitFor({ timeout: 60_000 });

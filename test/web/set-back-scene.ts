@@ -10,8 +10,10 @@ import {
   makeRecoveryKit,
   type RecoveryKit,
 } from '../../server/keys/index.ts';
+import type { PointInTimeStatus } from '../../server/backups/wal/schema.ts';
 import { makeVolumeRecoveryKey } from '../../server/lib/volume-recovery-key.ts';
 import { expectStatus, OWNER, takeOwnership, type ServedAppliance } from '../helpers/served-appliance.ts';
+import { waitFor } from '../helpers/wait-for.ts';
 import { expectAccessible } from './accessible.ts';
 import { keepingSight, openPage, type View } from './browser.ts';
 import type { HostedMachine } from './machine-host.ts';
@@ -132,4 +134,19 @@ export async function approveInBrowser(browser: Browser, url: string): Promise<v
   });
   expect(complaints).toEqual([]);
   await context.close();
+}
+
+/** A whole second after which nothing was written yet, and that a target can be restored to. */
+export async function momentNow(): Promise<string> {
+  const at = new Date(Math.ceil(Date.now() / 1000) * 1000);
+  await waitFor('the second to be over', () => Date.now() > at.getTime() + 100, 2_000, 50);
+  return at.toISOString();
+}
+
+export async function waitForMoment(api: Pick<ServedAppliance, 'call'>, at: string): Promise<void> {
+  const isShipped = async () => {
+    const { targets } = await expectStatus(api.call<PointInTimeStatus>('GET', '/point-in-time'), 200);
+    return targets.some(({ windows }) => windows.some(({ from, to }) => from <= at && at < to));
+  };
+  await waitFor('the log to reach the moment', isShipped, 120_000, 1_000);
 }

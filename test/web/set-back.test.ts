@@ -38,11 +38,13 @@ import {
   confirm,
   filesOf,
   giveKit,
+  momentNow,
   NAME,
   NARROW,
   noteUpdate,
   picture,
   REASON,
+  waitForMoment,
   WIDE,
 } from './set-back-scene.ts';
 import { signIn } from './sign-in.ts';
@@ -446,4 +448,53 @@ describe('on the machine image', () => {
     });
     expect((await machine.setBack.view()).record).toMatchObject({ state: 'discarded' });
   });
+
+  it(
+    'the appliance goes back to a moment between two snapshots, by the log that was shipped',
+    { timeout: LIMIT_MS },
+    async () => {
+      await signInApi();
+      await expectStatus(
+        api.call('PUT', '/point-in-time', {
+          enabled: true,
+          windowDays: 3,
+          objectiveSeconds: 300,
+          pileLimitBytes: null,
+        }),
+        200,
+      );
+      await takeSnapshot();
+      await upload('before-the-moment.txt');
+      const moment = await momentNow();
+      await upload('after-the-moment.txt');
+      await waitForMoment(api, moment);
+      await at(WIDE, '/point-in-time', 'set-back-moment', async (page) => {
+        await page.getByLabel('Moment (UTC)').fill(moment.slice(0, 19));
+        await page.getByRole('link', { name: 'Set this appliance back to this moment' }).click();
+        await page.getByText(/^Everything written since .* is lost/).waitFor();
+        await page.getByText('1 file that was added or changed').waitFor();
+        await page.getByText('From snapshot, by the log').waitFor();
+        await expectAccessible(page, 'set back to a moment');
+        await picture(page, 'moment-1280');
+        await askInBrowser(page);
+        await decideAsAdministrator(appliance.url);
+        await page.reload();
+        await page.getByText('It is approved.').waitFor();
+        await giveKit(page, kitToText(kit));
+        await page.getByText('The kit opens the backups').waitFor({ timeout: LONG_MS });
+        await confirm(page);
+        await page.getByRole('button', { name: /^Set back to / }).click();
+        await page
+          .getByText(/^This appliance is set back to its data of .* Sign in with the password/)
+          .waitFor({ timeout: LONG_MS });
+        await signIn(page, OWNER);
+        expect((await filesOf(page)).sort()).toEqual(['before-the-moment.txt', 'kept.txt']);
+        await machine.setBack.idle();
+        expect((await machine.setBack.view()).record).toMatchObject({ state: 'kept', moment });
+        await page.goto('/appliance/updates');
+        await page.getByText(/^Set aside, /).waitFor();
+        await picture(page, 'moment-updates-1280');
+      });
+    },
+  );
 });

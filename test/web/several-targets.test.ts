@@ -53,9 +53,24 @@ it(
       await sending.getByLabel('At most').fill('20');
       await sending.getByLabel('Sat').check();
       await takeSights(page, 'sending');
-      await sending.getByRole('button', { name: 'Save' }).click();
+      await sending.getByRole('button', { name: 'Save', exact: true }).click();
       await page.getByText('It holds from the next run on').waitFor();
-      await sending.getByText('Nothing is changed').waitFor();
+      await sending.getByText('Nothing is changed').first().waitFor();
+      await sending.getByLabel('Work on it may begin').selectOption('Only at certain hours');
+      const until = sending.getByLabel('To', { exact: true }).last();
+      await until.fill('20:30');
+      await until.blur();
+      await sending.getByText('Hours are at least one hour long').waitFor();
+      await until.fill('20:00');
+      await until.blur();
+      await sending.getByRole('button', { name: 'Add other hours' }).click();
+      await takeSights(page, 'work-hours');
+      await sending.getByRole('button', { name: 'Remove these hours' }).first().click();
+      await sending.getByRole('button', { name: 'Save the hours' }).click();
+      await page.getByText('It holds for what begins from now on').waitFor();
+      await sending.getByLabel('Work on it may begin').selectOption('At any time');
+      await sending.getByRole('button', { name: 'Save the hours' }).click();
+      await sending.getByText('Nothing is changed').last().waitFor();
       await expectAccessibleEverywhere(page, 'a target that is up to date');
       await page.setViewportSize({ width: 1280, height: 900 });
 

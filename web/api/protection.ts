@@ -2,6 +2,7 @@
 import type { Static } from 'typebox';
 import type {
   EarlierStatePage,
+  LockChange,
   MadeKey,
   OwnRestore,
   S3SignIn,
@@ -45,6 +46,8 @@ export const retireTarget = (id: string): Promise<TargetReply> =>
 export const makeTargetKey = (): Promise<MadeKey> => request('/targets/keys', { method: 'POST' });
 export const changeTargetSignIn = (id: string, signIn: TargetSignIn | S3SignIn): Promise<TargetReply> =>
   request(`/targets/${id}/sign-in`, { method: 'PUT', body: { signIn } });
+export const changeTargetLock = (id: string, change: LockChange): Promise<TargetReply> =>
+  request(`/targets/${id}/lock`, { method: 'PUT', body: change });
 export const acceptHostKey = (id: string, fingerprint: string): Promise<TargetReply> =>
   request(`/targets/${id}/host-key`, { method: 'PUT', body: { fingerprint } });
 

@@ -17,12 +17,20 @@ export type SetBackRecord = NonNullable<SetBackView['record']>;
 const AT = '/host/set-back';
 
 export const getSetBack = (signal?: AbortSignal): Promise<SetBackView> => request(AT, { signal });
-export const planSetBack = (snapshot: string, signal?: AbortSignal): Promise<SetBackPlan> =>
-  request(`${AT}/plan`, { query: { snapshot }, signal });
+/** A snapshot, or a later moment that is gone on to from it. */
+export interface SetBackPoint {
+  snapshot: string;
+  moment?: string;
+  /** Which of the targets that hold it is read. */
+  target?: string;
+}
+
+export const planSetBack = (point: SetBackPoint, signal?: AbortSignal): Promise<SetBackPlan> =>
+  request(`${AT}/plan`, { query: { ...point }, signal });
 export const planUndo = (signal?: AbortSignal): Promise<UndoPlan> => request(`${AT}/undo`, { signal });
 /** @param kit secret; the machine opens the backups with it, and forgets it. */
-export const checkSetBack = (snapshot: string, kit: string): Promise<CheckedSetBack> =>
-  request(`${AT}/check`, { method: 'POST', body: { snapshot, kit } });
+export const checkSetBack = (point: SetBackPoint, kit: string): Promise<CheckedSetBack> =>
+  request(`${AT}/check`, { method: 'POST', body: { ...point, kit } });
 /** @param body its kit is secret; the machine keeps it in memory until the set-back is over. */
 export const startSetBack = (body: StartSetBackBody): Promise<void> => request(AT, { method: 'POST', body });
 export const undoSetBack = (body: UndoSetBackBody): Promise<void> =>
@@ -31,7 +39,7 @@ export const undoSetBack = (body: UndoSetBackBody): Promise<void> =>
 export const discardSetBack = (body: { name: string; reason: string }): Promise<AskedApproval> =>
   request(`${AT}/discard`, { method: 'POST', body });
 /** Asks another administrator for it; what is approved may be begun once within a day. */
-export const askForSetBack = (snapshot: string, reason: string): Promise<AskedApproval> =>
-  request(`${AT}/requests`, { method: 'POST', body: { snapshot, reason } });
+export const askForSetBack = (point: SetBackPoint, reason: string): Promise<AskedApproval> =>
+  request(`${AT}/requests`, { method: 'POST', body: { ...point, reason } });
 export const withdrawPermit = (id: string): Promise<void> =>
   request(`${AT}/permits/${id}/withdraw`, { method: 'POST' });

@@ -40,6 +40,9 @@ const LOOKS: Record<string, StateLook> = {
   held: { tone: 'warn', label: 'Under legal hold' },
   stays: { tone: 'ok', label: 'Stays' },
   goes: { tone: 'bad', label: 'Goes' },
+  reduced: { tone: 'neutral', label: 'Reduced' },
+  reduces: { tone: 'bad', label: 'Is reduced' },
+  'loses-logs': { tone: 'warn', label: 'Stays without logs' },
   'past-age': { tone: 'warn', label: 'Beyond its age' },
   'keeps-everything': { tone: 'info', label: 'Keeps everything' },
   new: { tone: 'info', label: 'Not carried out yet' },
@@ -49,6 +52,7 @@ const LOOKS: Record<string, StateLook> = {
   'kit-proven': { tone: 'ok', label: 'Kit proven' },
   'data-proven': { tone: 'ok', label: 'Data proven' },
   'needs-kit': { tone: 'warn', label: 'Needs kit' },
+  checked: { tone: 'ok', label: 'System checked' },
   proven: { tone: 'ok', label: 'Proven' },
   unproven: { tone: 'warn', label: 'Unproven' },
   overdue: { tone: 'warn', label: 'Overdue' },
@@ -59,6 +63,10 @@ const LOOKS: Record<string, StateLook> = {
   // Audit
   done: { tone: 'ok', label: 'Done' },
   refused: { tone: 'warn', label: 'Refused' },
+  // Readings of a target
+  whole: { tone: 'ok', label: 'Whole' },
+  repaired: { tone: 'warn', label: 'Repaired' },
+  damaged: { tone: 'bad', label: 'Damaged' },
   // Anchors of the audit log
   current: { tone: 'ok', label: 'Anchored' },
   behind: { tone: 'warn', label: 'Behind' },

@@ -4,7 +4,7 @@ import { SOFTWARE_VERSION } from '../../lib/version.ts';
 import type { HostPlaces } from './host-places.ts';
 import { readStateFile } from './state-file.ts';
 
-const ImageFacts = Type.Object({
+export const ImageFacts = Type.Object({
   product: Type.Literal('holdfast'),
   version: Type.String({ minLength: 1, maxLength: 64 }),
   builtAt: Type.Optional(Type.String({ maxLength: 64 })),

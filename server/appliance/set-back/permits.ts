@@ -8,6 +8,7 @@
  * request any more (`server/backups/recover-queries.ts`), so that none is shown there.
  */
 import { recordAudit, systemActor, type Actor } from '../../audit/index.ts';
+import { parsePoint } from '../../backups/index.ts';
 import { mayStill } from '../../identity/index.ts';
 import { canonicalJson } from '../../lib/canonical-json.ts';
 import type { Clock } from '../../lib/clock.ts';
@@ -34,9 +35,26 @@ export interface PermitDeps {
   clock: Clock;
 }
 
-/** What the request keeps. */
-export interface WantedSetBack {
+/** A snapshot, or a later moment that is gone on to from it. */
+export interface SetBackPoint {
   snapshot: string;
+  moment?: string | undefined;
+  /** Which of several that hold it: the log of one may reach a moment that the log of another does not. */
+  target?: string | undefined;
+}
+
+/** With one writing for each instant: it is compared, shown and entered as it stands. @throws HoldfastError `invalid_input` */
+export function exactPoint({ snapshot, moment, target }: SetBackPoint): SetBackPoint {
+  const at = moment === undefined ? undefined : parsePoint({ time: moment });
+  return {
+    snapshot,
+    ...(at?.kind === 'time' ? { moment: at.at.toISOString() } : {}),
+    ...(target === undefined ? {} : { target }),
+  };
+}
+
+/** What the request keeps. */
+export interface WantedSetBack extends SetBackPoint {
   /** What was to be lost when it was asked for. */
   lost: WrittenSince;
 }
@@ -49,22 +67,27 @@ export interface UsedPermit {
   approvedBy: string | null;
 }
 
-/** What a set-back to a snapshot is about, as it is now. @throws HoldfastError `unavailable` while hostd does not answer. */
+/** What a set-back to a point is about, as it is now. @throws HoldfastError `unavailable` while hostd does not answer. */
 export async function lookAtSetBack(
   db: Database,
   { config }: Pick<PermitDeps, 'config'>,
-  snapshot: string,
+  point: SetBackPoint,
 ): Promise<JsonObject> {
+  const { snapshot, moment } = point;
   const { record } = await requireHost(connectHost(config)).get<SetBackView>('/set-back');
-  const place = await findSnapshotPlace(db, snapshot);
-  return { snapshot, target: place?.targetId ?? 'none', lastSetBack: record?.id ?? 'none' };
+  const place = await findSnapshotPlace(db, point);
+  return {
+    snapshot,
+    ...(moment === undefined ? {} : { moment }),
+    ...{ target: place?.targetId ?? 'none', lastSetBack: record?.id ?? 'none' },
+  };
 }
 
 /** Approved: from now on it may be begun. */
 export async function givePermit(
   tx: WriteTransaction,
   { clock }: Pick<PermitDeps, 'clock'>,
-  { snapshot }: WantedSetBack,
+  { snapshot, moment }: WantedSetBack,
   actor: Actor,
   approvalId: string,
 ): Promise<void> {
@@ -78,12 +101,12 @@ export async function givePermit(
     action: 'appliance.set-back.permitted',
     objectType: 'set-back',
     objectId: approvalId,
-    detail: { snapshot, until: expiresAt.toISOString() },
+    detail: { snapshot, ...(moment === undefined ? {} : { moment }), until: expiresAt.toISOString() },
   });
 }
 
 /**
- * Uses up the permit of a snapshot.
+ * Uses up the permit of a point.
  *
  * @param acceptMore it is agreed that more is lost than when it was asked for.
  * @throws HoldfastError `wrong_state` without one that holds, and when more would be lost.
@@ -91,10 +114,10 @@ export async function givePermit(
 export async function usePermit(
   tx: WriteTransaction,
   deps: PermitDeps,
-  { snapshot, acceptMore }: { snapshot: string; acceptMore: boolean },
+  { acceptMore, ...point }: SetBackPoint & { acceptMore: boolean },
   actor: Actor,
 ): Promise<UsedPermit> {
-  const permit = await lockOpenPermit(tx, snapshot);
+  const permit = await lockOpenPermit(tx, point);
   if (permit === undefined || permit.expires_at <= deps.clock.now())
     throw new HoldfastError('wrong_state', 'Nobody has approved this set-back, or its time is over', {
       hint: 'Ask for it, with a reason: another administrator is asked to approve it.',
@@ -103,7 +126,7 @@ export async function usePermit(
     throw new HoldfastError('wrong_state', 'Whoever asked for it may not do it any more', {
       hint: 'Withdraw the approval, and ask for it anew.',
     });
-  if (canonicalJson(permit.seen) !== canonicalJson(await lookAtSetBack(tx, deps, snapshot)))
+  if (canonicalJson(permit.seen) !== canonicalJson(await lookAtSetBack(tx, deps, point)))
     throw new HoldfastError('wrong_state', CHANGED, { hint: 'Ask for it anew.' });
   const { lost } = permit.payload as unknown as WantedSetBack;
   const now = await countWrittenSince(tx, new Date(lost.since));
@@ -149,13 +172,16 @@ export async function withdrawPermit(
 
 /** Once a minute: ends those whose time is over, and those that do not hold any more. */
 export async function settlePermits(deps: PermitDeps): Promise<void> {
-  for (const { approvalId, snapshotId } of await listOpenPermits(deps.db)) {
+  for (const approvalId of await listOpenPermits(deps.db)) {
     await writeTransaction(deps.db, async (tx) => {
       const permit = await lockPermit(tx, approvalId);
       if (permit?.state !== 'open') return;
       const system = systemActor('set-back');
       if (permit.expires_at <= deps.clock.now()) await endPermit(tx, deps, approvalId, 'expired', system);
-      else if (canonicalJson(permit.seen) !== canonicalJson(await lookAtSetBack(tx, deps, snapshotId)))
+      else if (
+        canonicalJson(permit.seen) !==
+        canonicalJson(await lookAtSetBack(tx, deps, permit.payload as unknown as WantedSetBack))
+      )
         await endPermit(tx, deps, approvalId, 'void', system);
     });
   }

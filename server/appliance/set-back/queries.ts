@@ -17,10 +17,10 @@ export interface SnapshotPlace {
   path: string;
 }
 
-/** A snapshot on a target that is in use, else on one that was. */
+/** A snapshot on the target that was asked for; where none was, on one that is in use, else on one that was. */
 export async function findSnapshotPlace(
   db: Database,
-  snapshotId: string,
+  { snapshot, target }: { snapshot: string; target?: string | undefined },
 ): Promise<SnapshotPlace | undefined> {
   const row = await db
     .selectFrom('snapshots')
@@ -34,9 +34,10 @@ export async function findSnapshotPlace(
       'targets.settings',
       'targets.catalogue',
     ])
-    .where('snapshots.id', '=', snapshotId)
+    .where('snapshots.id', '=', snapshot)
     .where('snapshots.state', '!=', 'forgotten')
     .where('snapshot_targets.state', '=', 'stored')
+    .$if(target !== undefined, (query) => query.where('targets.id', '=', target ?? ''))
     .orderBy(sql`targets.state = 'active'`, 'desc')
     // Only what is mounted can be set back to.
     .orderBy(sql`targets.kind = 'directory'`, 'desc')

@@ -11,7 +11,15 @@ import type { SetBackView } from '../host/set-back/schema.ts';
 import { hostActor } from '../host-machine.ts';
 import { hasGrown, tellLost } from './loss.ts';
 import { findNewestRequest, lockOpenPermit, type RequestRow } from './permit-queries.ts';
-import { lookAtSetBack, SET_BACK, SET_BACK_ACT, type PermitDeps, type WantedSetBack } from './permits.ts';
+import {
+  exactPoint,
+  lookAtSetBack,
+  SET_BACK,
+  SET_BACK_ACT,
+  type PermitDeps,
+  type SetBackPoint,
+  type WantedSetBack,
+} from './permits.ts';
 import { countWrittenSince, findSnapshotPlace } from './queries.ts';
 import type { SetBackRequest, SetBackRequestState, WrittenSince } from './schema.ts';
 
@@ -26,8 +34,9 @@ const TOLD_MS = 7 * 86_400_000;
 export async function askForSetBack(
   deps: RequestDeps,
   actor: Actor,
-  { snapshot, reason }: { snapshot: string; reason: string },
+  { reason, ...asked }: SetBackPoint & { reason: string },
 ): Promise<AskedApproval> {
+  const point = exactPoint(asked);
   const asker = requirePerson(actor);
   const { record } = await lastSetBack(deps);
   if (record?.state === 'kept')
@@ -35,27 +44,34 @@ export async function askForSetBack(
       hint: 'Undo that one first, or discard them.',
     });
   return writeTransaction(deps.db, async (tx) => {
-    const place = await findSnapshotPlace(tx, snapshot);
+    const { snapshot, moment, target } = point;
+    const place = await findSnapshotPlace(tx, point);
     if (place === undefined)
       throw new HoldfastError('not_found', 'This snapshot is on no target any more', {
         hint: 'Choose another one: its list says where each lies.',
       });
-    const permit = await lockOpenPermit(tx, snapshot);
-    const seen = await lookAtSetBack(tx, deps, snapshot);
+    const permit = await lockOpenPermit(tx, point);
+    const seen = await lookAtSetBack(tx, deps, point);
     const holds = permit !== undefined && canonicalJson(permit.seen) === canonicalJson(seen);
     if (holds && permit.expires_at > deps.clock.now())
       throw new HoldfastError('conflict', 'It is approved already', {
         hint: 'Begin it, or withdraw the approval first.',
       });
-    const lost = await countWrittenSince(tx, place.takenAt);
-    const wanted: WantedSetBack = { snapshot, lost };
+    const dataOf = moment === undefined ? place.takenAt : new Date(moment);
+    const lost = await countWrittenSince(tx, dataOf);
+    const wanted: WantedSetBack = {
+      snapshot,
+      ...(moment === undefined ? {} : { moment }),
+      ...(target === undefined ? {} : { target }),
+      lost,
+    };
     return requestApproval(
       tx,
       deps,
       {
         ...{ act: SET_BACK_ACT, title: SET_BACK, permit: true, reason: reason.trim(), seen },
         ...{ object: { type: 'snapshot', id: snapshot }, payload: wanted as unknown as JsonObject },
-        consequence: `The appliance goes back to its data of ${minute(place.takenAt)} (snapshot ${String(place.number)}). All that was written since goes out of use: ${tellLost(lost)}. It is set aside for seven days, in which this can be undone. Nobody can work meanwhile, and everybody signs in again. Approving does not begin it: an owner begins it within 24 hours, with the recovery kit.`,
+        consequence: `The appliance goes back to its data of ${moment === undefined ? minute(dataOf) : moment} (${moment === undefined ? '' : 'by the log that follows '}snapshot ${String(place.number)}). All that was written since goes out of use: ${tellLost(lost)}. It is set aside for seven days, in which this can be undone. Nobody can work meanwhile, and everybody signs in again. Approving does not begin it: an owner begins it within 24 hours, with the recovery kit.`,
       },
       asker,
     );
@@ -68,7 +84,7 @@ export async function askForDiscard(deps: RequestDeps, actor: Actor, reason: str
   const { record } = await lastSetBack(deps);
   if (record?.state !== 'kept')
     throw new HoldfastError('wrong_state', 'No data from before a set-back are kept on this machine');
-  const { snapshot, movedAt } = record;
+  const { snapshot, moment, movedAt } = record;
   return writeTransaction(deps.db, (tx) =>
     requestApproval(
       tx,
@@ -76,7 +92,7 @@ export async function askForDiscard(deps: RequestDeps, actor: Actor, reason: str
       {
         ...{ act: 'appliance.set-back.discard', title: DISCARD, reason: reason.trim() },
         ...{ object: { type: 'set-back', id: record.id }, payload: {}, seen: seenOf(record) },
-        consequence: `What was written between ${minute(new Date(snapshot.takenAt))} and ${minute(new Date(movedAt ?? record.at))} is then on this machine no more, and the set-back cannot be undone. Snapshots of that time stay on their target.`,
+        consequence: `What was written between ${minute(new Date(moment ?? snapshot.takenAt))} and ${minute(new Date(movedAt ?? record.at))} is then on this machine no more, and the set-back cannot be undone. Snapshots of that time stay on their target.`,
       },
       asker,
     ),
@@ -99,10 +115,10 @@ export async function discardApproved(deps: Pick<PermitDeps, 'config'>, actor: A
 export async function readRequest(
   deps: RequestDeps,
   person: Pick<Person, 'userId' | 'role'>,
-  snapshot: string,
+  point: SetBackPoint,
   lost: WrittenSince,
 ): Promise<SetBackRequest | null> {
-  const row = await findNewestRequest(deps.db, SET_BACK_ACT, snapshot);
+  const row = await findNewestRequest(deps.db, SET_BACK_ACT, point);
   if (row === undefined) return null;
   const now = deps.clock.now();
   const state = await stateOf(deps, row, now);
@@ -136,7 +152,7 @@ async function stateOf(deps: RequestDeps, row: RequestRow, now: Date): Promise<S
   switch (row.permit_state) {
     case 'open': {
       if (row.permit_expires_at !== null && row.permit_expires_at <= now) return 'lapsed';
-      const seen = await lookAtSetBack(deps.db, deps, row.object_id ?? '');
+      const seen = await lookAtSetBack(deps.db, deps, row.payload as unknown as WantedSetBack);
       return canonicalJson(row.seen) === canonicalJson(seen) ? 'permitted' : 'void';
     }
     case 'used':

@@ -56,7 +56,7 @@ export const hostSetBackRoutes =
           response: { 200: SetBackPlan },
         },
       },
-      (request) => planSetBack(deps, request.query.snapshot, request.signedIn),
+      (request) => planSetBack(deps, request.query, request.signedIn),
     );
     app.get(
       '/host/set-back/undo',

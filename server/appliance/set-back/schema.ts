@@ -5,16 +5,19 @@ import { LookAnswer } from '../host/recovery/schema.ts';
 import { Reason, StartSetBackRequest } from '../host/set-back/schema.ts';
 
 const strict = { additionalProperties: false };
-const { snapshot, kit } = StartSetBackRequest.properties;
+const { snapshot, moment, kit } = StartSetBackRequest.properties;
 /** The appliance's own name, typed by whoever confirms. */
 const ConfirmedName = Type.String({ minLength: 1, maxLength: 200 });
 
-export const SnapshotQuery = Type.Object({ snapshot }, strict);
-export const CheckSetBackBody = Type.Object({ snapshot, kit }, strict);
-export const AskSetBackBody = Type.Object({ snapshot, reason: Reason }, strict);
+/** A snapshot, or a later moment that is gone on to from it; which of the targets that hold it is read. */
+const point = { snapshot, moment, target: Type.Optional(Id) };
+
+export const SnapshotQuery = Type.Object(point, strict);
+export const CheckSetBackBody = Type.Object({ ...point, kit }, strict);
+export const AskSetBackBody = Type.Object({ ...point, reason: Reason }, strict);
 export const StartSetBackBody = Type.Object(
   {
-    ...{ snapshot, kit },
+    ...{ ...point, kit },
     /** Of the console. A person's is the one that was approved. */
     reason: Type.Optional(Reason),
     name: ConfirmedName,
@@ -102,6 +105,8 @@ export const SetBackPlan = Type.Object({
     takenAt: Instant,
     sizeBytes: Type.Number(),
   }),
+  /** Whose data come into use, where that is later than the snapshot. */
+  moment: orNull(Instant),
   /** Where it is read from. */
   target: Type.Object({ id: Id, name: Type.String() }),
   /** The page tries a kit on it before the kit leaves the browser. */

@@ -4,7 +4,7 @@
  * audit log of the data that step aside; what became of it, in the log of those that come into use.
  */
 import { recordAudit, type Actor } from '../../audit/index.ts';
-import { findRepository, rememberedHead } from '../../backups/index.ts';
+import { findPoint, findRepository, rememberedHead } from '../../backups/index.ts';
 import { type KeyClient, parseRecoveryKit, type RecoveryKit } from '../../keys/index.ts';
 import type { Person } from '../../identity/index.ts';
 import { crashPoint } from '../../lib/crash-point.ts';
@@ -23,7 +23,7 @@ import { enterHostActs } from '../host-acts.ts';
 import { hostActor, type HostMachineDeps } from '../host-machine.ts';
 import { getAppliance } from '../queries.ts';
 import { countWrittenSince, findSnapshotPlace, type SnapshotPlace } from './queries.ts';
-import { giveBackPermit, usePermit, type UsedPermit } from './permits.ts';
+import { exactPoint, giveBackPermit, usePermit, type SetBackPoint, type UsedPermit } from './permits.ts';
 import { askForDiscard, readRequest, type RequestDeps } from './requests.ts';
 import type {
   DiscardSetBackBody,
@@ -48,25 +48,29 @@ export function readSetBack(deps: Pick<SetBackServiceDeps, 'config'>): Promise<S
 /** What it means and what it takes, before a kit is asked for. @throws HoldfastError `not_found`, `unavailable` */
 export async function planSetBack(
   deps: SetBackServiceDeps,
-  snapshotId: string,
+  asked: SetBackPoint,
   person: Person | undefined,
 ): Promise<SetBackPlan> {
+  const point = exactPoint(asked);
   const { record } = await readSetBack(deps);
-  const place = await requirePlace(deps, snapshotId);
+  const place = await requirePlace(deps, point);
+  const { moment } = point;
+  if (moment !== undefined) await requireMoment(deps, place, moment);
   const [{ name }, found, lost] = await Promise.all([
     getAppliance(deps.db),
     findRepository({ kind: 'directory', path: place.path }),
-    countWrittenSince(deps.db, place.takenAt),
+    countWrittenSince(deps.db, moment === undefined ? place.takenAt : new Date(moment)),
   ]);
   const { id, number, takenAt, sizeBytes, targetId, targetName } = place;
   return {
     applianceName: name ?? '',
     snapshot: { id, number, takenAt: takenAt.toISOString(), sizeBytes },
+    moment: moment ?? null,
     target: { id: targetId, name: targetName },
     found,
     lost,
     needsApproval: person !== undefined,
-    request: person === undefined ? null : await readRequest(deps, person, snapshotId, lost),
+    request: person === undefined ? null : await readRequest(deps, person, point, lost),
     barrier: await findBarrier(deps, record, 'set-back'),
   };
 }
@@ -87,7 +91,7 @@ export async function planUndo(deps: SetBackServiceDeps): Promise<UndoPlan> {
 export async function checkSetBack(
   deps: SetBackServiceDeps,
   actor: Actor,
-  wanted: { snapshot: string; kit: string },
+  wanted: SetBackPoint & { kit: string },
 ): Promise<CheckedSetBack> {
   const request = await requestFor(deps, actor, wanted);
   return hostOf(deps).send('POST', '/set-back/check', request, LOOK_TIMEOUT_MS);
@@ -104,17 +108,19 @@ export async function startSetBack(
   actor: Actor,
   { name, acceptWarnings, acceptMore, ...body }: StartSetBackBody,
 ): Promise<void> {
-  const wanted = { snapshot: body.snapshot, kit: body.kit };
-  const { snapshot } = wanted;
+  const { kit } = body;
+  const point = exactPoint(body);
+  const wanted = { ...point, kit };
   const use = (tx: WriteTransaction) =>
     actor.id === undefined
       ? Promise.resolve(undefined)
-      : usePermit(tx, deps, { snapshot, acceptMore: acceptMore === true }, actor);
+      : usePermit(tx, deps, { ...point, acceptMore: acceptMore === true }, actor);
   const giveBack = async (tx: WriteTransaction, permit: UsedPermit | undefined) => {
     if (permit !== undefined) await giveBackPermit(tx, permit);
   };
   const tell = (permit: UsedPermit | undefined) => ({
-    ...{ snapshot, reason: permit?.reason ?? body.reason ?? '' },
+    ...point,
+    reason: permit?.reason ?? body.reason ?? '',
     ...(permit === undefined ? {} : { approval: permit.id }),
   });
   await audited(deps, actor, 'wanted', { use, giveBack, tell }, async (permit) => {
@@ -192,8 +198,8 @@ function hostOf(deps: Pick<SetBackServiceDeps, 'config'>): HostClient {
   return requireHost(connectHost(deps.config));
 }
 
-async function requirePlace(deps: SetBackServiceDeps, snapshotId: string): Promise<SnapshotPlace> {
-  const place = await findSnapshotPlace(deps.db, snapshotId);
+async function requirePlace(deps: SetBackServiceDeps, point: SetBackPoint): Promise<SnapshotPlace> {
+  const place = await findSnapshotPlace(deps.db, point);
   if (place !== undefined && place.kind !== 'directory') {
     throw new HoldfastError('wrong_state', 'The appliance cannot be set back from a server', {
       hint: 'Copy the repository to a disk or share and recover from there. Files come back with `holdfast restore`.',
@@ -205,16 +211,50 @@ async function requirePlace(deps: SetBackServiceDeps, snapshotId: string): Promi
   });
 }
 
+/**
+ * Before anything stops for it.
+ *
+ * @returns at most the bytes that are gone on by from the snapshot: of the log, and of files stored since.
+ * @throws HoldfastError `not_found` when the log there does not reach it
+ */
+async function requireMoment(
+  deps: SetBackServiceDeps,
+  place: SnapshotPlace,
+  moment: string,
+): Promise<{ laterBytes: number }> {
+  const chosen = { kind: 'time' as const, at: new Date(moment) };
+  const { base, pieces, clockWentBack } = await findPoint(deps, place.targetId, chosen);
+  if (clockWentBack)
+    throw new HoldfastError(
+      'wrong_state',
+      'The clock of the database went back before this moment: it may have come twice',
+      {
+        hint: 'Choose a moment before that, or a snapshot; `holdfast recover --to-lsn` takes a position of the log on another machine.',
+      },
+    );
+  if (base.id === place.id) {
+    const { bytes } = await countWrittenSince(deps.db, place.takenAt);
+    return { laterBytes: pieces.reduce((sum, { from, to }) => sum + Number(to - from), bytes) };
+  }
+  throw new HoldfastError('conflict', `This moment is gone on to from snapshot ${String(base.number)}`, {
+    hint: 'Choose the moment again.',
+  });
+}
+
 async function requestFor(
   deps: SetBackServiceDeps,
   actor: Actor,
-  { snapshot, kit }: { snapshot: string; kit: string },
+  { kit, ...asked }: SetBackPoint & { kit: string },
 ): Promise<CheckSetBackRequest> {
-  const place = await requirePlace(deps, snapshot);
+  const point = exactPoint(asked);
+  const { snapshot, moment } = point;
+  const place = await requirePlace(deps, point);
+  const later = moment === undefined ? {} : { moment, ...(await requireMoment(deps, place, moment)) };
   const { repositoryId } = await requireOwnKit(deps, kit);
   const knownHead = rememberedHead(deps.dataDir, repositoryId, place);
   return {
     ...{ actor: hostActor(actor), place: place.path, kit, snapshot },
+    ...later,
     ...(knownHead === undefined ? {} : { knownHead }),
   };
 }

@@ -12,6 +12,7 @@ import {
   type SourceSection,
   startScratchDatabase,
   withSnapshot,
+  partOf,
 } from '../../backups/index.ts';
 import { crashPoint } from '../../lib/crash-point.ts';
 import { dataPaths, scratchClusterDir, wipeScratch } from '../../lib/data-folder.ts';
@@ -76,8 +77,7 @@ async function restoreDatabase(
   await run.step('Restoring the newest snapshot to scratch');
   await run.log('info', `Rehearsing on the snapshot of ${wanted.takenAt.toISOString()}`);
   return withSnapshot(deps, run, wanted, async ({ snapshot, reader }) => {
-    const section = snapshot.sections.find((one) => one.name === DATABASE_SECTION);
-    if (section === undefined) throw damaged('it holds no database');
+    const section = partOf(snapshot, DATABASE_SECTION, () => damaged('it holds no database'));
     const restored = await reader.restoreSection(section, to, {
       signal: run.signal,
       progress: ({ bytesDone, bytesTotal }) =>

@@ -8,7 +8,8 @@
 import type { DatabaseSync } from 'node:sqlite';
 import { HoldfastError, isSystemError, messageOf } from '../../lib/errors.ts';
 import type { ChunkCatalogue, ChunkLocation, SnapshotRecord, WrittenPack } from '../engine.ts';
-import type { KeyringState } from '../objects/head-object.ts';
+import { wholeRecord, withoutExpired } from '../expired-parts.ts';
+import type { ExpiredParts, KeyringState } from '../objects/head-object.ts';
 import type { RemovalMark, RepositoryIndex } from '../objects/index-object.ts';
 import { type ObjectReference } from '../objects/object-names.ts';
 import { asBuffer, ID_BYTES, packChunkList, rawChunks, unpackChunkList } from './chunk-list.ts';
@@ -26,7 +27,7 @@ export type PackState = 'present' | 'missing' | 'damaged';
 /** As stored: the position is the number. */
 const PACK_STATES: readonly PackState[] = ['present', 'missing', 'damaged'];
 
-interface PackSummary {
+export interface PackSummary {
   /** Row number, for `packsOfChunks`. */
   row: number;
   id: string;
@@ -44,8 +45,13 @@ export interface Catalogue extends ChunkCatalogue {
   /** The keyring objects that were published last, as our own writer noted them. */
   keyring(): KeyringState | undefined;
   setKeyring(keyring: KeyringState): void;
+  /** What of the retained snapshots is kept no more, as the head says that the content follows. */
+  expired(): ExpiredParts[];
+  setExpired(expired: readonly ExpiredParts[]): void;
   /** Until when the target's lock holds an object, as it was last heard. */
   lockOf(name: string): Date | undefined;
+  /** When the last of all locks that were heard of ends. */
+  latestLock(): Date | undefined;
   noteLock(name: string, until: Date): void;
   /** Of all objects but these. */
   forgetLocks(but: ReadonlySet<string>): void;
@@ -73,6 +79,7 @@ export interface Catalogue extends ChunkCatalogue {
   /** Row of the pack that a chunk is read from. @param id 32 bytes. */
   packOfChunk(id: Uint8Array): number | undefined;
 
+  /** Without what is kept of them no more. */
   snapshots(): SnapshotRecord[];
   findSnapshot(reference: ObjectReference): SnapshotRecord | undefined;
   addSnapshot(snapshot: SnapshotRecord): void;
@@ -125,13 +132,21 @@ export type CatalogueView = Pick<
   | 'findSnapshot'
   | 'knowsSegment'
   | 'segmentChunks'
+  | 'lockOf'
+  | 'latestLock'
 >;
 
 /** On a file that is open for reading only. */
 export function viewCatalogue(db: DatabaseSync): CatalogueView {
   const q = prepareQueries(db);
   const readOnly: Transaction = (work) => work();
-  return { ...packsOf(q, readOnly), ...chunksOf(q), ...snapshotsOf(q), ...segmentsOf(q, readOnly) };
+  return {
+    ...packsOf(q, readOnly),
+    ...chunksOf(q),
+    ...snapshotsOf(q),
+    ...segmentsOf(q, readOnly),
+    ...locksOf(q),
+  };
 }
 
 type Transaction = <T>(work: () => T) => T;
@@ -171,11 +186,37 @@ export function parseHead(value: unknown): ObjectReference | undefined {
   return sha256 === undefined ? undefined : { number: Number(number), sha256 };
 }
 
+function locksOf(q: CatalogueQueries): Pick<Catalogue, 'lockOf' | 'latestLock'> {
+  return {
+    lockOf(name) {
+      const value = q.findFact.get(LOCK + name)?.value;
+      return value === undefined ? undefined : new Date(String(value));
+    },
+    latestLock() {
+      const value = q.latestFact.get(`${LOCK}*`)?.value ?? null;
+      return value === null ? undefined : new Date(String(value));
+    },
+  };
+}
+
 function headOf(
   q: CatalogueQueries,
   transaction: Transaction,
-): Pick<Catalogue, 'head' | 'setHead' | 'keyring' | 'setKeyring' | 'lockOf' | 'noteLock' | 'forgetLocks'> {
+): Pick<
+  Catalogue,
+  | 'head'
+  | 'setHead'
+  | 'keyring'
+  | 'setKeyring'
+  | 'expired'
+  | 'setExpired'
+  | 'lockOf'
+  | 'latestLock'
+  | 'noteLock'
+  | 'forgetLocks'
+> {
   return {
+    ...locksOf(q),
     head: () => parseHead(q.findFact.get('head')?.value),
     setHead(head) {
       transaction(() => q.upsertFact.run('head', `${String(head.number)} ${head.sha256}`));
@@ -187,9 +228,9 @@ function headOf(
     setKeyring(keyring) {
       transaction(() => q.upsertFact.run('keyring', JSON.stringify(keyring)));
     },
-    lockOf(name) {
-      const value = q.findFact.get(LOCK + name)?.value;
-      return value === undefined ? undefined : new Date(String(value));
+    expired: () => expiredOf(q),
+    setExpired(expired) {
+      transaction(() => q.upsertFact.run('expired', JSON.stringify(expired)));
     },
     noteLock(name, until) {
       transaction(() => q.upsertFact.run(LOCK + name, until.toISOString()));
@@ -377,20 +418,30 @@ function chunksOf(q: CatalogueQueries): Pick<Catalogue, 'locate' | 'ids' | 'coun
 function snapshotsOf(
   q: CatalogueQueries,
 ): Pick<Catalogue, 'snapshots' | 'findSnapshot' | 'addSnapshot' | 'dropSnapshot'> {
-  const parse = (content: unknown) => JSON.parse(String(content)) as SnapshotRecord;
+  const parse = (content: unknown, expired = expiredOf(q)) =>
+    withoutExpired(JSON.parse(String(content)) as SnapshotRecord, expired);
   return {
-    snapshots: () => q.listSnapshots.all().map((row) => parse(row.content)),
+    snapshots() {
+      const expired = expiredOf(q);
+      return q.listSnapshots.all().map((row) => parse(row.content, expired));
+    },
     findSnapshot(from) {
       const row = q.findSnapshot.get(from.number, Buffer.from(from.sha256, 'hex'));
       return row && parse(row.content);
     },
     addSnapshot(snapshot) {
-      q.insertSnapshot.run(snapshot.number, Buffer.from(snapshot.id, 'hex'), JSON.stringify(snapshot));
+      const content = JSON.stringify(wholeRecord(snapshot));
+      q.insertSnapshot.run(snapshot.number, Buffer.from(snapshot.id, 'hex'), content);
     },
     dropSnapshot(from) {
       q.deleteSnapshot.run(from.number, Buffer.from(from.sha256, 'hex'));
     },
   };
+}
+
+function expiredOf(q: CatalogueQueries): ExpiredParts[] {
+  const value = q.findFact.get('expired')?.value;
+  return value === undefined ? [] : (JSON.parse(String(value)) as ExpiredParts[]);
 }
 
 function segmentsOf(

@@ -40,6 +40,7 @@ export function prepareQueries(db: DatabaseSync) {
     upsertFact: q(
       'insert into facts (name, value) values (?, ?) on conflict (name) do update set value = excluded.value',
     ),
+    latestFact: q('select max(value) as value from facts where name glob ?'),
     listFacts: q('select name from facts where name glob ?'),
     deleteFact: q('delete from facts where name = ?'),
 

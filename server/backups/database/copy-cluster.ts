@@ -210,7 +210,8 @@ async function copyChanged(
       size: length * BLOCK_BYTES,
       before: isCut ? undefined : last.find(path),
       isChanged: (from, to) =>
-        (changed[firstFrom(changed, from / BLOCK_BYTES)] ?? Infinity) * BLOCK_BYTES < to,
+        // From the block that it begins in: a chunk need not hold whole ones.
+        (changed[firstFrom(changed, Math.floor(from / BLOCK_BYTES))] ?? Infinity) * BLOCK_BYTES < to,
       read: (offset, bytes) => readServerFile(client, path, offset, bytes),
     },
     fileOptions(options, path),

@@ -17,11 +17,27 @@ import {
 import { decodeObject, encodeObject, type ObjectSigner } from './object-lines.ts';
 import { type ObjectReference, parseKeyringName } from './object-names.ts';
 
+/** The feature that a head with expired parts names in `must`. */
+const EXPIRED = 'expired';
+/** One line of words. */
+const BECAUSE = /^[^\u0000-\u001f\u007f]{1,200}$/;
+
 export interface KeyringState {
   /** Decimal. */
   epoch: string;
   /** Names of the base and its additions, in order. */
   objects: string[];
+}
+
+/** Parts of a retained snapshot that are kept no more. */
+export interface ExpiredParts {
+  snapshot: ObjectReference;
+  /** Names of its sections. */
+  sections: string[];
+  /** Since when: RFC 3339, UTC. */
+  at: string;
+  /** As a policy says it; a head is not encrypted, so no words of people. */
+  because: string;
 }
 
 export interface RepositoryHead {
@@ -35,6 +51,8 @@ export interface RepositoryHead {
   previous: ObjectReference | null;
   /** Retained snapshots, oldest first. */
   snapshots: ObjectReference[];
+  /** What of them is kept no more; absent: nothing. */
+  expired?: ExpiredParts[];
   /** All index objects that count, and no others. */
   indexes: ObjectReference[];
   /** Numbers below these were given out before; an object of such a number that is not listed is not wanted any more. */
@@ -53,15 +71,20 @@ export async function encodeHead(
   head: RepositoryHead,
   signer: ObjectSigner,
 ): Promise<Buffer> {
-  const { number, previous, snapshots, indexes, ledger, ...rest } = head;
+  const { number, previous, snapshots, indexes, ledger, expired = [], ...rest } = head;
+  // A reader that does not know of it would take what is gone for damage, or restore half of a snapshot for all of it.
+  const must = expired.length > 0 ? [EXPIRED] : [];
   const content = {
     ...rest,
     previous: previous && pair(previous),
     snapshots: snapshots.map(pair),
+    ...(expired.length > 0
+      ? { expired: expired.map((parts) => ({ ...parts, snapshot: pair(parts.snapshot) })) }
+      : {}),
     indexes: indexes.map(pair),
     ledger: ledger && pair(ledger),
   };
-  return encodeObject({ type: 'head', repositoryId, number }, [{ head: content }], signer);
+  return encodeObject({ type: 'head', repositoryId, number, must }, [{ head: content }], signer);
 }
 
 function pair(reference: ObjectReference): [number, string] {
@@ -78,6 +101,7 @@ export function decodeHead(
   const line = lines.find((record) => 'head' in record);
   if (line === undefined) throw damagedObject('a head says nothing');
   const record = readRecord(line.head);
+  const expired = record.expired === undefined ? [] : readList(record, 'expired').map(readExpired);
   return {
     number: expected.number,
     writer: readCount(record, 'writer'),
@@ -85,6 +109,7 @@ export function decodeHead(
     generation: readCount(record, 'generation'),
     previous: readReference(record.previous),
     snapshots: readList(record, 'snapshots').map(requireReference),
+    ...(expired.length > 0 ? { expired } : {}),
     indexes: readList(record, 'indexes').map(requireReference),
     nextSnapshot: readCount(record, 'nextSnapshot'),
     nextIndex: readCount(record, 'nextIndex'),
@@ -92,6 +117,20 @@ export function decodeHead(
     ledger: readReference(record.ledger),
     wal: record.wal ?? null,
     longestRunMs: readCount(record, 'longestRunMs'),
+  };
+}
+
+function readExpired(value: unknown): ExpiredParts {
+  const record = readRecord(value);
+  const sections = readList(record, 'sections');
+  if (sections.length === 0 || !sections.every((name) => typeof name === 'string')) {
+    throw damagedObject('a head names no parts that a snapshot has lost');
+  }
+  return {
+    snapshot: requireReference(record.snapshot),
+    sections,
+    at: readInstant(record, 'at'),
+    because: readText(record, 'because', BECAUSE),
   };
 }
 

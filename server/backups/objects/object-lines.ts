@@ -16,8 +16,8 @@ import {
 import { damagedObject, type JsonRecord, readRecord } from './object-fields.ts';
 
 const FORMAT_VERSION = 1;
-/** Features that a writer of this version may name in `must`: none yet. */
-const KNOWN_FEATURES: readonly string[] = [];
+/** Features that a writer of this version may name in `must`. */
+const KNOWN_FEATURES: readonly string[] = ['expired'];
 
 type ObjectType = SignedStatement['type'];
 
@@ -26,6 +26,8 @@ export interface ObjectHeader {
   repositoryId: string;
   /** Non-negative, below 2^53. */
   number: number;
+  /** What a reader has to know, or must not read this object. */
+  must?: readonly string[];
 }
 
 export interface ObjectSigner {
@@ -33,8 +35,8 @@ export interface ObjectSigner {
 }
 
 /** What an object's first line says. */
-export function headerOf({ type, repositoryId, number }: ObjectHeader): object {
-  return { type, version: FORMAT_VERSION, repository: repositoryId, number, must: [] };
+export function headerOf({ type, repositoryId, number, must = [] }: ObjectHeader): object {
+  return { type, version: FORMAT_VERSION, repository: repositoryId, number, must };
 }
 
 /** Builds a signed object: header line, one line per record, signature line. */

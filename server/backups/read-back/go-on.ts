@@ -5,11 +5,13 @@
 import type { Selectable } from 'kysely';
 import type { Clock } from '../../lib/clock.ts';
 import { writeTransaction, type Database } from '../../lib/db.ts';
+import { mayBegin } from '../../lib/hours.ts';
 import { enqueueRun, findOpenRun } from '../../lib/runs.ts';
 import type { Runs } from '../../lib/tables.ts';
 import { findCopyRun } from '../copy-queries.ts';
 import { readQuarantine } from '../quarantine.ts';
 import { listActiveTargets, type TargetRow } from '../queries.ts';
+import { isOpen } from '../target-hours.ts';
 import { DAY_MS, owedParts } from './cycle.ts';
 import { cycleOf } from './keep-cycle.ts';
 import {
@@ -33,8 +35,9 @@ export async function goOnReadingBack(deps: GoOnDeps): Promise<void> {
   const plan = await readPlan(deps.db);
   const now = deps.clock.now();
   if (plan.lastDueAt === null || plan.nextDueAt === null || plan.nextDueAt <= now) return;
-  if ((await readQuarantine(deps.db)) !== undefined) return;
+  if (!mayBegin(plan.hours, now) || (await readQuarantine(deps.db)) !== undefined) return;
   for (const target of await listActiveTargets(deps.db)) {
+    if (!isOpen(target, now)) continue;
     if (!(await isOwed(deps.db, target, plan, now)) || !(await isItsTurn(deps.db, target.id, now))) continue;
     await writeTransaction(deps.db, async (tx) => {
       if (await isSnapshotDue(tx, now)) return;

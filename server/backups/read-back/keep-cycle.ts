@@ -2,9 +2,14 @@
 import { recordAudit, systemActor } from '../../audit/index.ts';
 import type { Clock } from '../../lib/clock.ts';
 import { writeTransaction, type Database, type WriteTransaction } from '../../lib/db.ts';
+import { tellWait } from '../../lib/hours.ts';
 import { nextDue } from '../../lib/schedules.ts';
 import { listActiveTargets, updateTarget, type TargetRow } from '../queries.ts';
+import { tellTargetWait } from '../target-hours.ts';
 import type { VerifyPart } from '../repository/verify-repository.ts';
+import { dropReadings, keepReading, keepReport } from '../verification-reports/make-report.ts';
+import type { NewReport } from '../verification-reports/queries.ts';
+import type { Reading } from '../verification-reports/reading.ts';
 import { deadlineOf, goOn, type Cycle } from './cycle.ts';
 import {
   findReadBack,
@@ -32,12 +37,19 @@ export function cycleOf(row: ReadBackRow | undefined, parts: number): Cycle {
 /**
  * A part was read to its end, whatever was found in it; the last one closes the cycle. Everything read at once, a part of 1, closes it too.
  *
- * @param from when the reading began.
+ * @param read - `from`: when the reading began; `report`: what is kept if this closes the cycle.
  */
 export async function noteRead(
   deps: CycleDeps,
   target: Pick<TargetRow, 'id'>,
-  read: { part: VerifyPart; bytes: number; from: Date; runId: string },
+  read: {
+    part: VerifyPart;
+    bytes: number;
+    from: Date;
+    runId: string;
+    reading: Reading;
+    report: NewReport | undefined;
+  },
 ): Promise<{ closed: boolean }> {
   const { part, from } = read;
   return writeTransaction(deps.db, async (tx) => {
@@ -61,6 +73,10 @@ export async function noteRead(
         : { parts_done: part.number + 1, bytes_read: bytes, started_at: cycle.startedAt ?? from }),
       ...(closed ? { closed_at: now, closed_parts: part.of, closed_bytes: bytes } : last),
     });
+    if (!closed)
+      await keepReading(tx, target.id, { reading: read.reading, begins: cycle.startedAt === null });
+    else if (read.report !== undefined) await keepReport(tx, deps.clock, read.report);
+    else await dropReadings(tx, target.id);
     if (closed) {
       // Each byte was whole at this instant or later; that of everything at once is noted with what it found.
       if (!whole) await updateTarget(tx, target.id, { verified: { at: cycle.startedAt ?? from } });
@@ -132,6 +148,8 @@ export interface LateReadBack {
   days: number;
   done: number;
   closedAt: Date | null;
+  /** What it waits for by its hours, or those of the schedule. */
+  waits: string | undefined;
 }
 
 /** Targets in use whose bytes were not all read back in the time that was set. */
@@ -139,12 +157,14 @@ export async function listLateReadBacks(deps: CycleDeps): Promise<LateReadBack[]
   const plan = await readPlan(deps.db);
   if (!plan.enabled) return [];
   const found: LateReadBack[] = [];
+  const now = deps.clock.now();
   for (const target of await listActiveTargets(deps.db)) {
     const { late, parts, partsDone, closedAt } = await describe(deps, target, plan);
     if (!late) continue;
     found.push({
       ...{ name: target.name, days: parts, done: partsDone },
       closedAt: closedAt === null ? null : new Date(closedAt),
+      waits: tellTargetWait(target, now) ?? tellWait(plan.hours, now),
     });
   }
   return found;

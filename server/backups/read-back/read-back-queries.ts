@@ -1,6 +1,7 @@
 /** How far each target is with reading back what it holds, and what the schedule wants. */
 import { sql, type Selectable } from 'kysely';
 import type { Database, WriteTransaction } from '../../lib/db.ts';
+import { mayBegin, type WorkHours } from '../../lib/hours.ts';
 import type { Runs, TargetReadBacks } from '../../lib/tables.ts';
 
 export type ReadBackRow = Selectable<TargetReadBacks>;
@@ -65,6 +66,8 @@ export interface ReadBackPlan {
   nextDueAt: Date | null;
   /** For which a run was queued the last time. */
   lastDueAt: Date | null;
+  /** When a part may be begun that nobody asked for. */
+  hours: WorkHours | null;
 }
 
 export const PROPOSED_DAYS = 30;
@@ -79,19 +82,20 @@ export async function readPlan(db: Database): Promise<ReadBackPlan> {
     since: input.since === undefined ? null : new Date(input.since),
     nextDueAt: row?.enabled === true ? row.next_due_at : null,
     lastDueAt: row?.last_due_at ?? null,
+    hours: (row?.hours ?? null) as WorkHours | null,
   };
 }
 
-/** Whether a snapshot waits for its turn: nothing that can wait keeps it. */
+/** Whether a snapshot waits for its turn: nothing that can wait keeps it. One that waits for its hours keeps nothing else. */
 export async function isSnapshotDue(db: Database, now: Date): Promise<boolean> {
   const row = await db
     .selectFrom('schedules')
-    .select('name')
+    .select('hours')
     .where('name', '=', 'snapshot')
     .where('enabled', '=', true)
     .where('next_due_at', '<=', now)
     .executeTakeFirst();
-  return row !== undefined;
+  return row !== undefined && mayBegin(row.hours as WorkHours | null, now);
 }
 
 /** The last run that read this target back and has ended, alone or with others. */

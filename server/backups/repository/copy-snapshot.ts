@@ -3,11 +3,13 @@
  * keyring, the snapshot object. Nothing is opened on the way, so no secret key is needed.
  *
  * Guarantees: a pack that is not what its name says is never copied on; what is written is durable and read back before an index names
- * it; cut off at any instant, the next copy takes up what is there and stores nothing twice.
+ * it; cut off at any instant, the next copy takes up what is there and stores nothing twice. Small parts that the source keeps no more
+ * are none of the copy either, and its head says so.
  */
 import { crashPoint } from '../../lib/crash-point.ts';
 import { HoldfastError } from '../../lib/errors.ts';
 import type { SnapshotRecord, Target, WrittenPack } from '../engine.ts';
+import { isReduced } from '../expired-parts.ts';
 import { numberedName, packName } from '../objects/object-names.ts';
 import { createFirstFailure } from '../pipeline/first-failure.ts';
 import { listNumbered } from './listing.ts';
@@ -70,6 +72,7 @@ export async function copySnapshot(
   const { repository, writer } = place;
   const record = await readRecord(source, place, wanted);
   const name = numberedName('snapshots', { number: record.number, sha256: record.id });
+  if (isReduced(record)) throw reducedThere(source, record);
   const plan = await planCopy(source, { catalogue: repository.catalogue, keys: repository.keys }, record);
   refuseDamaged(source, plan);
   options.weigh?.(plan);
@@ -78,6 +81,16 @@ export async function copySnapshot(
   const stored = await readObject(source.target, 'snapshots', name, record.id);
   await writer.publishCopy(record, stored);
   return { record, packs: plan.packs.length, bytes: plan.bytes };
+}
+
+/** What is left of it there is kept for itself, and no second copy of a snapshot. */
+function reducedThere(source: CopySource, record: SnapshotRecord): HoldfastError {
+  const [gone] = record.expired ?? [];
+  return new HoldfastError(
+    'not_found',
+    `Of snapshot ${String(record.number)} only small parts are left on ${source.name}`,
+    { hint: `The rest is kept no more since ${String(gone?.at.slice(0, 10))}: ${String(gone?.because)}.` },
+  );
 }
 
 function refuseDamaged(source: CopySource, { damaged, missingChunks }: CopyPlan): void {

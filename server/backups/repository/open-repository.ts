@@ -8,6 +8,7 @@ import { HoldfastError } from '../../lib/errors.ts';
 import type { Catalogue } from '../catalogue/catalogue.ts';
 import { openCatalogue } from '../catalogue/open-catalogue.ts';
 import type { RepositoryReadKeys, SnapshotRecord, Target, TargetConfig } from '../engine.ts';
+import { isReducedBy } from '../expired-parts.ts';
 import type { RepositoryHead } from '../objects/head-object.ts';
 import { numberedName, type ObjectReference } from '../objects/object-names.ts';
 import { decodeReport, type StoredReport } from '../objects/report-object.ts';
@@ -52,7 +53,8 @@ export interface Repository {
    */
   snapshots(): Promise<{ snapshots: SnapshotRecord[]; problems: RepositoryWarning[] }>;
   /**
-   * One retained snapshot by its id, a start of the id of at least 8 digits, its number, or `latest`.
+   * One retained snapshot by its id, a start of the id of at least 8 digits, its number, or `latest`, which is the newest of which not
+   * only small parts are left.
    *
    * @throws not_found; conflict when a start fits several; integrity_failure when its object is damaged.
    */
@@ -139,7 +141,10 @@ async function readState(
   const wanted = head?.indexes ?? indexes;
   const synced = await syncIndexes(target, keys, catalogue, wanted, unclaimed.indexes);
   warnings.push(...synced.warnings, ...(await syncPacks(target, catalogue)));
-  if (found !== undefined) rememberHead(catalogue, found.reference);
+  if (found !== undefined) {
+    rememberHead(catalogue, found.reference);
+    catalogue.setExpired(found.head.expired ?? []);
+  }
   return {
     snapshotReferences: [...(head?.snapshots ?? snapshots)],
     unreadIndexes: synced.unread,
@@ -219,7 +224,11 @@ function makeRepository(parts: RepositoryParts): Repository {
       return { snapshots, problems };
     },
     async findSnapshot(wanted) {
-      return readSnapshot(target, keys, catalogue, chooseSnapshot(snapshotReferences, wanted));
+      const expired = catalogue.expired();
+      const whole = snapshotReferences.filter((one) => !isReducedBy(expired, one));
+      // The newest is meant to be restored from.
+      const among = wanted === 'latest' && whole.length > 0 ? whole : snapshotReferences;
+      return readSnapshot(target, keys, catalogue, chooseSnapshot(among, wanted));
     },
     keyringObjects: () => parts.found?.head.keyring?.objects ?? [],
     reports: () => readReports(target, keys),

@@ -2,11 +2,12 @@
 import { HoldfastError } from '../../lib/errors.ts';
 import type { Catalogue } from '../catalogue/catalogue.ts';
 import type { RepositoryReadKeys, SnapshotRecord, Target } from '../engine.ts';
+import { withoutExpired } from '../expired-parts.ts';
 import { numberedName, type ObjectReference } from '../objects/object-names.ts';
 import { decodeSnapshot } from '../objects/snapshot-object.ts';
 import { openObject, readObject, signingKeysOf } from './object-store.ts';
 
-/** @throws not_found, integrity_failure, wrong_key */
+/** Without what is kept of it no more. @throws not_found, integrity_failure, wrong_key */
 export async function readSnapshot(
   target: Target,
   keys: RepositoryReadKeys,
@@ -17,10 +18,10 @@ export async function readSnapshot(
   if (known !== undefined) return known;
   const record = await readStoredSnapshot(target, keys, reference);
   catalogue.addSnapshot(record);
-  return record;
+  return withoutExpired(record, catalogue.expired());
 }
 
-/** From the target itself. @throws not_found, integrity_failure, wrong_key */
+/** From the target itself, and whole, as its object says. @throws not_found, integrity_failure, wrong_key */
 export async function readStoredSnapshot(
   target: Target,
   keys: RepositoryReadKeys,

@@ -33,6 +33,8 @@ export interface VerifyReport {
   problemCount: number;
   snapshotCount: number;
   packCount: number;
+  /** Packs that an index names and whose bytes were read; with a part, of that part. */
+  packsRead: number;
   /** Stored bytes of all packs, and how many of them were read; with a part, of that part. */
   packBytes: number;
   packBytesRead: number;
@@ -105,6 +107,7 @@ export async function verifyRepository(
     (pack) => pack.state !== 'missing' && !read.has(pack.id) && ofPart(pack),
   );
   packBytesRead += await readPacks(repository, note, others, options);
+  const packsRead = options.everyByte ? damaged.filter(ofPart).length + others.length : 0;
   const besides = await readUnlisted(repository, note, options);
   const { count, sizeBytes } = repository.catalogue.packStats();
   return {
@@ -113,6 +116,7 @@ export async function verifyRepository(
     problemCount,
     snapshotCount: repository.snapshotReferences.length,
     packCount: count,
+    packsRead,
     packBytes: sizeBytes,
     packBytesRead,
     closedSnapshots,

@@ -3,12 +3,18 @@ import type { Clock } from '../../lib/clock.ts';
 import { crashPoint } from '../../lib/crash-point.ts';
 import { HoldfastError } from '../../lib/errors.ts';
 import type { RepositoryWriteKeys } from '../engine.ts';
-import { encodeHead, type KeyringState, type RepositoryHead } from '../objects/head-object.ts';
+import {
+  encodeHead,
+  type ExpiredParts,
+  type KeyringState,
+  type RepositoryHead,
+} from '../objects/head-object.ts';
 import { encodeIndex, type RepositoryIndex } from '../objects/index-object.ts';
 import { numberedName, type ObjectReference, sha256Of } from '../objects/object-names.ts';
 import type { LogKnowledge } from '../wal/log-needs.ts';
 import type { Claim } from './claim.ts';
 import type { ClockGuard } from './clock-guard.ts';
+import { sameReference } from './listing.ts';
 import { newestGeneration, publish, sealObject } from './object-store.ts';
 import type { Repository } from './open-repository.ts';
 
@@ -20,6 +26,8 @@ export interface WriterState {
   readonly guard: ClockGuard;
   readonly claim: Claim;
   snapshots: ObjectReference[];
+  /** What of them is kept no more. */
+  expired: ExpiredParts[];
   indexes: ObjectReference[];
   nextSnapshot: number;
   nextIndex: number;
@@ -64,6 +72,8 @@ export async function publishHead(
   state.lastHead = reference;
   state.guard.headMade(head.createdAt);
   repository.catalogue.setHead(reference);
+  // Not before a head says so: until then its packs are needed.
+  repository.catalogue.setExpired(head.expired ?? []);
   crashPoint('backups.head.recorded');
   // A rival that came between our look and our head must be noticed by us too.
   await state.claim.check();
@@ -89,6 +99,9 @@ async function signHead(state: WriterState): Promise<{ head: RepositoryHead; sto
 }
 
 function headOf(state: WriterState, number: number): RepositoryHead {
+  const expired = state.expired.filter(({ snapshot }) =>
+    state.snapshots.some((one) => sameReference(one, snapshot)),
+  );
   return {
     number,
     writer: state.claim.number,
@@ -96,6 +109,7 @@ function headOf(state: WriterState, number: number): RepositoryHead {
     generation: newestGeneration(state.keys).generation,
     previous: state.lastHead,
     snapshots: [...state.snapshots].sort((a, b) => a.number - b.number),
+    ...(expired.length > 0 ? { expired: expired.sort((a, b) => a.snapshot.number - b.snapshot.number) } : {}),
     indexes: [...state.indexes].sort((a, b) => a.number - b.number),
     nextSnapshot: state.nextSnapshot,
     nextIndex: state.nextIndex,

@@ -14,7 +14,8 @@ import type {
   Target,
   WrittenPack,
 } from '../engine.ts';
-import type { RepositoryHead } from '../objects/head-object.ts';
+import { expiredPartsOf } from '../expired-parts.ts';
+import type { ExpiredParts, RepositoryHead } from '../objects/head-object.ts';
 import { groupForIndex } from '../objects/index-object.ts';
 import {
   numberedName,
@@ -30,6 +31,7 @@ import { adoptUnclaimed } from './adopt-unclaimed.ts';
 import { bringObject, type Brought, type WantedObject } from './bring-object.ts';
 import { claimRepository } from './claim.ts';
 import { createClockGuard } from './clock-guard.ts';
+import { forget, type PartsToExpire } from './forget.ts';
 import { listNumbered, sameReference } from './listing.ts';
 import { publish, sealObject } from './object-store.ts';
 import type { Repository } from './open-repository.ts';
@@ -80,13 +82,19 @@ export interface RepositoryWriter {
   publishCopy(record: SnapshotRecord, stored: Uint8Array): Promise<void>;
   /** What the next head will list. */
   retained(): readonly ObjectReference[];
+  /** What of these is kept no more, as the next head will say it. */
+  expired(): readonly ExpiredParts[];
   /** The number that the next snapshot here would have at least. */
   nextSnapshot(): number;
   /** Makes all that was published since count. */
   publishHead(): Promise<{ reference: ObjectReference; head: RepositoryHead }>;
   publishReport(report: Omit<StoredReport, 'head'>): Promise<string>;
-  /** Drops snapshots by id, and publishes the head that says so. Bytes go with `prune`. @throws not_found, wrong_state. */
-  forget(snapshotIds: readonly string[]): Promise<void>;
+  /**
+   * Drops snapshots by id, and of others only some parts, and publishes the head that says so. Bytes go with `prune`.
+   *
+   * @throws not_found, wrong_state.
+   */
+  forget(snapshotIds: readonly string[], parts?: readonly PartsToExpire[]): Promise<void>;
   /** @see prune.ts */
   prune(options?: PruneOptions): Promise<PruneReport>;
   /** @see renew-locks.ts */
@@ -135,6 +143,7 @@ export async function openWriter(
     guard: createClockGuard(options.clock, head?.createdAt),
     claim,
     snapshots: [...repository.snapshotReferences],
+    expired: [...(head?.expired ?? repository.catalogue.expired())],
     indexes: [...(head?.indexes ?? (await listNumbered(repository.target, 'index')))],
     nextSnapshot: head?.nextSnapshot ?? 1,
     nextIndex: head?.nextIndex ?? 1,
@@ -202,6 +211,7 @@ function makeWriter(state: WriterState, reserveNumber: OpenWriterOptions['reserv
       await publishCopy(state, record, stored);
     },
     retained: () => state.snapshots,
+    expired: () => state.expired,
     nextSnapshot: () => state.nextSnapshot,
     async publishHead() {
       await flush();
@@ -215,10 +225,10 @@ function makeWriter(state: WriterState, reserveNumber: OpenWriterOptions['reserv
       await publish(repository.target, name, stored, 'backups.report');
       return name;
     },
-    async forget(snapshotIds) {
+    async forget(snapshotIds, parts = []) {
       await begin();
       await state.guard.check(repository.target);
-      await forget(state, snapshotIds);
+      await forget(state, snapshotIds, parts);
     },
     async prune(options) {
       await flush();
@@ -297,7 +307,10 @@ async function publishCopy(state: WriterState, record: SnapshotRecord, stored: U
   await publish(target, name, stored, 'backups.snapshot');
   repository.catalogue.addSnapshot(record);
   crashPoint('backups.snapshot.recorded');
-  if (!listed) state.snapshots.push(reference);
+  if (!listed) {
+    state.snapshots.push(reference);
+    state.expired.push(...expiredPartsOf(record));
+  }
   state.nextSnapshot = Math.max(state.nextSnapshot, record.number + 1);
   state.longestRunMs = Math.max(state.longestRunMs, Math.ceil(record.durationMs));
 }
@@ -329,22 +342,4 @@ async function sealReport(state: WriterState, report: Omit<StoredReport, 'head'>
     await encodeReport(keys.repositoryId, { ...report, head: state.highestHead }, keys),
     keys,
   );
-}
-
-async function forget(state: WriterState, snapshotIds: readonly string[]): Promise<void> {
-  const wanted = new Set(snapshotIds);
-  const dropped = state.snapshots.filter((one) => wanted.has(one.sha256));
-  if (dropped.length !== wanted.size) {
-    throw new HoldfastError('not_found', 'A snapshot to be forgotten is not in this repository', {
-      hint: 'Nothing was forgotten. List the snapshots and try again.',
-    });
-  }
-  state.snapshots = state.snapshots.filter((one) => !wanted.has(one.sha256));
-  try {
-    await publishHead(state);
-  } catch (error) {
-    state.snapshots.push(...dropped);
-    throw error;
-  }
-  for (const reference of dropped) state.repository.catalogue.dropSnapshot(reference);
 }

@@ -4,10 +4,13 @@
  * - One under legal hold is kept.
  * - At least `minimumCount` are kept, whole ones before partial ones, and the last that a restore test proved is kept. Beyond the maximum
  *   age these are `overdue`: kept until people agree that they go (`agreed`), since a promise about age must not take the last good copy.
+ * - One that has lost its database or files counts for no rule, no minimum and no proof. What is left of it stays for the days of logs and
+ *   configuration, reckoned from the newest snapshot, and not beyond the maximum age.
  * - Deciding again about what is kept takes nothing more away, and the order in which snapshots are given does not matter.
  * - What is newest is told by the number of a snapshot, which is signed, never by a clock. Only the maximum age looks at the present
  *   time: when backups stop, or a clock jumps, nothing else grows old.
  */
+import { AHEAD_MS, isLeftover, judgeLeftover, partsKeeper, withoutParts } from './decide-parts.ts';
 import { type RetentionPolicy, type RetentionRules } from './policy.ts';
 import { days } from './policy-words.ts';
 import { PERIODS, periodNamer, type Period } from './periods.ts';
@@ -22,6 +25,9 @@ export interface RetainedSnapshot {
   /** The best that a restore test from this target proved. */
   proof: 'data-proven' | 'kit-proven' | null;
   hold: { reason: string } | null;
+  /** Names of its parts, those among them that are kept no more here included. */
+  parts?: readonly string[];
+  expired?: readonly string[];
 }
 
 export interface Decision {
@@ -31,6 +37,12 @@ export interface Decision {
   reasons: string[];
   /** Older than the maximum age, and kept only because it is one of the last. */
   overdue: boolean;
+  /** It has lost its database or files before: what is left is no snapshot to go back to. */
+  leftover?: true;
+  /** Parts that go now, while the others stay. Of one that is not kept otherwise: all but logs and configuration. */
+  expires?: readonly string[];
+  /** Until when logs and configuration stay, where only these do. */
+  reducedUntil?: Date;
 }
 
 interface Present {
@@ -40,8 +52,6 @@ interface Present {
 }
 
 const DAY_MS = 86_400_000;
-/** A clock may be this far off. */
-const AHEAD_MS = 3_600_000;
 
 /** @returns one decision for each snapshot, the newest first. */
 export function decide(
@@ -56,11 +66,23 @@ export function decide(
       keep: true,
       reasons: ['everything is kept'],
       overdue: false,
+      ...(isLeftover(snapshot) ? { leftover: true as const } : {}),
     }));
   }
-  const byRule = applyRules(newestFirst, policy, present.now);
-  const lasting = findLasting(newestFirst, policy.minimumCount);
-  return newestFirst.map((snapshot) => judge(snapshot, { policy, present, byRule, lasting }));
+  const whole = newestFirst.filter((one) => !isLeftover(one));
+  const byRule = applyRules(whole, policy, present.now);
+  const lasting = findLasting(whole, policy.minimumCount);
+  const keptBy = partsKeeper(newestFirst, policy, present.now);
+  return newestFirst.map((snapshot) => {
+    if (isLeftover(snapshot))
+      return judgeLeftover(snapshot, keptBy(snapshot), isTooOld(snapshot, policy, present.now));
+    const decision = judge(snapshot, { policy, present, byRule, lasting });
+    // The last ones stay as they are: they are what a person falls back on.
+    const asItIs = decision.keep && (lasting.has(snapshot.id) || snapshot.hold !== null);
+    return asItIs || isTooOld(snapshot, policy, present.now)
+      ? decision
+      : withoutParts(decision, keptBy(snapshot));
+  });
 }
 
 type Reasons = ReadonlyMap<string, readonly string[]>;
@@ -70,12 +92,10 @@ function judge(
   by: { policy: RetentionRules; present: Present; byRule: Reasons; lasting: Reasons },
 ): Decision {
   const { maximumAgeDays } = by.policy;
-  const ageMs = by.present.now.getTime() - snapshot.takenAt.getTime();
-  const tooOld = maximumAgeDays !== null && ageMs > maximumAgeDays * DAY_MS;
   const held = snapshot.hold === null ? [] : [`under legal hold: ${snapshot.hold.reason}`];
   const lasting = by.lasting.get(snapshot.id) ?? [];
   const rules = by.byRule.get(snapshot.id) ?? [];
-  if (!tooOld) {
+  if (maximumAgeDays === null || !isTooOld(snapshot, by.policy, by.present.now)) {
     const reasons = [...held, ...lasting, ...rules];
     if (reasons.length > 0) return { snapshot, keep: true, reasons, overdue: false };
     return { snapshot, keep: false, reasons: ['no rule keeps it'], overdue: false };
@@ -87,6 +107,10 @@ function judge(
     return { snapshot, keep: false, reasons: [age, 'people agreed that it goes'], overdue: false };
   }
   return { snapshot, keep: true, reasons: [...lasting, `${age}: goes when people agree`], overdue: true };
+}
+
+function isTooOld(snapshot: RetainedSnapshot, { maximumAgeDays }: RetentionRules, now: Date): boolean {
+  return maximumAgeDays !== null && now.getTime() - snapshot.takenAt.getTime() > maximumAgeDays * DAY_MS;
 }
 
 /** Those that no rule and no age takes away by itself. */

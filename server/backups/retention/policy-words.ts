@@ -22,8 +22,44 @@ export const PROPOSED_POLICY: RetentionRules = {
   withinDays: 7,
   minimumCount: 3,
   maximumAgeDays: 180,
+  partsDays: 30,
   timeZone: 'UTC',
 };
+
+/** Where nothing ever goes, locks are renewed as long as snapshots are taken. */
+const EVERYTHING_DAYS = 365;
+const MOST_DAYS = 3650;
+
+/**
+ * For how many days a policy surely keeps a snapshot that is the newest of its day; what it keeps of weeks, months and years besides is
+ * too little to lock everything for as long. Where it names no days, the newest of its week, month or year; where it names no time at
+ * all, or others only by their number, a day.
+ */
+export function promisedDays(policy: RetentionPolicy): number {
+  if (policy.kind === 'keep-everything') return EVERYTHING_DAYS;
+  const { last, withinDays, hourly, daily, weekly, monthly, yearly, maximumAgeDays } = policy;
+  const ofDays = Math.max(withinDays, daily, Math.ceil(hourly / 24));
+  const ofPeriods = [7 * weekly, 28 * monthly, 365 * yearly].find((days) => days > 0) ?? 1;
+  const promised = ofDays > 0 ? ofDays : last > 0 ? 1 : ofPeriods;
+  return Math.min(promised, maximumAgeDays ?? MOST_DAYS, MOST_DAYS);
+}
+
+/** What other days of a target's lock mean, for who chooses them. */
+export function tellLockChange(mode: 'governance' | 'compliance', before: number, after: number): string {
+  if (after < before)
+    return `Only what is stored from then on is locked for ${days(after)} instead of ${before}. A lock that is there lasts as long as it did.`;
+  const longer = `From the next snapshot on, all that snapshots need is locked for ${days(after)} instead of ${before}.`;
+  return mode === 'governance'
+    ? longer
+    : `${longer} Nobody can take that back, not even the owner of the account.`;
+}
+
+/** What a target keeps of what a removal frees. */
+export function tellHeld(exact: boolean, bytes: string, until: string): string {
+  return exact
+    ? `But ${bytes} of that stays on the target until ${until}: its lock keeps it.`
+    : `But up to ${bytes} of that stays on the target, at the latest until ${until}: its lock keeps it.`;
+}
 
 const PERIOD_WORDS = ['hourly', 'daily', 'weekly', 'monthly', 'yearly'] as const;
 
@@ -38,7 +74,8 @@ export function tellPolicy(policy: RetentionPolicy): string {
   const kept = parts.length === 0 ? 'none by number or period' : parts.join(', ');
   const age =
     policy.maximumAgeDays === null ? 'no maximum age' : `nothing older than ${days(policy.maximumAgeDays)}`;
-  return `Kept are ${kept}; at least ${policy.minimumCount}, ${age} (${policy.timeZone}).`;
+  const own = policy.partsDays == null ? '' : `; logs and configuration for ${days(policy.partsDays)}`;
+  return `Kept are ${kept}; at least ${policy.minimumCount}, ${age}${own} (${policy.timeZone}).`;
 }
 
 export const days = (count: number): string => (count === 1 ? '1 day' : `${count} days`);

@@ -1,6 +1,7 @@
 /** What a policy of retention says, and what makes one wrong. */
 import { Type, type Static } from 'typebox';
 import { HoldfastError } from '../../lib/errors.ts';
+import { checkTimeZone } from '../../lib/hours.ts';
 
 const Count = (most: number) => Type.Integer({ minimum: 0, maximum: most });
 
@@ -21,6 +22,11 @@ export const RetentionRules = Type.Object(
     minimumCount: Type.Integer({ minimum: 1, maximum: 1_000 }),
     /** A promise: what is older goes, unless it is held. */
     maximumAgeDays: Type.Union([Type.Integer({ minimum: 1, maximum: 36_500 }), Type.Null()]),
+    /**
+     * Logs and configuration by themselves: for so many days they stay when the rest goes, and after them they go when the rest stays. Absent or
+     * null: they stay and go with the rest.
+     */
+    partsDays: Type.Optional(Type.Union([Type.Integer({ minimum: 1, maximum: 3_650 }), Type.Null()])),
     /** IANA name; hours, days, weeks, months and years begin there. */
     timeZone: Type.String({ minLength: 1, maxLength: 64, pattern: '^[A-Za-z0-9_+/-]+$' }),
   },
@@ -43,25 +49,20 @@ export type RetentionPolicy = Static<typeof RetentionPolicy>;
  */
 export function checkPolicy(policy: RetentionPolicy): void {
   if (policy.kind === 'keep-everything') return;
-  if (!isTimeZone(policy.timeZone)) {
-    throw new HoldfastError('invalid_input', `There is no time zone ${policy.timeZone}`, {
-      hint: 'Take a name such as UTC or Europe/Zurich.',
-    });
+  checkTimeZone(policy.timeZone);
+  const { maximumAgeDays, withinDays, partsDays = null } = policy;
+  if (maximumAgeDays !== null && partsDays !== null && partsDays > maximumAgeDays) {
+    throw new HoldfastError(
+      'invalid_input',
+      `Logs and configuration are not kept for ${partsDays} days when nothing may be older than ${maximumAgeDays} days`,
+      { hint: 'Make the maximum age longer, or the days of logs and configuration fewer.' },
+    );
   }
-  const { maximumAgeDays, withinDays } = policy;
   if (maximumAgeDays !== null && withinDays > maximumAgeDays) {
     throw new HoldfastError(
       'invalid_input',
       `Nothing is kept for ${withinDays} days when nothing may be older than ${maximumAgeDays} days`,
       { hint: 'Make the maximum age longer, or the days within which all are kept fewer.' },
     );
-  }
-}
-
-export function isTimeZone(name: string): boolean {
-  try {
-    return new Intl.DateTimeFormat('en', { timeZone: name }).resolvedOptions().timeZone !== '';
-  } catch {
-    return false;
   }
 }

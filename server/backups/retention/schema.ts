@@ -20,6 +20,8 @@ export const WaitingRemoval = Type.Object({
   since: Instant,
   removes: Type.Integer(),
   total: Type.Integer(),
+  /** Whose logs and configuration go by themselves. */
+  partsGo: Type.Optional(Type.Integer()),
   /** It waits for a word that this snapshot, which is much smaller than those before, is as it should be. */
   doubt: Type.Optional(Type.Object({ id: Type.String(), number: Type.Integer() })),
 });
@@ -77,17 +79,44 @@ export const RetentionPreview = Type.Object({
       overdue: Type.Boolean(),
       held: Type.Boolean(),
       proven: Type.Boolean(),
+      /** Only its logs and configuration stay, until then. */
+      reducedUntil: OrNull(Instant),
+      /** It stays, and its logs and configuration go. */
+      losesLogs: Type.Boolean(),
+      /** It was reduced before: no snapshot to go back to, and not among the numbers below. */
+      leftover: Type.Boolean(),
     }),
   ),
   total: Type.Integer(),
+  /** Those that are reduced included: their database and files go. */
   removes: Type.Integer(),
+  reduces: Type.Integer(),
   keeps: Type.Integer(),
+  /** Whose logs and configuration go by themselves, out of so many. */
+  partsGo: Type.Integer(),
+  partsTotal: Type.Integer(),
+  /** Whether any snapshot here has logs and configuration of a machine. */
+  hasLogs: Type.Boolean(),
   proven: Type.Integer(),
   provenLeft: Type.Integer(),
   heldCount: Type.Integer(),
   overdueCount: Type.Integer(),
   /** What the removal frees. Not exact: at most so much, by what was written when each was taken. */
   reclaim: Type.Object({ bytes: Type.Number(), exact: Type.Boolean() }),
+  /** Of a target that locks what it holds. */
+  lock: OrNull(
+    Type.Object({
+      mode: Type.Union([Type.Literal('governance'), Type.Literal('compliance')]),
+      /** For how many days things are locked now, and under this policy: the same, where the lock does not follow it. */
+      days: Type.Integer(),
+      daysThen: Type.Integer(),
+      /** So much of what is freed stays all the same, until its lock ends. */
+      heldBytes: Type.Number(),
+      heldUntil: OrNull(Instant),
+      /** False: at most so much, and at the latest until then. */
+      exact: Type.Boolean(),
+    }),
+  ),
   /** Why a second person, or time to object, is needed to save this policy; null when it is not. */
   asks: OrNull(Type.String()),
 });
@@ -97,7 +126,7 @@ export type RetentionPreview = Static<typeof RetentionPreview>;
 export const RemovalRequest = Type.Object(
   {
     reason: Reason,
-    /** How many the person saw that go: another number is refused. */
+    /** How many the person saw that go, or lose their logs and configuration: another number is refused. */
     removes: Type.Integer({ minimum: 0 }),
   },
   { additionalProperties: false },

@@ -6,13 +6,13 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { systemClock } from '../../lib/clock.ts';
+import { isWithin } from '../../lib/hours.ts';
 import type { Pace } from '../engine.ts';
 
 /** Waits until so many bytes may be sent. */
 export type Turn = (bytes: number) => Promise<void>;
 
 const NS = 1_000_000_000n;
-const MINUTES_A_DAY = 24 * 60;
 /** Asked for in steps, so that the end of the hours is noticed soon. */
 const LOOK_EVERY_MS = 1_000;
 const PIECE_BYTES = 256 * 1024;
@@ -64,28 +64,7 @@ export async function* inTurn(data: Uint8Array, turn: Turn | undefined): AsyncIt
   }
 }
 
-/** Whether the limit holds now. Pure. Hours that end before they begin go over midnight, and belong to the day on which they began. */
+/** Whether the limit holds now. Pure. */
 export function isLimited({ hours }: Pick<Pace, 'hours'>, now: Date): boolean {
-  if (hours === undefined) return true;
-  const { day, minute } = localTime(now, hours.timeZone);
-  const [from, to] = [minuteOf(hours.from), minuteOf(hours.to)];
-  const before = ((day + 5) % 7) + 1;
-  if (from < to) return hours.days.includes(day) && minute >= from && minute < to;
-  return (hours.days.includes(day) && minute >= from) || (hours.days.includes(before) && minute < to);
-}
-
-function minuteOf(time: string): number {
-  const [hour = '0', minute = '0'] = time.split(':');
-  return (Number(hour) * 60 + Number(minute)) % MINUTES_A_DAY;
-}
-
-const DAYS = ['Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun'];
-
-/** Day from 1 for Monday. */
-function localTime(now: Date, timeZone: string): { day: number; minute: number } {
-  const parts = new Intl.DateTimeFormat('en-US', {
-    ...{ timeZone, weekday: 'short', hour: '2-digit', minute: '2-digit', hourCycle: 'h23' },
-  }).formatToParts(now);
-  const get = (type: string) => parts.find((part) => part.type === type)?.value ?? '';
-  return { day: DAYS.indexOf(get('weekday')) + 1, minute: Number(get('hour')) * 60 + Number(get('minute')) };
+  return hours === undefined || isWithin(hours, now);
 }

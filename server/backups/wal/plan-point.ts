@@ -135,9 +135,12 @@ function refuseFork(needed: readonly WalPieceName[], all: readonly WalPieceName[
   const there = all
     .filter((one) => sameChain(one, first) && one.from < last.to && one.to > first.from)
     .sort((a, b) => compare(a.from, b.from));
-  const other = there.find(
-    (one, index) => index > 0 && there.slice(0, index).some((before) => before.to > one.from),
-  );
+  let reached = 0n;
+  const other = there.find((one) => {
+    const isHeld = one.from < reached;
+    if (one.to > reached) reached = one.to;
+    return isHeld;
+  });
   if (other === undefined) return;
   const from = formatLsn(other.from);
   throw new HoldfastError(

@@ -1,6 +1,12 @@
 import type { Command } from 'commander';
 import type { Static } from 'typebox';
-import type { RetentionPreview, RetentionStatus, Snapshot } from '../../backups/index.ts';
+import {
+  tellHeld,
+  tellLockChange,
+  type RetentionPreview,
+  type RetentionStatus,
+  type Snapshot,
+} from '../../backups/index.ts';
 import type { Run } from '../../lib/run-schema.ts';
 import { EXIT, HoldfastError } from '../../lib/errors.ts';
 import type { ControlClient } from '../control-client.ts';
@@ -98,23 +104,43 @@ async function forgetByPolicy(client: ControlClient, output: Output, options: Op
 }
 
 function tellEnd(run: Run): string {
-  return `Forgot ${Number(run.result?.forgotten ?? 0)} snapshots, deleted ${formatBytes(Number(run.result?.deletedBytes ?? 0))}`;
+  const reduced = Number(run.result?.reduced ?? 0);
+  const parts = reduced === 0 ? '' : `reduced ${reduced}, `;
+  return `Forgot ${Number(run.result?.forgotten ?? 0)} snapshots, ${parts}deleted ${formatBytes(Number(run.result?.deletedBytes ?? 0))}`;
+}
+
+function fateOf({ keep, reducedUntil, losesLogs }: Preview['items'][number]): string {
+  if (reducedUntil !== null || losesLogs) return 'reduce';
+  return keep ? 'keep  ' : 'remove';
 }
 
 function describePreview(preview: Preview): string {
-  const { reclaim, removes, total, asks } = preview;
+  const { reclaim, removes, reduces, partsGo, total, asks } = preview;
   const lines = preview.items.map(
     (one) =>
-      `${one.keep ? 'keep  ' : 'remove'} ${one.number.padStart(6)}  ${formatInstant(one.takenAt)}  ${one.reasons.join('; ')}`,
+      `${fateOf(one)} ${one.number.padStart(6)}  ${formatInstant(one.takenAt)}  ${one.reasons.join('; ')}`,
   );
   const bytes = `${reclaim.exact ? '' : 'at most '}${formatBytes(reclaim.bytes)}`;
-  const end = `${removes} of ${total} would go, ${bytes} would be freed, a day later`;
+  const reduced = reduces === 0 ? '' : ` (${reduces} reduced to logs and configuration)`;
+  const logs = partsGo === 0 ? '' : `, logs and configuration of ${partsGo}`;
+  const end = `${removes} of ${total} would go${reduced}${logs}, ${bytes} would be freed, a day later`;
   return [
     preview.words,
     ...lines,
     end,
+    ...describeLock(preview.lock),
     ...(asks === null ? [] : [`! ${asks}: a second person has to agree`]),
   ].join('\n');
+}
+
+/** What the target keeps all the same, and for how long it would lock things under a drafted policy. */
+function describeLock(lock: Preview['lock']): string[] {
+  if (lock === null) return [];
+  const { mode, days, daysThen, heldBytes, heldUntil, exact } = lock;
+  return [
+    ...(heldUntil === null ? [] : [tellHeld(exact, formatBytes(heldBytes), formatInstant(heldUntil))]),
+    ...(daysThen === days ? [] : [`! ${tellLockChange(mode, days, daysThen)}`]),
+  ];
 }
 
 /** What a careful person would want to know before. */

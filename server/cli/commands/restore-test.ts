@@ -30,7 +30,11 @@ export function addRestoreTest(program: Command): void {
     (command) =>
       command
         .argument('[snapshot]', SNAPSHOT_WORDS)
-        .option('--mode <mode>', 'quick (a sample) or full', 'quick')
+        .option(
+          '--mode <mode>',
+          'quick (a sample), full, or system (what a machine needs besides its data)',
+          'quick',
+        )
         .option('--snapshot <which>', 'the same')
         .option(
           '--copy <which>',
@@ -59,8 +63,8 @@ export function addRestoreTest(program: Command): void {
 
 async function start({ control }: CommandContext, options: Options): Promise<RestoreTest> {
   const { mode } = options;
-  if (mode !== 'quick' && mode !== 'full')
-    throw new HoldfastError('invalid_input', '--mode is quick or full');
+  if (mode !== 'quick' && mode !== 'full' && mode !== 'system')
+    throw new HoldfastError('invalid_input', '--mode is quick, full or system');
   const client = control();
   if (options.toTime !== undefined || options.toLsn !== undefined)
     return startAtMoment(client, options, mode);
@@ -83,8 +87,11 @@ async function start({ control }: CommandContext, options: Options): Promise<Res
 async function startAtMoment(
   client: ControlClient,
   { toTime: time, toLsn: lsn, ...options }: Options,
-  mode: 'quick' | 'full',
+  mode: 'quick' | 'full' | 'system',
 ): Promise<RestoreTest> {
+  if (mode === 'system') {
+    throw new HoldfastError('invalid_input', 'A moment is of the data: its scope is quick or full');
+  }
   if (options.snapshot !== undefined || options.copy !== undefined) {
     throw new HoldfastError('invalid_input', 'A moment is tested without --snapshot and --copy', {
       hint: 'The snapshot before it is found by itself.',

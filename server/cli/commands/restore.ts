@@ -1,6 +1,12 @@
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
-import { findReadableSnapshot, restoreTree, type RestoreTreeReport } from '../../backups/index.ts';
+import {
+  findReadableSnapshot,
+  requireKept,
+  restoreTree,
+  whyExpired,
+  type RestoreTreeReport,
+} from '../../backups/index.ts';
 import { EXIT, HoldfastError } from '../../lib/errors.ts';
 import type { Run } from '../../lib/run-schema.ts';
 import { chooseSnapshot, SNAPSHOT_WORDS } from '../choose-snapshot.ts';
@@ -100,6 +106,7 @@ async function restoreByKit(
       wanted,
       (numbers) => `name an older snapshot: ${numbers}`,
     );
+    if (options.raw !== true) requireKept(snapshot, ['appliance', 'files']);
     if (options.raw === true)
       return await restoreRaw({ opened, snapshot, options, existing, signal }, output);
     const { keys, sealer } = await opened.keyring();
@@ -141,6 +148,8 @@ async function restoreRaw(
     throw new HoldfastError('invalid_input', '--raw goes with --into-existing replace only');
   const sections: Record<string, unknown>[] = [];
   let problems = 0;
+  for (const { section } of snapshot.expired ?? [])
+    output.note(`! ${whyExpired(snapshot, section.name)?.message ?? section.name}`);
   for (const section of snapshot.sections) {
     const prefix = `${section.name}/`;
     const paths = options.path?.flatMap((path) =>

@@ -8,9 +8,11 @@ import {
   type SetBackView,
   type UndoPlan,
 } from '../../appliance/index.ts';
+import { parsePoint } from '../../backups/index.ts';
 import { kitToJson, MAX_KIT_CHARACTERS, parseRecoveryKit } from '../../keys/index.ts';
 import { EXIT, HoldfastError } from '../../lib/errors.ts';
 import { chooseSnapshot, SNAPSHOT_WORDS } from '../choose-snapshot.ts';
+import { TARGET_WORDS } from '../choose-target.ts';
 import { addCommand, type CommandContext } from '../command.ts';
 import { formatBytes, formatInstant, printable } from '../output.ts';
 import { readWholeKit } from '../secrets.ts';
@@ -23,6 +25,8 @@ export interface SetBackOptions {
   reason?: string;
   name?: string;
   acceptWarnings?: boolean;
+  toTime?: string;
+  target?: string;
   wait: boolean;
 }
 
@@ -33,10 +37,22 @@ export function addSetBack(program: Command): void {
     setBack,
     'to',
     'Set back to a snapshot; what was written since goes out of use',
-    (command) => addSetBackOptions(command.argument('<snapshot>', SNAPSHOT_WORDS)),
+    (command) =>
+      addSetBackOptions(command.argument('<snapshot>', SNAPSHOT_WORDS))
+        .option(
+          '--to-time <instant>',
+          'go on from it to this moment, such as 2030-01-31T14:05:00Z, as far as the shipped log reaches',
+        )
+        .option('--target <target>', `read it from that one: ${TARGET_WORDS}`),
     async (context, options, wanted = '') => {
-      const { snapshotId } = await chooseSnapshot(context.control(), wanted);
-      return performSetBack(context, snapshotId, options);
+      const { toTime, target } = options;
+      const { snapshotId, targetId } = await chooseSnapshot(context.control(), wanted, target);
+      const point = {
+        snapshot: snapshotId,
+        ...(toTime === undefined ? {} : { moment: momentOf(toTime) }),
+        ...(target === undefined ? {} : { target: targetId }),
+      };
+      return performSetBack(context, point, options);
     },
   );
   addCommand(
@@ -72,6 +88,13 @@ export function addSetBack(program: Command): void {
   );
 }
 
+/** As the appliance takes it: UTC. @throws HoldfastError `invalid_input` for no instant, or one without a zone */
+function momentOf(text: string): string {
+  const point = parsePoint({ time: text });
+  if (point.kind !== 'time') throw new HoldfastError('internal', 'A time is no position');
+  return point.at.toISOString();
+}
+
 const plain = (command: Command) => command;
 
 function addWords(command: Command): Command {
@@ -90,15 +113,17 @@ export function addSetBackOptions(command: Command): Command {
 /** Says what is lost, asks for what is missing, and waits until the appliance runs again. @returns the exit code. */
 export async function performSetBack(
   context: CommandContext,
-  snapshot: string,
+  point: { snapshot: string; moment?: string; target?: string },
   options: SetBackOptions,
 ): Promise<number> {
   const { output } = context;
   const client = context.control();
-  const plan = await client.get<SetBackPlan>(`/host/set-back/plan?snapshot=${snapshot}`);
+  const plan = await client.get<SetBackPlan>(
+    `/host/set-back/plan?${new URLSearchParams({ ...point }).toString()}`,
+  );
   const { number, takenAt } = plan.snapshot;
   output.note(
-    `Back to snapshot ${String(number)} of ${formatInstant(takenAt)}, on ${printable(plan.target.name)}.`,
+    `Back to ${plan.moment === null ? '' : `${formatInstant(plan.moment)}, from `}snapshot ${String(number)} of ${formatInstant(takenAt)}${plan.moment === null ? '' : ' on'}, on ${printable(plan.target.name)}.`,
   );
   for (const line of describeLost(plan.lost)) output.note(line);
   output.note(
@@ -112,12 +137,15 @@ export async function performSetBack(
     });
   }
   const kit = await readKit(options.kit);
-  const { warnings } = await client.send<CheckedSetBack>('POST', '/host/set-back/check', { snapshot, kit });
+  const { warnings } = await client.send<CheckedSetBack>('POST', '/host/set-back/check', {
+    ...point,
+    kit,
+  });
   for (const { message } of warnings) output.note(`Warning: ${printable(message)}`);
   const name =
     options.name ?? (await askName(plan.applianceName, 'Everything written since then goes out of use'));
   await client.send('POST', '/host/set-back', {
-    ...{ snapshot, kit, reason, name },
+    ...{ ...point, kit, reason, name },
     ...(options.acceptWarnings === true ? { acceptWarnings: true } : {}),
   });
   return follow(context, options.wait, 'kept');
@@ -210,7 +238,8 @@ function describeLost({ since, files, bytes, deletions, people, acts }: SetBackP
 
 function describeView({ record, status }: SetBackView): string {
   if (record === null) return 'This machine was never set back.';
-  const data = `snapshot ${String(record.snapshot.number)} of ${formatInstant(record.snapshot.takenAt)}`;
+  const of = `snapshot ${String(record.snapshot.number)} of ${formatInstant(record.snapshot.takenAt)}`;
+  const data = record.moment === undefined ? of : `${formatInstant(record.moment)}, from ${of} on`;
   const problem =
     record.problem === null
       ? []

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { CopyRule, TargetReply } from '../../backups/index.ts';
+import { tellDays, tellLockChange, type CopyRule, type TargetReply } from '../../backups/index.ts';
 import type { Run } from '../../lib/run-schema.ts';
 import { HoldfastError } from '../../lib/errors.ts';
 import type { Static } from 'typebox';
@@ -57,6 +57,28 @@ export function addTargets(program: Command): void {
   );
   addCommand(
     targets,
+    'lock',
+    'Show or change for how many days an S3 target locks what snapshots need',
+    (command) =>
+      command
+        .argument('<target>', TARGET_WORDS)
+        .argument('[days]', 'a number, or policy: as long as the policy of the target promises'),
+    async ({ control, output }, _options, wanted: string, days?: string) => {
+      const client = control();
+      const target = pickTarget(await listTargets(client), wanted);
+      const before = target.s3?.lock ?? null;
+      if (days === undefined) {
+        output.result({ lock: before }, describeLock(before));
+        return;
+      }
+      const change = days === 'policy' ? { followsPolicy: true } : { days: readDays(days) };
+      const changed = await client.send<TargetReply>('PUT', `/targets/${target.id}/lock`, change);
+      const after = changed.s3?.lock ?? null;
+      output.result({ lock: after }, [describeLock(after), ...tellChange(before, after)].join('\n'));
+    },
+  );
+  addCommand(
+    targets,
     'rule',
     'Show or change on how many targets a snapshot has to be before it counts as stored',
     (command) => command.argument('[needed]', 'a number, or all'),
@@ -75,6 +97,26 @@ function readNeeded(wanted: string): number | null {
   if (wanted === 'all') return null;
   if (/^[1-9]\d?$/.test(wanted)) return Number(wanted);
   throw new HoldfastError('invalid_input', 'The number of targets is from 1 to 99, or all');
+}
+
+function readDays(wanted: string): number {
+  if (/^[1-9]\d{0,3}$/.test(wanted)) return Number(wanted);
+  throw new HoldfastError('invalid_input', 'A lock lasts 1 to 3650 days, or as long as the policy promises', {
+    hint: 'Give a number of days, or `policy`.',
+  });
+}
+
+type Lock = NonNullable<TargetReply['s3']>['lock'];
+
+function describeLock(lock: Lock): string {
+  if (lock === null) return 'It locks nothing.';
+  const by = lock.followsPolicy ? ', as its policy promises' : '';
+  return `Locked (${lock.mode}) for ${tellDays(lock.days)} after the last snapshot that needs an object${by}.`;
+}
+
+function tellChange(before: Lock, after: Lock): string[] {
+  if (before === null || after === null || before.days === after.days) return [];
+  return [tellLockChange(after.mode, before.days, after.days)];
 }
 
 function describeAll(targets: readonly TargetReply[], rule: Rule): string {

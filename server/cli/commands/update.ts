@@ -75,7 +75,7 @@ export function addUpdate(program: Command): void {
       addSetBackOptions(command.option('--update <version>', 'of the update to this version; else the last')),
     async (context, options) => {
       const { history } = await context.control().get<UpdateOverview>('/host/updates');
-      return performSetBack(context, safetySnapshotOf(history, options.update), options);
+      return performSetBack(context, { snapshot: safetySnapshotOf(history, options.update) }, options);
     },
   );
   addCommand(update, 'cancel', 'Give up the update under way', plain, async ({ control, output }) => {

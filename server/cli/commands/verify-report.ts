@@ -1,16 +1,17 @@
 import { open, writeFile } from 'node:fs/promises';
 import type { Command } from 'commander';
-import { EXIT, HoldfastError, isSystemError } from '../../lib/errors.ts';
 import {
-  comparePages,
-  isPdf,
-  printReport,
-  takeAttachedReport,
-  verifyReport,
-  type PrintedPages,
-  type ReportTrust,
-  type RestoreTestReport,
-} from '../../restore-tests/index.ts';
+  depthWords,
+  describeVerification,
+  printVerification,
+  VERIFICATION_KIND,
+  verifyVerificationReport,
+  type VerificationReport,
+} from '../../backups/index.ts';
+import { readSignedReport, type ReportTrust, type SignedReport } from '../../keys/index.ts';
+import { EXIT, HoldfastError, isSystemError } from '../../lib/errors.ts';
+import { comparePages, isPdf, takeAttachedReport, type PrintedPages } from '../../lib/report-pages.ts';
+import { printReport, verifyReport, type RestoreTestReport } from '../../restore-tests/index.ts';
 import { addCommand } from '../command.ts';
 import { formatInstant, printable } from '../output.ts';
 import { describeRto } from '../rto.ts';
@@ -29,7 +30,7 @@ export function addVerifyReport(program: Command): void {
   addCommand<Options>(
     program,
     'verify-report',
-    'Check the signature of a restore-test report, offline: by the trust root of its appliance, or by a recovery kit',
+    'Check the signature of a report of a restore test or a verification, offline: by the trust root of its appliance, or by a recovery kit',
     (command) =>
       command
         .argument('<file>', 'the report, as it was downloaded: JSON lines or PDF')
@@ -47,17 +48,30 @@ export function addVerifyReport(program: Command): void {
       const bytes = await readReportFile(file);
       const printed = isPdf(bytes);
       const signed = printed ? takeAttachedReport(bytes) : bytes;
-      const report = await verifyReport(signed, trust);
-      if (options.pdf !== undefined) await writePdf(options.pdf, await printReport(signed));
-      const pages = printed ? await comparePages(bytes, signed) : undefined;
+      const { report, words, print } = await believe(signed, trust);
+      if (options.pdf !== undefined) await writePdf(options.pdf, await print(signed));
+      const pages = printed ? await comparePages(bytes, signed, print) : undefined;
       const about = pages === undefined ? [] : [PAGES[pages]];
-      output.result(
-        { valid: true, ...(pages && { pages }), report },
-        [...about, describe(report)].join('\n'),
-      );
+      output.result({ valid: true, ...(pages && { pages }), report }, [...about, words].join('\n'));
       return pages === undefined || pages === 'as-signed' ? EXIT.ok : EXIT.partial;
     },
   );
+}
+
+interface Believed {
+  report: SignedReport;
+  words: string;
+  print: (signed: Buffer) => Promise<Buffer>;
+}
+
+/** By the kind that it says it is of; the signature is over that, too. @throws as `verifySignedReport` */
+async function believe(signed: Buffer, trust: ReportTrust): Promise<Believed> {
+  if (readSignedReport(signed)?.kind === VERIFICATION_KIND) {
+    const report = await verifyVerificationReport(signed, trust);
+    return { report, words: describeReadings(report), print: printVerification };
+  }
+  const report = await verifyReport(signed, trust);
+  return { report, words: describe(report), print: printReport };
 }
 
 const PAGES: Record<PrintedPages, string> = {
@@ -125,5 +139,20 @@ function describe(report: RestoreTestReport): string {
       (check) =>
         `  ${printable(check.label)}: expected ${printable(check.expected)}, found ${printable(check.found)}`,
     ),
+  ].join('\n');
+}
+
+/** So many damaged objects are named; the report has the rest. */
+const MOST_NAMED = 20;
+
+function describeReadings(report: VerificationReport): string {
+  const { target, summary } = report;
+  const left = report.readings.at(-1)?.left ?? [];
+  return [
+    `Signed by this appliance, unchanged: verification ${report.id}`,
+    `${report.state}, ended ${formatInstant(report.finishedAt)}, of the target ${printable(target.name)} (${target.id})`,
+    printable(describeVerification(report)),
+    depthWords(summary.depth),
+    ...left.slice(0, MOST_NAMED).map((one) => `  ${printable(one.object)}: ${printable(one.message)}`),
   ].join('\n');
 }

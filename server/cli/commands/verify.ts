@@ -54,9 +54,13 @@ async function verifyByAppliance({ control, output }: CommandContext, options: O
 }
 
 function describeWhole({ result }: Run): string {
-  if (result?.partsRead === undefined) return 'Everything stored was read back and is whole.';
+  const depth =
+    result?.contentChecked === false
+      ? ' By its hashes: this appliance has no key to look into all of it, a restore test with the kit does.'
+      : '';
+  if (result?.partsRead === undefined) return `Everything stored was read back and is whole.${depth}`;
   const parts = Number(result.partsRead);
-  return `${parts === 1 ? 'A part' : `${String(parts)} parts`} of what is stored ${parts === 1 ? 'was' : 'were'} read back and ${parts === 1 ? 'is' : 'are'} whole.`;
+  return `${parts === 1 ? 'A part' : `${String(parts)} parts`} of what is stored ${parts === 1 ? 'was' : 'were'} read back and ${parts === 1 ? 'is' : 'are'} whole.${depth}`;
 }
 
 async function verifyByKit({ output }: CommandContext, options: Options): Promise<number> {

@@ -128,6 +128,11 @@ function concernedBy({ payload }: ApprovalRow): string[] {
   return userIds ?? [];
 }
 
+function momentOf({ payload }: ApprovalRow): Approval['moment'] {
+  const { moment, target } = payload as { moment?: string; target?: string };
+  return moment === undefined ? null : { at: moment, target: target ?? null };
+}
+
 function toApproval(
   deps: ApprovalDeps,
   row: ApprovalRow,
@@ -142,6 +147,7 @@ function toApproval(
   return {
     ...{ id: row.id, act: row.act, title: deps.acts[row.act]?.title ?? row.act, state },
     ...{ objectType: row.object_type, objectId: row.object_id, permit: isPermit(row) },
+    moment: momentOf(row),
     ...{ reason: row.reason, consequence: row.consequence, concerns: concernedBy(row).map(who) },
     ...{ requestedBy: who(row.requested_by), requestedAt: row.requested_at.toISOString() },
     expiresAt: row.expires_at.toISOString(),

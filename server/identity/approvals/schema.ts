@@ -24,6 +24,8 @@ export const Approval = Type.Object({
   title: Type.String(),
   objectType: Type.String(),
   objectId: OrNull(Type.String()),
+  /** Of a set-back to a moment after its snapshot: which, and from which target. */
+  moment: OrNull(Type.Object({ at: Instant, target: OrNull(Id) })),
   reason: Type.String(),
   consequence: Type.String(),
   /** To approve it does nothing yet: somebody may then do it, once and in time. */

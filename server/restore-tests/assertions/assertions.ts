@@ -5,6 +5,7 @@ import { namePeople, type PeopleDeps } from '../../identity/index.ts';
 import type { Clock } from '../../lib/clock.ts';
 import { writeTransaction, type Database, type WriteTransaction } from '../../lib/db.ts';
 import { HoldfastError } from '../../lib/errors.ts';
+import type { RestoreTestMode } from '../schema.ts';
 import { trimStatement } from './ask.ts';
 import { ASKABLE_FUNCTIONS, ASKABLE_TABLES } from './askable.ts';
 import {
@@ -140,10 +141,11 @@ export async function orderAssertions(
 /** What a test asks, in order. */
 export async function assertionsFor(
   db: Database,
-  test: { mode: 'quick' | 'full'; keySource: 'test-identity' | 'recovery-kit' },
+  test: { mode: RestoreTestMode; keySource: 'test-identity' | 'recovery-kit' },
 ): Promise<AskedAssertion[]> {
   const asked = (await listAssertionRows(db)).filter(({ enabled, runs_in: when }) => {
-    if (!enabled) return false;
+    // They are asked of the restored database, which a test of the system has none of.
+    if (!enabled || test.mode === 'system') return false;
     return when === 'every' || (when === 'full' ? test.mode === 'full' : test.keySource === 'recovery-kit');
   });
   return asked.map(({ id, version, name, statement, expected }) => ({

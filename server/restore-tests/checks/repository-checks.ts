@@ -1,5 +1,11 @@
 /** The ground of a test: the repository is ours, its newest head stands, and the snapshot is the one that is meant. */
-import { APPLIANCE_SECTION, DATABASE_SECTION, FILES_SECTION, postgresFacts } from '../../backups/index.ts';
+import {
+  APPLIANCE_SECTION,
+  DATABASE_SECTION,
+  FILES_SECTION,
+  partOf,
+  postgresFacts,
+} from '../../backups/index.ts';
 import { HoldfastError } from '../../lib/errors.ts';
 import { need, type Check } from '../scene.ts';
 
@@ -43,19 +49,26 @@ export const snapshotCheck: Check = {
     const repository = need(scene.repository, 'the repository');
     const snapshot = await repository.findSnapshot(scene.snapshotId);
     scene.snapshot = snapshot;
-    const section = (name: string) => {
-      const found = snapshot.sections.find((candidate) => candidate.name === name);
-      if (found !== undefined) return found;
-      throw new HoldfastError('integrity_failure', `The snapshot has no section ${name}`);
-    };
-    scene.databaseSection = section(DATABASE_SECTION);
-    scene.filesSection = section(FILES_SECTION);
+    const section = (name: string) =>
+      partOf(
+        snapshot,
+        name,
+        () => new HoldfastError('integrity_failure', `The snapshot has no section ${name}`),
+      );
     scene.factsSection = section(APPLIANCE_SECTION);
-    scene.facts = postgresFacts(scene.databaseSection);
+    // The small parts of a snapshot may be kept longer than its data.
+    if (scene.mode !== 'system') {
+      scene.databaseSection = section(DATABASE_SECTION);
+      scene.filesSection = section(FILES_SECTION);
+      scene.facts = postgresFacts(scene.databaseSection);
+    }
     const problems = snapshot.sections.reduce((sum, section) => sum + section.problemCount, 0);
     return {
       passed: problems === 0,
-      expected: 'database, files and their description, nothing left out',
+      expected:
+        scene.mode === 'system'
+          ? 'the description of the appliance, nothing left out'
+          : 'database, files and their description, nothing left out',
       found: `snapshot ${snapshot.number}: ${snapshot.sections.map((section) => section.name).join(', ')}; left out: ${problems}`,
     };
   },

@@ -173,6 +173,8 @@ describe('refused, with nothing stopped and nothing removed:', () => {
   test('without the word that the old machine is off', async () => {
     for (const oldMachineIsOff of [false, undefined])
       await expect(start({ oldMachineIsOff })).rejects.toMatchObject({ code: 'invalid_input' });
+    // Off, and may still run: one of them.
+    await expect(start({ beside: true })).rejects.toMatchObject({ code: 'invalid_input' });
   });
 
   test('a share that does not answer, which is not kept', async () => {
@@ -258,6 +260,20 @@ describe('a recovery', () => {
         ({ action }) => action === 'host.recovery.begun',
       );
       expect(begun).toMatchObject({ actor, detail: { place, snapshot, device: blank.disk } });
+    },
+    LONG_MS,
+  );
+
+  test(
+    'beside a machine that may still run changes nothing where the backups lie',
+    async () => {
+      const there = async () => (await readdir(place.path, { recursive: true })).sort();
+      const before = await there();
+
+      await start({ oldMachineIsOff: undefined, beside: true });
+      expect(await ended(), blank.said()).toMatchObject({ state: 'done', problem: null });
+
+      expect(await there()).toEqual(before);
     },
     LONG_MS,
   );

@@ -52,7 +52,9 @@ const recover = async (): Promise<boolean> => {
     target: { kind: 'directory', path: file.from ?? '' },
     kit: await readWholeKit(file.kit),
     dataDir: setBackFolders(dataDir).fresh,
-    snapshot: String(file.snapshot),
+    ...(file.toTime === undefined
+      ? { snapshot: String(file.snapshot) }
+      : { point: { kind: 'time' as const, at: new Date(file.toTime) } }),
     setBack: file.setBack,
     clock: systemClock,
     confirm: async () => true,

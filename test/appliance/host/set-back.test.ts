@@ -145,6 +145,12 @@ describe('refused, with nothing stopped and nothing changed:', () => {
     await expect(start({ place: '/etc' })).rejects.toMatchObject({ code: 'invalid_input' });
   });
 
+  test('a moment before the snapshot', async () => {
+    await expect(start({ moment: '2020-01-01T00:00:00.000Z' })).rejects.toMatchObject({
+      message: 'This moment lies before the snapshot',
+    });
+  });
+
   test('without a reason', async () => {
     for (const reason of [undefined, 'short'])
       await expect(start({ reason })).rejects.toMatchObject({ code: 'invalid_input' });
@@ -213,8 +219,10 @@ test.runIf(isRoot)('too little room for both states is refused with numbers', as
   }
 });
 
-test('the check tells what it takes', async () => {
+test('the check tells what it takes, to a later moment with the log and what was stored since', async () => {
   const { warnings, needBytes, freeBytes } = await check();
+  const later = await check({ moment: new Date().toISOString(), laterBytes: 123_456_789 });
+  expect(later.needBytes - needBytes).toBe(123_456_789);
 
   expect(warnings).toEqual([]);
   expect(needBytes).toBeGreaterThan(512 * 1024 ** 2);

@@ -116,8 +116,11 @@ describe('a copy is refused', () => {
     await expect(taken).rejects.toMatchObject({ code: 'cancelled' });
     await expect
       .poll(async () => {
-        const { rows } = await sql<{ n: string }>`select (select count(*) from pg_replication_slots) +
-          (select count(*) from pg_stat_activity where application_name = 'holdfast-snapshot') as n`.execute(
+        const { rows } = await sql<{
+          n: string;
+        }>`select (select count(*) from pg_replication_slots where slot_name like ${`holdfast_${process.pid}_%`}) +
+          (select count(*) from pg_stat_activity
+            where application_name = 'holdfast-snapshot' and datname = current_database()) as n`.execute(
           database.db,
         );
         return rows[0]?.n;

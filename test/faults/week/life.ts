@@ -10,17 +10,9 @@ import type { Snapshot } from '../../../server/backups/schema.ts';
 import { expectStatus, OWNER } from '../../helpers/appliance.ts';
 import { killRunAt, queueScheduledRun, type StockedAppliance } from '../../helpers/stocked-appliance.ts';
 import type { BadLine, Mishap as Trouble } from '../../helpers/s3-server.ts';
-import { addSecondTarget, namesOn } from '../../helpers/second-target.ts';
+import { addSecondTarget, COPY_DEATHS, namesOn } from '../../helpers/second-target.ts';
 import { chanceOf, type Chance } from './chance.ts';
-import {
-  catchUp,
-  comeAndGo,
-  COPY_DEATHS,
-  damageSecond,
-  isWhole,
-  type ListFirst,
-  type Second,
-} from './second.ts';
+import { catchUp, comeAndGo, damageSecond, isWhole, type ListFirst, type Second } from './second.ts';
 
 const HOUR_MS = 3_600_000;
 export const WEEK_HOURS = 168;

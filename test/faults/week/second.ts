@@ -6,21 +6,9 @@ import { chmodSync, existsSync, readFileSync, rmSync, truncateSync, writeFileSyn
 import { join } from 'node:path';
 import { sha256Of } from '../../../server/backups/objects/object-names.ts';
 import { hashInName } from '../../../server/backups/repository/hash-in-name.ts';
-import { copyWhenDue } from '../../../server/backups/index.ts';
-import { objectsBelow, type SecondTarget } from '../../helpers/second-target.ts';
+import { COPY_DEATHS, objectsBelow, queueDueCopy, type SecondTarget } from '../../helpers/second-target.ts';
 import { killRunAt, type StockedAppliance } from '../../helpers/stocked-appliance.ts';
 import type { Chance } from './chance.ts';
-
-/** Where the process of a copy dies. */
-export const COPY_DEATHS = [
-  'backups.copy.keyring-published',
-  'backups.copy.pack.written',
-  'backups.copy.pack.verified',
-  'backups.copy.packs-indexed',
-  'backups.copy.snapshot-published',
-  'backups.copy.head-published',
-  'backups.copy.recorded',
-] as const;
 
 export interface Second extends SecondTarget {
   /** Hours that its disk is still away; 0 when it is there. */
@@ -83,14 +71,7 @@ export async function catchUp(
   appliance: StockedAppliance,
   chance: Chance,
 ): Promise<{ words: string; state: string } | undefined> {
-  await copyWhenDue(appliance.deps);
-  const open = await appliance.deps.db
-    .selectFrom('runs')
-    .select('id')
-    .where('kind', '=', 'copy')
-    .where('state', '=', 'queued')
-    .executeTakeFirst();
-  if (open === undefined) return undefined;
+  if (!(await queueDueCopy(appliance))) return undefined;
   if (chance.percent(15)) {
     const point = chance.pick(COPY_DEATHS);
     const { signal, exitCode } = await killRunAt(appliance, point);

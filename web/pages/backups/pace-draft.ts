@@ -13,7 +13,7 @@ export interface PaceDraft {
   timeZone: string;
 }
 
-export const DAYS = ['Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun'] as const;
+const DAYS = ['Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun'] as const;
 export const SPEED = { label: 'At most', unit: 'Mbit/s', min: 2, max: 80_000 };
 const BYTES_A_MBIT = 125_000;
 

@@ -31,14 +31,19 @@ export const NUMBERS: readonly { name: NumberName; hint?: string; range: NumberR
   { name: 'yearly', range: range('Yearly', 0, 100) },
   { name: 'minimumCount', range: range('Never fewer than', 1, 1_000), hint: 'By any rule.' },
 ];
+export const PARTS_DAYS: NumberRange = { label: 'Logs and configuration', unit: 'days', min: 1, max: 3_650 };
 export const MAXIMUM_AGE: NumberRange = { label: 'Maximum age', unit: 'days', min: 1, max: 36_500 };
 
 /** @returns what is wrong; undefined when it can be tried. */
 export function whatIsWrong({ keepsEverything, rules }: RetentionDraft): string | undefined {
   if (keepsEverything) return undefined;
-  const { maximumAgeDays, withinDays } = rules;
-  const fault = firstFault(...NUMBERS.map(({ name, range }) => [rules[name], range] as const));
+  const { maximumAgeDays, withinDays, partsDays = null } = rules;
+  const fault =
+    firstFault(...NUMBERS.map(({ name, range }) => [rules[name], range] as const)) ??
+    (partsDays === null ? undefined : firstFault([partsDays, PARTS_DAYS]));
   if (fault !== undefined || maximumAgeDays === null) return fault;
   if (withinDays > maximumAgeDays) return 'All within days may not be more than the maximum age';
+  if (partsDays !== null && partsDays > maximumAgeDays)
+    return 'Logs and configuration may not be kept for more than the maximum age';
   return firstFault([maximumAgeDays, MAXIMUM_AGE]);
 }

@@ -1,5 +1,6 @@
 /** What a person has typed of an S3 target, and what is asked of the server with it. */
 import type { S3SignIn, S3TargetRequest } from '../../api/shapes.ts';
+import { firstFault, type NumberRange } from '../../lib/number-range.ts';
 
 export interface AccessKeyDraft {
   way: S3SignIn['kind'];
@@ -7,6 +8,8 @@ export interface AccessKeyDraft {
   secretAccessKey: string;
   sessionToken: string;
 }
+
+export const LOCK_DAYS: NumberRange = { label: 'Days', min: 1, max: 3650 };
 
 type Lock = 'none' | 'governance' | 'compliance';
 
@@ -22,7 +25,9 @@ export interface S3Draft extends AccessKeyDraft {
   encryption: 'none' | 'sse-s3' | 'sse-kms';
   kmsKeyId: string;
   lock: Lock;
-  lockDays: number;
+  /** As long as the policy promises to keep a snapshot. */
+  lockFollows: boolean;
+  lockDays: number | null;
 }
 
 export function emptyAccessKey(): AccessKeyDraft {
@@ -33,7 +38,15 @@ export function emptyS3Draft(): S3Draft {
   return {
     ...emptyAccessKey(),
     ...{ endpoint: '', bucket: '', prefix: '', pathStyle: true, signingRegion: '', allowHttp: false },
-    ...{ ca: '', storageClass: '', encryption: 'none', kmsKeyId: '', lock: 'none', lockDays: 30 },
+    ...{
+      ca: '',
+      storageClass: '',
+      encryption: 'none',
+      kmsKeyId: '',
+      lock: 'none',
+      lockFollows: true,
+      lockDays: 30,
+    },
   };
 }
 
@@ -67,9 +80,13 @@ export function s3RequestOf(draft: S3Draft): Omit<S3TargetRequest, 'name' | 'reg
       : { storageClass: storageClass as NonNullable<S3TargetRequest['storageClass']> }),
     ...(encryption === 'sse-s3' ? { encryption: { kind: encryption } } : {}),
     ...(encryption === 'sse-kms' ? { encryption: { kind: encryption, ...text('keyId', kmsKeyId) } } : {}),
-    ...(lock === 'none' ? {} : { lock: { mode: lock, days: draft.lockDays } }),
+    ...(lock === 'none' ? {} : { lock: { mode: lock, ...lockDaysOf(draft) } }),
     signIn: accessKeyOf(draft),
   };
+}
+
+function lockDaysOf({ lockFollows, lockDays }: S3Draft): { days: number; followsPolicy?: true } {
+  return lockFollows ? { days: 1, followsPolicy: true } : { days: lockDays ?? 0 };
 }
 
 export function isHttp({ endpoint }: Pick<S3Draft, 'endpoint'>): boolean {
@@ -83,11 +100,9 @@ export function whatS3Misses(draft: S3Draft): string | undefined {
     return 'The bucket has 3 to 63 small letters, digits, dots and hyphens';
   if (!/^([A-Za-z0-9_][A-Za-z0-9._-]*(\/[A-Za-z0-9_][A-Za-z0-9._-]*)*)?$/.test(s3RequestOf(draft).prefix))
     return 'The prefix may have letters, digits, . _ - and / between its parts';
-  if (
-    draft.lock !== 'none' &&
-    !(Number.isInteger(draft.lockDays) && draft.lockDays >= 1 && draft.lockDays <= 3650)
-  )
-    return 'Objects are locked for 1 to 3650 days';
+  const wrongDays =
+    draft.lock === 'none' || draft.lockFollows ? undefined : firstFault([draft.lockDays, LOCK_DAYS]);
+  if (wrongDays !== undefined) return wrongDays;
   return whatKeyMisses(draft);
 }
 

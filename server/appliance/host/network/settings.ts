@@ -87,6 +87,9 @@ export type NetworkSettings = Static<typeof NetworkSettings>;
 /** SSH and HTTPS targets; HTTPS, mail submission; HTTPS and the two kinds of shares. */
 export const DEFAULT_OUTBOUND = { worker: [22, 443], server: [443, 465, 587], machine: [443, 445, 2049] };
 
+/** The part of `/state/settings.json` that counts for the network; the rest is others'. */
+export const SettingsFile = Type.Object({ network: Type.Optional(NetworkSettings) });
+
 /** @throws HoldfastError `invalid_input` that names what is wrong, for anything a firewall or a network could not take. */
 export function checkNetworkSettings(settings: NetworkSettings): void {
   const { addresses } = settings;

@@ -8,7 +8,7 @@
 import { rm } from 'node:fs/promises';
 import { networkInterfaces } from 'node:os';
 import { dirname, join } from 'node:path';
-import { Type, type Static } from 'typebox';
+import type { Static } from 'typebox';
 import { Value } from 'typebox/value';
 import { readAccounts } from '../../../lib/accounts.ts';
 import { crashPoint } from '../../../lib/crash-point.ts';
@@ -25,7 +25,7 @@ import type { HostDeps } from '../host-app.ts';
 import type { HostPlaces } from '../host-places.ts';
 import { readSshNote } from '../ssh/note.ts';
 import { hostNameOf, renderSystemFiles, type SystemFile } from './files.ts';
-import { checkNetworkSettings, NetworkSettings } from './settings.ts';
+import { checkNetworkSettings, NetworkSettings, SettingsFile as SettingsShape } from './settings.ts';
 import type { HostActor } from '../schema.ts';
 import { readStateFile, withStateLock, writeStateFile } from '../state-file.ts';
 
@@ -36,8 +36,7 @@ const COMMAND_MS = 20_000;
 const FIREWALL_FILE = 'holdfast/firewall.nft';
 
 /** The network's part of the file; other verbs keep theirs beside it. */
-const SettingsFile = Type.Object({ network: Type.Optional(NetworkSettings) });
-type SettingsFile = Static<typeof SettingsFile> & Record<string, unknown>;
+type SettingsFile = Static<typeof SettingsShape> & Record<string, unknown>;
 
 export interface NetworkState {
   /** What counts. */
@@ -144,7 +143,7 @@ export function openNetworkDesk(deps: NetworkDeps, apply: NetworkSwitch = applyT
 
 /** @throws HoldfastError `integrity_failure` when they cannot be read. */
 export async function readNetworkSettings(places: Pick<HostPlaces, 'state'>): Promise<NetworkSettings> {
-  return (await readStateFile(settingsPath(places), SettingsFile))?.network ?? {};
+  return (await readStateFile(settingsPath(places), SettingsShape))?.network ?? {};
 }
 
 /** Writes them to last; what other verbs keep in the file stays. */
@@ -153,7 +152,7 @@ export async function keepNetworkSettings(
   settings: NetworkSettings,
 ): Promise<void> {
   await withStateLock(join(places.state, 'settings.lock'), async () => {
-    const present = (await readStateFile(settingsPath(places), SettingsFile)) as SettingsFile | undefined;
+    const present = (await readStateFile(settingsPath(places), SettingsShape)) as SettingsFile | undefined;
     const changed = {
       ...present,
       network: settings,
@@ -174,7 +173,7 @@ export async function adoptNetworkSettings(
   given: unknown,
   apply: NetworkSwitch = applyToSystem,
 ): Promise<boolean> {
-  const present = await readStateFile(settingsPath(places), SettingsFile);
+  const present = await readStateFile(settingsPath(places), SettingsShape);
   if (present?.network !== undefined) return false;
   if (!Value.Check(NetworkSettings, given)) {
     const [first] = Value.Errors(NetworkSettings, given);

@@ -85,7 +85,16 @@ async function lookThere(deps: BrowserRecoveryDeps, request: LookRequest): Promi
 }
 
 async function startThere(deps: BrowserRecoveryDeps, request: StartRecoveryRequest): Promise<void> {
-  const { actor, place, kit, daily, snapshot } = request;
+  const { actor, place, kit, daily, snapshot, oldMachineIsOff, beside } = request;
+  if ((oldMachineIsOff === true) === (beside === true)) {
+    throw new HoldfastError(
+      'invalid_input',
+      'Say that the old machine is off for good, or that it may still run: one of them',
+      {
+        hint: 'Beside a machine that may still run, nothing changes where the backups lie until an owner has looked at what was recovered.',
+      },
+    );
+  }
   if (daily.kind === 'tpm2' && !(await (deps.hasTpm ?? hasTpm)())) {
     throw new HoldfastError('invalid_input', 'This machine has no TPM 2.0', {
       hint: 'Choose a passphrase. A TPM can be added later, on the page Unlock ways.',
@@ -96,7 +105,8 @@ async function startThere(deps: BrowserRecoveryDeps, request: StartRecoveryReque
   requireSnapshot(answer.opened, snapshot, request.acceptWarnings === true);
   await writeRecoveryRequest(deps.places, { actor, place, snapshot });
   await writeRecoveryFile(deps, {
-    ...{ from: path, kit, snapshot, oldMachineIsOff: true, acceptWarnings: request.acceptWarnings === true },
+    ...{ from: path, kit, snapshot, acceptWarnings: request.acceptWarnings === true },
+    ...(beside === true ? { beside } : { oldMachineIsOff: true }),
     volume: { daily: daily.kind, ...(daily.kind === 'passphrase' ? { passphrase: daily.secret } : {}) },
   });
   await noteStarted(deps);

@@ -45,8 +45,10 @@ export const StartRecoveryRequest = Type.Object(
     kit: KitText,
     /** Id of the snapshot to go back to. */
     snapshot: Type.String({ pattern: '^[0-9a-f]{64}$' }),
-    /** The old machine is off for good: from now on it may write no more to this repository. */
-    oldMachineIsOff: Type.Literal(true),
+    /** One of the two. The old machine is off for good: from now on it may write no more to this repository. */
+    oldMachineIsOff: Type.Optional(Type.Literal(true)),
+    /** It may still run: the repository is only read until an owner has looked at what was recovered. */
+    beside: Type.Optional(Type.Literal(true)),
     /** What the look warned of is taken into account. */
     acceptWarnings: Type.Optional(Type.Boolean()),
     /** How the volume of this machine is opened every day, beside the recovery key in the kit. */

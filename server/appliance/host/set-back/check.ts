@@ -36,7 +36,9 @@ export async function checkSetBack(
     ...(knownHead === undefined ? {} : { knownHead }),
   });
   const found = requireSnapshot(opened, request.snapshot, insist?.acceptWarnings ?? true);
-  const needBytes = found.dataBytes + found.fileCount * FILE_BYTES + MARGIN_BYTES;
+  if (request.moment !== undefined && Date.parse(request.moment) < Date.parse(found.takenAt))
+    throw new HoldfastError('invalid_input', 'This moment lies before the snapshot');
+  const needBytes = found.dataBytes + found.fileCount * FILE_BYTES + MARGIN_BYTES + (request.laterBytes ?? 0);
   const freeBytes = await readFreeBytes(deps.places.data);
   if (insist !== undefined && freeBytes < needBytes) throw noRoom(needBytes, freeBytes);
   const { id, number, takenAt } = found;

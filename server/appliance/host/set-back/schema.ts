@@ -44,6 +44,8 @@ export const SetBackRecord = Type.Object({
   id: Id,
   state: SetBackState,
   snapshot: Type.Object({ id: SnapshotId, number: Type.Integer(), takenAt: Instant }),
+  /** A later moment that is gone on to from the snapshot, by the shipped log; absent: the snapshot as it is. */
+  moment: Type.Optional(Instant),
   /** Folder of the repository. */
   place: Type.String({ maxLength: 1024 }),
   wanted: Type.Object({ ...Wish.properties, approval: Type.Optional(Approved) }),
@@ -85,6 +87,10 @@ const asked = {
   place: Type.String({ pattern: '^/[^\\u0000-\\u001f\\u007f]{1,1000}$' }),
   kit: KitText,
   snapshot: SnapshotId,
+  /** Instead of the snapshot as it is: a later moment, which is gone on to from it. */
+  moment: Type.Optional(Instant),
+  /** At most what the way from the snapshot to the moment takes on the disk: the log, and what was stored since. */
+  laterBytes: Type.Optional(Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })),
   /** The newest head that the appliance remembers: an older one on the target is then noticed. */
   knownHead: Type.Optional(HeadReference),
 };

@@ -87,12 +87,13 @@ export function openSetBack(deps: SetBackDeps): SetBack {
 async function readView({ dataDir, places }: SetBackDeps): Promise<SetBackView> {
   const [record, status] = await Promise.all([readSetBack(dataDir), readRecoveryStatus(places)]);
   if (record === undefined) return { record: null, status };
-  const { id, state, snapshot, wanted, undo, discardedBy, problem } = record;
+  const { id, state, snapshot, moment, wanted, undo, discardedBy, problem } = record;
   const { movedAt, at, keptUntil, beforeBytes } = record;
   const shown = {
     id,
     state,
     snapshot,
+    ...(moment === undefined ? {} : { moment }),
     wanted,
     undo,
     discardedBy,
@@ -107,14 +108,20 @@ async function readView({ dataDir, places }: SetBackDeps): Promise<SetBackView> 
 
 async function start(work: Work, request: StartSetBackRequest): Promise<void> {
   const { deps } = work;
-  const { actor, place, kit, reason, applianceId, knownHead, approval } = request;
+  const { actor, place, kit, reason, applianceId, knownHead, approval, moment } = request;
   const { snapshot } = await checkSetBack(deps, request, { acceptWarnings: request.acceptWarnings === true });
   const now = deps.clock.now().toISOString();
   try {
     // First: whoever finds it under way after a kill erases the kit.
-    await noteStarted(deps, { act: 'set-back', dataFrom: snapshot.takenAt, step: 'Ending the services' });
+    await noteStarted(deps, {
+      act: 'set-back',
+      dataFrom: moment ?? snapshot.takenAt,
+      step: 'Ending the services',
+    });
     await writeRecoveryFile(deps, {
-      ...{ from: place, kit, snapshot: snapshot.id, oldMachineIsOff: true },
+      ...{ from: place, kit, oldMachineIsOff: true },
+      // From which snapshot a moment is gone on to is found by the recovery itself.
+      ...(moment === undefined ? { snapshot: snapshot.id } : { toTime: moment }),
       acceptWarnings: request.acceptWarnings === true,
       setBack: { applianceId, ...(knownHead === undefined ? {} : { knownHead }) },
     });
@@ -123,6 +130,7 @@ async function start(work: Work, request: StartSetBackRequest): Promise<void> {
       id: randomUUID(),
       state: 'recovering',
       snapshot,
+      ...(moment === undefined ? {} : { moment }),
       place,
       wanted: { actor, reason, at: now, ...(approval === undefined ? {} : { approval }) },
       at: now,
@@ -134,7 +142,10 @@ async function start(work: Work, request: StartSetBackRequest): Promise<void> {
     await eraseSetupFile(deps.places);
     throw error;
   }
-  deps.log.warn({ snapshot: snapshot.number, takenAt: snapshot.takenAt }, 'This appliance is set back');
+  deps.log.warn(
+    { snapshot: snapshot.number, takenAt: snapshot.takenAt, moment },
+    'This appliance is set back',
+  );
   supervise(work);
 }
 

@@ -49,6 +49,7 @@ export async function tell(
       snapshot: snapshot.id,
       snapshotNumber: snapshot.number,
       takenAt: snapshot.takenAt,
+      ...(record.moment === undefined ? {} : { moment: record.moment }),
       place,
       reason: wanted.reason,
       wantedAt: wanted.at,

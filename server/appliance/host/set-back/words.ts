@@ -4,7 +4,7 @@ import type { SetBackView } from './schema.ts';
 /** @returns undefined where there is nothing to say any more. */
 export function describeSetBackRecord(record: SetBackView['record']): string | undefined {
   if (record === null) return undefined;
-  const data = `its data of ${minute(record.snapshot.takenAt)}`;
+  const data = `its data of ${minute(record.moment ?? record.snapshot.takenAt)}`;
   const why = record.problem === null ? '' : `: ${record.problem.message}`;
   switch (record.state) {
     case 'failed':

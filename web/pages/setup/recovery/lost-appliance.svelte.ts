@@ -14,7 +14,8 @@ export class LostAppliance {
   kit = $state.raw<RecoveryKit>();
   opened = $state.raw<OpenedRepository>();
   snapshotId = $state('');
-  oldMachineIsOff = $state(false);
+  /** Off for good, or still running as far as anybody knows. */
+  oldMachine = $state<'off' | 'may-run'>();
   acceptWarnings = $state(false);
   /** The recovery was started, here or before this page was loaded. */
   started = $state(false);
@@ -28,7 +29,7 @@ export class LostAppliance {
     if (this.started) return 'recover';
     if (this.found === undefined) return 'recover-from';
     if (this.opened === undefined) return 'recover-kit';
-    const agreed = this.oldMachineIsOff && (this.acceptWarnings || !this.mustAccept);
+    const agreed = this.oldMachine !== undefined && (this.acceptWarnings || !this.mustAccept);
     return this.snapshotId === '' || !agreed ? 'recover-snapshot' : 'recover-unlock';
   }
 
@@ -42,7 +43,7 @@ export class LostAppliance {
     this.kit = undefined;
     this.opened = undefined;
     this.snapshotId = '';
-    this.oldMachineIsOff = false;
+    this.oldMachine = undefined;
     this.acceptWarnings = false;
   }
 

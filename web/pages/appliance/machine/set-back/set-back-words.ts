@@ -1,5 +1,11 @@
 /** How a set-back reads: what goes out of use, in numbers, and when something of it is still to be said. */
-import type { SetBackRecord, SetBackRequest, WrittenSince } from '../../../../api/set-back.ts';
+import type {
+  SetBackPlan,
+  SetBackPoint,
+  SetBackRecord,
+  SetBackRequest,
+  WrittenSince,
+} from '../../../../api/set-back.ts';
 import { formatBytes, formatCount, plural } from '../../../../lib/format.ts';
 import type { Tone } from '../../../../lib/states.ts';
 
@@ -92,4 +98,24 @@ export function whyNotConfirmed(
   return typed.name.trim() === applianceName.trim()
     ? undefined
     : 'The name of the appliance is not typed yet';
+}
+
+/** What a plan is of. */
+export function pointOf({
+  snapshot,
+  moment,
+  target,
+}: Pick<SetBackPlan, 'snapshot' | 'moment' | 'target'>): SetBackPoint {
+  return { snapshot: snapshot.id, ...(moment === null ? {} : { moment, target: target.id }) };
+}
+
+/** Whose data come into use. */
+export function dataOf({
+  snapshot,
+  moment,
+}: {
+  snapshot: { takenAt: string };
+  moment?: string | null;
+}): string {
+  return moment ?? snapshot.takenAt;
 }

@@ -1,20 +1,23 @@
 /** Prints reports beside the event loop; a thread for each, whose memory goes with it, one after the other. */
 import { Worker } from 'node:worker_threads';
-import { HoldfastError } from '../lib/errors.ts';
+import { HoldfastError } from './errors.ts';
 
 const LIMIT_MS = 30_000;
 /** Whoever asks for many at once waits: each takes 60 MiB for its moment. */
 let last: Promise<unknown> = Promise.resolve();
 
-/** @throws HoldfastError `internal` when it does not end in half a minute. */
-export async function printInThread(signed: Buffer): Promise<Buffer> {
-  const mine = last.then(() => print(signed));
+/**
+ * @param thread - the module that prints that kind of report, which is given the signed bytes and posts the file.
+ * @throws HoldfastError `internal` when it does not end in half a minute.
+ */
+export async function printInThread(thread: URL, signed: Buffer): Promise<Buffer> {
+  const mine = last.then(() => print(thread, signed));
   last = mine.catch(() => undefined);
   return mine;
 }
 
-async function print(signed: Buffer): Promise<Buffer> {
-  const worker = new Worker(new URL('./print-thread.ts', import.meta.url), { workerData: signed });
+async function print(thread: URL, signed: Buffer): Promise<Buffer> {
+  const worker = new Worker(thread, { workerData: signed });
   try {
     return await new Promise<Buffer>((resolve, reject) => {
       const timer = setTimeout(() => {
