@@ -2,7 +2,7 @@
  * The application as the image has it: its hundreds of modules joined into few files. Each of its processes starts in less than half
  * of the time, so `npm test` lets the appliances of the tests run from it. A test file that runs alone takes the checkout as it is.
  */
-import { cp, mkdir, symlink } from 'node:fs/promises';
+import { cp, mkdir, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -26,6 +26,8 @@ export async function makeJoinedApplication(folder: string): Promise<string> {
   // Here, for it loads a bundler, which few who load this file need.
   const { joinModules } = await import('../../scripts/image/join-modules.ts');
   const application = join(folder, 'application');
+  // Of an earlier run, whose files failed and run once more.
+  await rm(application, { recursive: true, force: true });
   await mkdir(join(application, 'web'), { recursive: true });
   for (const name of ['server', 'package.json']) {
     await cp(join(ROOT, name), join(application, name), { recursive: true });

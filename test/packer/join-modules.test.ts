@@ -77,3 +77,9 @@ test('every program that a unit or the server starts has kept its place', async 
 
   expect(started(joined)).toEqual(started(checkout));
 });
+
+test('is made anew where an earlier one lies, as when failed files run once more', async () => {
+  await appliance?.stop();
+
+  expect(await makeJoinedApplication(folder)).toBe(application);
+});
