@@ -242,12 +242,15 @@ export async function finishRunOf(
 export async function putFile(
   appliance: Pick<ServedAppliance, 'call'>,
   name: string,
-  content: string,
+  content: string | Buffer,
 ): Promise<void> {
   type Workspaces = { items: { rootFolderId: string }[] };
   const { items } = await expectStatus(appliance.call<Workspaces>('GET', '/workspaces'), 200);
   const path = `/folders/${items[0]?.rootFolderId ?? ''}/files?name=${encodeURIComponent(name)}`;
-  await expectStatus(appliance.call('PUT', path, Buffer.from(content)), 201);
+  await expectStatus(
+    appliance.call('PUT', path, typeof content === 'string' ? Buffer.from(content) : content),
+    201,
+  );
 }
 
 /** Takes one file in, snapshots it to the folder and proves the snapshot with a full restore test. */

@@ -3,6 +3,8 @@ import { randomBytes } from 'node:crypto';
 import type { S3Config } from '../../server/backups/engine.ts';
 import { openS3Client } from '../../server/backups/targets/s3/client.ts';
 import { LIMITS } from '../../server/backups/targets/s3/limits.ts';
+import type { TargetReply } from '../../server/backups/schema.ts';
+import { expectStatus, type ServedAppliance } from '../helpers/served-appliance.ts';
 
 const endpoint = process.env.HOLDFAST_TEST_S3_ENDPOINT ?? '';
 export const KEY = {
@@ -31,4 +33,15 @@ export async function makeBucket({ versions = false, lock = false }: BucketKind 
   }
   client.close();
   return config;
+}
+
+/** Makes the bucket a target of the appliance, which must allow targets on its own machine. */
+export function addBucketTarget(
+  appliance: ServedAppliance,
+  { endpoint: server, bucket, prefix, pathStyle }: S3Config,
+  more: object,
+): Promise<TargetReply> {
+  const place = { region: 'eu-north', signingRegion: 'us-east-1', endpoint: server, bucket, prefix };
+  const body = { name: 'vault', kind: 's3', ...place, pathStyle, signIn: KEY, ...more };
+  return expectStatus(appliance.call<TargetReply>('POST', '/targets', body), 201);
 }

@@ -18,12 +18,13 @@ import {
   expectStatus,
   finishRun,
   makeFolder,
+  putFile,
   removeFolder,
   runHoldfast,
   serveAppliance,
   type ServedAppliance,
 } from '../helpers/served-appliance.ts';
-import { KEY, makeBucket } from './bucket.ts';
+import { addBucketTarget, makeBucket } from './bucket.ts';
 
 vi.setConfig({ testTimeout: 300_000, hookTimeout: 300_000 });
 
@@ -33,7 +34,6 @@ let config: S3Config;
 let appliance: ServedAppliance;
 let target: TargetReply;
 let client: S3Client;
-let rootFolderId: string;
 
 beforeAll(async () => {
   place = await makeFolder('follow-policy');
@@ -44,20 +44,10 @@ beforeAll(async () => {
     env: { HOLDFAST_OWN_MACHINE: 'allow' },
   });
   await claimAppliance(appliance);
-  const { items } = await expectStatus(
-    appliance.call<{ items: { rootFolderId: string }[] }>('GET', '/workspaces'),
-    200,
-  );
-  rootFolderId = items[0]?.rootFolderId ?? '';
-  const { endpoint, bucket, prefix, pathStyle } = config;
-  target = await expectStatus(
-    appliance.call<TargetReply>('POST', '/targets', {
-      ...{ name: 'vault', kind: 's3', region: 'eu-north', signingRegion: 'us-east-1', endpoint, bucket },
-      ...{ prefix, pathStyle, signIn: KEY, retention: { ...KEEP_NOTHING_MORE, last: 9, daily: 20 } },
-      lock: { mode: 'governance', days: 1, followsPolicy: true },
-    }),
-    201,
-  );
+  target = await addBucketTarget(appliance, config, {
+    retention: { ...KEEP_NOTHING_MORE, last: 9, daily: 20 },
+    lock: { mode: 'governance', days: 1, followsPolicy: true },
+  });
 });
 afterAll(async () => {
   client.close();
@@ -66,11 +56,7 @@ afterAll(async () => {
 });
 
 async function snapshot(): Promise<void> {
-  const name = `${randomBytes(4).toString('hex')}.bin`;
-  await expectStatus(
-    appliance.call('PUT', `/folders/${rootFolderId}/files?name=${name}`, randomBytes(300_000)),
-    201,
-  );
+  await putFile(appliance, `${randomBytes(4).toString('hex')}.bin`, randomBytes(300_000));
   expect((await finishRun(appliance, appliance.call('POST', '/snapshots'))).state).toBe('succeeded');
 }
 

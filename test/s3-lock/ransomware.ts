@@ -14,15 +14,14 @@ import { listVersions, type Version } from '../../server/backups/targets/s3/vers
 import { kitToJson, type RecoveryKit } from '../../server/keys/index.ts';
 import {
   claimAppliance,
-  expectStatus,
   finishRun,
   makeFolder,
+  putFile,
   removeFolder,
   runHoldfast,
   serveAppliance,
-  type ServedAppliance,
 } from '../helpers/served-appliance.ts';
-import { KEY, makeBucket } from './bucket.ts';
+import { addBucketTarget, KEY, makeBucket } from './bucket.ts';
 
 vi.setConfig({ testTimeout: 300_000, hookTimeout: 300_000 });
 
@@ -43,21 +42,8 @@ beforeAll(async () => {
     env: { HOLDFAST_OWN_MACHINE: 'allow' },
   });
   kit = await claimAppliance(appliance);
-  await fill(appliance);
-  const { endpoint, bucket, prefix, pathStyle } = config;
-  const target = {
-    ...{
-      name: 'vault',
-      kind: 's3',
-      region: 'eu-north',
-      signingRegion: 'us-east-1',
-      endpoint,
-      bucket,
-      prefix,
-    },
-    ...{ pathStyle, signIn: KEY, lock: { mode: 'governance', days: 30 } },
-  };
-  await expectStatus(appliance.call('POST', '/targets', target), 201);
+  for (const [name, content] of FILES) await putFile(appliance, name, content);
+  await addBucketTarget(appliance, config, { lock: { mode: 'governance', days: 30 } });
   const snapshot = await finishRun(appliance, appliance.call('POST', '/snapshots'));
   expect(snapshot.state).toBe('succeeded');
   await appliance.stop();
@@ -67,17 +53,6 @@ afterAll(async () => {
   attacker.close();
   await removeFolder(place);
 });
-
-async function fill(appliance: ServedAppliance): Promise<void> {
-  const { items } = await expectStatus(
-    appliance.call<{ items: { rootFolderId: string }[] }>('GET', '/workspaces'),
-    200,
-  );
-  for (const [name, content] of FILES) {
-    const path = `/folders/${items[0]?.rootFolderId ?? ''}/files?name=${name}`;
-    await expectStatus(appliance.call('PUT', path, content), 201);
-  }
-}
 
 async function versions(): Promise<Version[]> {
   const found: Version[] = [];
