@@ -14,9 +14,9 @@ import type { AcmeSettings } from './schema.ts';
 
 /** For one answer of the authority. */
 const ANSWER_LIMIT_MS = 30_000;
-/** For all of an order; the authority looks at each name from several places. */
 /** Far more than an authority has to say. */
 const MOST_ANSWER_BYTES = 1024 * 1024;
+/** For all of an order; the authority looks at each name from several places. */
 const ORDER_LIMIT_MS = 10 * 60_000;
 
 const Account = Type.Object({ directoryUrl: Type.String(), key: Type.String(), url: Type.String() });
