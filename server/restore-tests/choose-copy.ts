@@ -1,5 +1,6 @@
 /** Which copies a test restores. What is drawn is drawn here, never by a page: whoever starts a test does not pick a copy that they know to be good. */
 import { randomInt } from 'node:crypto';
+import { SYSTEM_SECTION } from '../backups/index.ts';
 import type { Database } from '../lib/db.ts';
 import { HoldfastError } from '../lib/errors.ts';
 import {
@@ -9,9 +10,13 @@ import {
   findLargestCopy,
   findNewestCopy,
   listNewestCopies,
+  type CopyFilter,
   type KeptCopy,
 } from './copy-queries.ts';
-import type { CopyChoice } from './schema.ts';
+import type { CopyChoice, RestoreTestMode } from './schema.ts';
+
+/** With the scope, where it is known: it says which part must still be there. */
+export type ScopedChoice = CopyChoice & { mode?: RestoreTestMode };
 
 export interface ChosenCopy extends KeptCopy {
   choice: CopyChoice['choice'];
@@ -25,48 +30,57 @@ export interface ChosenCopy extends KeptCopy {
  * @returns one, or with `everyTarget` one for each target that holds any.
  * @throws HoldfastError `not_found` when there is none; `invalid_input` for a choice that does not say enough.
  */
-export async function chooseCopies(db: Database, choice: CopyChoice): Promise<ChosenCopy[]> {
+export async function chooseCopies(db: Database, choice: ScopedChoice): Promise<ChosenCopy[]> {
   checkChoice(choice);
   const { targetId } = choice;
+  const filter = filterOf(choice);
   const common = { choice: choice.choice, drawnFrom: null };
   if (choice.everyTarget === true) {
-    const copies = await listNewestCopies(db);
+    const copies = await listNewestCopies(db, filter);
     if (copies.length === 0) throw noCopy();
-    return copies.map((copy) => ({ ...copy, ...common, newest: true }));
+    return Promise.all(
+      copies.map(async (copy) => ({ ...copy, ...common, newest: await isNewest(db, copy) })),
+    );
   }
-  if (choice.choice === 'random') return [await drawCopy(db, targetId)];
+  if (choice.choice === 'random') return [await drawCopy(db, filter)];
   const copy =
     choice.choice === 'latest'
-      ? await findNewestCopy(db, targetId)
+      ? await findNewestCopy(db, filter)
       : await findCertainCopy(db, choice.snapshotId ?? '', targetId ?? '');
   if (copy === undefined) throw noCopy(choice.choice === 'certain');
   return [{ ...copy, ...common, newest: await isNewest(db, copy) }];
 }
 
 /** Every copy has the same chance: a snapshot on two targets is two copies. */
-async function drawCopy(db: Database, targetId: string | undefined): Promise<ChosenCopy> {
-  const drawnFrom = await countCopies(db, targetId);
+async function drawCopy(db: Database, filter: CopyFilter): Promise<ChosenCopy> {
+  const drawnFrom = await countCopies(db, filter);
   if (drawnFrom === 0) throw noCopy();
-  const copy = await findCopyAt(db, randomInt(drawnFrom), targetId);
+  const copy = await findCopyAt(db, randomInt(drawnFrom), filter);
   // One was forgotten between the two questions.
-  if (copy === undefined) return drawCopy(db, targetId);
+  if (copy === undefined) return drawCopy(db, filter);
   return { ...copy, choice: 'random', drawnFrom, newest: await isNewest(db, copy) };
 }
 
 /** What a test of that choice may need most room for: what will be drawn is not known before. */
-export async function largestOf(db: Database, choice: CopyChoice): Promise<KeptCopy> {
+export async function largestOf(db: Database, choice: ScopedChoice): Promise<KeptCopy> {
   checkChoice(choice);
   const largest =
     choice.choice === 'random'
-      ? await findLargestCopy(db, choice.targetId)
+      ? await findLargestCopy(db, filterOf(choice))
       : (await chooseCopies(db, choice)).reduce((a, b) => (a.sizeBytes > b.sizeBytes ? a : b));
   if (largest === undefined) throw noCopy();
   return largest;
 }
 
 async function isNewest(db: Database, copy: KeptCopy): Promise<boolean> {
-  return (await findNewestCopy(db, copy.targetId))?.snapshotId === copy.snapshotId;
+  return (await findNewestCopy(db, { targetId: copy.targetId }))?.snapshotId === copy.snapshotId;
 }
+
+/** Logs and configuration of a machine may go before the rest of its snapshot. */
+const filterOf = ({ targetId, mode }: ScopedChoice): CopyFilter => ({
+  targetId,
+  needs: mode === 'system' ? SYSTEM_SECTION : undefined,
+});
 
 function checkChoice({ choice, snapshotId, targetId, everyTarget }: CopyChoice): void {
   const wrong =

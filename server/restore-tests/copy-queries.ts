@@ -1,4 +1,5 @@
 /** Which copies there are to test: a snapshot on a target in use. */
+import { sql } from 'kysely';
 import type { Database } from '../lib/db.ts';
 
 export interface KeptCopy {
@@ -10,8 +11,14 @@ export interface KeptCopy {
   sources: unknown;
 }
 
-/** Stored there, and not being forgotten there. */
-function kept(db: Database, targetId: string | undefined) {
+export interface CopyFilter {
+  targetId?: string | undefined;
+  /** A part that the test reads: a copy whose target keeps it no more cannot be tested so. One that never had it can. */
+  needs?: string | undefined;
+}
+
+/** Stored there, not being forgotten there, and with the part that is needed. */
+function kept(db: Database, { targetId, needs }: CopyFilter) {
   const all = db
     .selectFrom('snapshots')
     .innerJoin('snapshot_targets', 'snapshot_targets.snapshot_id', 'snapshots.id')
@@ -20,7 +27,10 @@ function kept(db: Database, targetId: string | undefined) {
     .where('snapshot_targets.forgetting', 'is', null)
     .where('snapshot_targets.state', '=', 'stored')
     .where('targets.state', '=', 'active');
-  return targetId === undefined ? all : all.where('targets.id', '=', targetId);
+  const there = targetId === undefined ? all : all.where('targets.id', '=', targetId);
+  if (needs === undefined) return there;
+  const lost = JSON.stringify([{ sections: [needs] }]);
+  return there.where(sql<boolean>`not coalesce(snapshot_targets.expired, '[]'::jsonb) @> ${lost}::jsonb`);
 }
 
 const COLUMNS = [
@@ -47,9 +57,9 @@ const toCopy = (row: Row): KeptCopy => ({
   ...{ takenAt: row.taken_at, sizeBytes: Number(row.size_bytes), sources: row.sources },
 });
 
-/** Of that target, or of any. */
-export async function findNewestCopy(db: Database, targetId?: string): Promise<KeptCopy | undefined> {
-  const row = await kept(db, targetId)
+/** Of a target, or of any. */
+export async function findNewestCopy(db: Database, filter: CopyFilter = {}): Promise<KeptCopy | undefined> {
+  const row = await kept(db, filter)
     .select(COLUMNS)
     .orderBy('snapshots.number', 'desc')
     // Several targets hold the newest: one elsewhere proves more.
@@ -61,8 +71,8 @@ export async function findNewestCopy(db: Database, targetId?: string): Promise<K
 }
 
 /** One for each target that holds any, the oldest target first. */
-export async function listNewestCopies(db: Database): Promise<KeptCopy[]> {
-  const rows = await kept(db, undefined)
+export async function listNewestCopies(db: Database, filter: CopyFilter = {}): Promise<KeptCopy[]> {
+  const rows = await kept(db, filter)
     .select(COLUMNS)
     .distinctOn('targets.id')
     .orderBy('targets.id')
@@ -71,8 +81,8 @@ export async function listNewestCopies(db: Database): Promise<KeptCopy[]> {
   return rows.map(toCopy);
 }
 
-export async function countCopies(db: Database, targetId?: string): Promise<number> {
-  const row = await kept(db, targetId)
+export async function countCopies(db: Database, filter: CopyFilter = {}): Promise<number> {
+  const row = await kept(db, filter)
     .select((eb) => eb.fn.countAll<string>().as('count'))
     .executeTakeFirstOrThrow();
   return Number(row.count);
@@ -82,9 +92,9 @@ export async function countCopies(db: Database, targetId?: string): Promise<numb
 export async function findCopyAt(
   db: Database,
   place: number,
-  targetId?: string,
+  filter: CopyFilter = {},
 ): Promise<KeptCopy | undefined> {
-  const row = await kept(db, targetId)
+  const row = await kept(db, filter)
     .select(COLUMNS)
     .orderBy('snapshots.id')
     .orderBy('targets.id')
@@ -95,8 +105,8 @@ export async function findCopyAt(
 }
 
 /** The one that takes most room to unpack, by the whole size. */
-export async function findLargestCopy(db: Database, targetId?: string): Promise<KeptCopy | undefined> {
-  const row = await kept(db, targetId)
+export async function findLargestCopy(db: Database, filter: CopyFilter = {}): Promise<KeptCopy | undefined> {
+  const row = await kept(db, filter)
     .select(COLUMNS)
     .orderBy('snapshots.size_bytes', 'desc')
     .limit(1)

@@ -73,7 +73,7 @@ export async function startRestoreTest(
     });
   }
   await checkRoom(deps, { ...choice, mode, keySource });
-  const copies = await chooseCopies(deps.db, choice);
+  const copies = await chooseCopies(deps.db, { ...choice, mode });
   if (keySource !== 'recovery-kit') await requireOwnKey(deps, copies);
   const runId = randomUUID();
   const kitId = lent?.kitId ?? null;

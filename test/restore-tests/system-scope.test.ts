@@ -4,6 +4,8 @@ import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { readSystemContent } from '../../server/appliance/index.ts';
+import { chooseCopies } from '../../server/restore-tests/choose-copy.ts';
+import { countCopies } from '../../server/restore-tests/copy-queries.ts';
 import { verifyReport } from '../../server/restore-tests/index.ts';
 import type { Preflight, RestoreTest } from '../../server/restore-tests/schema.ts';
 import { expectStatus } from '../helpers/appliance.ts';
@@ -180,6 +182,38 @@ describe('of a machine image', () => {
     const found = check('system-content')?.found ?? '';
     expect(found).toContain('wrong: settings.json: The name server not an address is no IP address');
     expect(found).toContain('image/holdfast-1.2.3.raucb: other bytes than it names');
+  });
+});
+
+describe('a copy that keeps its section of the machine no more', () => {
+  test('is neither the latest nor drawn for this scope, and is for the others', async () => {
+    const { deps, targetId } = appliance;
+    const newest = await appliance.takeSnapshot();
+    const expired = [{ sections: ['system'], at: '2026-01-01T00:00:00Z', because: 'kept for a day' }];
+    await deps.db
+      .updateTable('snapshot_targets')
+      .set({ expired: JSON.stringify(expired) })
+      .where('snapshot_id', '=', newest)
+      .execute();
+    const all = await countCopies(deps.db);
+
+    const [latest] = await chooseCopies(deps.db, { choice: 'latest', targetId, mode: 'system' });
+    const [drawn] = await chooseCopies(deps.db, { choice: 'random', mode: 'system' });
+    const [every] = await chooseCopies(deps.db, { choice: 'latest', everyTarget: true, mode: 'system' });
+    const [full] = await chooseCopies(deps.db, { choice: 'latest', mode: 'full' });
+
+    expect(latest).toMatchObject({ newest: false });
+    expect(latest?.snapshotId).not.toBe(newest);
+    expect(every).toMatchObject({ snapshotId: latest?.snapshotId, newest: false });
+    expect(drawn?.drawnFrom).toBe(all - 1);
+    expect(full).toMatchObject({ snapshotId: newest, newest: true });
+    const { id } = await expectStatus(
+      begin('', { choice: 'latest', snapshotId: undefined, targetId: undefined }),
+      202,
+    );
+    await appliance.performRun();
+    const ended = await expectStatus(appliance.owner.call<RestoreTest>('GET', `/restore-tests/${id}`), 200);
+    expect(ended).toMatchObject({ snapshotId: latest?.snapshotId, newest: false });
   });
 });
 
