@@ -233,18 +233,21 @@ describe('another target', () => {
     await createRepository({ target, keys, keysObject, cataloguePath, holder: HOLDER, clock });
   });
 
-  async function copy(snapshot: SnapshotRecord): Promise<void> {
-    const from = await openPlace(place, { writeOnly: true });
+  async function copy(
+    snapshot: SnapshotRecord,
+    source: OpenPlaceOptions & { catalogue?: string } = { writeOnly: true },
+  ): Promise<void> {
+    const from = await openPlace(place, source);
     try {
       await withWriter(
         other,
         async (writer, repository) => {
-          const source = { name: 'first', target: from.target, catalogue: from.catalogue };
+          const named = { name: 'first', target: from.target, catalogue: from.catalogue };
           const signal = new AbortController().signal;
-          await copySnapshot(source, { repository, writer }, snapshot, { signal });
+          await copySnapshot(named, { repository, writer }, snapshot, { signal });
           await writer.publishHead();
         },
-        { writeOnly: true },
+        source.writeOnly === true ? { writeOnly: true } : {},
       );
     } finally {
       await from.close();
@@ -266,6 +269,18 @@ describe('another target', () => {
       expect(isReduced(found)).toBe(false);
       expect(await readFiles(repository, 'latest')).toEqual(DATA);
     });
+  });
+
+  test('is given it by a source whose catalogue was lost, too', async () => {
+    const first = await take();
+    await expire(first, ['system']);
+    await prune();
+
+    await copy(first, { kit: true, catalogue: join(place.top, 'rebuilt.sqlite') });
+
+    await expectWhole(other);
+    const found = await look(other, (repository) => repository.findSnapshot(first.id));
+    expect(found.expired).toMatchObject([{ section: { name: 'system' } }]);
   });
 
   test('is given no snapshot of which only small parts are left, and keeps its own whole', async () => {

@@ -130,6 +130,7 @@ export type CatalogueView = Pick<
   | 'locate'
   | 'packOfChunk'
   | 'findSnapshot'
+  | 'expired'
   | 'knowsSegment'
   | 'segmentChunks'
   | 'lockOf'
@@ -146,6 +147,7 @@ export function viewCatalogue(db: DatabaseSync): CatalogueView {
     ...snapshotsOf(q),
     ...segmentsOf(q, readOnly),
     ...locksOf(q),
+    expired: () => expiredOf(q),
   };
 }
 

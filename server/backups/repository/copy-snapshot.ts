@@ -9,7 +9,7 @@
 import { crashPoint } from '../../lib/crash-point.ts';
 import { HoldfastError } from '../../lib/errors.ts';
 import type { SnapshotRecord, Target, WrittenPack } from '../engine.ts';
-import { isReduced } from '../expired-parts.ts';
+import { isReduced, wholeRecord, withoutExpired } from '../expired-parts.ts';
 import { numberedName, packName } from '../objects/object-names.ts';
 import { createFirstFailure } from '../pipeline/first-failure.ts';
 import { listNumbered } from './listing.ts';
@@ -44,18 +44,20 @@ export interface CopyReport {
   bytes: number;
 }
 
-/** What a snapshot is, from the source's catalogue, or from the target with a key. @throws not_found, wrong_key, integrity_failure */
+/** What is left of a snapshot at the source, from its catalogue, or with a key. @throws not_found, wrong_key, integrity_failure */
 export async function readRecord(
   source: CopySource,
   { repository }: CopyPlaceOpen,
   wanted: { number: number; id: string },
 ): Promise<SnapshotRecord> {
   const reference = { number: wanted.number, sha256: wanted.id };
-  return (
-    source.catalogue.findSnapshot(reference) ??
+  const known = source.catalogue.findSnapshot(reference);
+  if (known !== undefined) return known;
+  // A catalogue that was made anew knows of no snapshot until it is read, but of what its head says is kept no more.
+  const record =
     repository.catalogue.findSnapshot(reference) ??
-    readStoredSnapshot(source.target, repository.keys, reference)
-  );
+    (await readStoredSnapshot(source.target, repository.keys, reference));
+  return withoutExpired(wholeRecord(record), source.catalogue.expired());
 }
 
 /**
