@@ -13,12 +13,7 @@ import type { JsonObject } from './lib/tables.ts';
 /** Progress is written at most this often. */
 const REPORT_EVERY_MS = 500;
 
-const runId = process.argv[2] ?? '';
-const config = loadConfig();
-const log = createLog(config.logLevel, 'run').child({ run: runId });
-const deps = await openRunDeps(config, log, runId);
-const row = await deps.db.selectFrom('runs').selectAll().where('id', '=', runId).executeTakeFirstOrThrow();
-
+// From the first moment on: what comes while the parts are opened counts, too.
 const cancelled = new AbortController();
 process.on('message', (message) => {
   if (typeof message === 'object' && message !== null && 'cancel' in message) cancelled.abort(cancelError());
@@ -29,6 +24,12 @@ process.once('disconnect', () => {
   interrupted = !cancelled.signal.aborted;
   cancelled.abort(cancelError());
 });
+
+const runId = process.argv[2] ?? '';
+const config = loadConfig();
+const log = createLog(config.logLevel, 'run').child({ run: runId });
+const deps = await openRunDeps(config, log, runId);
+const row = await deps.db.selectFrom('runs').selectAll().where('id', '=', runId).executeTakeFirstOrThrow();
 
 const INTERRUPTED: Problem = {
   code: 'unavailable',
